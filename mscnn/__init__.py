@@ -1,0 +1,58 @@
+"""See what a multi-scale CNN sees: labels, class activation maps and comparisons.
+
+    >>> import mscnn
+    >>> net = mscnn.load("starter_res2net")
+    >>> net.predict("dog.jpg").top
+    >>> net.explain("dog.jpg", targets="top5").maps
+
+Importing the package loads neither torch nor gradio; names are resolved on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mscnn.api import load
+    from mscnn.errors import MscnnError
+    from mscnn.network import Network
+    from mscnn.registry import BackboneSpec, list_backbones
+    from mscnn.types import CamMap, Comparison, Explanation, Prediction, Score
+
+__version__ = "0.1.0"
+__all__ = [
+    "BackboneSpec",
+    "CamMap",
+    "Comparison",
+    "Explanation",
+    "MscnnError",
+    "Network",
+    "Prediction",
+    "Score",
+    "list_backbones",
+    "load",
+]
+
+_HOMES = {
+    "BackboneSpec": "registry",
+    "CamMap": "types",
+    "Comparison": "types",
+    "Explanation": "types",
+    "MscnnError": "errors",
+    "Network": "network",
+    "Prediction": "types",
+    "Score": "types",
+    "list_backbones": "registry",
+    "load": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

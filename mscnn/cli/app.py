@@ -1,0 +1,86 @@
+"""The table of commands and the options that stand before them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import mscnn
+from mscnn.cli.compare import compare
+from mscnn.cli.download import download
+from mscnn.cli.explain import explain
+from mscnn.cli.models import models
+from mscnn.cli.predict import predict
+from mscnn.cli.serve import serve
+from mscnn.cli.train import train
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn serve"
+
+# Plain text: no boxes in help or errors, and nothing but the result on stdout.
+app = typer.Typer(
+    name="mscnn",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings=_CONTEXT,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mscnn {mscnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=_EPILOG)
+def _before_command(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from (or set MSCNN_DEBUG=1).")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """See what a multi-scale CNN sees: labels, class activation maps and comparisons.
+
+    Errors are one line on stderr and exit code 2.
+    """
+
+
+def _examples(*lines: str) -> str:
+    # \b keeps the lines as they are.
+    return "\b\nExamples:\n" + "\n".join(f"  mscnn {line}" for line in lines)
+
+
+app.command(epilog=_examples("models", "models --json"))(models)
+app.command(
+    epilog=_examples(
+        "predict lion.jpg",
+        "predict *.jpg --model res2net50d.in1k --top-k 3 --json",
+        "predict lion.jpg --model resnet50.tv_in1k --weights my.safetensors",
+    )
+)(predict)
+app.command(
+    epilog=_examples(
+        "explain lion.jpg --out maps",
+        'explain cup.jpg --target "espresso" --layer layer3 --out maps',
+        "explain lion.jpg --method scorecam --out maps --json",
+    )
+)(explain)
+app.command(
+    epilog=_examples(
+        "compare lion.jpg --models starter_res2net,starter_resnet --out lion",
+        "compare lion.jpg --models res2net50_26w_4s.in1k,resnet50.tv_in1k --target lion --out lion",
+    )
+)(compare)
+app.command(epilog=_examples("download res2net50d.in1k resnest50d.in1k"))(download)
+app.command(epilog=_examples("serve", "serve --host 0.0.0.0 --port 7860"))(serve)
+app.command(
+    epilog=_examples(
+        "train photos --model starter_res2net --out my-model",
+        "train photos --model starter_res2net --out my-model --resume",
+    )
+)(train)

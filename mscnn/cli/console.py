@@ -1,0 +1,94 @@
+"""What a command prints: results on stdout, progress on stderr where that is a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mscnn.types import JsonDict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mscnn.pipeline import Engine
+
+
+def print_json(document: JsonDict) -> None:
+    """Print one JSON document; ASCII, so that it survives every terminal and pipe."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+class Progress:
+    """A progress bar that appears with the first report and leaves no line behind."""
+
+    def __init__(self, what: str, unit: str) -> None:
+        self.what, self.unit = what, unit
+        self.reported = False
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show ``done`` of ``total`` units; ``total`` is None where it is not known."""
+        self.reported = True
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from tqdm import tqdm  # type: ignore[import-untyped]  # ships no types
+
+            scaled = self.unit == "B"
+            self._bar = tqdm(
+                desc=self.what, unit=self.unit, unit_scale=scaled, unit_divisor=1024, leave=False
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def progress(what: str, unit: str) -> Iterator[Progress]:
+    """Give a ``Progress`` that is closed also after an error, before the error's line."""
+    reporter = Progress(what, unit)
+    try:
+        yield reporter
+    finally:
+        reporter.close()
+
+
+def open_engine(device: str, models: list[str], weights: Path | None = None) -> Engine:
+    """Load models, downloading with progress what is missing, and return an engine on them.
+
+    Raises:
+        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, DeviceError.
+    """
+    from mscnn.pipeline import Engine
+    from mscnn.session import Session
+
+    engine = Engine(Session(device))
+    for model in models:
+        with progress(f"downloading {model}", "B") as report:
+            engine.session.network(model, weights, on_progress=report)
+    return engine
+
+
+def settle_model(model: str | None) -> str:
+    """Return the model asked for, or the best one that is already on this machine.
+
+    Raises:
+        WeightsError: none was asked for and none is there.
+    """
+    from mscnn.weights import default_model
+
+    return model if model is not None else default_model()
+
+
+def share(probability: float) -> str:
+    """A probability for people: ``"62.1 %"``."""
+    return f"{100 * probability:.1f} %"

@@ -1,0 +1,69 @@
+"""Options that several commands share, so that they read and mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mscnn.errors import OptionError, UnknownClassError
+
+# typer reads annotations at run time, and on Python 3.10 "X | None" inside Annotated is fine, but
+# a bare alias of it is not; Optional works everywhere.
+Model = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--model",
+        metavar="M",
+        help="A name of 'mscnn models', another timm CNN, or a folder that training wrote."
+        "  [default: the best model on this machine]",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--weights",
+        metavar="PATH",
+        help="Weights file or folder to use instead of the model's own.",
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made where missing.")
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", metavar="NAME|INDEX", help="Class to explain; a unique part is enough."
+    ),
+]
+Opacity = Annotated[float, typer.Option("--opacity", help="Of the strongest place, 0 to 1.")]
+ColourMap = Annotated[str, typer.Option("--colour-map", help="inferno, viridis, magma or turbo.")]
+
+
+def split_names(text: str, option: str) -> list[str]:
+    """Read ``"A, B,C"`` as names.
+
+    Raises:
+        OptionError: there is no name in it.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise OptionError(f"{option} names no model; give names separated by commas.")
+    return names
+
+
+def one_class(target: str) -> str:
+    """Return the class asked for; several at once are the page's business.
+
+    Raises:
+        UnknownClassError: five classes were asked for.
+    """
+    if target.strip().lower() in ("top5", "top-5"):
+        raise UnknownClassError(
+            "One class is drawn at a time; give a name, an index or top1 as --target."
+        )
+    return target

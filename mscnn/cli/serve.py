@@ -1,0 +1,44 @@
+"""``mscnn serve``: the page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from mscnn.cli import options
+from mscnn.errors import OptionError
+
+
+def serve(
+    host: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--host", help="Address to listen on.  [default: 127.0.0.1, this machine only]"
+        ),
+    ] = None,
+    port: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--port", help="Port to listen on.  [default: 7860 or the next free one]"),
+    ] = None,
+    device: options.Device = "auto",
+    models: Annotated[
+        str,
+        typer.Option(
+            "--models", metavar="A,B,C", help="Model folders of yours to offer, besides the list."
+        ),
+    ] = "",
+) -> None:
+    """Open the page in which photos are explored; Ctrl-C ends it."""
+    if port is not None and not 1 <= port <= 65535:
+        raise OptionError(f"--port is {port}; it must lie between 1 and 65535.")
+    chosen = options.split_names(models, "--models") if models else []
+    from mscnn.ui.app import serve as serve_page
+
+    try:
+        serve_page(host=host, port=port, device=device, models=chosen)
+    except OSError as error:
+        where = f"{host or '127.0.0.1'}:{port}" if port else host or "any port"
+        raise OptionError(
+            f"The page cannot listen on {where}; give another --host or --port."
+        ) from error

@@ -1,0 +1,84 @@
+"""What can go wrong, as one tree; every message is fit to be shown to a user.
+
+    MscnnError
+    ├── ImageError            a picture that cannot be read or is refused
+    ├── UnknownModelError     a model name that nothing here can build
+    ├── UnsupportedModelError a timm model that these explanations do not fit
+    ├── WeightsError          weights that are missing, broken or do not fit
+    │   └── DownloadError     the hub could not be reached or the transfer broke
+    ├── UnknownClassError     a class the model does not know, or an ambiguous name
+    ├── UnknownLayerError     a layer the model does not have
+    ├── MethodError           an explanation method that is unknown or cannot be used here
+    ├── OptionError           an option with a value out of its range
+    ├── DeviceError           a device that is not there or ran out of memory
+    ├── DatasetError          a training set that cannot be used
+    ├── TrainingError         a training run that cannot go on
+    ├── OutputError           a result that could not be written
+    └── Cancelled             the user pressed Stop
+
+A message is one sentence (two at most), says what was found and what is accepted, and holds
+neither a traceback nor a path that the user did not name. The borders (``mscnn.cli`` and
+``mscnn.ui.feedback``) are the only places that catch this tree.
+"""
+
+from __future__ import annotations
+
+
+class MscnnError(Exception):
+    """Root of all expected failures; ``str(error)`` is the text for the user."""
+
+
+class ImageError(MscnnError):
+    """The picture cannot be read, or is refused for its size or format."""
+
+
+class UnknownModelError(MscnnError):
+    """No registry entry, model folder or timm model has this name."""
+
+
+class UnsupportedModelError(MscnnError):
+    """The model exists but has no convolutional last stage to explain."""
+
+
+class WeightsError(MscnnError):
+    """The weights are missing, damaged, unsafe or do not fit the architecture."""
+
+
+class DownloadError(WeightsError):
+    """The weights could not be downloaded; what was there before is untouched."""
+
+
+class UnknownClassError(MscnnError):
+    """The model has no such class, or the given name fits several."""
+
+
+class UnknownLayerError(MscnnError):
+    """The model has no such layer."""
+
+
+class MethodError(MscnnError):
+    """The explanation method is unknown or does not fit the request."""
+
+
+class OptionError(MscnnError):
+    """An option has a value that is not accepted."""
+
+
+class DeviceError(MscnnError):
+    """The device is not available, or ran out of memory."""
+
+
+class DatasetError(MscnnError):
+    """The folder of images cannot be used for training or evaluation."""
+
+
+class TrainingError(MscnnError):
+    """The training run cannot start or go on."""
+
+
+class OutputError(MscnnError):
+    """A result could not be written where the user asked for it."""
+
+
+class Cancelled(MscnnError):  # noqa: N818 - an order that was followed, not a fault
+    """The user stopped the work; nothing is broken."""

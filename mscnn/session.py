@@ -1,0 +1,138 @@
+"""Loaded networks, kept and shared: the device, and a bounded cache."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mscnn import registry
+from mscnn.errors import DeviceError
+from mscnn.network import IsCancelled, Network
+from mscnn.weights import load_model
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+Key = tuple[str, str, tuple[int, int]]
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Pick a device: CUDA where there is one, else Apple's MPS, else the CPU.
+
+    Args:
+        wanted: one of ``DEVICES``, or an indexed CUDA device such as ``"cuda:1"``.
+
+    Raises:
+        DeviceError: the name is unknown or that device is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    kind, _, index = wanted.partition(":")
+    if kind not in DEVICES[1:] or (index and not (kind == "cuda" and index.isdigit())):
+        raise DeviceError(f"There is no device {wanted!r}; choose one of {', '.join(DEVICES)}.")
+    there = {"cpu": True, "mps": mps, "cuda": cuda and int(index or 0) < torch.cuda.device_count()}
+    if not there[kind]:
+        raise DeviceError(f"The device {wanted!r} is not available here; use --device cpu.")
+    return torch.device(wanted)
+
+
+class Session:
+    """Networks by name, at most ``capacity`` of them at a time.
+
+    Args:
+        device: see ``choose_device``.
+        precision: ``"fp32"`` or ``"bf16"`` (GPU only).
+        capacity: how many networks to keep; the least recently used one goes first. Requests
+            that still run on it finish undisturbed.
+        offline: never ask the hub.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        precision: str = "fp32",
+        capacity: int = 6,
+        offline: bool = False,
+    ) -> None:
+        self.device = choose_device(device)
+        self.precision, self.capacity, self.offline = precision, capacity, offline
+        self._networks: OrderedDict[Key, Network] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: dict[Key, threading.Lock] = {}
+
+    def network(
+        self,
+        name: str,
+        weights: str | Path | None = None,
+        *,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Network:
+        """Return a network, loading it (and downloading its weights) where needed.
+
+        Two users who ask for the same model at once share one load.
+
+        Raises:
+            UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, Cancelled.
+        """
+        key = _key(name, weights)
+        with self._lock:
+            if key in self._networks:
+                self._networks.move_to_end(key)
+                return self._networks[key]
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            with self._lock:
+                if key in self._networks:
+                    return self._networks[key]
+            loaded = load_model(
+                name,
+                weights,
+                on_progress=on_progress,
+                is_cancelled=is_cancelled,
+                offline=self.offline,
+            )
+            network = Network(loaded, self.device, self.precision)
+            with self._lock:
+                self._keep(key, network)
+            return network
+
+    def _keep(self, key: Key, network: Network) -> None:
+        """Store a network; drop its earlier versions and what was used longest ago."""
+        for other in [k for k in self._networks if k[:2] == key[:2]]:
+            del self._networks[other]
+        self._networks[key] = network
+        while len(self._networks) > self.capacity:
+            self._networks.popitem(last=False)
+        self._loading.pop(key, None)
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether asking for ``name`` returns at once."""
+        with self._lock:
+            return _key(name, None) in self._networks
+
+
+def _key(name: str, weights: str | Path | None) -> Key:
+    """A model trained again into the same folder or file is another model."""
+    spec = registry.find(name)
+    version = (0, 0)
+    # The name of a known backbone is no path, whatever lies in the current folder.
+    if weights is not None or spec is None:
+        version = _version(Path(name if weights is None else weights).expanduser())
+    return (spec.name if spec else name, str(weights or ""), version)
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Modification time (ns) and bytes of a weights file, zeros where there is none."""
+    try:
+        if path.is_dir():
+            times = [(s.st_mtime_ns, s.st_size) for s in map(Path.stat, path.iterdir())]
+            return max(times, default=(0, 0))
+        status = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,87 @@
+"""The starter networks: small ResNet-style nets for 64 px photographs, registered with timm.
+
+Importing this module makes ``timm.create_model("starter_res2net")`` work, so a starter is built,
+loaded, exported and described by the same code as any other timm model. The blocks are timm's
+own; only the proportions are ours:
+
+* Two blocks per stage. timm's first block of each stage has no hierarchy between its splits
+  (``is_first``), so one block per stage would be a multi-scale net without scales.
+* No pooling in the stem and a dilated last stage, so that a 64 px photograph still gives an
+  8 x 8 map to explain (stride 8).
+* The same channels for both families, and Res2Net's ``26w x 4s``, which the paper pairs with
+  ResNet's 64 wide bottleneck at equal cost (Table 3 of arXiv:1904.01169).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.res2net import Bottle2neck
+from timm.models.resnet import Bottleneck, ResNet
+from torch import nn
+
+STARTER_NAMES = ("starter_res2net", "starter_resnet")
+
+_PROPORTIONS: dict[str, Any] = {
+    "layers": (2, 2, 2, 2),
+    "channels": (24, 48, 96, 160),
+    "stem_width": 24,
+    "output_stride": 16,
+}
+
+
+class StarterResNet(ResNet):  # type: ignore[misc]  # timm's class is untyped
+    """timm's ResNet without the stem's max pooling.
+
+    Input ``(B, 3, 64, 64)``; stages at 32, 16, 8 and 8 px (strides 2, 4, 8, 8).
+    """
+
+    def __init__(self, block: type[nn.Module], **kwargs: Any) -> None:
+        super().__init__(block, **kwargs)
+        self.maxpool = nn.Identity()
+        for info in self.feature_info:
+            # timm counts the stem's pooling in every reduction after it.
+            if info["module"] != "act1":
+                info["reduction"] //= 2
+
+
+def _cfg() -> dict[str, Any]:
+    return {
+        "url": "",
+        "num_classes": 200,
+        "input_size": (3, 64, 64),
+        "pool_size": (8, 8),
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "apache-2.0",
+    }
+
+
+default_cfgs = generate_default_cfgs({name: _cfg() for name in STARTER_NAMES})
+
+
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> StarterResNet:
+    model: StarterResNet = build_model_with_cfg(
+        StarterResNet, variant, pretrained, **{**_PROPORTIONS, **kwargs}
+    )
+    return model
+
+
+@register_model
+def starter_res2net(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
+    block = {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}}
+    return _create("starter_res2net", pretrained, **{**block, **kwargs})
+
+
+@register_model
+def starter_resnet(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385), layers 2-2-2-2, 64 px."""
+    return _create("starter_resnet", pretrained, **{"block": Bottleneck, **kwargs})

@@ -1,0 +1,219 @@
+"""The page: one photo, many lenses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Before gradio is imported: it would ask its own servers for a newer version.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from mscnn import registry
+from mscnn.errors import MscnnError
+from mscnn.pipeline import MAX_COMPARED, Engine
+from mscnn.session import Session
+from mscnn.ui import choices, handlers
+from mscnn.ui.api import build_api
+from mscnn.ui.compare import CompareEvents, bind_compare, build_compare
+from mscnn.ui.examples import Example, examples
+from mscnn.ui.feedback import toast
+from mscnn.ui.jobs import Jobs
+from mscnn.ui.look import LookEvents, bind_look, build_look
+from mscnn.ui.photo import PhotoInput
+from mscnn.weights import default_model
+
+STYLE = Path(__file__).with_name("style.css")
+MAX_UPLOAD = "64mb"
+DELETE_AFTER_S = 3600
+TITLE = "mscnn: see what a multi-scale CNN sees"
+INTRO = """
+# See what a multi-scale CNN sees
+Give a photo. A network that looks at several scales at once says what it is, and the page shows
+where in the photo each answer came from. Then compare networks on the same photo.
+"""
+PRIVACY = (
+    "Photos stay on the machine that runs this page and are deleted after an hour. "
+    "Small starter models, trained by this project, know 200 kinds of things and need no download."
+)
+
+
+def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        engine: shared by all visitors.
+        folders: model folders of the owner, offered first in the dropdown.
+    """
+    extra, first = tuple(folders), _first_model(folders)
+    jobs, known = Jobs(), served(examples())
+    # One model runs at a time: hooks are not re-entrant, and two would share the cores.
+    queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, delete_cache=(900, DELETE_AFTER_S), fill_width=True
+    ) as demo:
+        gr.Markdown(INTRO, elem_id="intro")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=300):
+                photo, buttons = _photo_panel(known)
+                model = gr.Dropdown(
+                    label="Model", info="Type to search; any timm CNN by name", elem_id="model",
+                    choices=choices.model_choices(extra), value=first, filterable=True,
+                    allow_custom_value=True,
+                )  # fmt: skip
+                run = gr.Button("Explain", variant="primary", elem_id="run")
+                note = gr.Markdown(handlers.model_note(first), elem_id="model-note")
+            with gr.Column(scale=9, min_width=320):
+                notice = gr.Markdown("", elem_id="notice")
+                with gr.Tabs(selected="look", overflow_behavior="wrap", elem_id="tabs") as tabs:
+                    with gr.Tab("Look", id="look"):
+                        look = build_look()
+                    with gr.Tab("Compare", id="compare"):
+                        compare = build_compare(default_pair(first), extra)
+        gr.Markdown(PRIVACY, elem_id="privacy")
+        look_events = LookEvents(engine, jobs)
+        chain = bind_look(look, look_events, photo=photo, model=model, run=run, notice=notice, queue=queue)
+        bind_compare(
+            compare, CompareEvents(engine, jobs), photo=photo, opacity=look.opacity,
+            cmap=look.cmap, queue=queue,
+        )  # fmt: skip
+
+        def explain_after(event: Any) -> None:
+            for step in chain:
+                event = event.then(**step)
+
+        explain_after(photo.upload(lambda: None, api_visibility="private", show_progress="hidden"))
+        for example, button in zip(known, buttons, strict=True):
+            explain_after(
+                button.click(
+                    lambda path=str(example.path): path, None, photo, api_visibility="private"
+                )
+            )
+        chosen = model.input(
+            toast(2)(_choose_model), [model], [note, run], api_visibility="private", queue=False
+        )
+        explain_after(chosen.success(lambda: None, api_visibility="private"))
+        opened = demo.load(
+            _open_page(first, known), None,
+            [photo, model, note, compare.models, compare.layer, tabs], api_visibility="private",
+        )  # fmt: skip
+        explain_after(opened)
+        build_api(engine, first, queue)
+    return demo
+
+
+def served(known: Sequence[Example]) -> tuple[Example, ...]:
+    """Copy the example photographs to gradio's cache, the only place it serves them from."""
+    cache = get_upload_folder()
+    return tuple(replace(e, path=Path(save_file_to_cache(e.path, cache))) for e in known)
+
+
+def _photo_panel(known: Sequence[Example]) -> tuple[PhotoInput, list[gr.Button]]:
+    photo = PhotoInput(
+        label="Photo", elem_id="photo", sources=["upload", "clipboard", "webcam"],
+        type="filepath", image_mode=None, height=300, buttons=[],
+        placeholder="Drop a photo here, or click to choose one",
+    )  # fmt: skip
+    photo.keep_in_cache.update(str(example.path) for example in known)
+    gr.Markdown("Or try one of these:")
+    with gr.Row(elem_id="examples"):
+        buttons = [
+            gr.Button(example.label, icon=example.path, size="sm", min_width=84) for example in known
+        ]
+    return photo, buttons
+
+
+def _first_model(folders: Sequence[str]) -> str:
+    return folders[0] if folders else default_model()
+
+
+def default_pair(model: str) -> list[str]:
+    """The models that the Compare tab starts with: a model and its fair baseline."""
+    spec = registry.find(model)
+    pair = spec.baseline if spec is not None else None
+    return [model, pair] if pair else [model]
+
+
+def _choose_model(name: str) -> tuple[str, Any]:
+    """Tell what the model is, and how much must be downloaded, before anything runs."""
+    note = handlers.model_note(name)
+    if handlers.must_download([name]):
+        return note, gr.update(value=f"Download {handlers.download_size(name)} and explain")
+    return note, gr.update(value="Explain")
+
+
+def _open_page(first: str, known: Sequence[Example]) -> Any:
+    @toast(6)
+    def opened(request: gr.Request) -> tuple[Any, ...]:
+        """Fill the page from the link: ``?model=&models=&layer=&tab=&example=``."""
+        query: Mapping[str, str] = dict(request.query_params)
+        model = query.get("model", first)
+        try:
+            note = handlers.model_note(model)
+            if model != first:
+                handlers.must_download([model])
+        except MscnnError as error:
+            gr.Warning(str(error))
+            model, note = first, handlers.model_note(first)
+        models = [m.strip() for m in query.get("models", "").split(",") if m.strip()]
+        wanted = query.get("example", "").lower()
+        example = next((e for e in known if e.label.lower() == wanted), known[0] if known else None)
+        layers = {value for _, value in choices.LAYERS}
+        layer = query.get("layer", "last").removeprefix("layer").removeprefix("stage")
+        tab = query.get("tab", "compare" if models else "look")
+        return (
+            str(example.path) if example else None,
+            model,
+            note,
+            models[:MAX_COMPARED] if models else gr.skip(),
+            layer if layer in layers else "last",
+            gr.update(selected=tab if tab in ("look", "compare") else "look"),
+        )
+
+    return opened
+
+
+def launch_options() -> dict[str, Any]:
+    """What ``Blocks.launch`` gets, wherever the page runs."""
+    return {
+        "theme": gr.themes.Soft(font=[gr.themes.LocalFont("IBM Plex Sans"), "sans-serif"]),
+        "css_paths": [STYLE],
+        "max_file_size": MAX_UPLOAD,
+        "show_error": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "footer_links": ["api", "settings"],
+        "strict_cors": True,
+        "mcp_server": True,
+        "quiet": False,
+    }
+
+
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    device: str = "auto",
+    models: Sequence[str] = (),
+) -> None:
+    """Start the page and block until it is stopped.
+
+    Args:
+        host: address to listen on; the local machine only where None.
+        port: a free one from 7860 where None.
+        device: see ``mscnn.session.choose_device``.
+        models: model folders to offer.
+    """
+    engine = Engine(Session(device))
+    demo = build_app(engine, folders=models)
+    demo.queue(max_size=64, default_concurrency_limit=1)
+    demo.launch(server_name=host, server_port=port, **launch_options())
+
+

@@ -1,0 +1,82 @@
+"""The page's border for errors: expected ones become sentences, others are logged and hidden."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from mscnn.errors import Cancelled, MscnnError
+
+log = logging.getLogger(__name__)
+UNEXPECTED = (
+    "Something unexpected went wrong; your photo and settings are kept. "
+    "Try again, or choose another model or method."
+)
+
+
+def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Show an error of the handler as a toast and leave all ``outputs`` of the event as they are.
+
+    Raising ``gr.Error`` instead would cover every output with an "Error" badge.
+    """
+    nothing = gr.skip() if outputs == 1 else (gr.skip(),) * outputs
+
+    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isgeneratorfunction(handler):
+
+            @functools.wraps(handler)
+            def stepwise(*args: Any, **kwargs: Any) -> Iterator[Any]:
+                try:
+                    yield from handler(*args, **kwargs)
+                except Exception as error:
+                    _show(error)
+                    yield nothing
+
+            return stepwise
+
+        @functools.wraps(handler)
+        def once(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return handler(*args, **kwargs)
+            except Exception as error:
+                _show(error)
+                return nothing
+
+        return once
+
+    return decorate
+
+
+def _show(error: Exception) -> None:
+    if isinstance(error, gr.Error):
+        raise error
+    if isinstance(error, Cancelled):
+        gr.Info(str(error), duration=4)
+    elif isinstance(error, MscnnError):
+        gr.Warning(str(error), duration=10, title="That did not work")
+    else:
+        log.exception("unexpected error in a handler")
+        gr.Warning(UNEXPECTED, duration=10, title="That did not work")
+
+
+def http_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an error of an HTTP endpoint into gradio's error answer with one sentence."""
+
+    @functools.wraps(handler)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except gr.Error:
+            raise
+        except MscnnError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            log.exception("unexpected error in an endpoint")
+            raise gr.Error(UNEXPECTED, print_exception=False) from error
+
+    return wrapped

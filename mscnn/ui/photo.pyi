@@ -1,0 +1,74 @@
+"""An image input that hands over a safely decoded photo, and refuses everything not uploaded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio import utils
+from gradio.data_classes import ImageData
+from gradio_client import utils as client_utils
+from PIL import Image
+
+from mscnn.errors import ImageError
+from mscnn.imaging import load_photo
+
+NOT_UPLOADED = "That picture was not uploaded here; upload the file itself."
+
+from gradio.events import Dependency
+
+class PhotoInput(gr.Image):
+    """gradio's image component, with our own decoding.
+
+    gradio decodes an upload before our code sees it: it drops EXIF rotation or alpha in some
+    modes, clips 16-bit greys, and shows developer text for a broken file. It would also open
+    any path or link that a request names. Here only files in gradio's upload folder are read,
+    and what is wrong with one comes back as an ``ImageError`` value, so that the handler can
+    show a toast and leave the rest of the page as it is.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: ImageData | None) -> Image.Image | ImageError | None:  # type: ignore[override]
+        if payload is None:
+            return None
+        try:
+            return load_photo(_uploaded(payload))
+        except ImageError as error:
+            return error
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        if url_or_file_path is not None and client_utils.is_http_url_like(str(url_or_file_path)):
+            raise gr.Error(NOT_UPLOADED, print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def get_block_name(self) -> str:
+        return "image"
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def _uploaded(payload: ImageData) -> Any:
+    """The bytes of a data URL, or the path of a file in the upload folder."""
+    if payload.url and payload.url.startswith("data:"):
+        head, _, body = payload.url.partition(",")
+        if not head.endswith(";base64"):
+            raise ImageError(NOT_UPLOADED)
+        try:
+            return base64.b64decode(body, validate=True)
+        except binascii.Error as error:
+            raise ImageError("The picture's data is damaged; upload the file itself.") from error
+    if not payload.path or client_utils.is_http_url_like(payload.path):
+        raise ImageError(NOT_UPLOADED)
+    path = Path(payload.path).resolve()
+    if not path.is_relative_to(Path(utils.get_upload_folder()).resolve()):
+        raise ImageError(NOT_UPLOADED)
+    return path

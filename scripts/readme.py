@@ -1,0 +1,174 @@
+"""Write what README.md and docs/cli.md take from the code: ``python -m scripts.readme --write``.
+
+Each generated part stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``. ``--check``
+changes nothing and exits with 1 where a part is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mscnn import registry
+from mscnn.cli.app import app
+from mscnn.weights.manifest import load_manifest
+
+ROOT = Path(__file__).parents[1]
+
+
+def models() -> str:
+    """Return the table of backbones."""
+    return registry.markdown_table()
+
+
+def starters() -> str:
+    """Return the table of the bundled weights, from their manifest."""
+    entries = load_manifest().values()
+    if not entries:
+        return "No weights are bundled in this checkout.\n"
+    lines = [
+        "| Model | Classes | top-1 (%) | top-5 (%) | Measured on | File (MiB) | Licence |",
+        "| --- | ---: | ---: | ---: | --- | ---: | --- |",
+    ]
+    for entry in entries:
+        accuracy = entry.accuracy or {}
+        shares = [accuracy.get(name) for name in ("top1", "top5")]
+        cells = (
+            f"`{entry.model}`",
+            str(entry.classes),
+            *("-" if share is None else f"{100 * share:.1f}" for share in shares),
+            f"{accuracy['images']:,} images, {accuracy['set']}" if accuracy else "-",
+            f"{entry.bytes / 2**20:.1f}",
+            entry.licence,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    commands = dict.fromkeys(str(e.training.get("command", "")) for e in entries)
+    shown = "\n".join(command for command in commands if command)
+    if shown:
+        lines += ["", "Trained with:", "", "```bash", shown, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """Return one row per command, for the README."""
+    rows = (
+        f"| [`{name}`](docs/cli.md#{name}) | {command.get_short_help_str(200)} |"
+        for name, command in _commands()
+    )
+    return "\n".join(["| Command | What it does |", "| --- | --- |", *rows]) + "\n"
+
+
+def reference() -> str:
+    """Return arguments, options and examples of every command, for docs/cli.md."""
+    return "\n".join(_section(name, command) for name, command in _commands())
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"models": models, "starters": starters, "commands": commands},
+    "docs/cli.md": {"reference": reference},
+}
+
+
+def _commands() -> list[tuple[str, Any]]:
+    # Read from the commands, not from the text of --help, whose layout changes with typer.
+    return list(typer.main.get_command(app).commands.items())  # type: ignore[attr-defined, unused-ignore]
+
+
+def _section(name: str, command: Any) -> str:
+    arguments = [p for p in command.params if not p.opts[0].startswith("-")]
+    options = [p for p in command.params if p.opts[0].startswith("-") and not p.hidden]
+    usage = " ".join([f"mscnn {name}", *map(_placeholder, arguments), "[OPTIONS]"])
+    parts = [f"## {name}", "", "```", usage, "```", "", _plain(command.help)]
+    parts += ["", *_table("Argument", arguments)] if arguments else []
+    parts += ["", *_table("Option", options)] if options else []
+    if command.epilog:
+        parts += ["", "```bash", *_example_lines(command.epilog), "```"]
+    return "\n".join(parts) + "\n"
+
+
+def _table(head: str, params: Iterable[Any]) -> list[str]:
+    return [f"| {head} | Default | Meaning |", "| --- | --- | --- |", *map(_row, params)]
+
+
+def _row(param: Any) -> str:
+    is_option = param.opts[0].startswith("-")
+    name = ", ".join([*param.opts, *param.secondary_opts]) if is_option else _placeholder(param)
+    if is_option and param.metavar:
+        name += f" {param.metavar}"
+    text, _, named = (param.help or "").partition("[default:")
+    default = named.strip(" ]") or _default(param)
+    cells = (f"`{name}`", default, _plain(text))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(param: Any) -> str:
+    if param.required:
+        return "required"
+    if param.default is None or param.default == "" or getattr(param, "is_flag", False):
+        return ""
+    return f"`{param.default}`"
+
+
+def _placeholder(param: Any) -> str:
+    return str(param.metavar or param.name.upper())
+
+
+def _plain(text: str) -> str:
+    """Undo the wrapping of a docstring; paragraphs stay."""
+    paragraphs = text.replace("\b", "").strip().split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _example_lines(epilog: str) -> list[str]:
+    return [line.strip() for line in epilog.splitlines() if line.strip().startswith("mscnn ")]
+
+
+def fill(text: str, parts: dict[str, Callable[[], str]]) -> str:
+    """Return ``text`` with each part between its marks made anew.
+
+    Raises:
+        ValueError: a mark is missing or stands twice.
+    """
+    for name, make in parts.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise ValueError(f"{begin} and {end} must stand once each, in this order")
+        before, rest = text.split(begin)
+        after = rest.split(end)[1]
+        text = f"{before}{begin}\n\n{make().strip()}\n\n{end}{after}"
+    return text
+
+
+def stale(root: Path = ROOT, *, write: bool = False) -> list[str]:
+    """Return the files whose generated parts differ from the code; rewrite them if asked."""
+    found = []
+    for file, parts in PARTS.items():
+        path = root / file
+        text = path.read_text(encoding="utf-8")
+        fresh = fill(text, parts)
+        if fresh != text:
+            found.append(file)
+            if write:
+                path.write_text(fresh, encoding="utf-8")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--check", action="store_true", help="fail where a part is stale")
+    mode.add_argument("--write", action="store_true", help="rewrite what is stale")
+    write = parser.parse_args().write
+    found = stale(write=write)
+    for file in found:
+        print(f"{file}: {'rewritten' if write else 'stale; run python -m scripts.readme --write'}")
+    return 1 if found and not write else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

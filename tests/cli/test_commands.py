@@ -1,0 +1,269 @@
+"""What the commands print and write, against the engine and against independent readers."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mscnn import registry
+from mscnn.cli import main
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *argv: str):
+    """Run a command with --json; it must succeed, print one document and leave stderr alone."""
+    code = main([*argv, "--json"])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def engine():
+    from mscnn.pipeline import Engine
+    from mscnn.session import Session
+
+    return Engine(Session("cpu"))
+
+
+def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, capsys):
+    document = run_json(capsys, "predict", photo, "--device", "cpu", "--top-k", "3")
+    expected = engine().predict(photo, "starter_res2net", top_k=3)
+    weights = bundled / "weights" / "starter_res2net.safetensors"
+    assert document == {
+        "results": [
+            {
+                "image": {
+                    "path": "photo.png",
+                    "width": 200,
+                    "height": 100,
+                    # 64 px square of the photo resized to 128 x 64.
+                    "crop": [50.0, 0.0, 150.0, 100.0],
+                },
+                "model": "starter_res2net",
+                "weights": {
+                    "source": "assets/weights/starter_res2net.safetensors",
+                    "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+                },
+                "device": "cpu",
+                "top": [
+                    {
+                        "index": s.index,
+                        "label": s.label,
+                        "probability": pytest.approx(s.probability, rel=1e-6),
+                    }
+                    for s in expected.top
+                ],
+            }
+        ]
+    }
+
+
+def test_predict_takes_several_images_in_order_and_named_weights(photo, bundled, capsys):
+    with Image.open(photo) as image:
+        image.rotate(180).save("turned.png")
+    weights = str(bundled / "weights" / "starter_resnet.safetensors")
+    argv = ["predict", "turned.png", photo, "--model", "starter_resnet", "--weights", weights]
+    results = run_json(capsys, *argv)["results"]
+    assert [r["image"]["path"] for r in results] == ["turned.png", "photo.png"]
+    assert {r["weights"]["source"] for r in results} == {"starter_resnet.safetensors"}
+    assert results[0]["top"] != results[1]["top"]
+
+
+def test_predict_as_text_names_photo_model_and_classes(photo, capsys):
+    assert main(["predict", photo]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("photo.png  (starter_res2net, assets/weights/starter_res2net")
+    best = engine().predict(photo, "starter_res2net").top
+    assert [row.split("  ")[-2] for row in rows] == [score.label for score in best]
+
+
+def test_explain_writes_the_four_files(photo, capsys):
+    argv = ["explain", photo, "--target", "lion", "--layer", "layer3", "--out", "maps"]
+    document = run_json(capsys, *argv)
+    assert sorted(p.name for p in Path("maps").iterdir()) == [
+        *("cam.npy", "heatmap.png", "manifest.json", "overlay.png")
+    ]
+    assert document["files"] == ["overlay.png", "heatmap.png", "cam.npy", "manifest.json"]
+    expected = engine().explain(photo, "starter_res2net", layers="layer3", targets=[198])
+    cam = np.load("maps/cam.npy", allow_pickle=False)
+    assert cam.dtype == np.float32
+    np.testing.assert_allclose(cam, expected.map("layer3", 198).raw, atol=1e-6)
+    manifest = json.loads(Path("maps/manifest.json").read_text("ascii"))
+    assert manifest["class"] == document["class"]
+    assert manifest["class"]["index"] == 198
+    assert (manifest["layer"], manifest["method"]) == ("layer3", "gradcam")
+    assert manifest["image"] == {
+        **{"name": "photo.png", "width": 200, "height": 100},
+        "crop": [50.0, 0.0, 150.0, 100.0],
+    }
+    assert manifest["top"] == document["top"]
+    assert manifest["weights"] == document["weights"]
+    assert {"mscnn", "torch", "timm"} <= set(manifest["versions"])
+
+
+def test_explain_keeps_the_machines_paths_out_of_its_files(photo, bundled, capsys):
+    typed = str(Path(photo).resolve())
+    weights = str(bundled / "weights" / "starter_resnet.safetensors")
+    argv = ["explain", typed, "--model", "starter_resnet", "--weights", weights, "--out", "maps"]
+    document = run_json(capsys, *argv)
+    assert document["image"]["path"] == typed
+    text = Path("maps/manifest.json").read_text("ascii")
+    assert str(Path.cwd().parent) not in text
+    assert str(bundled) not in text
+    assert json.loads(text)["image"]["name"] == "photo.png"
+    with Image.open("maps/overlay.png") as image:
+        assert not image.info
+
+
+def test_explain_replaces_its_own_files_and_no_others(photo, capsys):
+    Path("maps").mkdir()
+    Path("maps/overlay.png").write_text("old")
+    Path("maps/notes.txt").write_text("mine")
+    assert main(["explain", photo, "--out", "maps"]) == 0
+    with Image.open("maps/overlay.png") as image:
+        assert image.width >= 200
+    assert Path("maps/notes.txt").read_text() == "mine"
+    assert len(list(Path("maps").iterdir())) == 5
+
+
+def test_compare_writes_sheet_table_and_maps(photo, capsys):
+    argv = ["compare", photo, "--models", "starter_res2net, starter_resnet", "--target", "198"]
+    document = run_json(capsys, *argv, "--out", "both")
+    names = ["starter_res2net", "starter_resnet"]
+    assert [m["model"] for m in document["models"]] == names
+    assert sorted(p.name for p in Path("both").iterdir()) == sorted(
+        [
+            *("comparison.png", "compare.json", "manifest.json", "table.csv"),
+            *(f"cam-{i}-{name}.npy" for i, name in enumerate(names, 1)),
+        ]
+    )
+    on_disk = json.loads(Path("both/compare.json").read_text("ascii"))
+    assert {k: v for k, v in document.items() if k not in ("out", "files")} == on_disk
+    with Path("both/table.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == names
+    for row, model in zip(rows, document["models"], strict=True):
+        assert float(row["class_probability"]) == model["target"]["probability"]
+        assert row["top1_label"] == model["top"][0]["label"]
+        assert int(row["params"]) == registry.get(model["model"]).params
+    for i, name in enumerate(names, 1):
+        expected = engine().explain(photo, name, targets=[198]).maps[0].raw
+        np.testing.assert_allclose(np.load(f"both/cam-{i}-{name}.npy"), expected, atol=1e-6)
+
+
+def test_models_lists_the_registry_and_where_the_weights_are(bundled, capsys):
+    document = run_json(capsys, "models")
+    assert document["default"] == "starter_res2net"
+    rows = {row["name"]: row for row in document["models"]}
+    assert list(rows) == [spec.name for spec in registry.list_backbones()]
+    assert [name for name, row in rows.items() if row["default"]] == ["starter_res2net"]
+    starter = rows["starter_res2net"]
+    file = bundled / "weights" / "starter_res2net.safetensors"
+    assert starter["weights"]["kind"] == "bundled"
+    assert starter["weights"]["bytes"] == file.stat().st_size
+    assert starter["weights"]["download_bytes"] == 0
+    assert (starter["top1"], starter["top1_source"]) == (0.25, "measured on four photographs")
+    far = rows["res2net50d.in1k"]
+    assert far["weights"]["kind"] == "download"
+    assert far["weights"]["download_bytes"] == registry.get("res2net50d.in1k").download_bytes
+    assert far["licence"] == "CC-BY-NC-SA-4.0"
+
+
+def test_models_as_text_says_the_same(bundled, capsys):
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    for spec in registry.list_backbones():
+        assert spec.name in out
+    default = next(line for line in out.splitlines() if "starter_res2net" in line)
+    assert default.startswith("*")
+    assert "25.0 %" in default
+    assert "non-commercial" in out
+
+
+def test_models_without_any_weights_still_lists_them(bundled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MSCNN_ASSETS", str(tmp_path / "nothing"))
+    document = run_json(capsys, "models")
+    assert document["default"] is None
+    starter = next(r for r in document["models"] if r["name"] == "starter_resnet")
+    assert starter["weights"]["kind"] == "missing"
+    assert main(["models"]) == 0
+
+
+def test_download_says_what_is_already_there(bundled, capsys):
+    document = run_json(capsys, "download", "starter_resnet")
+    file = bundled / "weights" / "starter_resnet.safetensors"
+    assert document == {
+        "results": [
+            {
+                "model": "starter_resnet",
+                "status": "already here (bundled)",
+                "bytes": file.stat().st_size,
+            }
+        ]
+    }
+
+
+def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
+    import types
+
+    calls = []
+    page = types.ModuleType("mscnn.ui.app")
+    page.serve = lambda **options: calls.append(options)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mscnn.ui.app", page)
+    assert main(["serve"]) == 0
+    assert main(["serve", "--host", "0.0.0.0", "--port", "8000", "--models", "a, b"]) == 0
+    assert calls == [
+        {"host": None, "port": None, "device": "auto", "models": []},
+        {"host": "0.0.0.0", "port": 8000, "device": "auto", "models": ["a", "b"]},
+    ]
+
+
+def test_train_writes_a_folder_that_predict_accepts(photo, capsys):
+    for name in ("dark", "light"):
+        Path("data", name).mkdir(parents=True)
+        for i in range(6):
+            level = (40 if name == "dark" else 200) + i
+            Image.new("RGB", (64, 64), (level,) * 3).save(f"data/{name}/{i}.png")
+    argv = ["train", "data", "--model", "starter_resnet", "--out", "run", "--epochs", "1"]
+    code = main([*argv, "--batch-size", "4", "--workers", "0", "--device", "cpu"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert len(out.splitlines()) == 1
+    assert out.startswith("top-1 ")
+    results = run_json(capsys, "predict", photo, "--model", "./run")["results"]
+    assert sorted(score["label"] for score in results[0]["top"]) == ["dark", "light"]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["models"], ["explain", "--help"]])
+def test_light_commands_load_no_heavy_package(argv, bundled):
+    script = (
+        "import sys; from mscnn.cli import main; code = main(sys.argv[1:]); "
+        "heavy = {'torch', 'timm', 'gradio', 'matplotlib', 'scipy'} & set(sys.modules); "
+        "sys.stderr.write(' '.join(heavy)); sys.exit(code)"
+    )
+    root = str(Path(registry.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", script, *argv],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_names_every_command_with_a_whole_line(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name in ("models", "predict", "explain", "compare", "download", "serve", "train"):
+        line = next(line for line in out.splitlines() if line.strip().startswith(f"{name} "))
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line

@@ -1,0 +1,234 @@
+"""The shape of the code: who may import whom, what stays light, what is public."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mscnn
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mscnn"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = ("torch", "torchvision", "timm", "gradio", "pytorch_grad_cam")
+
+MAX_LINES = 300
+# Longer than that for a reason that a reader would accept.
+LONG_MODULES = {
+    "_backbones.py": "a table: one row per checkpoint with its sources",
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def calls_in(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_import_direction() -> None:
+    """The contracts of pyproject.toml hold."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run(
+        [str(lint), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "mscnn",
+        "mscnn.errors",
+        "mscnn.geometry",
+        "mscnn.types",
+        "mscnn.registry",
+        "mscnn.labels",
+        "mscnn.imaging",
+        "mscnn.agreement",
+        "mscnn.render.overlay",
+        "mscnn.render.legend",
+        "mscnn.render.sheet",
+        "mscnn.render.curves",
+    ],
+)
+def test_light_import(module: str) -> None:
+    result = run_python(
+        f"import sys, {module}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))",
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+
+
+def test_listing_backbones_is_light() -> None:
+    """The public name that needs no network resolves without torch."""
+    result = run_python(
+        "import sys, mscnn\n"
+        "assert len(mscnn.list_backbones()) > 17\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["models", "--help"]])
+def test_light_help(arguments: list[str]) -> None:
+    result = run_python(
+        "import runpy, sys\n"
+        f"sys.argv = ['mscnn', *{arguments!r}]\n"
+        "try:\n"
+        "    runpy.run_module('mscnn', run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        f"print('loaded', sorted(set({HEAVY!r}) & set(sys.modules)))",
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "loaded []"
+    assert "Usage" in result.stdout
+
+
+def test_public_names() -> None:
+    """``__all__`` is sorted, resolves, and is all that ``dir`` shows."""
+    assert mscnn.__all__ == sorted(mscnn.__all__)
+    assert all(getattr(mscnn, name).__module__.startswith("mscnn.") for name in mscnn.__all__)
+    assert [name for name in dir(mscnn) if not name.startswith("_")] == mscnn.__all__
+    with pytest.raises(AttributeError, match="no attribute 'imshow'"):
+        _ = mscnn.imshow
+
+
+def test_public_names_are_annotated() -> None:
+    """What a type checker sees equals what is resolved on first use."""
+    tree = tree_of(PACKAGE / "__init__.py")
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    declared = {
+        alias.name: node.module
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(declared) == mscnn.__all__
+    for name, home in declared.items():
+        assert getattr(mscnn, name) is getattr(sys.modules[str(home)], name)
+
+
+def opens_pictures(tree: ast.Module) -> bool:
+    """Whether the module calls ``PIL.Image.open`` under any name."""
+    images, openers = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "PIL":
+            images |= {a.asname or a.name for a in node.names if a.name == "Image"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "PIL.Image":
+            openers |= {a.asname or a.name for a in node.names if a.name == "open"}
+        elif isinstance(node, ast.Import):
+            images |= {a.asname or a.name for a in node.names if a.name == "PIL.Image"}
+    return any(
+        (isinstance(call.func, ast.Name) and call.func.id in openers)
+        or (
+            isinstance(call.func, ast.Attribute)
+            and call.func.attr == "open"
+            and ast.unparse(call.func.value) in images
+        )
+        for call in calls_in(tree)
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from PIL import Image\nImage.open(p)", True),
+        ("from PIL import Image as I\nI.open(p)", True),
+        ("import PIL.Image\nPIL.Image.open(p)", True),
+        ("from PIL.Image import open as o\no(p)", True),
+        ("from PIL import Image\nImage.new('L', (1, 1))\nopen(p)", False),
+        ("'''Image.open(p)'''", False),
+    ],
+)
+def test_opens_pictures(source: str, expected: bool) -> None:
+    assert opens_pictures(ast.parse(source)) is expected
+
+
+def test_pictures_are_opened_in_one_place() -> None:
+    """Every picture passes the checks of ``mscnn.imaging``."""
+    assert [name_of(path) for path in MODULES if opens_pictures(tree_of(path))] == ["imaging.py"]
+    assert not opens_pictures(tree_of(ROOT / "app.py"))
+
+
+def test_nothing_prints() -> None:
+    """Results are printed by the command line, everything else is logged."""
+    printing = [
+        name_of(path)
+        for path in MODULES
+        if PACKAGE / "cli" not in path.parents
+        and any(
+            isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls_in(tree_of(path))
+        )
+    ]
+    assert printing == []
+
+
+def test_no_relative_or_star_imports() -> None:
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom)
+        and (node.level or any(alias.name == "*" for alias in node.names))
+    ]
+    assert found == []
+
+
+def test_app_is_thin() -> None:
+    """``app.py`` only builds and launches; it reaches into the package through the page."""
+    imported = {
+        node.module
+        for node in ast.walk(tree_of(ROOT / "app.py"))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mscnn")
+    }
+    assert imported
+    assert all(re.match(r"mscnn\.(ui|cli)\b", str(module)) for module in imported), imported
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_is_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    if name_of(path) in LONG_MODULES:
+        assert lines > MAX_LINES, "short again: take it off the list"
+    else:
+        assert lines <= MAX_LINES, f"{lines} lines: split it by reason to change"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_annotations_are_lazy(path: Path) -> None:
+    """Python 3.10 reads annotations that are newer than itself only as strings."""
+    tree = tree_of(path)
+    code = [node for node in tree.body if not isinstance(node, ast.Expr)]
+    if not code:
+        return
+    first = code[0]
+    assert isinstance(first, ast.ImportFrom)
+    assert first.module == "__future__"
