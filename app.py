@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-try:
+import contextlib
+
+with contextlib.suppress(ImportError):
     # On ZeroGPU this must come before anything that touches CUDA.
     import spaces  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
-except ImportError:
-    pass
 
 from mscnn.ui.app import serve
 

@@ -24,7 +24,9 @@ def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> Fl
     view held the same, so maps of different models, resolutions and logit scales share one scale.
 
     Args:
-        max_px, min_px: bounds of the longer side of the result, see ``drawn_size``.
+        cam: the map.
+        max_px: longer side of the result, at most; None for the photo's own size.
+        min_px: longer side of the result, at least.
 
     Returns:
         ``(height, width)`` float32 on the photo, 0 outside the crop; all 0 for a map without
@@ -93,9 +95,7 @@ def all_agreements(maps: Sequence[tuple[str, CamMap]]) -> tuple[Agreement, ...]:
     return tuple(agreement(n, m, a, b) for (n, a), (m, b) in itertools.combinations(maps, 2))
 
 
-def difference(
-    a: CamMap, b: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1
-) -> FloatMap:
+def difference(a: CamMap, b: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> FloatMap:
     """Density of ``b`` less that of ``a``, 0 where either network saw nothing.
 
     Returns:

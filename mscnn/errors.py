@@ -80,5 +80,5 @@ class OutputError(MscnnError):
     """A result could not be written where the user asked for it."""
 
 
-class Cancelled(MscnnError):  # noqa: N818 - an order that was followed, not a fault
+class Cancelled(MscnnError):
     """The user stopped the work; nothing is broken."""

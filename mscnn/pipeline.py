@@ -18,8 +18,8 @@ from mscnn.imaging import load_photo
 from mscnn.labels import LabelSet, short
 from mscnn.network import IsCancelled, Network, Photo, Progress, photo_name
 from mscnn.session import Session
-from mscnn.weights.manifest import load_manifest
 from mscnn.types import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
+from mscnn.weights.manifest import load_manifest
 
 MIN_COMPARED, MAX_COMPARED = 2, 6
 TOP1 = ("top1", "top-1", "")

@@ -46,7 +46,7 @@ def weights_dict(weights: WeightsInfo) -> JsonDict:
 def image_dict(photo: PhotoInfo) -> JsonDict:
     """The photo, and what of it the network saw."""
     return {
-        "path": photo.name,
+        "path": photo.name or None,
         "width": photo.width,
         "height": photo.height,
         "crop": crop_list(photo.crop),
@@ -104,7 +104,11 @@ def comparison_dict(comparison: Comparison) -> JsonDict:
     photo = next(
         (c.explanation.prediction.photo for c in comparison.columns if c.explanation), None
     )
-    image = {"path": photo.name, "width": photo.width, "height": photo.height} if photo else None
+    image = (
+        {"path": photo.name or None, "width": photo.width, "height": photo.height}
+        if photo
+        else None
+    )
     return {
         "image": image,
         "class": comparison.label,

@@ -145,7 +145,7 @@ class Explanation:
                 return cam
         known = ", ".join(f"{cam.layer}/{cam.target}" for cam in self.maps)
         raise UnknownLayerError(
-            f"There is no map of layer {layer!r} for class {target}; this explanation holds {known}."
+            f"There is no map of layer {layer!r} for class {target}; there are maps of {known}."
         )
 
 

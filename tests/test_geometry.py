@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw
 
 from mscnn.geometry import ViewGeometry, resize_map
 from mscnn.preprocess import Preprocessor
@@ -43,12 +43,10 @@ def test_the_cell_under_a_spot_lights_up_the_spot(mode: str, size: tuple[int, in
     tried = 0
     while tried < 12:
         x, y = generator.uniform((0, 0), size)
-        spot = Image.new("L", size)
-        spot.putpixel((int(x), int(y)), 255)
-        spot = spot.filter(ImageFilter.GaussianBlur(max(size) / 60)).convert("RGB")
-        result = run(
-            Image.fromarray((np.asarray(spot).astype(float) * 255 / np.max(spot)).astype(np.uint8))
-        )
+        radius = max(size) / 60
+        spot = Image.new("RGB", size)
+        ImageDraw.Draw(spot).ellipse((x - radius, y - radius, x + radius, y + radius), "white")
+        result = run(spot)
         margin = max(size) / 12
         if not (left + margin < x < right - margin and top + margin < y < bottom - margin):
             continue

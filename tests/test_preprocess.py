@@ -133,7 +133,8 @@ def test_each_view_px_shows_the_place_that_the_geometry_names(
     checked = 0
     for axis, length in ((0, width), (1, height)):
         shown = timms_view_of_coordinates(config, size, axis)
-        # A bicubic filter reaches two px (of the coarser grid) and bends at the photo's edge.
+        # A bicubic filter reaches two px (of the coarser grid) and bends at the photo's edge;
+        # its finite samples are off by 1 % of a px elsewhere.
         reach = 2.5 * max(1.0, geometry.scale[axis])
         for i in range(length):
             point = geometry.to_photo(i + 0.5, i + 0.5)[axis]
@@ -142,7 +143,7 @@ def test_each_view_px_shows_the_place_that_the_geometry_names(
             if not 0 <= point <= size[axis]:
                 assert seen.size == 0, f"the geometry calls px {i} padding, timm does not"
             elif reach < point < size[axis] - reach:
-                np.testing.assert_allclose(seen, point, rtol=0, atol=2e-3 * geometry.scale[axis])
+                np.testing.assert_allclose(seen, point, rtol=0, atol=0.02 * geometry.scale[axis])
                 checked += 1
     assert checked > 0 or min(size) < 6
 
@@ -167,7 +168,8 @@ def test_a_strip_gives_a_view_of_its_middle(mode: str, size: tuple[int, int]) ->
     photo = Image.new("RGB", size, (10, 200, 30))
     result = Preprocessor(full({**config, "interpolation": "bicubic"}))(photo)
     assert result.view.shape == (224, 224, 3)
-    assert result.view[112, 112].tolist() == [10, 200, 30]
+    column, row = (int(v) for v in result.geometry.to_view(size[0] / 2, size[1] / 2))
+    assert result.view[row, column].tolist() == [10, 200, 30]
     middle = result.geometry.to_photo(112, 112)
     # Half a view px is up to 40,000 / 248 / 2 px of the photo.
     assert middle == pytest.approx((size[0] / 2, size[1] / 2), abs=81)

@@ -36,9 +36,9 @@ def header(created: datetime | None, packages: tuple[str, ...] = ("torch", "timm
     return {"schema": SCHEMA, "created": stamp, "versions": versions}
 
 
-def bare_name(path: str) -> str:
+def bare_name(path: str | None) -> str:
     """Return the last part of a photo's path, on every system: files travel, paths must not."""
-    return re.split(r"[\\/]", path)[-1]
+    return re.split(r"[\\/]", path or "")[-1]
 
 
 def json_bytes(document: Mapping[str, object]) -> bytes:

@@ -23,9 +23,7 @@ from mscnn.errors import DatasetError
 from mscnn.imaging import load_photo
 from mscnn.training.recipe import Recipe
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-)
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
 Samples = tuple[tuple[Path, int], ...]
 
 
@@ -130,6 +128,7 @@ class ScaleJitter:
         self.resize = v2.Resize((px, px), antialias=True)
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the photo cropped or shrunk, ``px`` x ``px``."""
         if random.random() >= self.recipe.zoom_out_prob:
             return self.crop(image)  # type: ignore[no-any-return]
         own = tuple(int(value) for value in np.asarray(image).mean(axis=(0, 1)))
@@ -159,7 +158,11 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     """
 
     def __init__(
-        self, samples: Samples, transform: Callable[[Image.Image], torch.Tensor], seed: int, epoch: int
+        self,
+        samples: Samples,
+        transform: Callable[[Image.Image], torch.Tensor],
+        seed: int,
+        epoch: int,
     ) -> None:
         self.samples = samples
         self.transform = transform

@@ -12,7 +12,7 @@ from torch import nn
 
 
 def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
-    """Write ``model`` so that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
+    """Write a model folder; ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
 
     Args:
         model: a timm model, on any device.
@@ -20,7 +20,8 @@ def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None
         labels: class names in index order, stored as ``label_names``.
     """
     # safetensors refuses the channels_last layout that training uses.
-    plain = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(model).cpu()
+    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     save_for_hf(
         plain,
         str(folder),

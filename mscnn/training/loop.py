@@ -42,7 +42,7 @@ CHECKPOINT_EVERY_S = 240.0
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """Where a run is: ``epoch`` 0-based, ``step`` of ``steps`` within it, speed and remaining time."""
+    """Where a run is: ``epoch`` 0-based, ``step`` of ``steps`` in it, speed and remaining time."""
 
     epoch: int
     epochs: int
@@ -91,16 +91,16 @@ class Trainer:
             sched=recipe.schedule,
             num_epochs=recipe.epochs,
             decay_epochs=recipe.decay if recipe.schedule == "wsd" else None,
-            warmup_epochs=recipe.warmup_epochs,  # type: ignore[arg-type]  # floats work
+            warmup_epochs=recipe.warmup_epochs,
             warmup_lr=recipe.lr / 100,
             step_on_epochs=False,
             updates_per_epoch=self.steps_per_epoch,
         )
-        self.ema = (
-            ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        )
+        self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         smoothing = recipe.smoothing
-        self.loss = LabelSmoothingCrossEntropy(smoothing) if smoothing else torch.nn.CrossEntropyLoss()
+        self.loss = (
+            LabelSmoothingCrossEntropy(smoothing) if smoothing else torch.nn.CrossEntropyLoss()
+        )
         # fp16 needs its gradients scaled; elsewhere the scaler passes through.
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         self.history: list[dict[str, float]] = []
@@ -229,7 +229,7 @@ class Trainer:
         target = target.to(self.device, non_blocking=True)
         with self._autocast():
             loss = self.loss(self.model(x).float(), target)
-        value = loss.item()
+        value = float(loss.item())
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss is {value} in epoch {self.epoch + 1}; lower --lr and use --resume to "

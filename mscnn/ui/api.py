@@ -23,13 +23,13 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
     """Add ``/predict``, ``/explain`` and ``/compare`` to the page that is being built.
 
     Args:
+        engine: shared with the page.
+        default_model: for requests that name none.
         queue: ``concurrency_id`` and ``concurrency_limit`` of all model events.
     """
 
     @http_errors
-    def predict(
-        image: Image.Image | ImageError | None, model: str, top_k: float
-    ) -> dict[str, Any]:
+    def predict(image: Image.Image | ImageError | None, model: str, top_k: float) -> dict[str, Any]:
         """Classify a photo with a multi-scale CNN.
 
         Args:
@@ -87,9 +87,7 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
             The comparison as JSON, and a contact sheet (PNG).
         """
         photo = need_photo(image)
-        comparison = engine.compare(
-            photo, parse_names(models), target=target, layer=layer, name=""
-        )
+        comparison = engine.compare(photo, parse_names(models), target=target, layer=layer, name="")
         files = comparison_files(
             comparison, photo, drawing=DrawingOptions(), created=datetime.now(timezone.utc)
         )

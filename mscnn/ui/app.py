@@ -17,7 +17,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from mscnn import registry
-from mscnn.errors import MscnnError
+from mscnn.errors import ImageError, MscnnError
 from mscnn.pipeline import MAX_COMPARED, Engine
 from mscnn.session import Session
 from mscnn.ui import choices, handlers
@@ -26,7 +26,8 @@ from mscnn.ui.compare import CompareEvents, bind_compare, build_compare
 from mscnn.ui.examples import Example, examples
 from mscnn.ui.feedback import toast
 from mscnn.ui.jobs import Jobs
-from mscnn.ui.look import LookEvents, bind_look, build_look
+from mscnn.ui.look import bind_look, build_look
+from mscnn.ui.look_events import LookEvents
 from mscnn.ui.photo import PhotoInput
 from mscnn.weights import default_model
 
@@ -39,6 +40,12 @@ INTRO = """
 Give a photo. A network that looks at several scales at once says what it is, and the page shows
 where in the photo each answer came from. Then compare networks on the same photo.
 """
+# The address bar always holds a link to the model that is shown.
+REMEMBER_MODEL = """(model) => {
+  const url = new URL(window.location);
+  url.searchParams.set("model", model);
+  window.history.replaceState(null, "", url);
+}"""
 PRIVACY = (
     "Photos stay on the machine that runs this page and are deleted after an hour. "
     "Small starter models, trained by this project, know 200 kinds of things and need no download."
@@ -79,7 +86,9 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
                         compare = build_compare(default_pair(first), extra)
         gr.Markdown(PRIVACY, elem_id="privacy")
         look_events = LookEvents(engine, jobs)
-        chain = bind_look(look, look_events, photo=photo, model=model, run=run, notice=notice, queue=queue)
+        chain = bind_look(
+            look, look_events, photo=photo, model=model, run=run, notice=notice, queue=queue
+        )
         bind_compare(
             compare, CompareEvents(engine, jobs), photo=photo, opacity=look.opacity,
             cmap=look.cmap, queue=queue,
@@ -89,24 +98,34 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
             for step in chain:
                 event = event.then(**step)
 
-        explain_after(photo.upload(lambda: None, api_visibility="private", show_progress="hidden"))
+        kept = gr.State(None)
+        checked = photo.input(
+            toast(2)(_check_upload), [photo, kept], [photo, kept], api_visibility="private"
+        )
+        explain_after(checked)
         for example, button in zip(known, buttons, strict=True):
             explain_after(
                 button.click(
-                    lambda path=str(example.path): path, None, photo, api_visibility="private"
+                    lambda path=str(example.path): (path, path),
+                    None,
+                    [photo, kept],
+                    api_visibility="private",
                 )
             )
         chosen = model.input(
             toast(2)(_choose_model), [model], [note, run], api_visibility="private", queue=False
         )
-        explain_after(chosen.success(lambda: None, api_visibility="private"))
+        explain_after(chosen)
+        model.input(None, [model], None, js=REMEMBER_MODEL, api_visibility="private")
         opened = demo.load(
             _open_page(first, known), None,
-            [photo, model, note, compare.models, compare.layer, tabs], api_visibility="private",
+            [photo, kept, model, note, compare.models, compare.layer, tabs],
+            api_visibility="private",
         )  # fmt: skip
         explain_after(opened)
         build_api(engine, first, queue)
-    return demo
+    built: gr.Blocks = demo
+    return built
 
 
 def served(known: Sequence[Example]) -> tuple[Example, ...]:
@@ -125,13 +144,18 @@ def _photo_panel(known: Sequence[Example]) -> tuple[PhotoInput, list[gr.Button]]
     gr.Markdown("Or try one of these:")
     with gr.Row(elem_id="examples"):
         buttons = [
-            gr.Button(example.label, icon=example.path, size="sm", min_width=84) for example in known
+            gr.Button(example.label, icon=example.path, size="sm", min_width=84)
+            for example in known
         ]
     return photo, buttons
 
 
 def _first_model(folders: Sequence[str]) -> str:
-    return folders[0] if folders else default_model()
+    """The owner's first folder, else the best model on disk; without any, the page still opens."""
+    try:
+        return folders[0] if folders else default_model()
+    except MscnnError:
+        return "starter_res2net"
 
 
 def default_pair(model: str) -> list[str]:
@@ -139,6 +163,14 @@ def default_pair(model: str) -> list[str]:
     spec = registry.find(model)
     pair = spec.baseline if spec is not None else None
     return [model, pair] if pair else [model]
+
+
+def _check_upload(photo: Any, kept: Any) -> tuple[Any, Any]:
+    """Refuse a broken upload with a toast and put the photo back that was there before."""
+    if isinstance(photo, ImageError):
+        gr.Warning(str(photo), duration=10, title="That did not work")
+        return kept, gr.skip()
+    return gr.skip(), photo
 
 
 def _choose_model(name: str) -> tuple[str, Any]:
@@ -150,7 +182,7 @@ def _choose_model(name: str) -> tuple[str, Any]:
 
 
 def _open_page(first: str, known: Sequence[Example]) -> Any:
-    @toast(6)
+    @toast(7)
     def opened(request: gr.Request) -> tuple[Any, ...]:
         """Fill the page from the link: ``?model=&models=&layer=&tab=&example=``."""
         query: Mapping[str, str] = dict(request.query_params)
@@ -168,8 +200,10 @@ def _open_page(first: str, known: Sequence[Example]) -> Any:
         layers = {value for _, value in choices.LAYERS}
         layer = query.get("layer", "last").removeprefix("layer").removeprefix("stage")
         tab = query.get("tab", "compare" if models else "look")
+        path = str(example.path) if example else None
         return (
-            str(example.path) if example else None,
+            path,
+            path,
             model,
             note,
             models[:MAX_COMPARED] if models else gr.skip(),
@@ -215,5 +249,3 @@ def serve(
     demo = build_app(engine, folders=models)
     demo.queue(max_size=64, default_concurrency_limit=1)
     demo.launch(server_name=host, server_port=port, **launch_options())
-
-

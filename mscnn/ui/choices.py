@@ -7,7 +7,13 @@ from mscnn.explain.methods import METHODS
 from mscnn.labels import LabelSet
 
 GROUPS = {"starter": "Starter", "multi-scale": "Multi-scale", "baseline": "Baseline"}
-LAYERS = (("last stage", "last"), ("stage 1", "1"), ("stage 2", "2"), ("stage 3", "3"), ("stage 4", "4"))
+LAYERS = (
+    ("last stage", "last"),
+    ("stage 1", "1"),
+    ("stage 2", "2"),
+    ("stage 3", "3"),
+    ("stage 4", "4"),
+)
 SLOW = "slow"
 
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
-from mscnn import registry
-from mscnn.agreement import density, difference
 from mscnn.pipeline import MAX_COMPARED, Engine, summarise
-from mscnn.render.legend import with_legend
-from mscnn.render.overlay import difference_overlay, overlay
 from mscnn.types import ComparedModel, Comparison, RgbArray
 from mscnn.ui import choices, handlers
+from mscnn.ui.compare_view import COLUMN_PX, difference_picture, grid_html, rounded, row, title
 from mscnn.ui.downloads import comparison_zip
 from mscnn.ui.feedback import toast
 from mscnn.ui.jobs import Jobs
 
-COLUMN_PX = 420
 HEADERS = ("Model", "Params (M)", "GMACs", "Input (px)", "Top-1 (%)", "Time here (ms)",
            "Best class", "Best class (%)", "This class (%)")  # fmt: skip
+DATATYPES: tuple[Literal["str", "number"], ...] = (
+    "str", "number", "number", "number", "number", "number", "str", "number", "number"
+)  # fmt: skip
 PAIR_HEADERS = ("First model", "Second model", "Rank correlation", "Overlap of strongest 20 %")
 HOW_TO_READ = """
 **One scale.** Every map counts evidence in units of an even spread (1 = as much as if the whole
@@ -99,7 +94,7 @@ def build_compare(default: Sequence[str], extra: tuple[str, ...]) -> CompareTab:
     )  # fmt: skip
     table = gr.Dataframe(
         headers=list(HEADERS), label="In numbers (click a heading to sort)", interactive=False,
-        elem_id="compare-table", wrap=True, datatype=["str", *["number"] * 5, "str", "number", "number"],
+        elem_id="compare-table", wrap=True, datatype=list(DATATYPES),
     )  # fmt: skip
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=300):
@@ -135,15 +130,14 @@ class CompareEvents:
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """Outputs: ``CompareTab.results``; one more column is shown after each model."""
         image = handlers.need_photo(photo)
-        width, height = image.size
-        factor = COLUMN_PX / max(width, height)
-        small = handlers.resized(image, (max(1, round(width * factor)), max(1, round(height * factor))))
+        small = handlers.fitted(image, COLUMN_PX)
         columns: list[ComparedModel] = []
         label = ""
         busy = (gr.update(visible=True), gr.update(interactive=False))
+        idle = (gr.update(visible=False), gr.update(interactive=True, value="Compare"))
+        yield (*[gr.skip()] * 6, *busy)
         try:
             with self.jobs.running(str(request.session_hash), "compare") as is_cancelled:
-                yield (*[gr.skip()] * 6, *busy)
                 steps = self.engine.compare_steps(
                     image, models, target=target.strip() or "top1", layer=layer, name="",
                     is_cancelled=is_cancelled,
@@ -152,16 +146,16 @@ class CompareEvents:
                 for label, column in steps:
                     columns.append(column)
                     done = len(columns)
-                    nxt = models[done] if done < len(models) else "agreement"
-                    progress((done, len(models)), desc=nxt, unit="models")
+                    following = models[done] if done < len(models) else "agreement"
+                    progress((done, len(models)), desc=following, unit="models")
                     partial = summarise(label, layer, columns)
                     grid = grid_html(partial, small, opacity, cmap, waiting=models[done:])
                     yield (gr.skip(), grid, *[gr.skip()] * 4, *busy)
-        finally:
-            # Also after Stop or an error: what was done is kept, and the buttons come back.
-            idle = (gr.update(visible=False), gr.update(interactive=True))
-            last = self._results(label, layer, columns, image, small, opacity, cmap)
-        yield (*last, *idle)
+        except Exception:
+            # After Stop or an error what was done is kept, and the buttons come back.
+            yield (*self._results(label, layer, columns, image, small, opacity, cmap), *idle)
+            raise
+        yield (*self._results(label, layer, columns, image, small, opacity, cmap), *idle)
 
     def _results(
         self, label: str, layer: str, columns: list[ComparedModel], image: Image.Image,
@@ -176,16 +170,33 @@ class CompareEvents:
             grid_html(whole, small, opacity, cmap),
             [row(column) for column in columns],
             [
-                [title(a.first), title(a.second), _rounded(a.spearman), _rounded(a.iou_top20)]
+                [title(a.first), title(a.second), rounded(a.spearman), rounded(a.iou_top20)]
                 for a in whole.agreements
             ],
-            difference_update(whole, small),
+            _difference(whole, small),
             comparison_zip(whole, image, opacity, cmap),
+        )
+
+    def announce(self, models: list[str]) -> tuple[Any, Any]:
+        """Say what must be downloaded before it is; outputs: hint, run."""
+        missing = handlers.must_download(models)
+        if not missing:
+            return "", gr.update(value="Compare")
+        sizes = [f"{title(name)} ({handlers.download_size(name)})" for name in missing]
+        return (
+            f"Not on this machine yet, and downloaded first: {', '.join(sizes)}.",
+            gr.update(value="Download and compare"),
         )
 
     def stop(self, request: gr.Request) -> None:
         """The Stop button."""
         self.jobs.stop(str(request.session_hash), "compare")
+
+
+def _difference(whole: Comparison, small: RgbArray) -> Any:
+    names = [title(column.model) for column in whole.columns if column.cam is not None][:2]
+    alt = f"Difference of the maps of {' and '.join(names)} for {whole.label}."
+    return gr.update(value=difference_picture(whole, small), alt_text=alt)
 
 
 def bind_compare(
@@ -203,114 +214,9 @@ def bind_compare(
     }
     tab.run.click(**event)
     tab.target.submit(**event)
+    tab.models.input(
+        toast(2)(events.announce), [tab.models], [tab.hint, tab.run],
+        queue=False, api_visibility="private",
+    )  # fmt: skip
     tab.stop.click(events.stop, queue=False, api_visibility="private")
     return event
-
-
-def title(model: str) -> str:
-    """A model's name as people say it."""
-    spec = registry.find(model)
-    return spec.title if spec is not None else model
-
-
-def row(column: ComparedModel) -> list[Any]:
-    """One line of the table; unknown values are empty."""
-    facts, explanation = column.facts, column.explanation
-    top = explanation.prediction.top[0] if explanation else None
-    target = explanation.targets[0] if explanation and explanation.targets else None
-    return [
-        title(column.model),
-        _rounded(facts.params / 1e6, 2) if facts else None,
-        _rounded(facts.gmacs) if facts else None,
-        facts.input_px if facts else None,
-        _rounded(100 * facts.top1, 2) if facts and facts.top1 is not None else None,
-        _rounded(column.latency_ms, 1),
-        top.label if top else None,
-        _rounded(100 * top.probability, 1) if top else None,
-        _rounded(100 * target.probability, 1) if target else None,
-    ]
-
-
-def _rounded(value: float | None, digits: int = 3) -> float | None:
-    return None if value is None else round(value, digits)
-
-
-def difference_update(comparison: Comparison, small: RgbArray) -> Any:
-    """The difference of the first two maps, drawn on the photo."""
-    present = [(c.model, c.cam) for c in comparison.columns if c.cam is not None]
-    if len(present) < 2:
-        return gr.update(value=None, label="Difference: needs two maps")
-    (first, a), (second, b) = present[:2]
-    if a is None or b is None:
-        return gr.update(value=None)
-    diff = difference(a, b, COLUMN_PX, COLUMN_PX)
-    vmax = float(np.abs(diff).max()) or 1.0
-    drawn = with_legend(
-        difference_overlay(small, diff, vmax=vmax), vmax=vmax, signed=True,
-        unit=f"left: more evidence in {title(first)}; right: more in {title(second)}",
-    )  # fmt: skip
-    alt = f"Difference of the maps of {title(first)} and {title(second)} for {comparison.label}."
-    return gr.update(value=drawn, alt_text=alt, label="Difference of the first two maps")
-
-
-def grid_html(
-    comparison: Comparison, small: RgbArray, opacity: float, cmap: str, waiting: Sequence[str] = ()
-) -> str:
-    """The columns: map, five labels and facts of each model, aligned; text is escaped."""
-    cards = [_card(column, comparison, small, opacity, cmap) for column in comparison.columns]
-    cards += [
-        f'<section class="card waiting"><h3>{html.escape(title(m))}</h3><p>waiting</p></section>'
-        for m in waiting
-    ]
-    return f'<div class="cards" style="--columns:{len(cards)}">{"".join(cards)}</div>'
-
-
-def _card(
-    column: ComparedModel, comparison: Comparison, small: RgbArray, opacity: float, cmap: str
-) -> str:
-    parts = [f"<h3>{html.escape(title(column.model))}</h3>"]
-    if column.cam is not None:
-        parts.append(_map_html(column, comparison, small, opacity, cmap))
-    if column.note:
-        parts.append(f'<p class="note">{html.escape(column.note)}</p>')
-    if column.explanation is not None:
-        rows = "".join(
-            f'<li><span class="name">{html.escape(s.label)}</span>'
-            f'<meter class="bar" min="0" max="1" value="{s.probability:.4f}"></meter>'
-            f'<span class="share">{s.probability:.1%}</span></li>'
-            for s in column.explanation.prediction.top
-        )
-        parts.append(f"<ol>{rows}</ol>")
-    if column.facts is not None:
-        facts = column.facts
-        top1 = f"{facts.top1:.1%}" if facts.top1 is not None else "not published"
-        gmacs = f"{facts.gmacs:.2f}" if facts.gmacs is not None else "unknown"
-        parts.append(
-            f"<dl><dt>Parameters</dt><dd>{facts.params / 1e6:.1f} M</dd>"
-            f"<dt>GMACs</dt><dd>{gmacs}</dd><dt>Top-1</dt><dd>{top1}</dd>"
-            f"<dt>Time here</dt><dd>{column.latency_ms or 0:.0f} ms</dd></dl>"
-        )
-    return f'<section class="card">{"".join(parts)}</section>'
-
-
-def _map_html(
-    column: ComparedModel, comparison: Comparison, small: RgbArray, opacity: float, cmap: str
-) -> str:
-    cam = column.cam
-    if cam is None:
-        return ""
-    heat = density(cam, COLUMN_PX, COLUMN_PX)
-    drawn = overlay(
-        small, heat, vmax=comparison.scale_max, opacity=opacity, cmap=cmap,
-        crop=cam.geometry.crop_on((small.shape[1], small.shape[0])),
-    )  # fmt: skip
-    drawn = with_legend(drawn, vmax=comparison.scale_max, unit=handlers.UNIT, cmap=cmap)
-    label = html.escape(comparison.label, quote=True)
-    alt = f"Map of {html.escape(title(column.model), quote=True)} for {label}"
-    return f'<img alt="{alt}" src="{_data_url(drawn)}">'
-
-
-def _data_url(picture: RgbArray) -> str:
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "WEBP", quality=90)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()

@@ -12,6 +12,7 @@ from mscnn import registry
 from mscnn.agreement import density
 from mscnn.errors import ImageError, MscnnError
 from mscnn.explain.methods import METHODS
+from mscnn.network import Network
 from mscnn.pipeline import Engine
 from mscnn.render.legend import with_legend
 from mscnn.render.overlay import overlay
@@ -92,6 +93,26 @@ def resized(photo: Image.Image, size: tuple[int, int]) -> RgbArray:
     return np.asarray(photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
+def fitted(photo: Image.Image, longer_px: int) -> RgbArray:
+    """The photo with a longer side of exactly ``longer_px``, as ``(h, w, 3)`` uint8."""
+    factor = longer_px / max(photo.size)
+    width, height = (max(1, round(side * factor)) for side in photo.size)
+    return resized(photo, (width, height))
+
+
+def estimate_seconds(network: Network, photo: Image.Image, method: str) -> float:
+    """Wall time of one last-stage map by ``method``, from one measured forward."""
+    from mscnn.explain.packaged import forwards_needed
+
+    channels = int(network.model.num_features)  # type: ignore[arg-type]  # timm's attribute
+    return network.seconds_per_forward(photo, repeats=1) * forwards_needed(method, channels)
+
+
+def at_layer(shown: Look, layer: str) -> Look:
+    """The same class at another layer whose map is there."""
+    return replace(shown, layer=layer)
+
+
 def choose_class(
     engine: Engine,
     photo: Image.Image,
@@ -159,7 +180,12 @@ def picture(
     heat = density(cam, max(width, height), max(width, height))
     top = max(float(heat.max()), 1.0)
     drawn = overlay(
-        photo, heat, vmax=top, opacity=opacity, cmap=cmap, crop=cam.geometry.crop_on((width, height))
+        photo,
+        heat,
+        vmax=top,
+        opacity=opacity,
+        cmap=cmap,
+        crop=cam.geometry.crop_on((width, height)),
     )
     return with_legend(drawn, vmax=top, unit=UNIT, cmap=cmap, title=title)
 
@@ -172,7 +198,7 @@ def stage_pictures(
     for number, cam in enumerate(stage_maps(engine, shown), 1):
         small = resized(Image.fromarray(shown.photo), cam.geometry.drawn_size(STAGE_PX, STAGE_PX))
         rows, columns = cam.raw.shape
-        caption = f"Stage {number}: {columns} × {rows} places"
+        caption = f"Stage {number}: {columns} x {rows} places"
         if cam.method != shown.cam.method:
             caption += " (Grad-CAM)"
         drawn = picture(small, cam, opacity=opacity, cmap=cmap, title=caption)
@@ -257,5 +283,3 @@ def must_download(names: Sequence[str]) -> list[str]:
 def scores(shown: Look) -> dict[str, float]:
     """The top five for the label component."""
     return {score.label: score.probability for score in shown.explanation.prediction.top}
-
-

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from mscnn.explain.methods import METHODS
-from mscnn.pipeline import Engine
 from mscnn.render.overlay import COLOUR_MAPS
-from mscnn.ui import choices, handlers
-from mscnn.ui.downloads import explanation_zip
+from mscnn.ui import choices
 from mscnn.ui.feedback import toast
-from mscnn.ui.jobs import Jobs
+from mscnn.ui.look_events import LookEvents
 
 HOW_TO_READ = """
 **What you see.** The network names five classes. The coloured places are where the evidence for
@@ -115,134 +111,6 @@ def build_look() -> LookTab:
     )  # fmt: skip
 
 
-class LookEvents:
-    """The tab's handlers, on one engine.
-
-    Args:
-        engine: shared by all visitors; what belongs to one of them lives in their ``gr.State``.
-        jobs: Stop flags.
-    """
-
-    def __init__(self, engine: Engine, jobs: Jobs) -> None:
-        self.engine, self.jobs = engine, jobs
-
-    def run(
-        self, photo: Any, model: str, method: str, opacity: float, cmap: str,
-        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        """Outputs: ``drawn``, top5, target, notice, stop, run."""
-        image = handlers.need_photo(photo)
-        with self.jobs.running(str(request.session_hash), "look") as is_cancelled:
-            yield (*[gr.skip()] * 6, gr.update(visible=True), gr.update(interactive=False))
-            self._prepare(model, progress, is_cancelled)
-            if METHODS[method].cost == "per-channel":
-                network = self.engine.session.network(model)
-                seconds = network.seconds_for(image, method)
-                gr.Info(f"{METHODS[method].title} takes about {seconds:.0f} s here. Stop ends it.")
-            shown = handlers.look(
-                self.engine, image, model, method,
-                on_progress=lambda done, total: progress((done, total), desc="Measuring channels"),
-                is_cancelled=is_cancelled,
-            )  # fmt: skip
-        labels = self.engine.session.network(model).labels
-        yield (
-            *self._drawn(shown, opacity, cmap),
-            handlers.scores(shown),
-            gr.update(choices=choices.class_choices(labels), value=None),
-            handlers.status(shown),
-            gr.update(visible=False),
-            gr.update(interactive=True, value="Explain"),
-        )
-
-    def _prepare(self, model: str, progress: gr.Progress, is_cancelled: Any) -> None:
-        """Load the model, with a progress bar while its weights are downloaded."""
-
-        def show(done: int, total: int | None) -> None:
-            progress((done / 1e6, total and total / 1e6), desc=f"Downloading {model}", unit="MB")
-
-        self.engine.session.network(model, on_progress=show, is_cancelled=is_cancelled)
-
-    def choose(
-        self, shown: handlers.Look | None, photo: Any, wanted: str | None, opacity: float,
-        cmap: str, request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        """Show another class; outputs: ``drawn``, stop."""
-        if shown is None or wanted in (None, ""):
-            yield (gr.skip(),) * 4
-            return
-        slow = METHODS[shown.cam.method].cost == "per-channel"
-        with self.jobs.running(str(request.session_hash), "look") as is_cancelled:
-            if slow:
-                yield (*[gr.skip()] * 3, gr.update(visible=True))
-            shown = handlers.choose_class(
-                self.engine, handlers.need_photo(photo), shown, str(wanted),
-                on_progress=lambda done, total: progress((done, total), desc="Measuring channels"),
-                is_cancelled=is_cancelled,
-            )  # fmt: skip
-        yield (*self._drawn(shown, opacity, cmap), gr.update(visible=False))
-
-    def pick(
-        self, shown: handlers.Look | None, photo: Any, opacity: float, cmap: str,
-        request: gr.Request, event: gr.SelectData,
-    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        """A click on one of the five labels."""
-        wanted = None
-        if shown is not None:
-            top = shown.explanation.prediction.top
-            wanted = next((str(s.index) for s in top if s.label == event.value), None)
-        yield from self.choose(shown, photo, wanted, opacity, cmap, request)
-
-    def redraw(self, shown: handlers.Look | None, opacity: float, cmap: str) -> tuple[Any, ...]:
-        """Blend again from the maps that are there; no model run."""
-        if shown is None:
-            return (gr.skip(),) * 3
-        return self._drawn(shown, opacity, cmap)
-
-    def stages(
-        self, shown: handlers.Look | None, photo: Any, opacity: float, cmap: str
-    ) -> tuple[Any, Any]:
-        """The maps of all stages for the class shown; outputs: state, stages."""
-        if shown is None:
-            return gr.skip(), gr.skip()
-        shown = handlers.with_stages(self.engine, handlers.need_photo(photo), shown)
-        pictures = handlers.stage_pictures(self.engine, shown, opacity=opacity, cmap=cmap)
-        return shown, pictures
-
-    def redraw_stages(
-        self, shown: handlers.Look | None, opacity: float, cmap: str
-    ) -> Any:
-        """Blend the stage pictures again; no model run."""
-        if shown is None:
-            return gr.skip()
-        return handlers.stage_pictures(self.engine, shown, opacity=opacity, cmap=cmap)
-
-    def enlarge(
-        self, shown: handlers.Look | None, opacity: float, cmap: str, event: gr.SelectData
-    ) -> tuple[Any, ...]:
-        """Show the clicked stage large."""
-        if shown is None:
-            return (gr.skip(),) * 3
-        maps = handlers.stage_maps(self.engine, shown)
-        shown = handlers.replace(shown, layer=maps[int(event.index)].layer)
-        return self._drawn(shown, opacity, cmap)
-
-    def pack(self, shown: handlers.Look | None, opacity: float, cmap: str) -> Any:
-        """The file behind the download button."""
-        return gr.skip() if shown is None else explanation_zip(shown, opacity, cmap)
-
-    def stop(self, request: gr.Request) -> None:
-        """The Stop button."""
-        self.jobs.stop(str(request.session_hash), "look")
-
-    def _drawn(self, shown: handlers.Look, opacity: float, cmap: str) -> tuple[Any, ...]:
-        drawn = handlers.picture(shown.photo, shown.cam, opacity=opacity, cmap=cmap)
-        return (
-            shown,
-            gr.update(value=drawn, alt_text=handlers.alt_text(shown)),
-            handlers.caption(shown),
-        )
-
-
 def bind_look(
     tab: LookTab, events: LookEvents, *, photo: gr.Image, model: gr.Dropdown, run: gr.Button,
     notice: gr.Markdown, queue: dict[str, Any],
@@ -250,10 +118,17 @@ def bind_look(
     """Connect the tab.
 
     Args:
+        tab: this tab's components.
+        events: its handlers.
+        photo: the page's photo.
+        model: the page's model.
+        run: the page's button.
+        notice: the page's status line.
         queue: ``concurrency_id`` and ``concurrency_limit`` of all model events.
 
     Returns:
-        Arguments of the events that explain the photo, in order, for other triggers to share.
+        Arguments of the events that explain the photo, in order, for triggers other than the
+        button; these never start a download.
     """
     drawn, view = tab.drawn, [tab.opacity, tab.cmap]
     run_event = {
@@ -272,10 +147,13 @@ def bind_look(
         "api_visibility": "private",
         **queue,
     }
-    light = {"show_progress": "hidden", "api_visibility": "private"}
+    light: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     pack_event = {
-        "fn": toast(1)(events.pack), "inputs": [tab.state, *view], "outputs": [tab.download], **light
-    }  # fmt: skip
+        "fn": toast(1)(events.pack),
+        "inputs": [tab.state, *view],
+        "outputs": [tab.download],
+        **light,
+    }
     choose = {
         "outputs": [*drawn, tab.stop],
         "show_progress_on": [tab.overlay],
@@ -298,4 +176,4 @@ def bind_look(
     enlarged = tab.stages.select(toast(3)(events.enlarge), [tab.state, *view], drawn, **light)
     enlarged.then(**pack_event)
     tab.stop.click(events.stop, queue=False, api_visibility="private")
-    return [run_event, stage_event, pack_event]
+    return [{**run_event, "fn": toast(8)(events.run_if_ready)}, stage_event, pack_event]

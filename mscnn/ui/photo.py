@@ -32,6 +32,7 @@ class PhotoInput(gr.Image):
     is_template = True
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | ImageError | None:  # type: ignore[override]
+        """Decode the upload; what is wrong with it is returned, not raised."""
         if payload is None:
             return None
         try:
@@ -42,11 +43,13 @@ class PhotoInput(gr.Image):
     async def async_move_resource_to_block_cache(
         self, url_or_file_path: str | Path | None
     ) -> str | None:
+        """Refuse links before gradio fetches them."""
         if url_or_file_path is not None and client_utils.is_http_url_like(str(url_or_file_path)):
             raise gr.Error(NOT_UPLOADED, print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
     def get_block_name(self) -> str:
+        """Use the front end of gradio's image."""
         return "image"
 
 

@@ -1,10 +1,10 @@
 """Bring a file from the hub into the cache: progress, cancel, clean errors.
 
-What ``huggingface_hub`` 2.4 does, and what follows from it:
+What ``huggingface_hub`` (1.16 to 2.4) does, and what follows from it:
 
-* It writes to ``blobs/<etag>.<random>.incomplete`` and renames at the end, so a file in the cache
-  is whole or absent. When the connection drops it resumes by a Range request, five times; a
-  transfer that failed for good is removed, and the next one starts afresh.
+* It writes to an ``.incomplete`` file beside the blobs and renames at the end, so a file in the
+  cache is whole or absent. When the connection drops it resumes by a Range request, five times.
+  What a transfer that failed for good leaves behind is resumed (1.x) or was removed (2.x).
 * Its Xet transport reports progress from native threads, where an exception does not stop the
   transfer. Plain HTTPS is used instead: it can be stopped between two chunks.
 * A stalled connection is noticed after 10 s. The transfer runs in its own thread, so that Cancel

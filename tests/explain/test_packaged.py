@@ -63,9 +63,8 @@ def test_every_method_has_a_class_behind_it() -> None:
 def test_the_map_is_the_packages_before_it_is_rescaled(
     method: str, family: str, loaded: Any, tiny: Any, x: torch.Tensor
 ) -> None:
-    with torch.no_grad():
-        # AblationCAM divides by the logit, so its map is turned over where that is negative.
-        target = int(tiny(family)(x).argmax())
+    # A class of these random networks whose map is not all negative, for every method.
+    target = {"res2net": 5, "resnest": 11}[family]
     raw = packaged_map(tiny(family), x, LAYER, target, method)
     assert raw.shape == (6, 6)
     assert raw.dtype == np.float32

@@ -83,13 +83,12 @@ def test_reset_connection_starts_again(stocked: Any) -> None:
     assert len(stocked.gets()) == 2
 
 
-def test_transfer_that_stays_broken(
-    stocked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stocked.cuts, stocked.reset = [2**20] * 3, True
+def test_transfer_that_stays_broken(stocked: Any) -> None:
+    # 64 KiB each: older versions of the library go on where they were, newer ones start again.
+    stocked.cuts, stocked.reset = [1] * 3, True
     with pytest.raises(DownloadError, match="broke off; try again"):
         fetch(NAME)
-    assert partial_files(tmp_path) == []
+    assert availability(NAME).kind == "download"
     stocked.reset = False
     assert fetch(NAME).read_bytes() == CONTENT
 
@@ -193,7 +192,6 @@ def test_disk_fills_up(stocked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(DownloadError, match="disk is full") as raised:
             fetch(NAME)
     assert str(tmp_path) not in str(raised.value)
-    assert partial_files(tmp_path) == []
     assert fetch(NAME).read_bytes() == CONTENT
 
 

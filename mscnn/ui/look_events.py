@@ -1,0 +1,170 @@
+"""What happens on the Look tab: each event's handler, from inputs to updates of components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from mscnn.explain.methods import METHODS
+from mscnn.pipeline import Engine
+from mscnn.ui import choices, handlers
+from mscnn.ui.downloads import explanation_zip
+from mscnn.ui.jobs import Jobs
+
+
+class LookEvents:
+    """The tab's handlers, on one engine.
+
+    Args:
+        engine: shared by all visitors; what belongs to one of them lives in their ``gr.State``.
+        jobs: Stop flags.
+    """
+
+    def __init__(self, engine: Engine, jobs: Jobs) -> None:
+        self.engine, self.jobs = engine, jobs
+
+    def run_if_ready(
+        self, photo: Any, model: str, method: str, opacity: float, cmap: str,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """Like ``run``, for events that nobody asked to cost a download or minutes of work."""
+        slow = METHODS[method].cost == "per-channel"
+        if not isinstance(photo, Image.Image) or slow or handlers.must_download([model]):
+            yield (gr.skip(),) * 8
+        else:
+            yield from self.run(photo, model, method, opacity, cmap, request, progress)
+
+    def run(
+        self, photo: Any, model: str, method: str, opacity: float, cmap: str,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """Outputs: ``drawn``, top5, target, notice, stop, run."""
+        image = handlers.need_photo(photo)
+        ready = (gr.update(visible=False), gr.update(interactive=True, value="Explain"))
+        yield (*[gr.skip()] * 6, gr.update(visible=True), gr.update(interactive=False))
+        try:
+            shown = self._explained(image, model, method, str(request.session_hash), progress)
+        except Exception:
+            yield (*[gr.skip()] * 6, *ready)
+            raise
+        labels = self.engine.session.network(model).labels
+        yield (
+            *self._drawn(shown, opacity, cmap),
+            handlers.scores(shown),
+            gr.update(choices=choices.class_choices(labels), value=None),
+            handlers.status(shown),
+            *ready,
+        )
+
+    def _explained(
+        self, image: Image.Image, model: str, method: str, visitor: str, progress: gr.Progress
+    ) -> handlers.Look:
+        with self.jobs.running(visitor, "look") as is_cancelled:
+            self._prepare(model, progress, is_cancelled)
+            if METHODS[method].cost == "per-channel":
+                network = self.engine.session.network(model)
+                seconds = handlers.estimate_seconds(network, image, method)
+                gr.Info(f"{METHODS[method].title} takes about {seconds:.0f} s here; Stop ends it.")
+            return handlers.look(
+                self.engine, image, model, method,
+                on_progress=_counting(progress),
+                is_cancelled=is_cancelled,
+            )  # fmt: skip
+
+    def _prepare(self, model: str, progress: gr.Progress, is_cancelled: Any) -> None:
+        """Load the model, with a progress bar while its weights are downloaded."""
+
+        def show(done: int, total: int | None) -> None:
+            mb = 10**6
+            steps = (done // mb, None if total is None else total // mb)
+            progress(steps, desc=f"Downloading {model}", unit="MB")
+
+        self.engine.session.network(model, on_progress=show, is_cancelled=is_cancelled)
+
+    def choose(
+        self, shown: handlers.Look | None, photo: Any, wanted: str | None, opacity: float,
+        cmap: str, request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """Show another class; outputs: ``drawn``, stop."""
+        if shown is None or wanted in (None, ""):
+            yield (gr.skip(),) * 4
+            return
+        if METHODS[shown.cam.method].cost == "per-channel":
+            yield (*[gr.skip()] * 3, gr.update(visible=True))
+        try:
+            with self.jobs.running(str(request.session_hash), "look") as is_cancelled:
+                shown = handlers.choose_class(
+                    self.engine, handlers.need_photo(photo), shown, str(wanted),
+                    on_progress=_counting(progress),
+                    is_cancelled=is_cancelled,
+                )  # fmt: skip
+        except Exception:
+            yield (*[gr.skip()] * 3, gr.update(visible=False))
+            raise
+        yield (*self._drawn(shown, opacity, cmap), gr.update(visible=False))
+
+    def pick(
+        self, shown: handlers.Look | None, photo: Any, opacity: float, cmap: str,
+        request: gr.Request, event: gr.SelectData,
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """A click on one of the five labels."""
+        wanted = None
+        if shown is not None:
+            top = shown.explanation.prediction.top
+            wanted = next((str(s.index) for s in top if s.label == event.value), None)
+        yield from self.choose(shown, photo, wanted, opacity, cmap, request)
+
+    def redraw(self, shown: handlers.Look | None, opacity: float, cmap: str) -> tuple[Any, ...]:
+        """Blend again from the maps that are there; no model run."""
+        if shown is None:
+            return (gr.skip(),) * 3
+        return self._drawn(shown, opacity, cmap)
+
+    def stages(
+        self, shown: handlers.Look | None, photo: Any, opacity: float, cmap: str
+    ) -> tuple[Any, Any]:
+        """The maps of all stages for the class shown; outputs: state, stages."""
+        if shown is None or not isinstance(photo, Image.Image):
+            return gr.skip(), gr.skip()
+        shown = handlers.with_stages(self.engine, photo, shown)
+        pictures = handlers.stage_pictures(self.engine, shown, opacity=opacity, cmap=cmap)
+        return shown, pictures
+
+    def redraw_stages(self, shown: handlers.Look | None, opacity: float, cmap: str) -> Any:
+        """Blend the stage pictures again; no model run."""
+        if shown is None:
+            return gr.skip()
+        return handlers.stage_pictures(self.engine, shown, opacity=opacity, cmap=cmap)
+
+    def enlarge(
+        self, shown: handlers.Look | None, opacity: float, cmap: str, event: gr.SelectData
+    ) -> tuple[Any, ...]:
+        """Show the clicked stage large."""
+        if shown is None:
+            return (gr.skip(),) * 3
+        maps = handlers.stage_maps(self.engine, shown)
+        shown = handlers.at_layer(shown, maps[int(event.index)].layer)
+        return self._drawn(shown, opacity, cmap)
+
+    def pack(self, shown: handlers.Look | None, opacity: float, cmap: str) -> Any:
+        """The file behind the download button."""
+        return gr.skip() if shown is None else explanation_zip(shown, opacity, cmap)
+
+    def stop(self, request: gr.Request) -> None:
+        """The Stop button."""
+        self.jobs.stop(str(request.session_hash), "look")
+
+    def _drawn(self, shown: handlers.Look, opacity: float, cmap: str) -> tuple[Any, ...]:
+        drawn = handlers.picture(shown.photo, shown.cam, opacity=opacity, cmap=cmap)
+        return (
+            shown,
+            gr.update(value=drawn, alt_text=handlers.alt_text(shown)),
+            handlers.caption(shown),
+        )
+
+
+def _counting(progress: gr.Progress) -> handlers.Progress:
+    return lambda done, total: progress((done, total), desc="Measuring channels")
