@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-
-with contextlib.suppress(ImportError):
+try:
     # On ZeroGPU this must come before anything that touches CUDA.
-    import spaces  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    import spaces
+except ImportError:
+    spaces = None
 
+from gradio.utils import is_zero_gpu_space
+
+from mscnn.pipeline import Engine
 from mscnn.ui.app import serve
+from mscnn.zerogpu import SECONDS, ZeroGpuSession
 
 if __name__ == "__main__":
-    serve()
+    if spaces is not None and is_zero_gpu_space():
+        serve(engine=Engine(ZeroGpuSession(spaces.GPU(duration=SECONDS), folders=())))
+    else:
+        serve()

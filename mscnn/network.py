@@ -60,12 +60,16 @@ class Network:
         self.notices: tuple[str, ...] = ()
         self._preprocess = Preprocessor(loaded.data_config)
         self._lock = threading.RLock()
-        self._guarded(lambda: self._place(device))
+        self.move_to(device)
 
     def _place(self, device: torch.device) -> None:
         dtype = PRECISIONS[self.precision] if device.type == "cuda" else torch.float32
         self.model = self.loaded.model.to(device=device, dtype=dtype)
         self.device, self._dtype = device, dtype
+
+    def move_to(self, device: torch.device) -> None:
+        """Go on computing on another device; back on the CPU where its memory does not suffice."""
+        self._guarded(lambda: self._place(device))
 
     @property
     def last_stage(self) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from mscnn import registry
-from mscnn.errors import DeviceError
+from mscnn.errors import DeviceError, UnknownModelError
 from mscnn.network import IsCancelled, Network
 from mscnn.weights import load_model
+from mscnn.weights.resolve import is_path
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Key = tuple[str, str, tuple[int, int]]
+_MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -48,6 +50,8 @@ class Session:
         capacity: how many networks to keep; the least recently used one goes first. Requests
             that still run on it finish undisturbed.
         offline: never ask the hub.
+        folders: the model folders that may be named; None for any. A page for visitors must
+            not open, or tell apart, whatever else lies on its disk.
     """
 
     def __init__(
@@ -57,9 +61,11 @@ class Session:
         precision: str = "fp32",
         capacity: int = 6,
         offline: bool = False,
+        folders: Sequence[str] | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.precision, self.capacity, self.offline = precision, capacity, offline
+        self.folders = None if folders is None else tuple(folders)
         self._networks: OrderedDict[Key, Network] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
@@ -79,6 +85,7 @@ class Session:
         Raises:
             UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, Cancelled.
         """
+        self.check(name)
         key = _key(name, weights)
         with self._lock:
             if key in self._networks:
@@ -100,6 +107,17 @@ class Session:
             with self._lock:
                 self._keep(key, network)
             return network
+
+    def check(self, name: str) -> None:
+        """Refuse a folder that is not among ``folders``.
+
+        Raises:
+            UnknownModelError: the same sentence whether or not there is such a folder.
+        """
+        if self.folders is not None and name not in self.folders and is_path(name):
+            raise UnknownModelError(
+                "That is no model's name; choose one from the list, or type a timm CNN's name."
+            )
 
     def _keep(self, key: Key, network: Network) -> None:
         """Store a network; drop its earlier versions and what was used longest ago."""
@@ -127,11 +145,11 @@ def _key(name: str, weights: str | Path | None) -> Key:
 
 
 def _version(path: Path) -> tuple[int, int]:
-    """Modification time (ns) and bytes of a weights file, zeros where there is none."""
+    """Modification time (ns) and bytes of a file or a folder's newest; zeros where none is."""
     try:
         if path.is_dir():
-            times = [(s.st_mtime_ns, s.st_size) for s in map(Path.stat, path.iterdir())]
-            return max(times, default=(0, 0))
+            files = [file.stat() for file in path.iterdir() if file.suffix in _MODEL_FILES]
+            return max(((s.st_mtime_ns, s.st_size) for s in files), default=(0, 0))
         status = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return 0, 0

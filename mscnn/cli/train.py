@@ -46,6 +46,7 @@ def train(
 
     --out becomes a folder that every command accepts as --model. Progress goes to stderr.
     """
+    from mscnn.session import choose_device
     from mscnn.training.recipe import Recipe, parse_sizes
     from mscnn.training.start import start_training
 
@@ -55,7 +56,7 @@ def train(
         sizes=parse_sizes(sizes), zoom_in=zoom_in, zoom_out=zoom_out, zoom_out_prob=zoom_out_prob,
         amp=amp, seed=seed, workers=workers, threads=threads,
     )  # fmt: skip
-    result = start_training(data, model, out, recipe, device, resume, show)
+    result = start_training(data, model, out, recipe, str(choose_device(device)), resume, show)
     typer.echo(f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f} on {result.images} images")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
                     allow_custom_value=True,
                 )  # fmt: skip
                 run = gr.Button("Explain", variant="primary", elem_id="run")
-                note = gr.Markdown(handlers.model_note(first), elem_id="model-note")
+                note = gr.Markdown(handlers.model_note(engine, first), elem_id="model-note")
             with gr.Column(scale=9, min_width=320):
                 notice = gr.Markdown("", elem_id="notice")
                 with gr.Tabs(selected="look", overflow_behavior="wrap", elem_id="tabs") as tabs:
@@ -94,9 +95,10 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
             cmap=look.cmap, queue=queue,
         )  # fmt: skip
 
-        def explain_after(event: Any) -> None:
+        def explain_after(event: Any) -> Any:
             for step in chain:
                 event = event.then(**step)
+            return event
 
         kept = gr.State(None)
         checked = photo.input(
@@ -113,16 +115,24 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
                 )
             )
         chosen = model.input(
-            toast(2)(_choose_model), [model], [note, run], api_visibility="private", queue=False
+            toast(2)(partial(_choose_model, engine)),
+            [model],
+            [note, run],
+            api_visibility="private",
+            queue=False,
         )
         explain_after(chosen)
         model.input(None, [model], None, js=REMEMBER_MODEL, api_visibility="private")
         opened = demo.load(
-            _open_page(first, known), None,
+            _open_page(engine, first, known), None,
             [photo, kept, model, note, compare.models, compare.layer, tabs],
             api_visibility="private",
         )  # fmt: skip
-        explain_after(opened)
+        explain_after(opened).then(
+            toast(3)(look_events.enlarge_stage),
+            [look.state, compare.layer, look.opacity, look.cmap], look.drawn,
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
         build_api(engine, first, queue)
     built: gr.Blocks = demo
     return built
@@ -167,33 +177,34 @@ def default_pair(model: str) -> list[str]:
 
 def _check_upload(photo: Any, kept: Any) -> tuple[Any, Any]:
     """Refuse a broken upload with a toast and put the photo back that was there before."""
+    if photo is None:
+        return gr.skip(), gr.skip()
     if isinstance(photo, ImageError):
         gr.Warning(str(photo), duration=10, title="That did not work")
         return kept, gr.skip()
     return gr.skip(), photo
 
 
-def _choose_model(name: str) -> tuple[str, Any]:
+def _choose_model(engine: Engine, name: str) -> tuple[str, Any]:
     """Tell what the model is, and how much must be downloaded, before anything runs."""
-    note = handlers.model_note(name)
-    if handlers.must_download([name]):
+    note = handlers.model_note(engine, name)
+    if handlers.must_download(engine, [name]):
         return note, gr.update(value=f"Download {handlers.download_size(name)} and explain")
     return note, gr.update(value="Explain")
 
 
-def _open_page(first: str, known: Sequence[Example]) -> Any:
+def _open_page(engine: Engine, first: str, known: Sequence[Example]) -> Any:
     @toast(7)
     def opened(request: gr.Request) -> tuple[Any, ...]:
         """Fill the page from the link: ``?model=&models=&layer=&tab=&example=``."""
         query: Mapping[str, str] = dict(request.query_params)
         model = query.get("model", first)
         try:
-            note = handlers.model_note(model)
-            if model != first:
-                handlers.must_download([model])
+            handlers.must_download(engine, [model])
+            note = handlers.model_note(engine, model)
         except MscnnError as error:
             gr.Warning(str(error))
-            model, note = first, handlers.model_note(first)
+            model, note = first, handlers.model_note(engine, first)
         models = [m.strip() for m in query.get("models", "").split(",") if m.strip()]
         wanted = query.get("example", "").lower()
         example = next((e for e in known if e.label.lower() == wanted), known[0] if known else None)
@@ -236,6 +247,7 @@ def serve(
     port: int | None = None,
     device: str = "auto",
     models: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> None:
     """Start the page and block until it is stopped.
 
@@ -244,8 +256,8 @@ def serve(
         port: a free one from 7860 where None.
         device: see ``mscnn.session.choose_device``.
         models: model folders to offer.
+        engine: computes for the page; one on ``device`` where None.
     """
-    engine = Engine(Session(device))
-    demo = build_app(engine, folders=models)
+    demo = build_app(engine or Engine(Session(device, folders=models)), folders=models)
     demo.queue(max_size=64, default_concurrency_limit=1)
     demo.launch(server_name=host, server_port=port, **launch_options())

@@ -179,7 +179,7 @@ class CompareEvents:
 
     def announce(self, models: list[str]) -> tuple[Any, Any]:
         """Say what must be downloaded before it is; outputs: hint, run."""
-        missing = handlers.must_download(models)
+        missing = handlers.must_download(self.engine, models)
         if not missing:
             return "", gr.update(value="Compare")
         sizes = [f"{title(name)} ({handlers.download_size(name)})" for name in missing]

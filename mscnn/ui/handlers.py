@@ -249,10 +249,11 @@ def status(shown: Look) -> str:
     return " · ".join(parts) + "".join(f"\n\n{notice}" for notice in explanation.notices)
 
 
-def model_note(name: str) -> str:
+def model_note(engine: Engine, name: str) -> str:
     """What a newcomer should know before choosing a model (Markdown)."""
     spec = registry.find(name)
     try:
+        engine.session.check(name)
         where = availability(name)
     except MscnnError as error:
         return str(error)
@@ -275,8 +276,14 @@ def download_size(name: str) -> str:
     return "an unknown amount" if size is None else f"{size / 1e6:.0f} MB"
 
 
-def must_download(names: Sequence[str]) -> list[str]:
-    """Those of the models whose weights are not on this machine."""
+def must_download(engine: Engine, names: Sequence[str]) -> list[str]:
+    """Those of the models whose weights are not on this machine.
+
+    Raises:
+        UnknownModelError, WeightsError: one of them is no model.
+    """
+    for name in names:
+        engine.session.check(name)
     return [name for name in names if name and availability(name).kind == "download"]
 
 

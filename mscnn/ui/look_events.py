@@ -32,7 +32,11 @@ class LookEvents:
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """Like ``run``, for events that nobody asked to cost a download or minutes of work."""
         slow = METHODS[method].cost == "per-channel"
-        if not isinstance(photo, Image.Image) or slow or handlers.must_download([model]):
+        if (
+            not isinstance(photo, Image.Image)
+            or slow
+            or handlers.must_download(self.engine, [model])
+        ):
             yield (gr.skip(),) * 8
         else:
             yield from self.run(photo, model, method, opacity, cmap, request, progress)
@@ -145,9 +149,16 @@ class LookEvents:
         """Show the clicked stage large."""
         if shown is None:
             return (gr.skip(),) * 3
-        maps = handlers.stage_maps(self.engine, shown)
-        shown = handlers.at_layer(shown, maps[int(event.index)].layer)
-        return self._drawn(shown, opacity, cmap)
+        return self.enlarge_stage(shown, str(int(event.index) + 1), opacity, cmap)
+
+    def enlarge_stage(
+        self, shown: handlers.Look | None, stage: str, opacity: float, cmap: str
+    ) -> tuple[Any, ...]:
+        """Show a stage large by its number, as a link asks for; others leave the map as it is."""
+        maps = [] if shown is None else handlers.stage_maps(self.engine, shown)
+        if shown is None or not (stage.isdigit() and 1 <= int(stage) <= len(maps)):
+            return (gr.skip(),) * 3
+        return self._drawn(handlers.at_layer(shown, maps[int(stage) - 1].layer), opacity, cmap)
 
     def pack(self, shown: handlers.Look | None, opacity: float, cmap: str) -> Any:
         """The file behind the download button."""

@@ -119,6 +119,11 @@ def model_folder(name: str) -> Path | None:
     return None
 
 
+def is_path(name: str) -> bool:
+    """Whether ``name`` means, or may mean, a place on this machine's disk."""
+    return registry.find(name) is None and (_like_path(name) or Path(name).exists())
+
+
 def _like_path(name: str) -> bool:
     bare = name.strip().removeprefix("hf-hub:").removeprefix("timm/")
     return "/" in bare or "\\" in bare or bare.startswith((".", "~"))

@@ -233,6 +233,7 @@ def test_train_writes_a_folder_that_predict_accepts(photo, capsys):
             level = (40 if name == "dark" else 200) + i
             Image.new("RGB", (64, 64), (level,) * 3).save(f"data/{name}/{i}.png")
     argv = ["train", "data", "--model", "starter_resnet", "--out", "run", "--epochs", "1"]
+    argv += ["--schedule", "constant", "--warmup-epochs", "0"]
     code = main([*argv, "--batch-size", "4", "--workers", "0", "--device", "cpu"])
     out, err = capsys.readouterr()
     assert code == 0, err

@@ -53,9 +53,13 @@ def test_the_graph_starts_at_the_first_tap(trainable: bool, x: torch.Tensor) -> 
 
 def test_hooks_are_gone_after_an_error_in_the_model(tiny: Any) -> None:
     model = tiny("res2net")
+    seven_channels = torch.zeros(1, 7, 32, 32)
     with pytest.raises(RuntimeError), record(model, ["layer1", "layer4"]):
+        model(seven_channels)
+    assert hooks(model) == 0
+    with record(model, ["layer1", "layer4"]):
         assert hooks(model) == 2
-        model(torch.zeros(1, 7, 32, 32))
+        model(torch.zeros(1, 3, 32, 32))
     assert hooks(model) == 0
 
 

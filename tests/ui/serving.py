@@ -6,9 +6,11 @@ photo. They must not depend on how well the shipped weights were trained, so the
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,14 +77,25 @@ def serving(folders: Folders) -> Iterator[Site]:
         engine = Engine(Session("cpu", offline=True))
         for model in MODELS:
             engine.session.network(model)
-        demo = build_app(engine)
-        demo.queue(max_size=64, default_concurrency_limit=1)
-        options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
-        _, url, _ = demo.launch(server_name="127.0.0.1", **options)
+        with _untidy():
+            demo = build_app(engine)
+            demo.queue(max_size=64, default_concurrency_limit=1)
+            options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
+            _, url, _ = demo.launch(server_name="127.0.0.1", **options)
         try:
             yield Site(url.rstrip("/"), engine, demo, folders)
         finally:
-            demo.close(verbose=False)
+            with _untidy():
+                demo.close(verbose=False)
+
+
+@contextmanager
+def _untidy() -> Iterator[None]:
+    """Let gradio 6.31 leave event loops open while it builds a page, and collect them here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 def _write_weights(folder: Path) -> None:
@@ -99,7 +112,7 @@ def _write_weights(folder: Path) -> None:
             torch.manual_seed(seed)
             # timm zeroes each block's last norm, which would make all maps of inner layers flat.
             model = timm.create_model(name, zero_init_last=False)
-            torch.nn.init.normal_(model.fc.weight, std=0.3)
+            _spread_answers(model)
         path = folder / f"{name}.safetensors"
         save_file(model.state_dict(), str(path))
         content = path.read_bytes()
@@ -119,6 +132,18 @@ def _write_weights(folder: Path) -> None:
         )
     document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def _spread_answers(model: Any) -> None:
+    """Give an untrained network a last layer that answers differently from photo to photo."""
+    import torch
+
+    photos = torch.nn.functional.interpolate(torch.randn(16, 3, 6, 6), (64, 64), mode="bicubic")
+    with torch.no_grad():
+        seen = model.eval().forward_head(model.forward_features(photos), pre_logits=True)
+        weight = torch.randn(model.fc.weight.shape) * 0.08 / seen.std(0).clamp_min(1e-3)
+        model.fc.weight.copy_(weight)
+        model.fc.bias.copy_(-weight @ seen.mean(0))
 
 
 def files_below(folder: Path) -> set[Path]:
