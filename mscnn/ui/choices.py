@@ -22,9 +22,8 @@ def model_choices(extra: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     found = [(f"Yours · {name}", name) for name in extra]
     for group, title in GROUPS.items():
         for spec in registry.list_backbones(group=group):  # type: ignore[arg-type]
-            accuracy = f", top-1 {spec.top1:.1%}" if spec.top1 is not None else ""
-            text = f"{title} · {spec.title} — {spec.params / 1e6:.1f} M{accuracy}"
-            found.append((text, spec.name))
+            # The name is part of the text, so that typing it finds the model.
+            found.append((f"{title} · {spec.title} · {spec.name}", spec.name))
     return found
 
 
@@ -40,3 +39,9 @@ def class_choices(labels: LabelSet) -> list[tuple[str, str]]:
     """Classes as (name, index), in alphabetical order."""
     pairs = [(labels.display(i), str(i)) for i in range(len(labels))]
     return sorted(pairs, key=lambda pair: pair[0].lower())
+
+
+def method_note(name: str) -> str:
+    """What a method does, and where it comes from (Markdown)."""
+    method = METHODS[name]
+    return f"{method.summary} *{method.paper}.*"

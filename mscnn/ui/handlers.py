@@ -18,6 +18,7 @@ from mscnn.render.legend import with_legend
 from mscnn.render.overlay import overlay
 from mscnn.types import CamMap, Explanation, RgbArray
 from mscnn.weights import availability
+from mscnn.weights.typed import typed_bytes
 
 DRAWN_PX = 900
 """Longer side of the picture on the page, at most; ``LEAST_PX`` at least."""
@@ -255,6 +256,7 @@ def model_note(engine: Engine, name: str) -> str:
     try:
         engine.session.check(name)
         where = availability(name)
+        size = download_size(name) if where.kind == "download" else ""
     except MscnnError as error:
         return str(error)
     lines = []
@@ -265,15 +267,19 @@ def model_note(engine: Engine, name: str) -> str:
             facts.append(f"top-1 {spec.top1:.1%}")
         lines += [spec.summary, " · ".join(facts)]
         lines.append(f"Licence: {spec.licence}; {spec.licence_note}")
-    if where.kind == "download":
-        lines.append(f"**Not on this machine yet: {download_size(name)} to download first.**")
+    if size:
+        lines.append(f"**Not on this machine yet: {size} to download first.**")
     return "\n\n".join(line for line in lines if line)
 
 
 def download_size(name: str) -> str:
-    """How much must be downloaded, in words."""
+    """How much must be downloaded, in words.
+
+    Raises:
+        UnknownModelError, UnsupportedModelError: for a typed name, before anything is downloaded.
+    """
     size = availability(name).download_bytes
-    return "an unknown amount" if size is None else f"{size / 1e6:.0f} MB"
+    return f"{(typed_bytes(name) if size is None else size) / 1e6:.0f} MB"
 
 
 def must_download(engine: Engine, names: Sequence[str]) -> list[str]:

@@ -39,6 +39,7 @@ class LookTab:
     opacity: gr.Slider
     cmap: gr.Dropdown
     method: gr.Dropdown
+    method_note: gr.Markdown
     target: gr.Dropdown
     stages: gr.Gallery
     caption: gr.Markdown
@@ -85,6 +86,7 @@ def build_look() -> LookTab:
             method = gr.Dropdown(
                 label="Method", choices=choices.method_choices(), value="gradcam", elem_id="method"
             )
+            method_note = gr.Markdown(choices.method_note("gradcam"), elem_id="method-note")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop", size="sm")
             download = gr.DownloadButton(
                 "Download picture, map and numbers (ZIP)", elem_id="download", size="sm"
@@ -106,8 +108,8 @@ def build_look() -> LookTab:
     with gr.Accordion("How to read this, and what it does not prove", open=False):
         gr.Markdown(HOW_TO_READ)
     return LookTab(
-        gr.State(None, time_to_live=3600), top5, overlay, opacity, cmap, method, target, stages,
-        caption, download, stop,
+        gr.State(None, time_to_live=3600), top5, overlay, opacity, cmap, method, method_note,
+        target, stages, caption, download, stop,
     )  # fmt: skip
 
 
@@ -164,7 +166,12 @@ def bind_look(
     typed = tab.target.input(
         toast(4)(events.choose), [tab.state, photo, tab.target, *view], **choose
     )
-    for event in (run.click(**run_event), picked, typed):
+    noted = tab.method.input(
+        toast(2)(events.choose_method), [tab.method, photo, model], [tab.method_note, run],
+        api_visibility="private", **queue,
+    )  # fmt: skip
+    explained = noted.then(**{**run_event, "fn": toast(8)(events.run_if_ready)})
+    for event in (run.click(**run_event), picked, typed, explained):
         event.then(**stage_event).then(**pack_event)
     for control in (tab.opacity.input, tab.cmap.input):
         redrawn = control(

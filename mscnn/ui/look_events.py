@@ -52,7 +52,7 @@ class LookEvents:
         try:
             shown = self._explained(image, model, method, str(request.session_hash), progress)
         except Exception:
-            yield (*[gr.skip()] * 6, *ready)
+            yield (*[gr.skip()] * 6, ready[0], gr.update(interactive=True))
             raise
         labels = self.engine.session.network(model).labels
         yield (
@@ -62,6 +62,16 @@ class LookEvents:
             handlers.status(shown),
             *ready,
         )
+
+    def choose_method(self, method: str, photo: Any, model: str) -> tuple[str, Any]:
+        """Say what the method is, and for a slow one how long it takes; outputs: note, run."""
+        note = choices.method_note(method)
+        slow = METHODS[method].cost == "per-channel"
+        if slow and isinstance(photo, Image.Image) and self.engine.session.is_loaded(model):
+            network = self.engine.session.network(model)
+            seconds = handlers.estimate_seconds(network, photo, method)
+            note += f"\n\n**About {seconds:.0f} s here; press Explain to start it.**"
+        return note, gr.skip()
 
     def _explained(
         self, image: Image.Image, model: str, method: str, visitor: str, progress: gr.Progress

@@ -6,10 +6,12 @@ import base64
 import binascii
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import gradio as gr
 from gradio import utils
 from gradio.data_classes import ImageData
+from gradio.route_utils import API_PREFIX
 from gradio_client import utils as client_utils
 from PIL import Image
 
@@ -43,9 +45,12 @@ class PhotoInput(gr.Image):
     async def async_move_resource_to_block_cache(
         self, url_or_file_path: str | Path | None
     ) -> str | None:
-        """Refuse links before gradio fetches them."""
+        """Refuse links before gradio fetches them, but for links to uploads of this page."""
         if url_or_file_path is not None and client_utils.is_http_url_like(str(url_or_file_path)):
-            raise gr.Error(NOT_UPLOADED, print_exception=False)
+            try:
+                return str(_in_upload_folder(_linked_file(str(url_or_file_path))))
+            except ImageError as error:
+                raise gr.Error(str(error), print_exception=False) from None
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
     def get_block_name(self) -> str:
@@ -65,7 +70,31 @@ def _uploaded(payload: ImageData) -> Any:
             raise ImageError("The picture's data is damaged; upload the file itself.") from error
     if not payload.path or client_utils.is_http_url_like(payload.path):
         raise ImageError(NOT_UPLOADED)
-    path = Path(payload.path).resolve()
-    if not path.is_relative_to(Path(utils.get_upload_folder()).resolve()):
+    return _in_upload_folder(payload.path)
+
+
+def _linked_file(link: str) -> str:
+    """The path in a link to a file that gradio serves, which is how MCP clients name uploads.
+
+    The host does not matter, because nothing is fetched: the path must be one of our uploads.
+    """
+    try:
+        _, served, path = urlsplit(link).path.partition(f"{API_PREFIX}/file=")
+    except ValueError:  # such as http://[
+        raise ImageError(NOT_UPLOADED) from None
+    return unquote(path) if served else ""
+
+
+def _in_upload_folder(path: str) -> Path:
+    """Resolve a path that must lie in gradio's upload folder, symbolic links followed.
+
+    Raises:
+        ImageError: it lies elsewhere, or is no path.
+    """
+    try:
+        real = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links
+        raise ImageError(NOT_UPLOADED) from None
+    if not real.is_relative_to(Path(utils.get_upload_folder()).resolve()):
         raise ImageError(NOT_UPLOADED)
-    return path
+    return real

@@ -150,3 +150,23 @@ def files_below(folder: Path) -> set[Path]:
     """All files below a folder, as they are now."""
     found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
     return set(found)
+
+
+TIMES = ("seconds", "latency_ms")
+"""What differs from run to run in an answer."""
+
+
+def differences(got: Any, wanted: Any, where: str = "answer") -> list[str]:
+    """Say where two JSON documents differ; numbers to 1e-5, times not at all."""
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        found = [f"{where}: {sorted(set(got) ^ set(wanted))}"] if set(got) != set(wanted) else []
+        for key in (set(got) & set(wanted)) - set(TIMES):
+            found += differences(got[key], wanted[key], f"{where}.{key}")
+        return found
+    if isinstance(wanted, list) and isinstance(got, list) and len(got) == len(wanted):
+        pairs = enumerate(zip(got, wanted, strict=True))
+        return [line for i, (a, b) in pairs for line in differences(a, b, f"{where}[{i}]")]
+    if isinstance(wanted, float) and isinstance(got, (int, float)):
+        close = abs(got - wanted) <= 1e-5 * max(1.0, abs(wanted))
+        return [] if close else [f"{where}: {got} is not {wanted}"]
+    return [] if got == wanted else [f"{where}: {got!r} is not {wanted!r}"]

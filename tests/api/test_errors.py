@@ -1,0 +1,220 @@
+"""A wrong request over HTTP: one sentence that says what is accepted, and nothing of the inside."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from PIL import Image
+
+RES2NET, RESNET = "starter_res2net", "starter_resnet"
+
+
+@pytest.fixture
+def photo(upload, photo_bytes) -> dict[str, Any]:
+    return upload(photo_bytes)
+
+
+@pytest.fixture
+def sentence(raw, folders):
+    """``sentence("predict", [...])``: the error's text, checked for what no error may hold."""
+
+    def get(endpoint: str, data: list[Any]) -> str:
+        event, answer = raw(endpoint, data)
+        assert event == "error", answer
+        text = answer["error"] if isinstance(answer, dict) else answer
+        assert isinstance(text, str), answer
+        assert text.strip().endswith((".", "?")), text
+        assert "Traceback" not in text
+        assert "Error(" not in text
+        assert str(folders.cache.parent) not in text
+        assert len(text) < 600
+        return text
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("no_such_net", "no_such_net"),
+        ("starter_res2nett", "starter_res2net"),
+        ("vit_base_patch16_224.augreg_in21k", "vit_base_patch16_224"),
+        ("resnet18.tv_in1k", "resnet18.tv_in1k"),
+        ("", "model"),
+        ("   ", "model"),
+        (None, "model"),
+        ("a" * 3000, "model"),
+        ("starter_res2net\n", RES2NET),
+        ("model\0", "model"),
+    ],
+)
+def test_a_model_that_cannot_be_used(raw, sentence, photo, model, says):
+    if model == "starter_res2net\n":
+        event, _ = raw("predict", [photo, model, 5])
+        assert event == "complete"  # blanks around a name do no harm
+        return
+    assert says in sentence("predict", [photo, model, 5])
+
+
+@pytest.mark.parametrize("model", ["/etc", "/nowhere", "..", ".", "~", "assets/weights", "./tests"])
+def test_a_folder_of_the_server_is_no_model(sentence, photo, model):
+    """Whether it exists or not, the answer is the same: a visitor cannot look around."""
+    text = sentence("predict", [photo, model, 5])
+    missing = sentence("predict", [photo, "/no/such/folder", 5])
+    assert text.replace(repr(model), "X").replace(model, "X") == missing.replace(
+        repr("/no/such/folder"), "X"
+    ).replace("/no/such/folder", "X")
+
+
+@pytest.mark.parametrize("top_k", [0, -3, 1.5, 1e300, None, "three"])
+def test_a_number_of_classes_that_is_none(sentence, photo, top_k):
+    text = sentence("predict", [photo, RES2NET, top_k])
+    assert "top" in text
+    assert "1 or more" in text
+
+
+def test_more_classes_than_there_are_gives_all_of_them(raw, photo):
+    event, answer = raw("predict", [photo, RES2NET, 10**6])
+    assert event == "complete"
+    assert len(answer[0]["results"][0]["top"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("layer", "target", "method", "says"),
+    [
+        ("layer9", "top1", "gradcam", "layer9"),
+        ("5", "top1", "gradcam", "layer4"),
+        ("fc", "top1", "gradcam", "layer"),
+        ("last", "unicorn", "gradcam", "unicorn"),
+        ("last", "thing", "gradcam", "thing 1"),
+        ("last", "200", "gradcam", "200"),
+        ("last", "-1", "gradcam", "-1"),
+        ("last", "top1", "gradcamm", "gradcam"),
+        ("last", "top1", "", "gradcam"),
+        (None, None, None, ""),
+    ],
+)
+def test_a_layer_class_or_method_that_is_not_there(
+    raw, sentence, photo, layer, target, method, says
+):
+    data = [photo, RES2NET, layer, target, method]
+    assert says in sentence("explain", data)
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        (RES2NET, "2 to 6"),
+        ("", "2 to 6"),
+        (None, "2 to 6"),
+        (",,,", "2 to 6"),
+        ("a,b,c,d,e,f,g", "2 to 6"),
+        (f"{RES2NET},{RES2NET}", "twice"),
+        ("[1, 2", "commas"),
+        ("[__import__('os')]", "commas"),
+        ("{'a': 1}", "2 to 6"),
+    ],
+)
+def test_models_that_cannot_be_compared(sentence, photo, models, says):
+    assert says in sentence("compare", [photo, models, "top1", "last"])
+
+
+def test_one_unusable_model_does_not_spoil_the_comparison(raw, photo):
+    event, answer = raw("compare", [photo, f"no_such_net,{RES2NET}", "top1", "last"])
+    assert event == "complete"
+    first, second = answer[0]["models"]
+    assert "no_such_net" in first["note"]
+    assert first["top"] == []
+    assert second["map"] is not None
+
+
+@pytest.mark.parametrize("layer", ["layer9", "9"])
+def test_a_layer_that_no_model_has_is_said_of_each(raw, photo, layer):
+    event, answer = raw("compare", [photo, f"{RES2NET},{RESNET}", "top1", layer])
+    assert event == "error" or all(layer in m["note"] for m in answer[0]["models"])
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says it is this big and holds one row of pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    row = zlib.compress(b"\0" * (width // 8 + 1))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+
+
+def jpeg() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(out, "JPEG")
+    return out.getvalue()
+
+
+BAD_FILES = {
+    "text": (b"hello, this is no picture", "photo.png", "JPEG"),
+    "empty": (b"", "photo.png", "empty"),
+    "truncated": (jpeg()[:-200], "photo.jpg", "photo.jpg"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>", "photo.svg", "SVG"),
+    "svg in disguise": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "photo.png", "SVG"),
+    "bomb": (png_header(30_000, 30_000), "photo.png", "40 million"),
+    "big": (png_header(12_000, 12_000), "photo.png", "40 million"),
+    "pdf": (b"%PDF-1.7 ...", "photo.jpg", "PDF"),
+    "html": (b"<html><script>alert(1)</script></html>", "photo.html", "JPEG"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+@pytest.mark.parametrize("way", ["file", "data URL"])
+def test_a_file_that_is_no_photo(sentence, upload, bad, way):
+    content, name, says = BAD_FILES[bad]
+    if way == "file":
+        image = upload(content, name)
+    else:
+        url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        image = {"path": None, "url": url, "meta": {"_type": "gradio.FileData"}}
+    text = sentence("predict", [image, RES2NET, 5])
+    if way == "file" or says != name:
+        assert says in text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "rest"),
+    [
+        ("predict", [RES2NET, 5]),
+        ("explain", [RES2NET, "last", "top1", "gradcam"]),
+        ("compare", [f"{RES2NET},{RESNET}", "top1", "last"]),
+    ],
+)
+def test_without_a_photo(sentence, endpoint, rest):
+    assert "photo" in sentence(endpoint, [None, *rest])
+
+
+@pytest.mark.parametrize("image", ["photo.png", 5, [], {}, {"url": None}, {"path": 5}, [[1, 2]]])
+def test_a_photo_that_is_nothing_of_the_kind(raw, folders, image):
+    event, answer = raw("predict", [image, RES2NET, 5])
+    assert event == "error"
+    assert "Traceback" not in str(answer)
+    assert str(folders.cache.parent) not in str(answer)
+
+
+@pytest.mark.parametrize("data", [[], [None], [None] * 9, "text", {}, 5])
+def test_a_request_of_another_shape(http, data):
+    started = http.post("/gradio_api/call/predict", json={"data": data})
+    if started.status_code == 200:
+        stream = http.get(f"/gradio_api/call/predict/{started.json()['event_id']}").text
+        assert "event: error" in stream
+        assert "Traceback" not in stream
+        assert "site-packages" not in stream
+
+
+def test_the_server_answers_as_before_after_all_this(raw, photo):
+    event, answer = raw("predict", [photo, RES2NET, 5])
+    assert event == "complete"
+    assert len(answer[0]["results"][0]["top"]) == 5
