@@ -33,6 +33,7 @@ from typing import Any
 import timm
 import torch
 from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
@@ -106,8 +107,7 @@ class _SharedCam(GradCAM):  # type: ignore[misc]  # the package is untyped
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        hooks = type(self.activations_and_grads)
-        self.activations_and_grads = hooks(self.model, self.target_layers, None)
+        self.activations_and_grads = ActivationsAndGradients(self.model, self.target_layers, None)
         try:
             yield
         finally:

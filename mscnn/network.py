@@ -268,7 +268,7 @@ class Network:
         self, net_input: NetworkInput, logits: Any, top_k: int, name: str, seconds: float
     ) -> Prediction:
         probabilities = _softmax(logits)
-        best = np.argsort(-probabilities, kind="stable")[:top_k]
+        best = np.argsort(-logits, kind="stable")[:top_k]
         width, height = net_input.geometry.photo
         return Prediction(
             photo=PhotoInfo(name, width, height, net_input.geometry.crop),

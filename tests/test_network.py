@@ -49,8 +49,11 @@ def test_logits_equal_timms_own_pipeline(name: str, tmp_path: Path, photo: Image
     weights = tmp_path / "seeded.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(len(name))
-        made = timm.create_model(name)
+        made = timm.create_model(name).eval()
         randomise_batch_norms(made)
+        with torch.no_grad():
+            # Deep random networks give logits of thousands; bring them to a trained one's size.
+            made.fc.weight *= 5 / made(torch.randn(1, 3, 64, 64)).abs().max()
     save_file(made.state_dict(), weights)
     del made
     theirs = timm.create_model(
@@ -62,13 +65,12 @@ def test_logits_equal_timms_own_pipeline(name: str, tmp_path: Path, photo: Image
     del theirs
     network = mscnn.load(name, weights=weights, device="cpu")
     prediction = network.predict(photo)
-    assert float(expected.std()) > 0.01, "the seeded network says the same of everything"
-    scale = max(1.0, float(expected.abs().max()))
-    np.testing.assert_allclose(prediction.logits, expected, rtol=0, atol=1e-4 * scale)
-    best = expected.double().softmax(0).topk(5)
+    assert float(expected.std()) > 0.1, "the seeded network says the same of everything"
+    np.testing.assert_allclose(prediction.logits, expected, rtol=0, atol=1e-4)
+    best = expected.softmax(0).topk(5)
     assert [score.index for score in prediction.top] == best.indices.tolist()
     np.testing.assert_allclose(
-        [score.probability for score in prediction.top], best.values, rtol=1e-3 * scale, atol=1e-9
+        [score.probability for score in prediction.top], best.values, rtol=1e-3, atol=0
     )
     # The default view must take the way without a backward.
     assert network.loaded.head == "fc"

@@ -25,6 +25,7 @@ from mscnn.errors import (
     UnknownClassError,
     UnknownLayerError,
 )
+from mscnn.imaging import load_photo
 from mscnn.pipeline import Engine, counted_gmacs, model_facts, summarise
 from mscnn.session import Session
 
@@ -238,11 +239,10 @@ def test_a_photo_is_decoded_once(
     path = tmp_path / "cup.png"
     photo.save(path)
     decoded: list[Any] = []
-    load = pipeline.load_photo
 
     def counting(source: Any) -> Image.Image:
         decoded.append(source)
-        return load(source)
+        return load_photo(source)
 
     monkeypatch.setattr(pipeline, "load_photo", counting)
     with path.open("rb") as file:  # could not be read twice
@@ -280,7 +280,7 @@ def test_counted_cost_is_the_known_one(
         def __init__(self) -> None:
             self.loaded = loaded("resnet", input_size=(3, 224, 224))
             with torch.device("meta"):
-                self.model = timm.create_model(name).eval()
+                self.model: torch.nn.Module = timm.create_model(name).eval()
 
         def copy_of_model(self) -> torch.nn.Module:
             return self.model
@@ -291,20 +291,22 @@ def test_counted_cost_is_the_known_one(
 def test_facts_of_a_network_that_no_table_lists(engine: Engine) -> None:
     network = engine.session.network("two")
     facts = model_facts(network)
-    convolutions = 0
     shapes: dict[str, tuple[int, ...]] = {}
 
     def remember(name: str) -> Any:
         return lambda _module, _inputs, output: shapes.update({name: tuple(output.shape)})
 
-    model = network.copy_of_model()  # hooks on a copy, so that nothing is left on the shared one
+    model: Any = (
+        network.copy_of_model()
+    )  # hooks on a copy, so that nothing is left on the shared one
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(remember(name))
     model(torch.zeros(1, 3, 96, 96))
+    macs = model.fc.weight.numel()
     for name, (_, _, height, width) in shapes.items():
-        convolutions += height * width * model.get_submodule(name).weight.numel()
-    assert facts.gmacs == pytest.approx((convolutions + model.fc.weight.numel()) / 1e9)
+        macs += height * width * model.get_submodule(name).weight.numel()
+    assert facts.gmacs == pytest.approx(macs / 1e9)
     assert facts.params == sum(p.numel() for p in model.parameters())
     assert facts.input_px == 96
     assert facts.top1 is None

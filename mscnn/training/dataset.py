@@ -24,6 +24,7 @@ from mscnn.imaging import load_photo
 from mscnn.training.recipe import Recipe
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
+VAL_NAMES = ("val", "valid", "validation", "test")
 Samples = tuple[tuple[Path, int], ...]
 
 
@@ -49,14 +50,18 @@ def find_images(root: Path, *, val_share: float = 0.1, seed: int = 0) -> ImageFo
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with images.")
     if (root / "wnids.txt").is_file() and (root / "val" / "val_annotations.txt").is_file():
         found = _tiny_imagenet(root)
-    elif (root / "train").is_dir():
-        found = _split_folders(root)
     else:
-        found = _one_folder(root, val_share, seed)
-    if len(found.names) < 2 or not found.train:
+        train = root / "train" if (root / "train").is_dir() else root
+        val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
+        if train != root and val is not None:
+            found = _split_folders(root, val)
+        else:
+            found = _one_folder(train, val_share, seed)
+    if len(found.names) < 2 or not found.train or not found.val:
         raise DatasetError(
-            f"{str(root)!r} holds {len(found.names)} class folder(s) and {len(found.train)} "
-            "training images; at least two folders with images, one per class, are needed."
+            f"{str(root)!r} holds {len(found.names)} class folder(s), {len(found.train)} training "
+            f"and {len(found.val)} validation images; at least two folders, one per class, with "
+            "two images each are needed."
         )
     return found
 
@@ -83,14 +88,12 @@ def _tiny_imagenet(root: Path) -> ImageFolders:
     return ImageFolders(tuple(wordnet_lemmas(wnids)), train, tuple(val))
 
 
-def _split_folders(root: Path) -> ImageFolders:
+def _split_folders(root: Path, val_root: Path) -> ImageFolders:
     folders = _class_folders(root / "train")
     index = {folder.name: i for i, folder in enumerate(folders)}
-    parts = [root / name for name in ("val", "valid", "validation", "test")]
-    val_root = next((part for part in parts if part.is_dir()), None)
     val = [
         (p, index[folder.name])
-        for folder in (_class_folders(val_root) if val_root else [])
+        for folder in _class_folders(val_root)
         if folder.name in index
         for p in _images_of(folder)
     ]

@@ -22,7 +22,7 @@ from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 
 from mscnn import starters  # noqa: F401 - registers the starters with timm
-from mscnn.errors import DatasetError, TrainingError
+from mscnn.errors import DatasetError, ImageError, TrainingError
 from mscnn.render.curves import training_curves
 from mscnn.training import checkpoint
 from mscnn.training.dataset import (
@@ -35,9 +35,11 @@ from mscnn.training.dataset import (
 from mscnn.training.evaluate import Accuracy, accuracy
 from mscnn.training.export import export_folder
 from mscnn.training.recipe import Recipe
+from mscnn.weights.architecture import unknown_model
 
 log = logging.getLogger(__name__)
 CHECKPOINT_EVERY_S = 240.0
+_IMAGE_ERROR = f"{ImageError.__module__}.{ImageError.__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.architecture, self.data, self.out, self.recipe = architecture, data, out, recipe
         self.device = device
+        if not timm.is_model(architecture):
+            raise unknown_model(architecture)
         model = timm.create_model(architecture, num_classes=len(data.names))
         self.data_config: dict[str, Any] = resolve_model_data_config(model)
         self.model = model.to(device, memory_format=torch.channels_last).train()
@@ -153,10 +157,17 @@ class Trainer:
     def run(self, listener: Listener | None = None) -> Accuracy:
         """Train to the last epoch; write curves, history and the model folder; return accuracy."""
         self.out.mkdir(parents=True, exist_ok=True)
-        while self.epoch < self.recipe.epochs:
-            self._train_epoch(listener)
-            self._end_epoch()
-        result = self.validate()
+        try:
+            while self.epoch < self.recipe.epochs:
+                self._train_epoch(listener)
+                self._end_epoch()
+            result = self.validate()
+        except ImageError as error:
+            # From a loader process it arrives as the text of a traceback, the sentence last.
+            sentence = str(error).strip().splitlines()[-1].removeprefix(f"{_IMAGE_ERROR}: ")
+            raise DatasetError(
+                f"{sentence} Remove or replace that file, then go on with --resume."
+            ) from None
         self._write_results(result)
         return result
 

@@ -28,6 +28,10 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         queue: ``concurrency_id`` and ``concurrency_limit`` of all model events.
     """
 
+    def named(model: str) -> str:
+        # A JSON null, as for the other texts, is the default.
+        return (model or default_model).strip()
+
     @http_errors
     def predict(image: Image.Image | ImageError | None, model: str, top_k: float) -> dict[str, Any]:
         """Classify a photo with a multi-scale CNN.
@@ -41,7 +45,7 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
             "results": one element with image, model, weights, device and top.
         """
         photo = need_photo(image)
-        prediction = engine.predict(photo, model.strip(), top_k=_whole(top_k), name="")
+        prediction = engine.predict(photo, named(model), top_k=_whole(top_k), name="")
         return predictions_dict([prediction])
 
     @http_errors
@@ -62,8 +66,9 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         """
         photo = need_photo(image)
         explanation = engine.explain(
-            photo, model.strip(), layers=layer, targets=target, method=method, name=""
-        )
+            photo, named(model), layers=layer or "last", targets=target or "top1",
+            method=method or "gradcam", name="",
+        )  # fmt: skip
         cam = explanation.maps[0]
         files = explanation_files(
             explanation, cam, photo, drawing=DrawingOptions(), created=datetime.now(timezone.utc)
@@ -87,7 +92,9 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
             The comparison as JSON, and a contact sheet (PNG).
         """
         photo = need_photo(image)
-        comparison = engine.compare(photo, parse_names(models), target=target, layer=layer, name="")
+        comparison = engine.compare(
+            photo, parse_names(models or ""), target=target or "top1", layer=layer or "last", name=""
+        )
         files = comparison_files(
             comparison, photo, drawing=DrawingOptions(), created=datetime.now(timezone.utc)
         )
@@ -97,7 +104,8 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         image = PhotoInput(label="image", sources=["upload"])
         model = gr.Textbox(default_model, label="model")
         models = gr.Textbox(label="models")
-        top_k = gr.Number(5, label="top_k", precision=0)
+        # precision=0 would round 1.5 to 2 without a word.
+        top_k = gr.Number(5, label="top_k")
         layer = gr.Textbox("last", label="layer")
         target = gr.Textbox("top1", label="target")
         method = gr.Textbox("gradcam", label="method")
@@ -129,6 +137,6 @@ def parse_names(text: str) -> list[str]:
 
 
 def _whole(value: float | None) -> int:
-    if value is None or value != int(value):
+    if value is None or not float(value).is_integer():  # is_integer is False for NaN and infinity
         raise OptionError(f"top_k is {value}; it must be a whole number of 1 or more.")
     return int(value)

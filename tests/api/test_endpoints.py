@@ -160,10 +160,3 @@ def test_compare_equals_the_engine(ask, site, photo_file, models):
     with Image.open(picture) as got:
         assert got.format == "PNG"
         assert got.width == 1600
-
-
-def test_what_is_not_public_cannot_be_called_by_name(http, site):
-    names = {str(e.api_name) for e in site.demo.fns.values() if e.api_visibility != "public"}
-    assert names
-    for name in names:
-        assert http.post(f"/gradio_api/call/{name}", json={"data": []}).status_code != 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import struct
 import zlib
 from typing import Any
@@ -45,9 +46,7 @@ def sentence(raw, folders):
         ("starter_res2nett", "starter_res2net"),
         ("vit_base_patch16_224.augreg_in21k", "vit_base_patch16_224"),
         ("resnet18.tv_in1k", "resnet18.tv_in1k"),
-        ("", "model"),
         ("   ", "model"),
-        (None, "model"),
         ("a" * 3000, "model"),
         ("starter_res2net\n", RES2NET),
         ("model\0", "model"),
@@ -64,14 +63,11 @@ def test_a_model_that_cannot_be_used(raw, sentence, photo, model, says):
 @pytest.mark.parametrize("model", ["/etc", "/nowhere", "..", ".", "~", "assets/weights", "./tests"])
 def test_a_folder_of_the_server_is_no_model(sentence, photo, model):
     """Whether it exists or not, the answer is the same: a visitor cannot look around."""
-    text = sentence("predict", [photo, model, 5])
     missing = sentence("predict", [photo, "/no/such/folder", 5])
-    assert text.replace(repr(model), "X").replace(model, "X") == missing.replace(
-        repr("/no/such/folder"), "X"
-    ).replace("/no/such/folder", "X")
+    assert sentence("predict", [photo, model, 5]) == missing
 
 
-@pytest.mark.parametrize("top_k", [0, -3, 1.5, 1e300, None, "three"])
+@pytest.mark.parametrize("top_k", [0, -3, 1.5, 0.999, None])
 def test_a_number_of_classes_that_is_none(sentence, photo, top_k):
     text = sentence("predict", [photo, RES2NET, top_k])
     assert "top" in text
@@ -95,15 +91,19 @@ def test_more_classes_than_there_are_gives_all_of_them(raw, photo):
         ("last", "200", "gradcam", "200"),
         ("last", "-1", "gradcam", "-1"),
         ("last", "top1", "gradcamm", "gradcam"),
-        ("last", "top1", "", "gradcam"),
-        (None, None, None, ""),
+        ("last", "top1", " ", "gradcam"),
     ],
 )
-def test_a_layer_class_or_method_that_is_not_there(
-    raw, sentence, photo, layer, target, method, says
-):
-    data = [photo, RES2NET, layer, target, method]
-    assert says in sentence("explain", data)
+def test_a_layer_class_or_method_that_is_not_there(sentence, photo, layer, target, method, says):
+    assert says in sentence("explain", [photo, RES2NET, layer, target, method])
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_what_is_left_empty_is_the_default(raw, photo, nothing):
+    event, answer = raw("explain", [photo, *[nothing] * 4])
+    assert event == "complete", answer
+    assert answer[0]["model"] == RES2NET
+    assert [(m["layer"], m["method"]) for m in answer[0]["maps"]] == [("layer4", "gradcam")]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,19 @@ def test_a_file_that_is_no_photo(sentence, upload, bad, way):
 )
 def test_without_a_photo(sentence, endpoint, rest):
     assert "photo" in sentence(endpoint, [None, *rest])
+
+
+@pytest.mark.parametrize("top_k", ["three", [], {"a": 1}, float("1e999")])
+def test_a_number_of_classes_that_is_no_number(http, photo, top_k):
+    started = http.post(
+        "/gradio_api/call/predict",
+        content=json.dumps({"data": [photo, RES2NET, top_k]}),
+        headers={"Content-Type": "application/json"},
+    )
+    if started.status_code == 200:
+        stream = http.get(f"/gradio_api/call/predict/{started.json()['event_id']}").text
+        assert "event: error" in stream
+        assert "Traceback" not in stream
 
 
 @pytest.mark.parametrize("image", ["photo.png", 5, [], {}, {"url": None}, {"path": 5}, [[1, 2]]])

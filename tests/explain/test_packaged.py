@@ -126,8 +126,10 @@ def test_an_error_in_the_model_leaves_nothing(method: str, tiny: Any, x: torch.T
     class Broken(Exception):
         pass
 
-    def fail(step: int, total: int) -> None:
-        raise Broken
+    def fail(done: int, total: int) -> None:
+        # In the middle of the work, where AblationCAM has another layer in the model.
+        if total == 1 or done > 2:
+            raise Broken
 
     with pytest.raises(Broken):
         packaged_map(tiny("resnest"), x, LAYER, 0, method, on_progress=fail)

@@ -17,8 +17,9 @@ def hooks(model: nn.Module) -> int:
 
 
 def test_it_keeps_what_the_layer_put_out_although_an_in_place_relu_follows() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(inplace=True))
-    nn.init.constant_(model[0].weight, -2.0)
+    convolution = nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.constant_(convolution.weight, -2.0)
+    model = nn.Sequential(convolution, nn.ReLU(inplace=True))
     x = torch.ones(1, 1, 2, 2)
     with torch.no_grad(), record(model, ["0", "1"]) as taps:
         y = model(x)

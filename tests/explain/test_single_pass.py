@@ -132,10 +132,12 @@ def test_a_real_backbone_equals_the_package(name: str, layer: str, x: torch.Tens
         model = timm.create_model(name, zero_init_last=False)
         randomise_batch_norms(model)
     model.eval().requires_grad_(False)
-    result = grad_cam(model, x, [layer], Targets([281]))
-    theirs = by_package(model, x, layer, 281)
+    result = grad_cam(model, x, [layer], Targets(["top1"]))
+    (target,) = result.targets
+    theirs = by_package(model, x, layer, target)
     assert theirs.max() > 0.9, "the package's map is flat, so nothing would be compared"
-    np.testing.assert_allclose(as_package(result.maps[layer, 281], x), theirs, rtol=0, atol=1e-5)
+    ours = as_package(result.maps[layer, target], x)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -145,7 +147,7 @@ def test_plain_autograd_in_float64_gives_the_same_maps(
     """An oracle without hooks: the stages are called one by one, in float64."""
     shared, model = loaded(family).model, loaded(family, fresh=True).model.double()
     y = model.maxpool(model.act1(model.bn1(model.conv1(x.double()))))
-    activations = []
+    activations: list[torch.Tensor] = []
     for stage in STAGES:
         y = model.get_submodule(stage)(y)
         y = y if activations else y.requires_grad_()
@@ -217,7 +219,8 @@ class ScaledHead(nn.Module):
         self.model = model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return 2 * self.model(x)
+        y: torch.Tensor = 2 * self.model(x)
+        return y
 
 
 def test_a_head_that_does_more_is_noticed(tiny: Any, x: torch.Tensor) -> None:

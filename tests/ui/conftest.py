@@ -34,7 +34,7 @@ def _engine() -> Engine:
     from mscnn.pipeline import Engine
     from mscnn.session import Session
 
-    return Engine(Session("cpu", offline=True))
+    return Engine(Session("cpu", offline=True, folders=()))
 
 
 @pytest.fixture

@@ -45,6 +45,8 @@ class Folders:
         monkeypatch.setenv("HF_HUB_CACHE", str(self.hub))
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        # gradio 6.31's own statistics of its queue; pandas 3 deprecates an argument it uses.
+        warnings.filterwarnings("ignore", "The copy keyword is deprecated")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def serving(folders: Folders) -> Iterator[Site]:
 
     with pytest.MonkeyPatch.context() as patch:
         folders.use(patch)
-        engine = Engine(Session("cpu", offline=True))
+        engine = Engine(Session("cpu", offline=True, folders=()))
         for model in MODELS:
             engine.session.network(model)
         with _untidy():

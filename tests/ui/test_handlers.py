@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn.errors import ImageError, UnknownClassError
+from mscnn.errors import ImageError, UnknownClassError, UnknownModelError
 from mscnn.ui import handlers
 
 MODEL = "starter_res2net"
@@ -176,20 +176,27 @@ def test_the_status_says_how_much_of_a_wide_photo_was_seen(engine):
     assert "25% of the photo" in handlers.status(shown)
 
 
-def test_a_model_on_this_machine_needs_no_download(folders):
-    assert handlers.must_download([MODEL, "starter_resnet"]) == []
-    assert "download" not in handlers.model_note(MODEL).lower()
+def test_a_model_on_this_machine_needs_no_download(engine):
+    assert handlers.must_download(engine, [MODEL, "starter_resnet"]) == []
+    assert "to download first" not in handlers.model_note(engine, MODEL)
 
 
-def test_a_model_that_must_be_downloaded_says_how_big_it_is():
+def test_a_model_that_must_be_downloaded_says_how_big_it_is(engine):
     name = "res2net50_26w_4s.in1k"
-    assert handlers.must_download([MODEL, name, ""]) == [name]
+    assert handlers.must_download(engine, [MODEL, name]) == [name]
     size = handlers.download_size(name)
     assert size == "103 MB"  # 25.7 M parameters of 4 bytes
-    note = handlers.model_note(name)
+    note = handlers.model_note(engine, name)
     assert f"{size} to download first" in note
     assert "non-commercial" in note
 
 
-def test_an_unknown_model_gets_a_sentence_for_a_note():
-    assert "no_such_net" in handlers.model_note("no_such_net")
+def test_an_unknown_model_gets_a_sentence_for_a_note(engine):
+    assert "no_such_net" in handlers.model_note(engine, "no_such_net")
+
+
+def test_a_folder_of_the_server_is_no_model_whether_it_exists_or_not(engine, tmp_path):
+    notes = {handlers.model_note(engine, name) for name in (str(tmp_path), "/no/such", "..", "~")}
+    assert len(notes) == 1
+    with pytest.raises(UnknownModelError, match="no model's name"):
+        handlers.must_download(engine, [str(tmp_path)])

@@ -183,7 +183,7 @@ def moved(path: str) -> str | None:
 
 
 def test_links_are_never_fetched():
-    for link in ("http://127.0.0.1:1/a.png", "https://example.org/a.png", "HTTP://example.org/a"):
+    for link in ("http://127.0.0.1:1/a.png", "https://example.org/a.png", "http://[", "http://"):
         with pytest.raises(gr.Error, match="not uploaded here"):
             moved(link)
 

@@ -28,11 +28,11 @@ def warnings_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def opened(known):
+def opened(engine, known):
     """``opened(model=...)``: what the page starts with, by name."""
 
     def get(**query: str) -> dict[str, Any]:
-        handler = app._open_page(FIRST, known)
+        handler = app._open_page(engine, FIRST, known)
         values = handler(SimpleNamespace(query_params=query))
         names = ("photo", "kept", "model", "note", "models", "layer", "tab")
         return dict(zip(names, values, strict=True))

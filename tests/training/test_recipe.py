@@ -1,0 +1,56 @@
+import pytest
+
+from mscnn.errors import OptionError
+from mscnn.training.recipe import Recipe, parse_sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "phases"),
+    [
+        ("", ()),
+        ("64:4", ((64, 4),)),
+        ("32:3,40:2,64:1", ((32, 3), (40, 2), (64, 1))),
+        (" 32:3 , 64:1 ", ((32, 3), (64, 1))),
+    ],
+)
+def test_sizes_are_read(text, phases):
+    assert parse_sizes(text) == phases
+
+
+@pytest.mark.parametrize("text", ["64", "64:", "a:b", "64:1:2", "-4:1", "64;1"])
+def test_other_sizes_are_refused_with_an_example(text):
+    with pytest.raises(OptionError, match="such as 32:3,64:6"):
+        parse_sizes(text)
+
+
+def test_phases_follow_one_another_and_the_last_goes_on():
+    recipe = Recipe(sizes=((32, 3), (48, 1), (64, 2)))
+    assert [recipe.size_at(e, 99) for e in range(9)] == [32] * 3 + [48] + [64] * 5
+
+
+def test_without_phases_the_model_says_the_size():
+    assert Recipe().size_at(5, 224) == 224
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 1),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("smoothing", 1.0),
+        ("zoom_in", 0.0),
+        ("zoom_out", 0.5),
+        ("zoom_out_prob", 1.5),
+        ("seed", -1),
+        ("amp", "fp8"),
+        ("schedule", "magic"),
+        ("warmup_epochs", 11.0),
+        ("sizes", ((8, 1),)),
+        ("sizes", ((64, 0),)),
+    ],
+)
+def test_values_out_of_range_name_the_option(name, value):
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')}"):
+        Recipe(**{name: value})
