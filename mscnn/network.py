@@ -69,7 +69,9 @@ class Network:
 
     def move_to(self, device: torch.device) -> None:
         """Go on computing on another device; back on the CPU where its memory does not suffice."""
-        self._guarded(lambda: self._place(device))
+        with self._lock:
+            self.device = device  # so that a failure counts as this device's, not the old one's
+            self._guarded(lambda: self._place(device))
 
     @property
     def last_stage(self) -> str:

@@ -40,19 +40,14 @@ def test_the_cell_under_a_spot_lights_up_the_spot(mode: str, size: tuple[int, in
     run = Preprocessor(config(mode))
     generator = np.random.default_rng(5)
     left, top, right, bottom = run(Image.new("RGB", size)).geometry.crop
-    tried = 0
-    while tried < 12:
-        x, y = generator.uniform((0, 0), size)
+    margin = max(size) / 12
+    low = max(left, 0) + margin, max(top, 0) + margin
+    high = min(right, size[0]) - margin, min(bottom, size[1]) - margin
+    for x, y in generator.uniform(low, high, (12, 2)):
         radius = max(size) / 60
         spot = Image.new("RGB", size)
         ImageDraw.Draw(spot).ellipse((x - radius, y - radius, x + radius, y + radius), "white")
         result = run(spot)
-        margin = max(size) / 12
-        if not (left + margin < x < right - margin and top + margin < y < bottom - margin):
-            continue
-        if not (margin < x < size[0] - margin and margin < y < size[1] - margin):
-            continue
-        tried += 1
         in_view = centroid(result.view[..., 0].astype(np.float32))
         column, row = (int(v / 224 * CELLS) for v in in_view)
         raw = np.zeros((CELLS, CELLS), np.float32)

@@ -282,6 +282,25 @@ def test_a_device_without_memory_is_left_with_a_notice(
     assert net.predict(photo).device == "cpu"
 
 
+@pytest.mark.parametrize("when", ["at first", "later"])
+def test_a_device_too_small_for_the_weights_is_left_with_a_notice(
+    when: str, loaded: Any, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = torch.nn.Module.to
+
+    def failing(module: Any, *args: Any, **options: Any) -> Any:
+        if options["device"].type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(module, *args, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "to", failing)
+    net = Network(loaded("resnet"), torch.device("cuda" if when == "at first" else "cpu"))
+    net.move_to(torch.device("cuda"))
+    assert net.device.type == "cpu"
+    assert net.predict(photo).device == "cpu"
+    assert "ran out of memory" in net.explain(photo).notices[0]
+
+
 def test_without_memory_on_the_cpu_there_is_one_sentence(
     network: Callable[..., Network], photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,7 +343,7 @@ def test_eight_threads_get_the_serial_answers(
 
     serial = [ask(i) for i in range(30)]
     with ThreadPoolExecutor(8) as pool:
-        parallel = list(pool.map(ask, [i for _ in range(3) for i in range(30)]))
+        parallel = list(pool.map(ask, [*range(30)] * 2))
     for i, got in enumerate(parallel):
         for ours, expected in zip(got, serial[i % 30], strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

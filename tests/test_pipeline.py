@@ -355,7 +355,7 @@ def test_eight_threads_mix_predictions_explanations_and_comparisons(
     serial = [ask(i) for i in range(12)]
     assert len(serial[3]) == 3
     with ThreadPoolExecutor(8) as pool:
-        parallel = list(pool.map(ask, [*range(12)] * 4))
+        parallel = list(pool.map(ask, [*range(12)] * 2))
     for i, got in enumerate(parallel):
         for ours, expected in zip(got, serial[i % 12], strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

@@ -59,22 +59,27 @@ def timm_fails(config: dict[str, Any], size: tuple[int, int]) -> bool:
     return min(round(size[0] / ratio), round(size[1] / ratio)) == 0
 
 
+def cases(least_px: int = 1) -> list[Any]:
+    """All pairs of a configuration and a size that timm can handle."""
+    return [
+        pytest.param(config, size, id=f"{config_id(config)}-{size[0]}x{size[1]}")
+        for config in CONFIGS
+        for size in SIZES
+        if min(size) >= least_px and not timm_fails(config, size)
+    ]
+
+
 def noise(size: tuple[int, int]) -> Image.Image:
     pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("config", CONFIGS, ids=config_id)
+@pytest.mark.parametrize(("config", "size"), cases())
 def test_the_tensor_is_timms_to_the_bit(config: dict[str, Any], size: tuple[int, int]) -> None:
     photo = noise(size)
     ours = Preprocessor(full(config))(photo)
     height, width = config["input_size"][1:]
     assert ours.x.shape == (1, 3, height, width)
-    if timm_fails(config, size):
-        with pytest.raises(ValueError, match="must be > 0"):
-            create_transform(**full(config), is_training=False)(photo)
-        return
     theirs = create_transform(**full(config), is_training=False)(photo)
     assert torch.equal(ours.x[0], theirs)
     # The view is the same picture before normalisation.
@@ -83,13 +88,21 @@ def test_the_tensor_is_timms_to_the_bit(config: dict[str, Any], size: tuple[int,
     torch.testing.assert_close((view - mean) / std, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("config", CONFIGS, ids=config_id)
+@pytest.mark.parametrize("size", [(1, 300), (300, 1)])
+def test_where_timm_fails_there_is_a_view_all_the_same(size: tuple[int, int]) -> None:
+    config = next(c for c in CONFIGS if c["crop_mode"] == "border")
+    assert timm_fails(config, size)
+    with pytest.raises(ValueError, match="must be > 0"):
+        create_transform(**full(config), is_training=False)(noise(size))
+    result = Preprocessor(full(config))(noise(size))
+    assert result.view.shape == (64, 64, 3)
+    assert min(result.geometry.resized) == 1
+
+
+@pytest.mark.parametrize(("config", "size"), cases())
 def test_the_short_way_for_long_strips_gives_the_same_view(
     config: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if timm_fails(config, size):
-        pytest.skip("timm has no answer to compare with")
     photo = noise(size)
     whole = Preprocessor(full(config))(photo)
     monkeypatch.setattr(preprocess, "_MOST_PX", 0)
@@ -121,13 +134,10 @@ def timms_view_of_coordinates(
     return np.asarray(image)
 
 
-@pytest.mark.parametrize("size", [s for s in SIZES if min(s) > 1], ids=str)
-@pytest.mark.parametrize("config", CONFIGS, ids=config_id)
+@pytest.mark.parametrize(("config", "size"), cases(least_px=2))
 def test_each_view_px_shows_the_place_that_the_geometry_names(
     config: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    if timm_fails(config, size):
-        pytest.skip("timm has no answer to compare with")
     geometry = Preprocessor(full(config))(noise(size)).geometry
     height, width = config["input_size"][1:]
     checked = 0

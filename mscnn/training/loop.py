@@ -16,8 +16,6 @@ import timm
 import torch
 from timm.data import create_transform, resolve_model_data_config
 from timm.loss import LabelSmoothingCrossEntropy
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 
@@ -35,6 +33,7 @@ from mscnn.training.dataset import (
 from mscnn.training.evaluate import Accuracy, accuracy
 from mscnn.training.export import export_folder
 from mscnn.training.recipe import Recipe
+from mscnn.training.schedule import optimiser_and_schedule
 from mscnn.weights.architecture import unknown_model
 
 log = logging.getLogger(__name__)
@@ -87,18 +86,8 @@ class Trainer:
         self.data_config: dict[str, Any] = resolve_model_data_config(model)
         self.model = model.to(device, memory_format=torch.channels_last).train()
         self.steps_per_epoch = len(data.train) // recipe.batch_size
-        self.optimizer = create_optimizer_v2(
-            self.model, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            sched=recipe.schedule,
-            num_epochs=recipe.epochs,
-            decay_epochs=recipe.decay if recipe.schedule == "wsd" else None,
-            warmup_epochs=recipe.warmup_epochs,
-            warmup_lr=recipe.lr / 100,
-            step_on_epochs=False,
-            updates_per_epoch=self.steps_per_epoch,
+        self.optimizer, self.scheduler = optimiser_and_schedule(
+            self.model, recipe, self.steps_per_epoch
         )
         self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         smoothing = recipe.smoothing

@@ -34,12 +34,13 @@ def start_training(
         raise TrainingError(
             f"{str(out)!r} already holds a run; add --resume to go on, or give another --out."
         )
+    images = find_images(data)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {str(out)!r} cannot be made; give another --out.") from error
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    trainer = Trainer(architecture, find_images(data), out, recipe, torch.device(name))
+    trainer = Trainer(architecture, images, out, recipe, torch.device(name))
     if resume:
         trainer.resume()
     return trainer.run(listener)

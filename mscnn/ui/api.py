@@ -93,7 +93,11 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         """
         photo = need_photo(image)
         comparison = engine.compare(
-            photo, parse_names(models or ""), target=target or "top1", layer=layer or "last", name=""
+            photo,
+            parse_names(models or ""),
+            target=target or "top1",
+            layer=layer or "last",
+            name="",
         )
         files = comparison_files(
             comparison, photo, drawing=DrawingOptions(), created=datetime.now(timezone.utc)

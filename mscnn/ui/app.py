@@ -29,7 +29,7 @@ from mscnn.ui.feedback import toast
 from mscnn.ui.jobs import Jobs
 from mscnn.ui.look import bind_look, build_look
 from mscnn.ui.look_events import LookEvents
-from mscnn.ui.photo import PhotoInput
+from mscnn.ui.photo import PhotoInput, upload_of
 from mscnn.weights import default_model
 
 STYLE = Path(__file__).with_name("style.css")
@@ -119,7 +119,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
             [model],
             [note, run],
             api_visibility="private",
-            queue=False,
+            concurrency_limit=None,
         )
         explain_after(chosen)
         model.input(None, [model], None, js=REMEMBER_MODEL, api_visibility="private")
@@ -182,14 +182,18 @@ def _check_upload(photo: Any, kept: Any) -> tuple[Any, Any]:
     if isinstance(photo, ImageError):
         gr.Warning(str(photo), duration=10, title="That did not work")
         return kept, gr.skip()
-    return gr.skip(), photo
+    # The path, not the pixels: State is copied for each visitor, and pixels would come back lossy.
+    return gr.skip(), upload_of(photo) or gr.skip()
 
 
 def _choose_model(engine: Engine, name: str) -> tuple[str, Any]:
     """Tell what the model is, and how much must be downloaded, before anything runs."""
     note = handlers.model_note(engine, name)
-    if handlers.must_download(engine, [name]):
-        return note, gr.update(value=f"Download {handlers.download_size(name)} and explain")
+    try:
+        if handlers.must_download(engine, [name]):
+            return note, gr.update(value=f"Download {handlers.download_size(name)} and explain")
+    except MscnnError as error:
+        gr.Warning(str(error), duration=10, title="That did not work")
     return note, gr.update(value="Explain")
 
 

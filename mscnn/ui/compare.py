@@ -216,7 +216,7 @@ def bind_compare(
     tab.target.submit(**event)
     tab.models.input(
         toast(2)(events.announce), [tab.models], [tab.hint, tab.run],
-        queue=False, api_visibility="private",
+        concurrency_limit=None, api_visibility="private",
     )  # fmt: skip
     tab.stop.click(events.stop, queue=False, api_visibility="private")
     return event

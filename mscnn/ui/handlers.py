@@ -211,9 +211,11 @@ def alt_text(shown: Look) -> str:
     """What a screen reader says of the overlay."""
     heat = shown.cam.on_photo(shown.cam.geometry.drawn_size(100))
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    title = METHODS[shown.cam.method].title
+    if not heat.max() > 0:
+        return f"{title} map of {shown.cam.layer} for {shown.label}: no place speaks for it."
     vertical = ("top", "middle", "bottom")[min(2, 3 * int(row) // heat.shape[0])]
     side = ("left", "centre", "right")[min(2, 3 * int(column) // heat.shape[1])]
-    title = METHODS[shown.cam.method].title
     return (
         f"{title} map of {shown.cam.layer} for {shown.label} on the photo; "
         f"the strongest evidence is at the {vertical} {side}."

@@ -21,6 +21,20 @@ from mscnn.imaging import load_photo
 NOT_UPLOADED = "That picture was not uploaded here; upload the file itself."
 
 
+# Not in photo.info, which gradio would write into pictures.
+_UPLOAD = "mscnn_upload"
+
+
+def upload_of(photo: Image.Image) -> str | None:
+    """The file in gradio's cache that a photo was read from; None where there is none (any more).
+
+    Giving it back to the component shows the very file again. Giving the photo itself back would
+    make a lossy copy of it.
+    """
+    path = vars(photo).get(_UPLOAD)
+    return path if path is not None and Path(path).is_file() else None
+
+
 class PhotoInput(gr.Image):
     """gradio's image component, with our own decoding.
 
@@ -38,9 +52,13 @@ class PhotoInput(gr.Image):
         if payload is None:
             return None
         try:
-            return load_photo(_uploaded(payload))
+            source = _uploaded(payload)
+            photo = load_photo(source)
         except ImageError as error:
             return error
+        if isinstance(source, Path):
+            vars(photo)[_UPLOAD] = str(source)
+        return photo
 
     async def async_move_resource_to_block_cache(
         self, url_or_file_path: str | Path | None

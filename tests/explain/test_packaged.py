@@ -39,6 +39,12 @@ THEIR_CLASSES = {
 GRADIENT_FREE = ("eigencam", "kpcacam", "scorecam", "ablationcam")
 
 
+@pytest.fixture
+def x() -> torch.Tensor:
+    """Smaller than elsewhere, for the methods with a forward for every channel."""
+    return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
 def call_package(model: Any, x: torch.Tensor, method: str, target: int) -> npt.NDArray[Any]:
     """The package used as its README says, without anything of ours."""
     options: dict[str, Any] = {}
@@ -64,13 +70,13 @@ def test_the_map_is_the_packages_before_it_is_rescaled(
     method: str, family: str, loaded: Any, tiny: Any, x: torch.Tensor
 ) -> None:
     # A class of these random networks whose map is not all negative, for every method.
-    target = {"res2net": 5, "resnest": 11}[family]
+    target = 11
     raw = packaged_map(tiny(family), x, LAYER, target, method)
-    assert raw.shape == (6, 6)
+    assert raw.shape == (4, 4)
     assert raw.dtype == np.float32
     theirs = call_package(loaded(family, fresh=True).model, x, method, target)
     assert theirs.max() > 0.9, "the package's map is flat, so nothing would be compared"
-    ours = scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], (96, 96)))[0]
+    ours = scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], (64, 64)))[0]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4)
 
 

@@ -5,7 +5,7 @@ import pytest
 import timm
 import torch
 
-from mscnn.errors import DatasetError, TrainingError, UnknownModelError
+from mscnn.errors import DatasetError, OptionError, TrainingError, UnknownModelError
 from mscnn.training import checkpoint, loop
 from mscnn.training.dataset import find_images
 from mscnn.training.evaluate import accuracy
@@ -122,6 +122,21 @@ def test_too_few_images_unknown_model_and_unreadable_image(folder, recipe, tmp_p
         train(folder, tmp_path / "run2", recipe(workers=1))
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"opt": "nope"}, "--opt"), ({"warmup_epochs": 2.0}, "--warmup-epochs")]
+)
+def test_options_that_timm_refuses_are_named(folder, recipe, tmp_path, changes, named):
+    with pytest.raises(OptionError, match=named):
+        Trainer(ARCHITECTURE, find_images(folder), tmp_path, recipe(**changes), CPU)
+
+
+def test_one_epoch_with_the_default_schedule_works(folder, recipe, tmp_path):
+    trainer = Trainer(
+        ARCHITECTURE, find_images(folder), tmp_path, recipe(epochs=1, warmup_epochs=0.5), CPU
+    )
+    assert trainer.steps_per_epoch == 4
+
+
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(folder, recipe, tmp_path):
     trainer = Trainer(ARCHITECTURE, find_images(folder), tmp_path, recipe(), CPU)
     trainer.save()
@@ -161,6 +176,7 @@ def test_accuracy_against_counting_by_hand():
     batches = [(logits[:3], targets[:3]), (logits[3:], targets[3:])]
     result = accuracy(model, batches, CPU)
     assert (result.images, result.top1, result.top5) == (4, 0.25, 0.75)
-    by_hand = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[range(4), targets]
+    powers = np.exp(logits.numpy())
+    by_hand = -np.log(powers / powers.sum(1, keepdims=True))[range(4), targets.numpy()]
     assert result.loss == pytest.approx(float(by_hand.mean()), rel=1e-6)
     assert model.training

@@ -15,7 +15,7 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from mscnn.errors import ImageError
-from mscnn.ui.photo import NOT_UPLOADED, PhotoInput
+from mscnn.ui.photo import NOT_UPLOADED, PhotoInput, upload_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -54,6 +54,15 @@ def test_an_uploaded_file_is_decoded(upload):
     photo = preprocess(path=str(upload))
     assert photo.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(photo), PIXELS)
+
+
+def test_a_photo_knows_its_upload_while_that_exists(upload):
+    photo = preprocess(path=str(upload))
+    assert upload_of(photo) == str(upload.resolve())
+    assert photo.info == {}
+    upload.unlink()
+    assert upload_of(photo) is None
+    assert upload_of(preprocess(url=data_url(png()))) is None
 
 
 def test_no_photo_is_no_error():

@@ -1,0 +1,182 @@
+"""The page as a whole: on a phone, in the dark, for a screen reader, without the outside world."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def full(visit: Any, query: str = "", **options: Any) -> Any:
+    """A page with results on both tabs, the Look tab in front."""
+    look = visit(query, **options).ready()
+    look.tab("Compare")
+    look.page.locator("#compare-run").click()
+    look.compared()
+    look.tab("Look")
+    expect(look.page.locator("#overlay img")).to_be_visible()
+    return look
+
+
+def widest(page: Any) -> list[str]:
+    """What reaches past the right edge of the window, unless a box of its own scrolls it."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const inScroller = e => {
+            for (let p = e.parentElement; p; p = p.parentElement)
+              if (["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(p).overflowX)
+                  && p !== document.body && p !== document.documentElement
+                  && p.getBoundingClientRect().right <= innerWidth + 1) return true;
+            return false;
+          };
+          return [...document.querySelectorAll("main *")]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !inScroller(e))
+            .map(e => e.tagName + "#" + e.id + "." + e.className).slice(0, 5);
+        }"""
+    )
+    return found
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(visit):
+    look = full(visit, **PHONE)
+    for tab in ("Look", "Compare"):
+        look.tab(tab)
+        expect(look.page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        size = look.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert size == [390, 390], f"{tab}: {widest(look.page)}"
+        assert widest(look.page) == []
+
+
+def test_on_a_phone_the_columns_of_a_comparison_stand_below_each_other(visit):
+    look = full(visit, "?tab=compare", **PHONE)
+    look.tab("Compare")
+    boxes = [look.page.locator("#compare-grid .card").nth(i).bounding_box() for i in range(2)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]
+    picture = look.page.locator("#compare-grid .card img").first.bounding_box()
+    assert picture is not None
+    assert picture["width"] > 250
+
+
+CONTRAST = """selector => {
+  const rgb = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = c => {
+    const [r, g, b] = c.slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const e = document.querySelector(selector);
+  let back = null;
+  for (let p = e; p && !back; p = p.parentElement) {
+    const c = rgb(getComputedStyle(p).backgroundColor);
+    if (c.length < 4 || c[3] > 0.9) back = c;
+  }
+  const [a, b] = [light(rgb(getComputedStyle(e).color)), light(back || [255, 255, 255])];
+  return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), b];
+}"""
+"""Contrast of an element's text to what lies behind it (WCAG 2.2), and how light that is."""
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_text_can_be_read_in_the_dark_and_in_the_light(visit, theme):
+    look = full(visit, f"?__theme={theme}")
+    dark = look.page.evaluate("document.body.classList.contains('dark')")
+    assert dark == (theme == "dark")
+    texts = {
+        "Look": ("#intro p", "#caption p", "#notice p", "#model-note p", "#top5 dt", "#run"),
+        "Compare": (
+            "#compare-hint p",
+            ".card h3",
+            ".card .name",
+            ".card .share",
+            ".card dt",
+            ".card dd",
+            "#compare-run",
+        ),
+    }
+    for tab, selectors in texts.items():
+        look.tab(tab)
+        for selector in selectors:
+            expect(look.page.locator(selector).first).to_be_visible()
+            contrast, behind = look.page.evaluate(CONTRAST, selector)
+            # 3 for large or bold text such as buttons, 4.5 for the rest
+            assert contrast >= (3 if "run" in selector else 4.5), f"{selector}: {contrast:.1f}"
+            if "run" not in selector:
+                assert (behind < 0.3) == (theme == "dark"), selector
+
+
+NAMELESS = """() => {
+  const name = e => (e.getAttribute("aria-label") || e.getAttribute("title")
+    || (e.getAttribute("aria-labelledby") || "").split(" ")
+         .map(id => document.getElementById(id)?.innerText || "").join("")
+    || e.innerText || [...e.querySelectorAll("img")].map(i => i.alt).join("")).trim();
+  const labelled = e => e.labels?.length || e.getAttribute("aria-label")
+    || e.getAttribute("aria-labelledby") || e.title;
+  const html = e => e.outerHTML.slice(0, 160);
+  const all = q => [...document.querySelectorAll(q)];
+  return [
+    ...all("img").filter(e => !e.hasAttribute("alt")).map(e => "no alt: " + html(e)),
+    ...all("button, a[href], [role=button], [role=tab]").filter(e => !name(e))
+      .map(e => "no name: " + html(e)),
+    ...all("input:not([type=hidden]), select, textarea").filter(e => !labelled(e))
+      .map(e => "no label: " + html(e)),
+  ];
+}"""
+
+
+def test_every_picture_button_and_field_has_a_name(visit):
+    look = full(visit)
+    for tab in ("Look", "Compare"):
+        look.tab(tab)
+        assert look.page.evaluate(NAMELESS) == []
+
+
+def test_every_result_picture_says_what_it_shows(visit):
+    look = full(visit)
+    for tab, selector in (
+        ("Look", "#overlay img"),
+        ("Look", "#stages img"),
+        ("Compare", "#compare-grid img"),
+        ("Compare", "#compare-difference img"),
+    ):
+        look.tab(tab)
+        pictures = look.page.locator(selector)
+        expect(pictures.first).to_be_visible()
+        for alt in pictures.evaluate_all("all => all.map(e => e.alt)"):
+            assert re.search(r"map", alt, re.IGNORECASE), f"{selector}: {alt!r}"
+
+
+def test_one_heading_names_the_page_and_the_language_is_set(visit):
+    look = visit().ready()
+    expect(look.page.get_by_role("heading", level=1)).to_have_count(1)
+    assert look.page.locator("html").get_attribute("lang") == "en"
+    assert "mscnn" in look.page.title()
+
+
+def test_the_notes_on_reading_open_by_click(visit):
+    look = visit().ready()
+    hidden = look.page.get_by_text("What it does not prove.", exact=False)
+    expect(hidden).to_have_count(0)
+    look.page.get_by_role("button", name="How to read this").first.click()
+    expect(hidden.first).to_be_visible()
+
+
+def test_no_request_leaves_this_machine_and_the_console_is_quiet(visit):
+    """The fixture checks this for every test; here a whole visit is what is checked."""
+    look = full(visit)
+    assert look.outside == []
+    assert look.errors == []
+
+
+def test_nothing_is_kept_in_the_browser(visit):
+    """No photo and no answer stays behind on a shared computer."""
+    look = full(visit)
+    kept = look.page.evaluate(
+        "[Object.entries(localStorage), Object.entries(sessionStorage), document.cookie]"
+    )
+    assert "gradio_api/file" not in str(kept)
