@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mscnn.device import choose_device
 from mscnn.network import Network
-from mscnn.session import choose_device
 from mscnn.weights import load_model
 
 

@@ -13,8 +13,10 @@ from typing import Any, SupportsIndex, TypeVar
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import softmax
 
 from mscnn import registry
+from mscnn.device import is_out_of_memory
 from mscnn.errors import DeviceError, OptionError, UnknownLayerError
 from mscnn.explain.methods import get_method
 from mscnn.explain.single_pass import RawMaps, Targets, grad_cam
@@ -31,7 +33,6 @@ Photo = Any
 Progress = Callable[[int, int], None]
 IsCancelled = Callable[[], bool]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
 
 class Network:
@@ -50,10 +51,8 @@ class Network:
         if precision not in PRECISIONS:
             raise OptionError(f"The precision {precision!r} is unknown; choose fp32 or bf16.")
         self.loaded = loaded
-        self.name = loaded.name
-        self.labels = loaded.labels
-        self.weights = loaded.weights
-        self.stages = loaded.stages
+        self.name, self.labels = loaded.name, loaded.labels
+        self.weights, self.stages = loaded.weights, loaded.stages
         self.spec = registry.find(loaded.name)
         self.precision = precision
         self.device = device
@@ -122,7 +121,8 @@ class Network:
         Raises:
             ImageError, OptionError, DeviceError.
         """
-        _check_top_k(top_k)
+        if top_k < 1:
+            raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
         image, named = _open(photo, name)
         net_input, prepared_s = _timed(lambda: self._preprocess(image))
         logits, run_s = self._guarded(lambda: self._forward(net_input))
@@ -156,7 +156,8 @@ class Network:
             ImageError, UnknownClassError, UnknownLayerError, MethodError, OptionError,
             DeviceError, Cancelled.
         """
-        _check_top_k(top_k)
+        if top_k < 1:
+            raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
         chosen_method = get_method(method).name
         chosen_targets = self.targets(targets)
         wanted = [layers] if isinstance(layers, str) else list(layers or ["last"])
@@ -174,7 +175,7 @@ class Network:
         raw, run_s = self._guarded(work)
         seconds = prepared_s + run_s
         prediction = self._prediction(net_input, raw.logits, top_k, named, seconds)
-        probabilities = _softmax(raw.logits)
+        probabilities = softmax(raw.logits.astype(np.float64))
         maps = tuple(
             CamMap(layer, target, chosen_method, raw.maps[layer, target], net_input.geometry)
             for layer in names
@@ -245,7 +246,7 @@ class Network:
             try:
                 return _timed(work)
             except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is the former
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.device.type == "cpu":
                     raise DeviceError(
@@ -269,7 +270,7 @@ class Network:
     def _prediction(
         self, net_input: NetworkInput, logits: Any, top_k: int, name: str, seconds: float
     ) -> Prediction:
-        probabilities = _softmax(logits)
+        probabilities = softmax(logits.astype(np.float64))
         best = np.argsort(-logits, kind="stable")[:top_k]
         width, height = net_input.geometry.photo
         return Prediction(
@@ -292,24 +293,7 @@ def photo_name(photo: Photo) -> str:
     return os.fsdecode(photo) if isinstance(photo, (str, os.PathLike)) else ""
 
 
-def _check_top_k(top_k: int) -> None:
-    if top_k < 1:
-        raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
-
-
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; only CUDA has an error type of its own for it."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(text in str(error).lower() for text in _OUT_OF_MEMORY)
-
-
-def _softmax(logits: Any) -> Any:
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return shifted / shifted.sum()

@@ -7,38 +7,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from mscnn import registry
-from mscnn.errors import DeviceError, UnknownModelError
+from mscnn.device import choose_device
+from mscnn.errors import UnknownModelError
 from mscnn.network import IsCancelled, Network
 from mscnn.weights import load_model
 from mscnn.weights.resolve import is_path
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 Key = tuple[str, str, tuple[int, int]]
 _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
-
-
-def choose_device(wanted: str = "auto") -> torch.device:
-    """Pick a device: CUDA where there is one, else Apple's MPS, else the CPU.
-
-    Args:
-        wanted: one of ``DEVICES``, or an indexed CUDA device such as ``"cuda:1"``.
-
-    Raises:
-        DeviceError: the name is unknown or that device is not there.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    kind, _, index = wanted.partition(":")
-    if kind not in DEVICES[1:] or (index and not (kind == "cuda" and index.isdigit())):
-        raise DeviceError(f"There is no device {wanted!r}; choose one of {', '.join(DEVICES)}.")
-    there = {"cpu": True, "mps": mps, "cuda": cuda and int(index or 0) < torch.cuda.device_count()}
-    if not there[kind]:
-        raise DeviceError(f"The device {wanted!r} is not available here; use --device cpu.")
-    return torch.device(wanted)
 
 
 class Session:

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from mscnn import session as module
+from mscnn.device import choose_device
 from mscnn.errors import DeviceError, WeightsError
-from mscnn.session import Session, choose_device
+from mscnn.session import Session
 
 
 class Loader:

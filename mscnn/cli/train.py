@@ -46,7 +46,7 @@ def train(
 
     --out becomes a folder that every command accepts as --model. Progress goes to stderr.
     """
-    from mscnn.session import choose_device
+    from mscnn.device import choose_device
     from mscnn.training.recipe import Recipe, parse_sizes
     from mscnn.training.start import start_training
 

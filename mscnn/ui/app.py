@@ -258,7 +258,7 @@ def serve(
     Args:
         host: address to listen on; the local machine only where None.
         port: a free one from 7860 where None.
-        device: see ``mscnn.session.choose_device``.
+        device: see ``mscnn.device.choose_device``.
         models: model folders to offer.
         engine: computes for the page; one on ``device`` where None.
     """

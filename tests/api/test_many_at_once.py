@@ -70,7 +70,9 @@ def requests() -> list[Request]:
 def files(make_photo: Callable[..., Image.Image]) -> list[bytes]:
     """The photos as different kinds of files: alpha, grey, palette, turned by EXIF."""
     found = []
-    for seed, (size, mode) in enumerate(zip(SIZES, ("RGB", "RGBA", "L", "P", "RGB", "RGB"), strict=True)):
+    for seed, (size, mode) in enumerate(
+        zip(SIZES, ("RGB", "RGBA", "L", "P", "RGB", "RGB"), strict=True)
+    ):
         image, out = make_photo(seed, size), io.BytesIO()
         if mode == "RGBA":
             image.putalpha(Image.linear_gradient("L").resize(size))
@@ -95,9 +97,7 @@ def serial(site: Site, request: Request, content: bytes) -> Answer:
         return predictions_dict([engine.predict(photo, model, top_k=top_k, name="")]), {}
     if request.endpoint == "explain":
         model, layer, target, method = request.arguments
-        shown = engine.explain(
-            photo, model, layers=layer, targets=target, method=method, name=""
-        )
+        shown = engine.explain(photo, model, layers=layer, targets=target, method=method, name="")
         made = explanation_files(shown, shown.maps[0], photo, drawing=drawing, created=when)
         kept = {name: made[name] for name in ("overlay.png", "cam.npy")}
         return explanation_dict(shown), kept
@@ -119,9 +119,7 @@ def visitor(url: str, share: list[tuple[Request, bytes]]) -> list[Answer]:
             stream = http.get(f"/gradio_api/call/{request.endpoint}/{event}").text
             assert "event: complete" in stream, f"{request}: {stream}"
             numbers, *made = json.loads(stream.rpartition("data: ")[2])
-            got = {
-                f["orig_name"]: http.get(f"/gradio_api/file={f['path']}").content for f in made
-            }
+            got = {f["orig_name"]: http.get(f"/gradio_api/file={f['path']}").content for f in made}
             answers.append((numbers, got))
     return answers
 
@@ -156,7 +154,9 @@ def traces(model: torch.nn.Module) -> list[str]:
         found += [f"requires_grad of {name}"] if parameter.requires_grad else []
         found += [f".grad of {name}"] if parameter.grad is not None else []
     everywhere = vars(torch.nn.modules.module)
-    found += [k for k in everywhere if k.startswith("_global_") and k.endswith("_hooks") and everywhere[k]]
+    found += [
+        k for k in everywhere if k.startswith("_global_") and k.endswith("_hooks") and everywhere[k]
+    ]
     return found
 
 
@@ -169,7 +169,9 @@ def test_two_hundred_mixed_requests_from_eight_clients(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.chdir(work)
     models = [site.engine.session.network(name).model for name in MODELS]
-    before = {id(m): {n: (t.data_ptr(), t._version) for n, t in m.state_dict().items()} for m in models}
+    before = {
+        id(m): {n: (t.data_ptr(), t._version) for n, t in m.state_dict().items()} for m in models
+    }
     contents = files(make_photo)
     asked = requests()
     expected = {request: serial(site, request, contents[request.photo]) for request in asked}

@@ -140,7 +140,9 @@ def test_an_uploaded_picture_cannot_run_as_a_page(http, upload):
     """What a visitor uploaded is served as a download, not as HTML of this site."""
     stored = upload(b"<html><script>alert(1)</script></html>", "page.html")
     answer = http.get(f"/gradio_api/file={stored['path']}")
-    assert "attachment" in answer.headers.get("content-disposition", "") or answer.status_code == 403
+    assert (
+        "attachment" in answer.headers.get("content-disposition", "") or answer.status_code == 403
+    )
 
 
 def marked_jpeg() -> bytes:

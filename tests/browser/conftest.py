@@ -25,7 +25,7 @@ from tests.ui.serving import Folders, Site, make_folders, serving
 
 pytest.importorskip("playwright", reason="playwright comes with requirements-test.txt")
 
-from playwright.sync_api import (  # noqa: E402
+from playwright.sync_api import (
     Browser,
     Locator,
     Page,
@@ -33,7 +33,7 @@ from playwright.sync_api import (  # noqa: E402
     expect,
     sync_playwright,
 )
-from playwright.sync_api import TimeoutError as NotInTime  # noqa: E402
+from playwright.sync_api import TimeoutError as NotInTime
 
 LIMIT_MS = 45_000
 """For one answer of the page; a busy machine with two cores needs a few seconds."""

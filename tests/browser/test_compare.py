@@ -44,9 +44,7 @@ def test_two_models_side_by_side_on_one_scale(visit, site, lion):
     for i, (title, column) in enumerate(zip(TITLES, expected.columns, strict=True)):
         card = page.locator(CARD).nth(i)
         expect(card.locator("h3")).to_have_text(title)
-        expect(card.locator("img")).to_have_attribute(
-            "alt", f"Map of {title} for {expected.label}"
-        )
+        expect(card.locator("img")).to_have_attribute("alt", f"Map of {title} for {expected.label}")
         names = card.locator("li .name").all_inner_texts()
         assert names == [s.label for s in column.explanation.prediction.top]
         expect(card).to_contain_text("Time here")

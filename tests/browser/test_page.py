@@ -114,7 +114,8 @@ NAMELESS = """() => {
   const name = e => (e.getAttribute("aria-label") || e.getAttribute("title")
     || (e.getAttribute("aria-labelledby") || "").split(" ")
          .map(id => document.getElementById(id)?.innerText || "").join("")
-    || e.innerText || [...e.querySelectorAll("img")].map(i => i.alt).join("")).trim();
+    || e.innerText || [...e.querySelectorAll("img, [aria-label]")]
+         .map(i => i.alt || i.ariaLabel || "").join("")).trim();
   const labelled = e => e.labels?.length || e.getAttribute("aria-label")
     || e.getAttribute("aria-labelledby") || e.title;
   const html = e => e.outerHTML.slice(0, 160);
