@@ -93,7 +93,7 @@ def build_compare(default: Sequence[str], extra: tuple[str, ...]) -> CompareTab:
         label="Maps side by side",
     )  # fmt: skip
     table = gr.Dataframe(
-        headers=list(HEADERS), label="In numbers (click a heading to sort)", interactive=False,
+        headers=list(HEADERS), label="In numbers (the menu of a heading sorts)", interactive=False,
         elem_id="compare-table", wrap=True, datatype=list(DATATYPES),
     )  # fmt: skip
     with gr.Row(equal_height=False):

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
+from mscnn.errors import ImageError
 from mscnn.explain.methods import METHODS
 from mscnn.pipeline import Engine
 from mscnn.ui import choices, handlers
@@ -111,7 +113,7 @@ class LookEvents:
         try:
             with self.jobs.running(str(request.session_hash), "look") as is_cancelled:
                 shown = handlers.choose_class(
-                    self.engine, handlers.need_photo(photo), shown, str(wanted),
+                    self.engine, photo_of(shown, photo), shown, str(wanted),
                     on_progress=_counting(progress),
                     is_cancelled=is_cancelled,
                 )  # fmt: skip
@@ -141,7 +143,7 @@ class LookEvents:
         self, shown: handlers.Look | None, photo: Any, opacity: float, cmap: str
     ) -> tuple[Any, Any]:
         """The maps of all stages for the class shown; outputs: state, stages."""
-        if shown is None or not isinstance(photo, Image.Image):
+        if shown is None or not isinstance(photo, Image.Image) or not is_photo_of(shown, photo):
             return gr.skip(), gr.skip()
         shown = handlers.with_stages(self.engine, photo, shown)
         pictures = handlers.stage_pictures(self.engine, shown, opacity=opacity, cmap=cmap)
@@ -189,3 +191,21 @@ class LookEvents:
 
 def _counting(progress: gr.Progress) -> handlers.Progress:
     return lambda done, total: progress((done, total), desc="Measuring channels")
+
+
+def is_photo_of(shown: handlers.Look, photo: Image.Image) -> bool:
+    """Whether the photo in the box is the one whose answer is shown."""
+    height, width = shown.photo.shape[:2]
+    return np.array_equal(handlers.resized(photo, (width, height)), shown.photo)
+
+
+def photo_of(shown: handlers.Look, photo: Any) -> Image.Image:
+    """The photo whose answer is shown.
+
+    Raises:
+        ImageError: there is another one in the box by now; its map would be drawn on this one.
+    """
+    image = handlers.need_photo(photo)
+    if not is_photo_of(shown, image):
+        raise ImageError("The photo has changed since this answer; press Explain first.")
+    return image

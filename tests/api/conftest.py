@@ -64,7 +64,7 @@ Answer = tuple[str, Any]
 
 @pytest.fixture
 def raw(http: httpx.Client) -> Callable[..., Answer]:
-    """``raw("predict", [image, model, 5])``: a request as anyone can send it, no client in between."""
+    """``raw("predict", [image, model, 5])``: a request as anyone can send it, without a client."""
 
     def call(endpoint: str, data: list[Any]) -> Answer:
         started = http.post(f"/gradio_api/call/{endpoint}", json={"data": data})

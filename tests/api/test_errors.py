@@ -16,7 +16,7 @@ RES2NET, RESNET = "starter_res2net", "starter_resnet"
 
 
 @pytest.fixture
-def photo(upload, photo_bytes) -> dict[str, Any]:
+def photo(upload, photo_bytes):
     return upload(photo_bytes)
 
 

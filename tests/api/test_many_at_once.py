@@ -1,4 +1,4 @@
-"""Two hundred mixed requests from eight clients at once: each gets its own answer, no trace stays."""
+"""Two hundred mixed requests from eight clients at once: each answer its own, no trace stays."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def requests() -> list[Request]:
             for _ in range(4):
                 rest = (choose.choice(LAYERS), choose.choice(TARGETS), choose.choice(METHODS))
                 kinds.append(Request("explain", photo, (model, *rest)))
-    comparisons = []
+    comparisons: list[Request] = []
     for photo in (0, 2, 3):
         names = list(MODELS)
         choose.shuffle(names)
-        rest = (choose.choice(TARGETS), choose.choice(("last", "2")))
-        comparisons.append(Request("compare", photo, (", ".join(names), *rest)))
+        target, layer = choose.choice(TARGETS), choose.choice(("last", "2"))
+        comparisons.append(Request("compare", photo, (", ".join(names), target, layer)))
     wanted = [choose.choice(kinds) for _ in range(REQUESTS - COMPARISONS - len(kinds))]
     wanted += kinds + comparisons * (COMPARISONS // len(comparisons))
     choose.shuffle(wanted)
@@ -131,7 +131,7 @@ def problems(got: Answer, wanted: Answer) -> list[str]:
     for name, content in wanted[1].items():
         if name.endswith(".npy"):
             pair = [np.load(io.BytesIO(c)) for c in (got[1][name], content)]
-            same = pair[0].shape == pair[1].shape and np.allclose(*pair, atol=1e-5)
+            same = pair[0].shape == pair[1].shape and np.allclose(pair[0], pair[1], atol=1e-5)
         else:
             pair = [pixels(c) for c in (got[1][name], content)]
             same = pair[0].shape == pair[1].shape and int(np.abs(pair[0] - pair[1]).max()) <= 2

@@ -73,7 +73,7 @@ def refused(raw: Any, image: dict[str, Any], *paths: object) -> None:
 
 @pytest.mark.parametrize("named", ["path", "url", "both"])
 def test_a_file_of_the_server_is_refused(raw, secret, folders, named):
-    fields = {"path": str(secret)} if named != "url" else {"path": None}
+    fields: dict[str, Any] = {"path": str(secret)} if named != "url" else {"path": None}
     if named != "path":
         fields["url"] = f"/gradio_api/file={secret}"
     refused(raw, {**fields, "meta": META}, folders.cache)

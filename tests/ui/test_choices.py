@@ -28,7 +28,7 @@ def test_models_stand_in_groups_each_named_in_words():
 def test_every_method_is_offered_and_only_slow_ones_are_called_slow():
     offered = {name: text for text, name in choices.method_choices()}
     assert set(offered) == set(METHODS)
-    assert list(offered)[0] == "gradcam"
+    assert next(iter(offered)) == "gradcam"
     slow = {name for name, text in offered.items() if "slow" in text}
     assert slow == {"scorecam", "ablationcam"}
 

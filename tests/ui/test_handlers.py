@@ -25,7 +25,7 @@ def test_without_a_photo_one_sentence_says_what_to_do():
 
 
 def test_a_broken_photo_says_what_is_wrong():
-    with pytest.raises(ImageError, match="photo.txt is no picture"):
+    with pytest.raises(ImageError, match=r"photo\.txt is no picture"):
         handlers.need_photo(ImageError("photo.txt is no picture."))
 
 

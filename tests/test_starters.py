@@ -1,0 +1,81 @@
+"""The shipped starters on the photographs that the page opens with: sensible answers and maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mscnn.geometry import Box
+from mscnn.network import Network
+from mscnn.session import Session
+from mscnn.starters import STARTER_NAMES
+from mscnn.types import CamMap
+from mscnn.ui.examples import examples
+from mscnn.weights.manifest import load_manifest, weights_folder
+
+# What is accepted among the five, and where on the photo it is: left, top, right, bottom in px.
+SCENES: dict[str, tuple[tuple[str, ...], tuple[Box, ...]]] = {
+    "Lion": (("lion",), ((30, 5, 190, 190), (172, 33, 254, 165))),  # the lion, the lioness
+    "Cat": (("tabby", "Persian cat", "Egyptian cat"), ((30, 0, 385, 300),)),
+    "Coffee": (("espresso",), ((75, 15, 480, 390),)),  # the cup and its saucer
+}
+
+
+@pytest.fixture(scope="module", params=STARTER_NAMES)
+def starter(request: pytest.FixtureRequest) -> Network:
+    return Session("cpu", offline=True).network(request.param)
+
+
+def hottest(cam: CamMap) -> tuple[int, int]:
+    """Row and column of the map's highest place."""
+    row, column = np.unravel_index(int(cam.raw.argmax()), cam.raw.shape)
+    return int(row), int(column)
+
+
+def on_photo(cam: CamMap, row: int, column: int) -> tuple[float, float]:
+    """Centre of a place of the map, in px of the photo."""
+    rows, columns = cam.raw.shape
+    width, height = cam.geometry.view
+    return cam.geometry.to_photo((column + 0.5) * width / columns, (row + 0.5) * height / rows)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_answer_is_sensible_and_the_map_lies_on_the_thing(starter: Network, scene: str) -> None:
+    accepted, boxes = SCENES[scene]
+    path = next(example.path for example in examples() if example.label == scene)
+    explanation = starter.explain(path, targets="top5")
+    labels = [score.label for score in explanation.targets]
+    found = [score for score in explanation.targets if score.label in accepted]
+    assert found, f"{scene}: {labels}"
+    cam = explanation.map(starter.last_stage, found[0].index)
+    row, column = hottest(cam)
+    x, y = on_photo(cam, row, column)
+    inside = [left <= x < right and top <= y < bottom for left, top, right, bottom in boxes]
+    assert any(inside), f"{scene}: the map is highest at {x:.0f}, {y:.0f}"
+    rows, columns = cam.raw.shape
+    assert 0 < row < rows - 1, f"{scene}: the map is highest at its upper or lower border"
+    assert 0 < column < columns - 1, f"{scene}: the map is highest at its left or right border"
+
+
+def test_the_manifest_and_the_files_are_those_of_the_starters() -> None:
+    manifest = load_manifest()
+    assert set(manifest) == set(STARTER_NAMES)
+    files = {path.name for path in weights_folder().iterdir()}
+    assert files == {"MANIFEST.json", *(entry.file for entry in manifest.values())}
+
+
+def test_the_starters_are_small_and_their_accuracy_was_measured(starter: Network) -> None:
+    assert sum(p.numel() for p in starter.model.parameters()) <= 2_500_000
+    assert starter.loaded.data_config["input_size"] == (3, 64, 64)
+    assert len(starter.labels) == 200
+    accuracy = load_manifest()[starter.name].accuracy
+    assert accuracy is not None
+    assert accuracy["images"] == 10_000
+    # Above a pilot of the same size, which reached 44.7 % and 71.6 %.
+    assert accuracy["top1"] > 0.447
+    assert accuracy["top5"] > 0.716
+
+
+def test_both_starters_know_the_same_classes_by_the_same_numbers() -> None:
+    first, second = (load_manifest()[name].labels for name in STARTER_NAMES)
+    assert first == second
