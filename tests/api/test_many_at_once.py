@@ -24,7 +24,7 @@ from mscnn.imaging import load_photo
 from mscnn.serialise import comparison_dict, explanation_dict, predictions_dict
 from tests.ui.serving import MODELS, Site, differences, files_below
 
-CLIENTS, REQUESTS, COMPARISONS = 8, 200, 12
+CLIENTS, REQUESTS, COMPARISONS = 8, 200, 9
 SIZES = ((120, 90), (64, 64), (40, 130), (200, 100), (97, 53), (150, 150))
 LAYERS = ("last", "1", "2", "layer3", "layer4.0")
 TARGETS = ("top1", "espresso", "sea lion", "17", "199")

@@ -119,30 +119,17 @@ def test_a_click_on_a_name_of_an_answer_that_is_gone_changes_nothing(events, pho
     assert list(events.pick(None, photo, *VIEW, visitor(), click)) == [(SKIPPED,) * 4]
 
 
-def test_a_map_belongs_to_the_photo_it_is_drawn_on(events, engine, photo):
+def test_no_map_of_another_photo_is_drawn_on_the_one_shown(events, photo, forwards):
     """The photo can change while the answer of the one before it is still shown.
 
     That happens where a slow method or a download waits for the button, and after Stop.
     """
     shown = list(run(events, photo))[-1][0]
-    changed = list(events.choose(shown, another_photo(), "espresso", *VIEW, visitor()))[-1][0]
-    if changed == SKIPPED:
-        return  # refusing is fine, too
-    of_first = engine.explain(photo, MODEL, targets="espresso").maps[0].raw
-    of_other = engine.explain(another_photo(), MODEL, targets="espresso").maps[0].raw
-    drawn_on_first = np.array_equal(changed.photo, shown.photo)
-    np.testing.assert_allclose(changed.cam.raw, of_first if drawn_on_first else of_other, atol=1e-5)
-
-
-def test_stages_belong_to_the_photo_they_are_drawn_on(events, engine, photo):
-    shown = list(run(events, photo))[-1][0]
-    changed, _ = events.stages(shown, another_photo(), *VIEW)
-    if changed == SKIPPED:
-        return
-    of_first = engine.explain(photo, MODEL, layers="layer2", targets=shown.target).maps[0].raw
-    np.testing.assert_allclose(
-        changed.explanation.map("layer2", shown.target).raw, of_first, atol=1e-5
-    )
+    ran = len(forwards)
+    with pytest.raises(ImageError, match="photo has changed"):
+        list(events.choose(shown, another_photo(), "espresso", *VIEW, visitor()))
+    assert events.stages(shown, another_photo(), *VIEW) == (SKIPPED, SKIPPED)
+    assert len(forwards) == ran
 
 
 def test_drawing_again_needs_no_run_and_keeps_class_and_layer(events, photo, forwards):
@@ -189,13 +176,28 @@ def test_two_visitors_in_turns_get_each_their_own(events, engine, photo):
 
 
 def test_stop_ends_the_slow_method_of_that_visitor_only(events, photo, monkeypatch):
-    monkeypatch.setattr(gr, "Info", lambda *a, **k: events.stop(visitor("ann")))
     monkeypatch.setattr(handlers, "estimate_seconds", lambda *a: 9.0)
+    monkeypatch.setattr(gr, "Info", lambda *a, **k: None)
+    seen = []
+
+    def look(*args: Any, is_cancelled: Any, **options: Any) -> Any:
+        for who in ("bob", "ann"):
+            events.stop(visitor(who))
+            seen.append(is_cancelled())
+        raise Cancelled("Stopped.")
+
+    monkeypatch.setattr(handlers, "look", look)
     with pytest.raises(Cancelled):
         list(run(events, photo, "ann", method="scorecam"))
-    monkeypatch.setattr(gr, "Info", lambda *a, **k: events.stop(visitor("bob")))
-    shown = list(run(events, photo, "ann", method="ablationcam"))[-1][0]
-    assert shown.cam.method == "ablationcam"
+    assert seen == [False, True]
+
+
+def test_a_slow_method_ends_between_two_channels(events, photo, monkeypatch, forwards):
+    monkeypatch.setattr(handlers, "estimate_seconds", lambda *a: 9.0)
+    monkeypatch.setattr(gr, "Info", lambda *a, **k: events.stop(visitor("ann")))
+    with pytest.raises(Cancelled):
+        list(run(events, photo, "ann", method="ablationcam"))
+    assert len(forwards) < 10  # of 160 channels
 
 
 @pytest.mark.parametrize(("method", "slow"), [("gradcam", False), ("scorecam", True)])
