@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 try:
     # On ZeroGPU this must come before anything that touches CUDA.
     import spaces
 except ImportError:
     spaces = None
 
-from gradio.utils import is_zero_gpu_space
-
-from mscnn.pipeline import Engine
 from mscnn.ui.app import serve
-from mscnn.zerogpu import SECONDS, ZeroGpuSession
+
+# What a call asks for; ZeroGPU weighs it against the visitor's daily quota.
+GPU_SECONDS = 30
 
 if __name__ == "__main__":
-    if spaces is not None and is_zero_gpu_space():
-        serve(engine=Engine(ZeroGpuSession(spaces.GPU(duration=SECONDS), folders=())))
+    if spaces is not None and os.environ.get("SPACES_ZERO_GPU") == "true":
+        serve(gpu=spaces.GPU(duration=GPU_SECONDS))
     else:
         serve()

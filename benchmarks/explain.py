@@ -181,7 +181,7 @@ def _print(name: str, result: dict[str, Any]) -> None:
             for c in ("wall", "cpu")
         ]
         limit = f"   at most {LIMITS[row]}x" if row in LIMITS else ""
-        print(f"  {row:27}{cells[0]:32}{cells[1]}{limit}")
+        print(f"  {row:27}{cells[0]:32}{cells[1]}{limit}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -70,7 +70,7 @@ class Network:
         """Go on computing on another device; back on the CPU where its memory does not suffice."""
         with self._lock:
             self.device = device  # so that a failure counts as this device's, not the old one's
-            self._guarded(lambda: self._place(device))
+            self._guarded(lambda: self._place(self.device))
 
     @property
     def last_stage(self) -> str:

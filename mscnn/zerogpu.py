@@ -16,8 +16,6 @@ import torch
 from mscnn.network import IsCancelled, Network
 from mscnn.session import Session
 
-SECONDS = 30
-"""GPU time a call asks for; ZeroGPU weighs this figure against the visitor's quota."""
 _REMOTE = frozenset({"predict", "explain", "seconds_per_forward"})
 
 
@@ -25,7 +23,7 @@ class ZeroGpuSession(Session):
     """A session whose networks compute through ``gpu``.
 
     Args:
-        gpu: ``spaces.GPU(duration=SECONDS)``; any decorator of a function in tests.
+        gpu: ``spaces.GPU(duration=...)``; any decorator of a function in tests.
         device: where the worker computes.
         options: see ``Session``.
     """

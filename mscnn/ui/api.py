@@ -141,6 +141,7 @@ def parse_names(text: str) -> list[str]:
 
 
 def _whole(value: float | None) -> int:
-    if value is None or not float(value).is_integer():  # is_integer is False for NaN and infinity
+    # False for NaN and infinity, too.
+    if not (isinstance(value, int | float) and float(value).is_integer()):
         raise OptionError(f"top_k is {value}; it must be a whole number of 1 or more.")
     return int(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from mscnn.ui.look import bind_look, build_look
 from mscnn.ui.look_events import LookEvents
 from mscnn.ui.photo import PhotoInput, upload_of
 from mscnn.weights import default_model
+from mscnn.zerogpu import ZeroGpuSession
 
 STYLE = Path(__file__).with_name("style.css")
 MAX_UPLOAD = "64mb"
@@ -251,7 +252,7 @@ def serve(
     port: int | None = None,
     device: str = "auto",
     models: Sequence[str] = (),
-    engine: Engine | None = None,
+    gpu: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
 ) -> None:
     """Start the page and block until it is stopped.
 
@@ -260,8 +261,12 @@ def serve(
         port: a free one from 7860 where None.
         device: see ``mscnn.device.choose_device``.
         models: model folders to offer.
-        engine: computes for the page; one on ``device`` where None.
+        gpu: ZeroGPU's decorator, where the page has a GPU only inside decorated calls.
     """
-    demo = build_app(engine or Engine(Session(device, folders=models)), folders=models)
+    if gpu is None:
+        session = Session(device, folders=models)
+    else:
+        session = ZeroGpuSession(gpu, folders=models)
+    demo = build_app(Engine(session), folders=models)
     demo.queue(max_size=64, default_concurrency_limit=1)
     demo.launch(server_name=host, server_port=port, **launch_options())

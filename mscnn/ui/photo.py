@@ -17,9 +17,7 @@ from PIL import Image
 
 from mscnn.errors import ImageError
 from mscnn.imaging import load_photo
-
-NOT_UPLOADED = "That picture was not uploaded here; upload the file itself."
-
+from mscnn.ui.feedback import NOT_UPLOADED
 
 # Not in photo.info, which gradio would write into pictures.
 _UPLOAD = "mscnn_upload"

@@ -66,6 +66,7 @@ def refused(raw: Any, image: dict[str, Any], *paths: object) -> None:
     ):
         event, answer = raw(endpoint, [image, *rest])
         assert event == "error", f"{endpoint} read {image}"
+        assert answer["error"].endswith("."), answer
         said = json.dumps(answer)
         for path in (*paths, REPOSITORY, "site-packages", "Traceback"):
             assert str(path) not in said

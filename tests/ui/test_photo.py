@@ -15,7 +15,8 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from mscnn.errors import ImageError
-from mscnn.ui.photo import NOT_UPLOADED, PhotoInput, upload_of
+from mscnn.ui.feedback import NOT_UPLOADED
+from mscnn.ui.photo import PhotoInput, upload_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
