@@ -25,7 +25,7 @@ from mscnn.ui import choices, handlers
 from mscnn.ui.api import build_api
 from mscnn.ui.compare import CompareEvents, bind_compare, build_compare
 from mscnn.ui.examples import Example, examples
-from mscnn.ui.feedback import toast
+from mscnn.ui.feedback import Page, toast
 from mscnn.ui.jobs import Jobs
 from mscnn.ui.look import bind_look, build_look
 from mscnn.ui.look_events import LookEvents
@@ -65,7 +65,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
     jobs, known = Jobs(), served(examples())
     # One model runs at a time: hooks are not re-entrant, and two would share the cores.
     queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-    with gr.Blocks(
+    with Page(
         title=TITLE, analytics_enabled=False, delete_cache=(900, DELETE_AFTER_S), fill_width=True
     ) as demo:
         gr.Markdown(INTRO, elem_id="intro")
