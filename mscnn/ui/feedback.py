@@ -60,7 +60,7 @@ def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 try:
                     yield from handler(*args, **kwargs)
                 except Exception as error:
-                    _show(error)
+                    report(error)
                     yield nothing
 
             return stepwise
@@ -70,7 +70,7 @@ def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return handler(*args, **kwargs)
             except Exception as error:
-                _show(error)
+                report(error)
                 return nothing
 
         return once
@@ -78,7 +78,12 @@ def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-def _show(error: Exception) -> None:
+def report(error: Exception) -> None:
+    """Show an error as a toast.
+
+    For handlers that must bring buttons back in the same last update: of two updates in a row
+    the page may draw the second alone.
+    """
     if isinstance(error, gr.Error):
         raise error
     if isinstance(error, Cancelled):

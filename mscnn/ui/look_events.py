@@ -14,6 +14,7 @@ from mscnn.explain.methods import METHODS
 from mscnn.pipeline import Engine
 from mscnn.ui import choices, handlers
 from mscnn.ui.downloads import explanation_zip
+from mscnn.ui.feedback import report
 from mscnn.ui.jobs import Jobs
 
 
@@ -53,9 +54,10 @@ class LookEvents:
         yield (*[gr.skip()] * 6, gr.update(visible=True), gr.update(interactive=False))
         try:
             shown = self._explained(image, model, method, str(request.session_hash), progress)
-        except Exception:
+        except Exception as error:
+            report(error)
             yield (*[gr.skip()] * 6, ready[0], gr.update(interactive=True))
-            raise
+            return
         labels = self.engine.session.network(model).labels
         yield (
             *self._drawn(shown, opacity, cmap),
@@ -117,9 +119,10 @@ class LookEvents:
                     on_progress=_counting(progress),
                     is_cancelled=is_cancelled,
                 )  # fmt: skip
-        except Exception:
+        except Exception as error:
+            report(error)
             yield (*[gr.skip()] * 3, gr.update(visible=False))
-            raise
+            return
         yield (*self._drawn(shown, opacity, cmap), gr.update(visible=False))
 
     def pick(

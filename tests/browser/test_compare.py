@@ -77,6 +77,7 @@ def test_the_table_is_sorted_by_the_menu_of_a_heading(visit):
     heading = look.page.locator("#compare-table").get_by_role("columnheader", name="Params (M)")
     first = look.page.locator("#compare-table [role=gridcell]").first
     expect(first).to_have_text(TITLES[0])
+    heading.click()  # shows the button of its menu
     heading.get_by_role("button", name="Open cell menu").click()
     look.page.get_by_text("Sort descending", exact=True).click()
     expect(first).to_have_text(TITLES[1], timeout=LIMIT_MS)

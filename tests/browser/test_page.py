@@ -68,20 +68,25 @@ def test_on_a_phone_the_columns_of_a_comparison_stand_below_each_other(visit):
 
 
 CONTRAST = """selector => {
-  const rgb = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  const paint = colours => {  // from the back to the front, whatever notation each has
+    pen.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
   const light = c => {
-    const [r, g, b] = c.slice(0, 3).map(v => v / 255)
+    const [r, g, b] = c.map(v => v / 255)
       .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const e = document.querySelector(selector);
-  let back = null;
-  for (let p = e; p && !back; p = p.parentElement) {
-    const c = rgb(getComputedStyle(p).backgroundColor);
-    if (c.length < 4 || c[3] > 0.9) back = c;
-  }
-  const [a, b] = [light(rgb(getComputedStyle(e).color)), light(back || [255, 255, 255])];
-  return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), b];
+  const behind = [];
+  for (let p = e; p; p = p.parentElement) behind.unshift(getComputedStyle(p).backgroundColor);
+  const front = light(paint(["white", ...behind, getComputedStyle(e).color]));
+  const back = light(paint(["white", ...behind]));
+  return [(Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05), back];
 }"""
 """Contrast of an element's text to what lies behind it (WCAG 2.2), and how light that is."""
 
@@ -115,14 +120,15 @@ def test_text_can_be_read_in_the_dark_and_in_the_light(visit, theme):
 
 
 NAMELESS = """() => {
-  const name = e => (e.getAttribute("aria-label") || e.getAttribute("title")
-    || (e.getAttribute("aria-labelledby") || "").split(" ")
-         .map(id => document.getElementById(id)?.innerText || "").join("")
-    || e.innerText || [...e.querySelectorAll("img, [aria-label]")]
-         .map(i => i.alt || i.ariaLabel || "").join("")).trim();
+  const name = e => [
+    e.getAttribute("aria-label"), e.title, e.textContent,
+    ...(e.getAttribute("aria-labelledby") || "").split(" ")
+      .map(id => document.getElementById(id)?.textContent),
+    ...[...e.querySelectorAll("img, [aria-label]")].map(i => i.alt || i.ariaLabel),
+  ].join("").trim();
   const labelled = e => e.labels?.length || e.getAttribute("aria-label")
     || e.getAttribute("aria-labelledby") || e.title;
-  const html = e => e.outerHTML.slice(0, 160);
+  const html = e => e.outerHTML.replace(/href="[^"]*"/, "").slice(0, 400);
   const all = q => [...document.querySelectorAll(q)];
   return [
     ...all("img").filter(e => !e.hasAttribute("alt")).map(e => "no alt: " + html(e)),
