@@ -14,7 +14,7 @@ from mscnn.types import ComparedModel, Comparison, RgbArray
 from mscnn.ui import choices, handlers
 from mscnn.ui.compare_view import COLUMN_PX, difference_picture, grid_html, rounded, row, title
 from mscnn.ui.downloads import comparison_zip
-from mscnn.ui.feedback import report, toast
+from mscnn.ui.feedback import toast
 from mscnn.ui.jobs import Jobs
 
 HEADERS = ("Model", "Params (M)", "GMACs", "Input (px)", "Top-1 (%)", "Time here (ms)",
@@ -151,11 +151,10 @@ class CompareEvents:
                     partial = summarise(label, layer, columns)
                     grid = grid_html(partial, small, opacity, cmap, waiting=models[done:])
                     yield (gr.skip(), grid, *[gr.skip()] * 4, *busy)
-        except Exception as error:
+        except Exception:
             # After Stop or an error what was done is kept, and the buttons come back.
-            report(error)
             yield (*self._results(label, layer, columns, image, small, opacity, cmap), *idle)
-            return
+            raise
         yield (*self._results(label, layer, columns, image, small, opacity, cmap), *idle)
 
     def _results(

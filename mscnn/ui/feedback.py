@@ -57,11 +57,15 @@ def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
             @functools.wraps(handler)
             def stepwise(*args: Any, **kwargs: Any) -> Iterator[Any]:
+                # Of two updates in a row the page may draw the second alone, so the last one
+                # before an error, which brings the buttons back, is sent again after it.
+                last: Any = nothing
                 try:
-                    yield from handler(*args, **kwargs)
+                    for last in handler(*args, **kwargs):
+                        yield last
                 except Exception as error:
-                    report(error)
-                    yield nothing
+                    _show(error)
+                    yield last
 
             return stepwise
 
@@ -70,7 +74,7 @@ def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return handler(*args, **kwargs)
             except Exception as error:
-                report(error)
+                _show(error)
                 return nothing
 
         return once
@@ -78,12 +82,7 @@ def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-def report(error: Exception) -> None:
-    """Show an error as a toast.
-
-    For handlers that must bring buttons back in the same last update: of two updates in a row
-    the page may draw the second alone.
-    """
+def _show(error: Exception) -> None:
     if isinstance(error, gr.Error):
         raise error
     if isinstance(error, Cancelled):

@@ -14,7 +14,6 @@ from mscnn.explain.methods import METHODS
 from mscnn.pipeline import Engine
 from mscnn.ui import choices, handlers
 from mscnn.ui.downloads import explanation_zip
-from mscnn.ui.feedback import report
 from mscnn.ui.jobs import Jobs
 
 
@@ -54,10 +53,9 @@ class LookEvents:
         yield (*[gr.skip()] * 6, gr.update(visible=True), gr.update(interactive=False))
         try:
             shown = self._explained(image, model, method, str(request.session_hash), progress)
-        except Exception as error:
-            report(error)
+        except Exception:
             yield (*[gr.skip()] * 6, ready[0], gr.update(interactive=True))
-            return
+            raise
         labels = self.engine.session.network(model).labels
         yield (
             *self._drawn(shown, opacity, cmap),
@@ -119,10 +117,9 @@ class LookEvents:
                     on_progress=_counting(progress),
                     is_cancelled=is_cancelled,
                 )  # fmt: skip
-        except Exception as error:
-            report(error)
+        except Exception:
             yield (*[gr.skip()] * 3, gr.update(visible=False))
-            return
+            raise
         yield (*self._drawn(shown, opacity, cmap), gr.update(visible=False))
 
     def pick(
