@@ -58,7 +58,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     chromium()
     return make_folders(tmp_path_factory.mktemp("browser"))
@@ -69,15 +69,15 @@ def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> Non
     folders.use(monkeypatch)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(folders: Folders) -> Iterator[Site]:
     with serving(folders) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(site: Site) -> Iterator[Browser]:
-    # Per module: playwright runs an event loop in this thread, which other tests could not stand.
+    # Per package: playwright runs an event loop in this thread, which other tests could not stand.
     with sync_playwright() as playwright:
         started = _start(playwright)
         yield started

@@ -45,7 +45,7 @@ def widest(page: Any) -> list[str]:
     return found
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(visit):
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_columns_stack(visit):
     look = full(visit, **PHONE)
     for tab in ("Look", "Compare"):
         look.tab(tab)
@@ -53,15 +53,10 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(visit):
         size = look.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert size == [390, 390], f"{tab}: {widest(look.page)}"
         assert widest(look.page) == []
-
-
-def test_on_a_phone_the_columns_of_a_comparison_stand_below_each_other(visit):
-    look = full(visit, "?tab=compare", **PHONE)
-    look.tab("Compare")
-    boxes = [look.page.locator("#compare-grid .card").nth(i).bounding_box() for i in range(2)]
-    assert boxes[0] is not None
-    assert boxes[1] is not None
-    assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]
+    first, second = (look.page.locator("#compare-grid .card").nth(i).bounding_box() for i in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert second["y"] >= first["y"] + first["height"]
     picture = look.page.locator("#compare-grid .card img").first.bounding_box()
     assert picture is not None
     assert picture["width"] > 250
@@ -142,51 +137,36 @@ NAMELESS = """() => {
 
 def test_every_picture_button_and_field_has_a_name(visit):
     look = full(visit)
-    for tab in ("Look", "Compare"):
+    results = {
+        "Look": ("#overlay img", "#stages img"),
+        "Compare": ("#compare-grid img", "#compare-difference img"),
+    }
+    for tab, selectors in results.items():
         look.tab(tab)
+        expect(look.page.locator(selectors[0]).first).to_be_visible()
         assert look.page.evaluate(NAMELESS) == []
+        for selector in selectors:
+            pictures = look.page.locator(selector)
+            for alt in pictures.evaluate_all("all => all.map(e => e.alt)"):
+                assert re.search(r"map", alt, re.IGNORECASE), f"{selector}: {alt!r}"
 
 
-def test_every_result_picture_says_what_it_shows(visit):
-    look = full(visit)
-    for tab, selector in (
-        ("Look", "#overlay img"),
-        ("Look", "#stages img"),
-        ("Compare", "#compare-grid img"),
-        ("Compare", "#compare-difference img"),
-    ):
-        look.tab(tab)
-        pictures = look.page.locator(selector)
-        expect(pictures.first).to_be_visible()
-        for alt in pictures.evaluate_all("all => all.map(e => e.alt)"):
-            assert re.search(r"map", alt, re.IGNORECASE), f"{selector}: {alt!r}"
-
-
-def test_one_heading_names_the_page_and_the_language_is_set(visit):
+def test_heading_language_title_and_notes_on_reading(visit):
     look = visit().ready()
     expect(look.page.get_by_role("heading", level=1)).to_have_count(1)
     assert look.page.locator("html").get_attribute("lang") == "en"
     assert "mscnn" in look.page.title()
-
-
-def test_the_notes_on_reading_open_by_click(visit):
-    look = visit().ready()
     hidden = look.page.get_by_text("What it does not prove.", exact=False)
     expect(hidden).to_have_count(0)
     look.page.get_by_role("button", name="How to read this").first.click()
     expect(hidden.first).to_be_visible()
 
 
-def test_no_request_leaves_this_machine_and_the_console_is_quiet(visit):
-    """The fixture checks this for every test; here a whole visit is what is checked."""
+def test_nothing_leaves_this_machine_and_nothing_stays_in_the_browser(visit):
+    """The fixture looks at every test's requests; here a whole visit is what is looked at."""
     look = full(visit)
     assert look.outside == []
     assert look.errors == []
-
-
-def test_nothing_is_kept_in_the_browser(visit):
-    """No photo and no answer stays behind on a shared computer."""
-    look = full(visit)
     kept = look.page.evaluate(
         "[Object.entries(localStorage), Object.entries(sessionStorage), document.cookie]"
     )

@@ -135,7 +135,8 @@ def test_timms_own_conversion_is_applied(tmp_path: Path) -> None:
     save_file(state, tmp_path / "w.safetensors")
     loaded = load_model(TINY_CONVNEXT, tmp_path / "w.safetensors")
     x = picture(model)
-    assert torch.equal(logits(loaded.model, x), logits(model, x))
+    # Not bit for bit: the order of a sum may depend on how many threads are free.
+    torch.testing.assert_close(logits(loaded.model, x), logits(model, x), rtol=1e-5, atol=1e-6)
 
 
 def test_hub_cache_offline(cache_put: Any, tmp_path: Path, monkeypatch: Any) -> None:
