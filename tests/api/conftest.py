@@ -19,7 +19,7 @@ from tests.ui.serving import Folders, Site, make_folders, serving
 ANSWER_LIMIT_S = 120.0
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return make_folders(tmp_path_factory.mktemp("api"))
 
@@ -29,13 +29,13 @@ def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> Non
     folders.use(monkeypatch)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def site(folders: Folders) -> Iterator[Site]:
     with serving(folders) as running:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def _client(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Client:
     got = tmp_path_factory.mktemp("downloads")
     return Client(site.url, verbose=False, analytics_enabled=False, download_files=str(got))
@@ -98,7 +98,7 @@ def synthetic(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
     return Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def make_photo() -> Callable[..., Image.Image]:
     return synthetic
 

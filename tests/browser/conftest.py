@@ -58,7 +58,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     chromium()
     return make_folders(tmp_path_factory.mktemp("browser"))
@@ -69,15 +69,15 @@ def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> Non
     folders.use(monkeypatch)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def site(folders: Folders) -> Iterator[Site]:
     with serving(folders) as running:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser(site: Site) -> Iterator[Browser]:
-    # Per package: playwright runs an event loop in this thread, which other tests could not stand.
+    # Per module: playwright runs an event loop in this thread, which other tests could not stand.
     with sync_playwright() as playwright:
         started = _start(playwright)
         yield started

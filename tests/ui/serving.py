@@ -69,7 +69,11 @@ def make_folders(root: Path) -> Folders:
 
 @contextmanager
 def serving(folders: Folders) -> Iterator[Site]:
-    """Serve the page with the options it has in earnest, on a free port of this machine."""
+    """Serve the page with the options it has in earnest, on a free port of this machine.
+
+    The server lives for the rest of the session, but the environment that points it at the seeded
+    weights does not: other tests read the real ones, so each test of the page sets it again.
+    """
     from mscnn.pipeline import Engine
     from mscnn.session import Session
     from mscnn.ui.app import build_app, launch_options
@@ -84,11 +88,11 @@ def serving(folders: Folders) -> Iterator[Site]:
             demo.queue(max_size=64, default_concurrency_limit=1)
             options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
             _, url, _ = demo.launch(server_name="127.0.0.1", **options)
-        try:
-            yield Site(url.rstrip("/"), engine, demo, folders)
-        finally:
-            with _untidy():
-                demo.close(verbose=False)
+    try:
+        yield Site(url.rstrip("/"), engine, demo, folders)
+    finally:
+        with _untidy():
+            demo.close(verbose=False)
 
 
 @contextmanager
