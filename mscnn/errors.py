@@ -56,6 +56,14 @@ class UnknownLayerError(MscnnError):
     """The model has no such layer."""
 
 
+class PointError(MscnnError):
+    """The point lies where the network did not look."""
+
+
+class BoxError(MscnnError):
+    """The box on the photo is empty, too small or outside of it."""
+
+
 class MethodError(MscnnError):
     """The explanation method is unknown or does not fit the request."""
 

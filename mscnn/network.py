@@ -1,299 +1,269 @@
-"""The thin model wrapper: one backbone on one device, asked for labels and maps."""
+"""The thin model wrapper: labels, maps, and the multi-scale lens on one loaded backbone."""
 
 from __future__ import annotations
 
-import copy
-import logging
-import os
-import threading
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex, TypeVar
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
-import torch
-from PIL import Image
 from scipy.special import softmax
 
-from mscnn import registry
-from mscnn.device import is_out_of_memory
-from mscnn.errors import DeviceError, OptionError, UnknownLayerError
-from mscnn.explain.methods import get_method
-from mscnn.explain.single_pass import RawMaps, Targets, grad_cam
-from mscnn.imaging import load_photo
-from mscnn.preprocess import NetworkInput, Preprocessor
-from mscnn.types import CamMap, Explanation, PhotoInfo, Prediction, Score
-from mscnn.weights import LoadedModel
+from mscnn.classifier import Classifier, IsCancelled, Photo, Progress, open_photo, photo_name
+from mscnn.errors import OptionError, PointError, UnsupportedModelError
+from mscnn.explain.single_pass import Targets
+from mscnn.placement import timed
+from mscnn.preprocess import NetworkInput
+from mscnn.scale_types import (
+    AttentionReport,
+    BlockAttention,
+    EffectiveField,
+    PhotoBox,
+    ScaleReport,
+    SweepCurve,
+    SweepStep,
+)
+from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology
+from mscnn.scales.receptive_field import ReceptiveField
+from mscnn.scales.sweep import Composed
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Photo = Any
-"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array; see ``load_photo``."""
-Progress = Callable[[int, int], None]
-IsCancelled = Callable[[], bool]
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+__all__ = ["IsCancelled", "Network", "Photo", "Progress", "photo_name"]
 
 
-class Network:
-    """A loaded backbone.
+class Network(Classifier):
+    """A loaded backbone: ``predict``, ``explain``, and the multi-scale lens."""
 
-    One network serves all users: a lock lets one request through at a time, because hooks on a
-    shared model are not re-entrant.
+    _traced_field: ReceptiveField | None = None
 
-    Args:
-        loaded: model, labels and weights, on the CPU.
-        device: where to run.
-        precision: ``"fp32"``, or ``"bf16"`` to let the forward run in bfloat16 on a GPU.
-    """
-
-    def __init__(self, loaded: LoadedModel, device: torch.device, precision: str = "fp32") -> None:
-        if precision not in PRECISIONS:
-            raise OptionError(f"The precision {precision!r} is unknown; choose fp32 or bf16.")
-        self.loaded = loaded
-        self.name, self.labels = loaded.name, loaded.labels
-        self.weights, self.stages = loaded.weights, loaded.stages
-        self.spec = registry.find(loaded.name)
-        self.precision = precision
-        self.device = device
-        self.notices: tuple[str, ...] = ()
-        self._preprocess = Preprocessor(loaded.data_config)
-        self._lock = threading.RLock()
-        self.move_to(device)
-
-    def _place(self, device: torch.device) -> None:
-        dtype = PRECISIONS[self.precision] if device.type == "cuda" else torch.float32
-        self.model = self.loaded.model.to(device=device, dtype=dtype)
-        self.device, self._dtype = device, dtype
-
-    def move_to(self, device: torch.device) -> None:
-        """Go on computing on another device; back on the CPU where its memory does not suffice."""
-        with self._lock:
-            self.device = device  # so that a failure counts as this device's, not the old one's
-            self._guarded(lambda: self._place(self.device))
-
-    @property
-    def last_stage(self) -> str:
-        """Module name of the last convolutional stage."""
-        return self.stages[-1]
-
-    def layer(self, name: str) -> str:
-        """Settle a layer's name: a module name, a stage number (``"4"``) or ``"last"``.
+    def receptive_field(self) -> ReceptiveField:
+        """Theoretical receptive fields of all stages, blocks and splits.
 
         Raises:
-            UnknownLayerError: the model has no such layer; the message lists the stages.
+            UnsupportedModelError: the way through this model cannot be followed.
         """
-        wanted = str(name).strip()
-        if wanted in ("", "last"):
-            return self.last_stage
-        for stage, module in enumerate(self.stages, 1):
-            if wanted in (str(stage), f"stage{stage}"):
-                return module
-        if wanted in dict(self.model.named_modules()):
-            return wanted
-        raise UnknownLayerError(
-            f"{self.name} has no layer {wanted!r}; choose one of {', '.join(self.stages)}, or a "
-            f"block of one such as {self.stages[-1]}.0."
-        )
+        found = receptive_field.known(self.name) or self._traced_field
+        if found is None:
+            px = int(self.loaded.data_config["input_size"][-1])
+            graph = topology.trace(self.copy_of_model(), self.stages)
+            found = receptive_field.fields(graph, model=self.name, input_px=px)
+            self._traced_field = found
+        return found
 
-    def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
-        """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``.
+    def scales(
+        self, photo: Photo, *, target: str | int = "top1", name: str | None = None
+    ) -> ScaleReport:
+        """Say through which splits the evidence for a class passed, in every block.
 
-        Raises:
-            UnknownClassError: the model has no such class, or a name fits several.
-        """
-        items = [wanted] if isinstance(wanted, (str, SupportsIndex)) else list(wanted)
-        if not items:
-            raise OptionError('No class was named; give a class, "top1" or "top5".')
-        if items in (["top5"], ["top-5"]):
-            return Targets(best=5)
-        top1 = ("top1", "top-1", "")
-        return Targets(["top1" if i in top1 else self.labels.resolve(i) for i in items])
-
-    def predict(self, photo: Photo, *, top_k: int = 5, name: str | None = None) -> Prediction:
-        """Classify one photo.
+        One forward and one backward.
 
         Args:
             photo: see ``Photo``.
-            top_k: how many classes to return, 1 to the number of classes.
-            name: what to call the photo in the result; default is the path given.
+            target: a class (index or name), or ``"top1"``.
+            name: what to call the photo in the result.
 
         Raises:
-            ImageError, OptionError, DeviceError.
+            ImageError, UnknownClassError, UnsupportedModelError, DeviceError.
         """
-        if top_k < 1:
-            raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
-        image, named = _open(photo, name)
-        net_input, prepared_s = _timed(lambda: self._preprocess(image))
-        logits, run_s = self._guarded(lambda: self._forward(net_input))
-        return self._prediction(net_input, logits, top_k, named, prepared_s + run_s)
+        chosen = self._one_target(target)
+        image, named = open_photo(photo, name)
+        net_input, prepared_s = timed(lambda: self.preprocess(image))
+        raw, run_s = self.guarded(
+            lambda: splits.split_evidence(
+                self.model, self.to_device(net_input.x), chosen, self.stages
+            )
+        )
+        seconds = prepared_s + run_s
+        probabilities = softmax(raw.logits.astype(np.float64))
+        return ScaleReport(
+            prediction=self.prediction_of(net_input, raw.logits, 5, named, seconds),
+            target=self.score_of(raw.target, probabilities),
+            blocks=splits.with_fields(raw, self._field_or_none(), net_input.geometry),
+            view=net_input.view,
+            seconds=seconds,
+            notices=self.notices,
+        )
 
-    def explain(
+    def split_attention(
         self,
         photo: Photo,
         *,
-        layers: Sequence[str] | str | None = None,
-        targets: Sequence[str | int] | str | int = "top1",
-        method: str = "gradcam",
-        top_k: int = 5,
+        target: str | int = "top1",
+        references: Sequence[Photo] = (),
         name: str | None = None,
-        on_progress: Progress | None = None,
-        is_cancelled: IsCancelled | None = None,
-    ) -> Explanation:
-        """Classify one photo and map where the evidence for some classes lies.
+    ) -> AttentionReport:
+        """Read the split-attention gates of a ResNeSt, and the map of each radix branch.
 
         Args:
             photo: see ``Photo``.
-            layers: one or several layer names; the last stage where None.
-            targets: one or several classes (index or name), ``"top1"``, or ``"top5"``.
-            method: a name of ``mscnn.explain.methods.METHODS``.
-            top_k: how many classes the prediction lists.
+            target: a class (index or name), or ``"top1"``.
+            references: photos to average the gates over, for comparison.
             name: what to call the photo in the result.
-            on_progress: called with (done, total) during slow methods.
-            is_cancelled: polled during slow methods.
 
         Raises:
-            ImageError, UnknownClassError, UnknownLayerError, MethodError, OptionError,
-            DeviceError, Cancelled.
+            UnsupportedModelError: the model has no split attention.
+            ImageError, UnknownClassError, DeviceError.
         """
-        if top_k < 1:
-            raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
-        chosen_method = get_method(method).name
-        chosen_targets = self.targets(targets)
-        wanted = [layers] if isinstance(layers, str) else list(layers or ["last"])
-        names = list(dict.fromkeys(self.layer(layer) for layer in wanted))
-        image, named = _open(photo, name)
-        net_input, prepared_s = _timed(lambda: self._preprocess(image))
-
-        def work() -> RawMaps:
-            if chosen_method == "gradcam":
-                return self._grad_cam(net_input, names, chosen_targets)
-            return self._packaged(
-                net_input, names, chosen_targets, chosen_method, on_progress, is_cancelled
-            )
-
-        raw, run_s = self._guarded(work)
-        seconds = prepared_s + run_s
-        prediction = self._prediction(net_input, raw.logits, top_k, named, seconds)
+        chosen = self._one_target(target)
+        image, named = open_photo(photo, name)
+        net_input, prepared_s = timed(lambda: self.preprocess(image))
+        raw, run_s = self.guarded(
+            lambda: attention.gated_maps(self.model, self.to_device(net_input.x), chosen)
+        )
+        means = attention.mean_gates([self._gates(reference) for reference in references])
         probabilities = softmax(raw.logits.astype(np.float64))
-        maps = tuple(
-            CamMap(layer, target, chosen_method, raw.maps[layer, target], net_input.geometry)
-            for layer in names
-            for target in raw.targets
+        seconds = prepared_s + run_s
+        blocks = tuple(
+            BlockAttention(
+                block=b.block,
+                radix=b.radix,
+                cardinality=b.cardinality,
+                gates=b.gates,
+                entropy_bits=attention.entropy_bits(b.gates),
+                reference=means.get(b.block),
+                maps=b.maps,
+                target=raw.target,
+                geometry=net_input.geometry,
+            )
+            for b in raw.blocks
         )
-        scores = tuple(self._score(i, probabilities) for i in raw.targets)
-        return Explanation(prediction, net_input.view, scores, maps, seconds, self.notices)
-
-    def seconds_per_forward(self, photo: Photo, *, repeats: int = 3) -> float:
-        """Median wall time of one forward of a prepared photo, after one to warm up."""
-        net_input = self._preprocess(_open(photo, None)[0])
-        times = [self._guarded(lambda: self._forward(net_input))[1] for _ in range(repeats + 1)]
-        return float(np.median(times[1:]))
-
-    def copy_of_model(self) -> torch.nn.Module:
-        """Copy the model between two requests, so that the copy carries no request's hooks."""
-        with self._lock:
-            return copy.deepcopy(self.model)
-
-    def _x(self, net_input: NetworkInput) -> torch.Tensor:
-        return net_input.x.to(self.device, self._dtype)
-
-    @torch.inference_mode()
-    def _forward(self, net_input: NetworkInput) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return self.model(self._x(net_input))[0].float().cpu().numpy()  # type: ignore[no-any-return]
-
-    def _grad_cam(self, net_input: NetworkInput, names: list[str], targets: Targets) -> RawMaps:
-        head = self.loaded.head
-        linear = self.model.get_submodule(head) if head else None
-        return grad_cam(
-            self.model,
-            self._x(net_input),
-            names,
-            targets,
-            linear=linear if isinstance(linear, torch.nn.Linear) else None,
-            last=self.last_stage,
-        )
-
-    def _packaged(
-        self,
-        net_input: NetworkInput,
-        names: list[str],
-        targets: Targets,
-        method: str,
-        on_progress: Progress | None,
-        is_cancelled: IsCancelled | None,
-    ) -> RawMaps:
-        # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
-        from mscnn.explain.packaged import packaged_maps
-
-        return packaged_maps(
-            self.model,
-            self._x(net_input),
-            names,
-            targets,
-            method,
-            on_progress=on_progress,
-            is_cancelled=is_cancelled,
-        )
-
-    def _guarded(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Run under the lock; move to the CPU once when the device's memory does not suffice.
-
-        Returns:
-            The result, and the seconds it took without waiting for the lock.
-        """
-        with self._lock:
-            try:
-                return _timed(work)
-            except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is the former
-                if not is_out_of_memory(error):
-                    raise
-                if self.device.type == "cpu":
-                    raise DeviceError(
-                        "There is not enough memory for this model; choose a smaller one."
-                    ) from None
-                logger.warning("%s: %s", self.name, error)
-            # Outside of the handler, whose traceback holds on to the tensors on the device.
-            self._leave_device()
-            return self._guarded(work)
-
-    def _leave_device(self) -> None:
-        was = self.device.type
-        self._place(torch.device("cpu"))
-        if was == "cuda":
-            torch.cuda.empty_cache()
-        self.notices = (f"The {was} device ran out of memory, so {self.name} now runs on the CPU.",)
-
-    def _score(self, index: int, probabilities: Any) -> Score:
-        return Score(index, self.labels.display(index), float(probabilities[index]))
-
-    def _prediction(
-        self, net_input: NetworkInput, logits: Any, top_k: int, name: str, seconds: float
-    ) -> Prediction:
-        probabilities = softmax(logits.astype(np.float64))
-        best = np.argsort(-logits, kind="stable")[:top_k]
-        width, height = net_input.geometry.photo
-        return Prediction(
-            photo=PhotoInfo(name, width, height, net_input.geometry.crop),
-            model=self.name,
-            weights=self.weights,
-            device=str(self.device),
-            top=tuple(self._score(int(i), probabilities) for i in best),
-            logits=logits,
+        return AttentionReport(
+            prediction=self.prediction_of(net_input, raw.logits, 5, named, seconds),
+            target=self.score_of(raw.target, probabilities),
+            blocks=blocks,
+            references=len(references),
             seconds=seconds,
         )
 
+    def effective_receptive_field(
+        self,
+        photo: Photo | Sequence[Photo],
+        *,
+        point: tuple[float, float] = (0.5, 0.5),
+        layer: str = "last",
+        split: int | None = None,
+        trained: bool = True,
+    ) -> EffectiveField:
+        """Measure what of its input a unit uses: the gradient of its activation to the input.
 
-def _open(photo: Photo, name: str | None) -> tuple[Image.Image, str]:
-    return load_photo(photo), photo_name(photo) if name is None else name
+        Args:
+            photo: one photo, or several to average over; the first is the one shown.
+            point: ``(x, y)``, shares 0..1 of the upright photo's width and height; the unit under
+                it is measured.
+            layer: a stage, or a block such as ``"layer2.1"``.
+            split: 0-based split of a block, timm's order; None for the layer's output.
+            trained: False for the same architecture with random weights.
 
+        Raises:
+            PointError: the network did not see that point.
+            UnknownLayerError, OptionError, ImageError, DeviceError.
+        """
+        photos = list(photo) if isinstance(photo, (list, tuple)) else [photo]
+        if not photos:
+            raise OptionError("No photo was given; give at least one.")
+        tap = effective.find_tap(self.model, self.layer(layer), split)
+        inputs = [self.preprocess(open_photo(p, "")[0]) for p in photos]
+        geometry = inputs[0].geometry
+        x_px, y_px = geometry.to_view(point[0] * geometry.photo[0], point[1] * geometry.photo[1])
+        width, height = geometry.view
+        if not (0 <= x_px < width and 0 <= y_px < height):
+            raise PointError(
+                "The network did not see that point: it lies outside the framed part of the "
+                "photo. Choose a point inside the frame."
+            )
+        model = self.model if trained else effective.with_random_weights(self.copy_of_model())
+        measured, seconds = self.guarded(
+            lambda: effective.unit_gradient(
+                model.to(self.device), [self.to_device(i.x) for i in inputs], tap, (x_px, y_px)
+            )
+        )
+        return effective.as_field(
+            measured,
+            field=self._field_or_none(),
+            tap=tap,
+            model=self.name,
+            inputs=len(inputs),
+            trained=trained,
+            view=inputs[0].view,
+            geometry=geometry,
+            seconds=seconds,
+        )
 
-def photo_name(photo: Photo) -> str:
-    """What to call a photo in results: its path as given, or "" where it has none."""
-    return os.fsdecode(photo) if isinstance(photo, (str, os.PathLike)) else ""
+    def sweep(
+        self,
+        photo: Photo,
+        *,
+        target: str | int = "top1",
+        box: PhotoBox | None = None,
+        factors: Sequence[float] = sweep.FACTORS,
+        canvas: str = "mean",
+        on_progress: Progress | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> SweepCurve:
+        """Show the network the photo, or a box of it, at many sizes on a plain canvas.
 
+        Args:
+            photo: see ``Photo``.
+            target: a class (index or name), or ``"top1"``: the best class of the whole photo.
+            box: the part to show, shares 0..1 of the upright photo; all of it where None.
+            factors: longer side of the object over the side of the network's input.
+            canvas: what surrounds it: a name of ``mscnn.scales.sweep.CANVASES``.
+            on_progress: called with (sizes done, in total).
+            is_cancelled: polled between batches; what was done until then is returned.
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - started
+        Raises:
+            BoxError: the box is empty or tiny.
+            OptionError, ImageError, UnknownClassError, DeviceError.
+        """
+        plan = sweep.Plan(factors=tuple(factors), canvas=canvas, box=box)
+        image, _ = open_photo(photo, "")
+        chosen = self._one_target(target)
+        if chosen.indices == ("top1",):
+            chosen = Targets([self.predict(image, top_k=1).top[0].index])
+        index = int(chosen.indices[0])
+        steps, seconds = [], 0.0
+        for batch in plan.batches(image, self.preprocess):
+            if is_cancelled is not None and is_cancelled():
+                break
+            done, took = self.guarded(partial(self._sweep_batch, batch, index))
+            steps.extend(done)
+            seconds += took
+            if on_progress is not None:
+                on_progress(len(steps), len(plan.factors))
+        octaves, mean = sweep.score(steps) if len(steps) == len(plan.factors) else (None, None)
+        return SweepCurve(
+            model=self.name,
+            target=index,
+            label=self.labels.display(index),
+            steps=tuple(steps),
+            octaves=octaves,
+            mean_probability=mean,
+            seconds=seconds,
+        )
+
+    def _sweep_batch(self, batch: Sequence[Composed], target: int) -> list[SweepStep]:
+        return sweep.measure(
+            self.model,
+            batch,
+            target,
+            place=self.to_device,
+            stages=self.stages,
+            linear=self.linear,
+            field=self._field_or_none(),
+        )
+
+    def _one_target(self, target: str | int) -> Targets:
+        chosen = self.targets([target])
+        if len(chosen.indices) != 1:
+            raise OptionError("One class is explained at a time; give a name, an index or top1.")
+        return chosen
+
+    def _gates(self, photo: Photo) -> dict[str, np.ndarray]:
+        x: NetworkInput = self.preprocess(open_photo(photo, "")[0])
+        found, _ = self.guarded(lambda: attention.gates(self.model, self.to_device(x.x)))
+        return found
+
+    def _field_or_none(self) -> ReceptiveField | None:
+        """The theoretical fields where they are known; the lens works without them too."""
+        try:
+            return self.receptive_field()
+        except UnsupportedModelError:
+            return None

@@ -138,7 +138,7 @@ class Engine:
             yield label, column
 
 
-def _same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
+def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     """Find the class ``index`` of ``known`` among the classes of another model.
 
     By index in the same list of classes, else by the full name, else by the first synonym. Unlike
@@ -197,7 +197,7 @@ def _column(
     note = ""
     try:
         if settled is not None:
-            target = _same_class(*settled, network.labels)
+            target = same_class(*settled, network.labels)
         explanation = network.explain(photo, layers=layer, targets=[target], name=name)
     except UnknownClassError as error:
         note = str(error)

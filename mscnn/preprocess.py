@@ -76,6 +76,30 @@ class Preprocessor:
         geometry = ViewGeometry(photo.size, resized, offset, image.size)
         return NetworkInput(self._numeric(image)[None], np.array(image), geometry)
 
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """``(width, height)`` of the network's input, px."""
+        return self._view
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The RGB colour, 0..255, that normalisation turns into zeros."""
+        means = next((s.mean for s in self._numeric.transforms if hasattr(s, "mean")), (0.5,) * 3)
+        red, green, blue = (round(255 * float(value)) for value in means)
+        return red, green, blue
+
+    def tensor_of(self, view: RgbArray) -> torch.Tensor:
+        """Normalise pixels that are the network's input already.
+
+        Args:
+            view: ``(H, W, 3)`` uint8 RGB.
+
+        Returns:
+            ``(1, 3, H, W)`` float32, on the CPU.
+        """
+        tensor: torch.Tensor = self._numeric(Image.fromarray(view))[None]
+        return tensor
+
 
 def _resized_size(step: tv.Resize | ResizeKeepRatio, image: Image.Image) -> tuple[int, int]:
     """``(width, height)`` that timm's resize step gives; at least 1 px, where timm would fail."""

@@ -16,7 +16,17 @@ import torch
 from mscnn.network import IsCancelled, Network
 from mscnn.session import Session
 
-_REMOTE = frozenset({"predict", "explain", "seconds_per_forward"})
+_REMOTE = frozenset(
+    {
+        "predict",
+        "explain",
+        "seconds_per_forward",
+        "scales",
+        "split_attention",
+        "effective_receptive_field",
+        "sweep",
+    }
+)
 
 
 class ZeroGpuSession(Session):

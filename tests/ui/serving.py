@@ -6,7 +6,6 @@ photo. They must not depend on how well the shipped weights were trained, so the
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
@@ -83,25 +82,14 @@ def serving(folders: Folders) -> Iterator[Site]:
         engine = Engine(Session("cpu", offline=True, folders=()))
         for model in MODELS:
             engine.session.network(model)
-        with _untidy():
-            demo = build_app(engine)
-            demo.queue(max_size=64, default_concurrency_limit=1)
-            options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
-            _, url, _ = demo.launch(server_name="127.0.0.1", **options)
+        demo = build_app(engine)
+        demo.queue(max_size=64, default_concurrency_limit=1)
+        options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
+        _, url, _ = demo.launch(server_name="127.0.0.1", **options)
     try:
         yield Site(url.rstrip("/"), engine, demo, folders)
     finally:
-        with _untidy():
-            demo.close(verbose=False)
-
-
-@contextmanager
-def _untidy() -> Iterator[None]:
-    """Let gradio 6.31 leave event loops open while it builds a page, and collect them here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
+        demo.close(verbose=False)
 
 
 def _write_weights(folder: Path) -> None:

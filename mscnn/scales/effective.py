@@ -1,0 +1,300 @@
+"""The effective receptive field: how strongly each pixel of the input moves one unit.
+
+Luo et al. (NIPS 2016, arXiv:1701.04128) put a gradient of 1 on one unit, 0 elsewhere, and
+propagate it back to the input. RepLKNet (CVPR 2022, arXiv:2203.06717) takes as the unit the sum
+over the channels of the last map, adds RGB up, averages over photos and reports the side of the
+smallest centred square that holds a share of the result. We do the same for any layer and any
+split of a block, and deviate in three points:
+
+* |gradient| instead of ReLU(gradient), so that inhibition counts as well;
+* squares on the gradient itself, and beside them on its logarithm, which RepLKNet uses alone;
+* log10(1000 g / max + 1) instead of log10(g + 1), whose squares change when the weights are
+  scaled, although the unit looks at the same pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mscnn.errors import UnknownLayerError, UnsupportedModelError
+from mscnn.explain.recorder import record
+from mscnn.geometry import Box, ViewGeometry
+from mscnn.scale_types import EffectiveField, Square
+from mscnn.scales.blocks import block_taps
+from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
+from mscnn.types import RgbArray
+
+SHARES = (0.5, 0.9, 0.99)
+_SEED = 1701
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTap:
+    """Where a unit is read.
+
+    Attributes:
+        layer: the stage or block asked for, such as ``"layer3.1"``.
+        split: 0-based split of the block, timm's order; None for the layer's output.
+        module: module name of the tap.
+        channels: first and last channel (exclusive) of the split; None for all of them.
+        at_input: whether the unit lies in the module's input instead of its output.
+    """
+
+    layer: str
+    module: str
+    split: int | None
+    channels: tuple[int, int] | None
+    at_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The gradient of one unit.
+
+    Attributes:
+        gradient: ``(H, W)`` float64 >= 0, px of the network's input, averaged over the inputs.
+        unit: ``(row, column)`` in the layer's map.
+        map_size: ``(rows, columns)`` of the layer's map.
+    """
+
+    gradient: npt.NDArray[np.float64]
+    unit: tuple[int, int]
+    map_size: tuple[int, int]
+
+
+def find_tap(model: nn.Module, layer: str, split: int | None) -> UnitTap:
+    """Settle where the units of a layer, or of one split of a block, are read.
+
+    Args:
+        model: a timm model.
+        layer: a module name; with ``split``, that of a residual block.
+        split: 0-based, timm's order; None for the layer's output.
+
+    Raises:
+        UnknownLayerError: the layer is no block, or the block has no such split.
+        UnsupportedModelError: there are no residual blocks.
+    """
+    if split is None:
+        return UnitTap(layer, layer, None, None, at_input=False)
+    taps = block_taps(model, [name for name, _ in model.named_modules() if name])
+    tap = next((t for t in taps if t.block == layer), None)
+    if tap is None:
+        known = ", ".join(t.block for t in taps)
+        raise UnknownLayerError(f"{layer} is no block, so it has no splits; choose one of {known}.")
+    if not 0 <= split < tap.splits:
+        numbered = f"are numbered 0 to {tap.splits - 1}" if tap.splits > 1 else "are one, number 0"
+        raise UnknownLayerError(f"The block {layer} has no split {split}; its splits {numbered}.")
+    if tap.splits == 1:
+        return UnitTap(layer, tap.module, split, None, at_input=True)
+    width = int(model.get_submodule(tap.module).in_channels) // tap.splits  # type: ignore[arg-type]
+    channels = (split * width, (split + 1) * width)
+    return UnitTap(layer, tap.module, split, channels, at_input=True)
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def unit_gradient(
+    model: nn.Module, xs: Sequence[torch.Tensor], tap: UnitTap, point: tuple[float, float]
+) -> Measured:
+    """Measure |d unit / d input| of the unit under a point.
+
+    The unit's activation is the sum over its channels. One forward and one backward per input.
+
+    Args:
+        model: in eval mode; its parameters are not touched.
+        xs: at least one ``(1, 3, H, W)`` input, on the model's device and in its dtype.
+        tap: where the unit is read.
+        point: ``(x, y)``, px of the network's input, continuous, inside of it.
+
+    Raises:
+        UnknownLayerError: the tap gives no map.
+    """
+    total = np.zeros(tuple(xs[0].shape[-2:]), dtype=np.float64)
+    for x in xs:
+        # A copy may ask for gradients even where the caller's tensor was made in inference mode.
+        x = x.detach().clone().requires_grad_()
+        activation = _activation(model, x, tap)
+        rows, columns = int(activation.shape[-2]), int(activation.shape[-1])
+        unit = (
+            _index(point[1], rows, int(x.shape[-2])),
+            _index(point[0], columns, int(x.shape[-1])),
+        )
+        if tap.channels is not None:
+            activation = activation[:, slice(*tap.channels)]
+        value = activation[0, :, unit[0], unit[1]].float().sum()
+        (gradient,) = torch.autograd.grad(value, x)
+        total += gradient[0].cpu().double().abs().sum(dim=0).numpy()
+    return Measured(total / len(xs), unit, (rows, columns))
+
+
+def _activation(model: nn.Module, x: torch.Tensor, tap: UnitTap) -> torch.Tensor:
+    """``(1, C, h, w)`` at the tap, with the graph that leads back to ``x``."""
+    names = (tap.module,)
+    layers, inputs = ((), names) if tap.at_input else (names, ())
+    with record(model, layers, inputs=inputs) as taps:
+        model(x)
+    return (taps.inputs if tap.at_input else taps.outputs)[tap.module]
+
+
+def _index(position: float, cells: int, pixels: int) -> int:
+    """Which of ``cells`` equal parts of ``pixels`` px holds a position."""
+    return min(max(math.floor(position * cells / pixels), 0), cells - 1)
+
+
+def squares(
+    gradient: npt.NDArray[np.float64],
+    centre: tuple[float, float],
+    shares: Sequence[float] = SHARES,
+) -> tuple[Square, ...]:
+    """Find the smallest squares around a unit that hold given shares of its gradient.
+
+    Args:
+        gradient: ``(H, W)`` >= 0.
+        centre: ``(x, y)`` of the unit, px, continuous. The squares are centred on the pixel
+            there, or, where padding puts the unit outside, on the nearest one.
+        shares: 0..1.
+
+    Returns:
+        One square per share. A square may reach past the input, where nothing adds to it. Empty
+        where the gradient is zero everywhere.
+    """
+    height, width = gradient.shape
+    column = min(max(math.floor(centre[0]), 0), width - 1)
+    row = min(max(math.floor(centre[1]), 0), height - 1)
+    # A square of side 2 d + 1 holds the pixels at a Chebyshev distance of up to d.
+    distance = np.maximum(
+        np.abs(np.arange(height) - row)[:, None], np.abs(np.arange(width) - column)[None]
+    )
+    held = np.cumsum(np.bincount(distance.ravel(), weights=gradient.ravel()))
+    if not held[-1] > 0:
+        return ()
+    reach = np.searchsorted(held, np.asarray(shares) * held[-1], side="left")
+    return tuple(
+        Square(float(share), 2 * int(d) + 1) for share, d in zip(shares, reach, strict=True)
+    )
+
+
+def log_scaled(gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Compress a gradient: log10(1000 g / max + 1), which does not depend on its scale.
+
+    Args:
+        gradient: ``(H, W)`` >= 0.
+
+    Returns:
+        ``(H, W)`` from 0 to log10(1001); zeros for zeros.
+    """
+    largest = float(gradient.max(initial=0.0))
+    if not largest > 0:
+        return np.zeros_like(gradient, dtype=np.float64)
+    scaled: npt.NDArray[np.float64] = np.log10(1000 * (gradient / largest) + 1)
+    return scaled
+
+
+def as_field(
+    measured: Measured,
+    *,
+    field: ReceptiveField | None,
+    tap: UnitTap,
+    model: str,
+    inputs: int,
+    trained: bool,
+    view: RgbArray,
+    geometry: ViewGeometry,
+    seconds: float,
+) -> EffectiveField:
+    """Make a result of a measurement: with its squares, and the theoretical field beside it.
+
+    Args:
+        measured: the gradient.
+        field: the model's theoretical fields, where they are known. They give the box and the
+            unit's centre; without them the centre is that of the unit's cell.
+        tap: where the unit was read.
+        model: the model's name.
+        inputs: how many photos were averaged.
+        trained: False for random weights.
+        view: ``(H, W, 3)`` uint8 RGB, the first photo as the network saw it.
+        geometry: where the view lies on that photo.
+        seconds: what the measurement took.
+    """
+    (row, column), (rows, columns) = measured.unit, measured.map_size
+    height, width = measured.gradient.shape
+    theory = _theory(field, tap)
+    box: Box | None = None
+    centre = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
+    if theory is not None:
+        box, centre = theory.box(row, column), theory.centre(row, column)
+    return EffectiveField(
+        model=model,
+        layer=tap.layer,
+        split=tap.split,
+        unit=measured.unit,
+        centre=centre,
+        gradient=measured.gradient.astype(np.float32),
+        theoretical=box,
+        squares=squares(measured.gradient, centre),
+        log_squares=squares(log_scaled(measured.gradient), centre),
+        inputs=inputs,
+        trained=trained,
+        view=view,
+        geometry=geometry,
+        seconds=seconds,
+    )
+
+
+def _theory(
+    field: ReceptiveField | None, tap: UnitTap
+) -> StageField | BlockField | SplitField | None:
+    """The theoretical field of a tap; None for layers that are neither stage nor block."""
+    if field is None:
+        return None
+    stage = next((s for s in field.stages if s.stage == tap.layer), None)
+    if stage is not None and tap.split is None:
+        return stage
+    block = next((b for b in field.blocks if b.block == tap.layer), None)
+    if block is None or tap.split is None:
+        return block
+    return block.splits[tap.split]
+
+
+def with_random_weights(model: nn.Module) -> nn.Module:
+    """Copy a network and draw its weights anew, the same ones every time.
+
+    Every module's own ``reset_parameters`` runs, which also resets the statistics of batch norms;
+    then timm's ``init_weights`` where there is one, without its zeroes in the last batch norm of
+    each block, which would cut the branches off.
+
+    Args:
+        model: left as it is.
+
+    Returns:
+        The copy, on the CPU (so that its weights do not depend on the device), in eval mode.
+
+    Raises:
+        UnsupportedModelError: some parameters belong to modules that cannot be reset.
+    """
+    model = copy.deepcopy(model).cpu()
+    # torch.manual_seed would also seed the accelerators, which the fork does not restore.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_SEED)
+        for module in model.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise UnsupportedModelError(
+                    f"The weights of {type(module).__name__} layers cannot be drawn anew, so this "
+                    "model has no version with random weights."
+                )
+        initialise = getattr(model, "init_weights", None)
+        if callable(initialise) and "zero_init_last" in inspect.signature(initialise).parameters:
+            initialise(zero_init_last=False)
+    return model.eval()

@@ -1,0 +1,113 @@
+"""What of a network decides its receptive fields: kernels, strides and joins, as a small graph.
+
+Also the form in which the shipped table keeps it. Plain data, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from mscnn.scale_types import BlockKind
+
+Op = Literal["input", "conv", "pool", "merge"]
+_OPS: Mapping[str, Op] = {op[0]: op for op in get_args(Op)}
+_DEFAULTS = (1, 1, 1, 0)
+"""Kernel, stride, dilation and padding of a bare ``Node``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation that widens, strides, shifts or joins.
+
+    Attributes:
+        op: ``input``; ``conv`` or ``pool``, with one input; ``merge``: several inputs of one
+            stride added, multiplied or concatenated. A pool of kernel 1 is bare padding.
+        inputs: numbers of the nodes it reads.
+        padding: px of its own input, on the left and at the top; negative where it crops.
+    """
+
+    op: Op
+    inputs: tuple[int, ...]
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: ``"3x3"``, ``"3x3 dilated 2"``, ``"pool"``; "" for no step."""
+        if self.op == "pool":
+            return "pool" if self.kernel > 1 else ""
+        if self.op != "conv":
+            return ""
+        dilated = f" dilated {self.dilation}" if self.dilation > 1 else ""
+        return f"{self.kernel}x{self.kernel}{dilated}"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What of a network decides its receptive fields.
+
+    Attributes:
+        nodes: each after all of its inputs.
+        taps: name of a place to the node that it sees: ``"layer1"`` a stage's output,
+            ``"layer1.0"`` a block's output, ``"layer1.0/input"`` what the block reads (where it
+            reads one map),
+            ``"layer1.0/split0"`` split 0 of what its last convolution reads.
+        kinds: name of each block to how its splits relate, in order of depth.
+    """
+
+    nodes: tuple[Node, ...]
+    taps: Mapping[str, int]
+    kinds: Mapping[str, BlockKind]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, in order of depth."""
+        return tuple(n for n in self.taps if n not in self.kinds and "/" not in n)
+
+    def splits(self, block: str) -> tuple[int, ...]:
+        """Nodes of a block's splits, in timm's order."""
+        found: list[int] = []
+        while (node := self.taps.get(f"{block}/split{len(found)}")) is not None:
+            found.append(node)
+        return tuple(found)
+
+
+def to_row(graph: Graph) -> dict[str, Any]:
+    """Return a graph as plain JSON, short; ``from_row`` reads it.
+
+    A node is its operation's first letter, its inputs counted backwards from itself, then kernel,
+    stride, dilation and padding as far as they differ from 1, 1, 1, 0.
+    """
+    nodes = []
+    for number, node in enumerate(graph.nodes):
+        numbers = [node.kernel, node.stride, node.dilation, node.padding]
+        while numbers and numbers[-1] == _DEFAULTS[len(numbers) - 1]:
+            numbers.pop()
+        nodes.append([node.op[0], [number - source for source in node.inputs], *numbers])
+    blocks = {
+        name: [kind, graph.taps.get(f"{name}/input"), graph.taps[name], *graph.splits(name)]
+        for name, kind in graph.kinds.items()
+    }
+    stages = {name: graph.taps[name] for name in graph.stages}
+    return {"nodes": nodes, "stages": stages, "blocks": blocks}
+
+
+def from_row(row: Mapping[str, Any]) -> Graph:
+    """Return the graph of a row that ``to_row`` made."""
+    nodes: list[Node] = []
+    for number, entry in enumerate(row["nodes"]):
+        inputs = tuple(number - steps for steps in entry[1])
+        nodes.append(Node(_OPS[entry[0]], inputs, *entry[2:]))
+    taps, kinds = dict(row["stages"]), {}
+    for name, (kind, source, output, *splits) in row["blocks"].items():
+        kinds[name] = kind
+        taps[name] = output
+        if source is not None:
+            taps[f"{name}/input"] = source
+        taps |= {f"{name}/split{index}": node for index, node in enumerate(splits)}
+    return Graph(tuple(nodes), taps, kinds)

@@ -1,0 +1,89 @@
+"""Grad-CAM of the last stage for a whole batch and one class.
+
+The same formulas as ``mscnn.explain.single_pass``, which explains one input: Grad-CAM (Selvaraju
+et al., ICCV 2017, arXiv:1610.02391) before its ReLU, in one forward where the head is an average
+over places and one linear layer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mscnn.explain.recorder import record
+from mscnn.geometry import FloatMap
+
+Logits = npt.NDArray[np.float32]
+
+
+def cams(gradient: torch.Tensor, activation: torch.Tensor) -> FloatMap:
+    """Grad-CAMs from gradients and activations, both ``(B, C, h, w)``.
+
+    Returns:
+        ``(B, h, w)`` float32: sum over channels of mean gradient x activation, signed.
+    """
+    return _weighted(gradient.float().mean(dim=(2, 3)), activation)
+
+
+def batch_cams(
+    model: nn.Module, x: torch.Tensor, target: int, last: str, linear: nn.Linear | None
+) -> tuple[Logits, FloatMap]:
+    """Compute the logits of a batch, and one class's last-stage map for each sample.
+
+    Args:
+        model: in eval mode; its parameters are not touched.
+        x: ``(B, 3, H, W)``, on the model's device and in its dtype.
+        target: class index.
+        last: module name of the last convolutional stage.
+        linear: the head's linear layer, where the model is said to end in ``last`` -> average
+            over places -> ``linear``. Checked against the logits; autograd serves where it fails.
+
+    Returns:
+        ``(B, classes)`` and ``(B, h, w)`` float32.
+    """
+    found = None if linear is None else _closed_form(model, x, target, last, linear)
+    return found or _by_autograd(model, x, target, last)
+
+
+@torch.inference_mode()
+def _closed_form(
+    model: nn.Module, x: torch.Tensor, target: int, last: str, linear: nn.Linear
+) -> tuple[Logits, FloatMap] | None:
+    with record(model, [last]) as taps:
+        logits = model(x).float()
+    activation, weight = taps.outputs[last].float(), linear.weight.float()
+    if activation.shape[1] != weight.shape[1]:
+        return None
+    pooled = activation.mean(dim=(2, 3)) @ weight.T
+    if linear.bias is not None:
+        pooled = pooled + linear.bias.float()
+    # A head that does more than pool and multiply shows here, at no cost.
+    tolerance = 1e-3 if x.dtype == torch.float32 else 5e-2
+    if pooled.shape != logits.shape or not torch.allclose(
+        pooled, logits, rtol=tolerance, atol=tolerance * float(logits.abs().max() + 1)
+    ):
+        return None
+    places = activation.shape[2] * activation.shape[3]
+    weights = (weight[target] / places).expand(len(x), -1)
+    return logits.cpu().numpy(), _weighted(weights, activation)
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _by_autograd(
+    model: nn.Module, x: torch.Tensor, target: int, last: str
+) -> tuple[Logits, FloatMap]:
+    with record(model, [last], with_graph=True) as taps:
+        logits = model(x)
+    activation = taps.outputs[last]
+    # In eval mode the samples of a batch do not mix, so one sum gives each its own gradient.
+    (gradient,) = torch.autograd.grad(logits[:, target].sum(), activation)
+    return logits.detach().float().cpu().numpy(), cams(gradient, activation.detach())
+
+
+def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> FloatMap:
+    """``(B, h, w)`` of ``(B, C)`` channel weights and ``(B, C, h, w)`` activations."""
+    maps: FloatMap = torch.einsum("bk,bkhw->bhw", weights, activation.float()).cpu().numpy()
+    return maps

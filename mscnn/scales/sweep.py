@@ -1,0 +1,267 @@
+"""The zoom sweep: one object at many sizes, and what a network makes of each.
+
+For every size: the class's probability and rank, the last stage's Grad-CAM (Selvaraju et al.,
+ICCV 2017, arXiv:1610.02391), how much of that map's positive evidence lies on the object
+(the energy-based pointing game of Score-CAM, Wang et al., CVPRW 2020, section 4.3, over the
+object's share of the area, so that sizes can be compared), and the evidence-weighted receptive
+field. A batch of sizes costs one forward, and one backward where the model has splits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from scipy.special import softmax
+from torch import nn
+
+from mscnn.errors import OptionError, UnsupportedModelError
+from mscnn.geometry import FloatMap, resize_map
+from mscnn.preprocess import Preprocessor
+from mscnn.scale_types import PhotoBox, SweepStep
+from mscnn.scales import splits
+from mscnn.scales.blocks import block_taps
+from mscnn.scales.canvas import (
+    CANVASES,
+    Rect,
+    background,
+    check_box,
+    check_canvas,
+    compose,
+    cut,
+    paste,
+    whole,
+)
+from mscnn.scales.last_stage import batch_cams, cams
+from mscnn.scales.receptive_field import ReceptiveField
+from mscnn.types import RgbArray
+
+__all__ = [
+    "BATCH",
+    "CANVASES",
+    "FACTORS",
+    "Composed",
+    "Plan",
+    "SweepStep",
+    "compose",
+    "energy_ratio",
+    "measure",
+    "score",
+    "score_curve",
+    "whole",
+]
+
+FACTORS: tuple[float, ...] = tuple(round(float(f), 3) for f in np.geomspace(2.0, 0.1, 12))
+"""Twelve sizes, equally spaced in log size, largest first."""
+BATCH = 6
+"""Sizes per forward: half a sweep, so that Stop answers soon and memory stays low."""
+_SMALLEST, _LARGEST = 0.05, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """One size, ready for the network.
+
+    Attributes:
+        factor: longer side of the object over the view's shorter side.
+        rect: where the object lies on the view, px, clipped to it.
+        view: ``(H, W, 3)`` uint8 RGB.
+        x: ``(1, 3, H, W)`` float32, normalised, on the CPU.
+    """
+
+    factor: float
+    rect: Rect
+    view: RgbArray
+    x: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sweep shows.
+
+    Attributes:
+        factors: sizes, 0.05 to 4; sorted, largest first.
+        canvas: a name of ``CANVASES``.
+        box: the part of the photo, shares; None for all of it.
+
+    Raises:
+        OptionError: no sizes, one out of range, or an unknown canvas.
+        BoxError: the box is empty, reversed, tiny or outside of the photo.
+    """
+
+    factors: tuple[float, ...] = FACTORS
+    canvas: str = "mean"
+    box: PhotoBox | None = None
+
+    def __post_init__(self) -> None:
+        check_canvas(self.canvas)
+        if not self.factors:
+            raise OptionError("No size was given; give at least one.")
+        for factor in self.factors:
+            if not _SMALLEST <= factor <= _LARGEST:
+                raise OptionError(
+                    f"The size {factor:g} is out of range; sizes are {_SMALLEST} to {_LARGEST:g} "
+                    "times the network's input."
+                )
+        object.__setattr__(self, "factors", tuple(sorted(map(float, self.factors), reverse=True)))
+        if self.box is not None:
+            check_box(self.box)
+
+    def batches(
+        self, image: Image.Image, preprocess: Preprocessor, size: int = BATCH
+    ) -> Iterator[list[Composed]]:
+        """Compose the views, a batch at a time, when they are asked for.
+
+        Args:
+            image: upright RGB photo, any size from 1 px.
+            preprocess: of the model that will see them.
+            size: views per batch.
+
+        Raises:
+            BoxError: the box is less than 2 px of this photo on a side.
+        """
+        content = cut(image, self.box or whole())
+        empty = background(
+            image, content, self.canvas, preprocess.view_size, preprocess.mean_colour
+        )
+        for start in range(0, len(self.factors), size):
+            batch = []
+            for factor in self.factors[start : start + size]:
+                view, rect = paste(content, factor, empty)
+                batch.append(Composed(factor, rect, view, preprocess.tensor_of(view)))
+            yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one batch gave: ``(B, classes)`` logits, ``(B, h, w)`` signed maps, ``B`` fields."""
+
+    logits: npt.NDArray[np.float64]
+    maps: FloatMap
+    weighted_rf_px: Sequence[float | None]
+
+
+def measure(
+    model: nn.Module,
+    batch: Sequence[Composed],
+    target: int,
+    *,
+    place: Callable[[torch.Tensor], torch.Tensor],
+    stages: Sequence[str],
+    linear: nn.Linear | None,
+    field: ReceptiveField | None,
+) -> list[SweepStep]:
+    """Show a batch of sizes to a network.
+
+    Args:
+        model: in eval mode; its parameters are not touched.
+        batch: at least one size.
+        target: class index.
+        place: puts a tensor on the model's device, in its dtype.
+        stages: module names of the stages, the last one's map is read.
+        linear: the head's linear layer, where the model is said to end in the last stage ->
+            average over places -> ``linear``: a model without splits then needs no backward.
+            Checked against the logits; where it fails, autograd serves, for one more forward.
+        field: the model's theoretical receptive fields, where they are known.
+    """
+    x = place(torch.cat([shown.x for shown in batch]))
+    if _has_splits(model, stages):
+        seen = _with_splits(model, x, target, stages, field)
+    else:
+        logits, maps = batch_cams(model, x, target, stages[-1], linear)
+        seen = _Seen(logits.astype(np.float64), maps, [None] * len(x))
+    probabilities = softmax(seen.logits, axis=1)
+    return [
+        SweepStep(
+            factor=shown.factor,
+            rect=shown.rect,
+            probability=float(p[target]),
+            rank=1 + int((answer > answer[target]).sum()),
+            energy_ratio=energy_ratio(cam, shown.rect, shown.view.shape[1::-1]),
+            weighted_rf_px=rf,
+            raw=cam,
+            view=shown.view,
+        )
+        for shown, p, answer, cam, rf in zip(
+            batch, probabilities, seen.logits, seen.maps, seen.weighted_rf_px, strict=True
+        )
+    ]
+
+
+def _has_splits(model: nn.Module, stages: Sequence[str]) -> bool:
+    try:
+        return any(tap.splits > 1 for tap in block_taps(model, stages))
+    except UnsupportedModelError:
+        return False
+
+
+def _with_splits(
+    model: nn.Module,
+    x: torch.Tensor,
+    target: int,
+    stages: Sequence[str],
+    field: ReceptiveField | None,
+) -> _Seen:
+    found = splits.batch_evidence(model, x, [target] * len(x), stages, last=stages[-1])
+    if found.last is None or found.last_gradient is None:
+        raise RuntimeError("the last stage was asked for but not recorded")
+    maps = cams(found.last_gradient, found.last)
+    return _Seen(found.logits.astype(np.float64), maps, found.weighted_rf_px(field))
+
+
+def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float | None:
+    """Share of a map's positive evidence on a rectangle, over the rectangle's share of the area.
+
+    Args:
+        cam: ``(h, w)`` signed.
+        rect: px of the view, inside of it.
+        view_size: ``(width, height)``, px; the map is resized to it bilinearly after its ReLU.
+
+    Returns:
+        1 for an even spread; None where there is no positive evidence.
+    """
+    on_view = resize_map(np.maximum(cam, 0), *view_size).astype(np.float64)
+    total = float(on_view.sum())
+    if not total > 0:
+        return None
+    left, top, right, bottom = rect
+    area = (right - left) * (bottom - top) / (view_size[0] * view_size[1])
+    return float(on_view[top:bottom, left:right].sum()) / total / area
+
+
+def score(steps: Sequence[SweepStep]) -> tuple[float, float]:
+    """Sum a curve up: probability, piecewise linear over log2 of the size.
+
+    Args:
+        steps: at least one, any order.
+
+    Returns:
+        The width of the sizes where the probability is at least half of its best, in octaves
+        (factors of two), and the mean probability over the range, 0..1. For a single size: 0 and
+        its probability.
+    """
+    return score_curve([step.factor for step in steps], [step.probability for step in steps])
+
+
+def score_curve(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
+    """Like ``score``, from sizes and probabilities of equal number, in any order."""
+    curve = sorted((math.log2(f), p) for f, p in zip(factors, probabilities, strict=True))
+    half = max(p for _, p in curve) / 2
+    octaves = area = 0.0
+    for (x0, p0), (x1, p1) in pairwise(curve):
+        area += (x1 - x0) * (p0 + p1) / 2
+        low, high = sorted((p0, p1))
+        if low >= half:
+            octaves += x1 - x0
+        elif high >= half:
+            octaves += (x1 - x0) * (high - half) / (high - low)
+    reach = curve[-1][0] - curve[0][0]
+    if not reach > 0:
+        return 0.0, float(np.mean([p for _, p in curve]))
+    return octaves, area / reach

@@ -1,0 +1,438 @@
+"""``mscnn.scales.effective``: against float64 autograd without hooks, squares by brute force."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from timm.models.res2net import Bottle2neck
+from timm.models.resnet import ResNet
+from torch import nn
+
+from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
+from mscnn.scale_types import Square
+from mscnn.scales.effective import (
+    SHARES,
+    Measured,
+    UnitTap,
+    as_field,
+    find_tap,
+    log_scaled,
+    squares,
+    unit_gradient,
+    with_random_weights,
+)
+from mscnn.scales.receptive_field import ReceptiveField, fields
+from mscnn.scales.topology import trace
+from tests.conftest import FAMILIES, INPUT_PX, STAGES
+
+Doubles = npt.NDArray[np.float64]
+
+
+# --- the gradient ------------------------------------------------------------------------------
+
+
+def splits_of(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
+    """The splits of a Bottle2neck by the paper's equation 1, in timm's order."""
+    x = torch.relu(block.bn1(block.conv1(x)))
+    parts = list(x.chunk(4, dim=1))
+    done: list[torch.Tensor] = []
+    for i in range(3):
+        given = parts[i] + done[-1] if done and not block.is_first else parts[i]
+        done.append(torch.relu(block.bns[i](block.convs[i](given))))
+    return [*done, block.pool(parts[3]) if block.is_first else parts[3]]
+
+
+def by_hand(
+    model: nn.Module, x: torch.Tensor, layer: str, split: int | None, unit: tuple[int, int]
+) -> Doubles:
+    """|gradient| of a unit in float64, module by module, without hooks."""
+    model, x = copy.deepcopy(model).double(), x.double().requires_grad_()
+    stage, _, number = layer.partition(".")
+    y = x
+    for name, child in model.named_children():
+        if name != stage:
+            y = child(y)
+            continue
+        blocks = list(child.children())
+        wanted = int(number) if number else len(blocks) - 1
+        for block in blocks[:wanted]:
+            y = block(y)
+        y = blocks[wanted](y) if split is None else splits_of(blocks[wanted], y)[split]
+        break
+    y[0, :, unit[0], unit[1]].sum().backward()
+    assert x.grad is not None
+    gradient: Doubles = x.grad[0].abs().sum(0).numpy()
+    return gradient
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layer", ["layer1", "layer3.0", "layer4"])
+def test_a_layers_gradient_is_autograds(
+    family: str, layer: str, tiny: Any, x: torch.Tensor
+) -> None:
+    tap = find_tap(tiny(family), layer, None)
+    found = unit_gradient(tiny(family), [x], tap, (50.0, 20.0))
+    cells = {"layer1": 24, "layer3.0": 6, "layer4": 3}[layer]
+    assert found.map_size == (cells, cells)
+    assert found.unit == (20 * cells // 96, 50 * cells // 96)
+    expected = by_hand(tiny(family), x, layer, None, found.unit)
+    assert found.gradient.dtype == np.float64
+    np.testing.assert_allclose(found.gradient, expected, rtol=1e-3, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("family", "block"),
+    [
+        ("res2net", "layer1.0"),
+        ("res2net", "layer2.0"),
+        ("res2net", "layer4.1"),
+        ("res2next", "layer2.1"),
+    ],
+)
+@pytest.mark.parametrize("split", [0, 1, 2, 3])
+def test_a_splits_gradient_is_autograds(
+    family: str, block: str, split: int, tiny: Any, x: torch.Tensor
+) -> None:
+    tap = find_tap(tiny(family), block, split)
+    found = unit_gradient(tiny(family), [x], tap, (60.0, 30.0))
+    expected = by_hand(tiny(family), x, block, split, found.unit)
+    np.testing.assert_allclose(found.gradient, expected, rtol=1e-3, atol=1e-5 * expected.max())
+    assert found.gradient.max() > 0
+
+
+def test_the_gradient_is_averaged_over_the_inputs(tiny: Any, x: torch.Tensor) -> None:
+    model, tap = tiny("resnet"), UnitTap("layer2", "layer2", None, None, at_input=False)
+    one, two = (unit_gradient(model, [i], tap, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
+    both = unit_gradient(model, [x, x.flip(-1)], tap, (9.0, 9.0)).gradient
+    np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-12)
+    assert not np.allclose(one, two)
+
+
+@pytest.mark.parametrize(
+    ("point", "unit"),
+    [
+        ((0.0, 0.0), (0, 0)),
+        ((95.999, 95.999), (2, 2)),
+        ((31.999, 0.0), (0, 0)),
+        ((32.0, 0.0), (0, 1)),
+        ((0.0, 64.0), (2, 0)),
+        ((96.0, 96.0), (2, 2)),
+    ],
+)
+def test_the_unit_is_the_cell_under_the_point(
+    point: tuple[float, float], unit: tuple[int, int], tiny: Any, x: torch.Tensor
+) -> None:
+    tap = find_tap(tiny("resnet"), "layer4", None)
+    assert unit_gradient(tiny("resnet"), [x], tap, point).unit == unit
+
+
+def test_an_input_of_another_shape_has_its_own_cells(tiny: Any) -> None:
+    wide = torch.randn(1, 3, 64, 160, generator=torch.Generator().manual_seed(0))
+    found = unit_gradient(
+        tiny("res2net"), [wide], find_tap(tiny("res2net"), "layer4.1", 2), (159.0, 40.0)
+    )
+    assert found.gradient.shape == (64, 160)
+    assert (found.map_size, found.unit) == ((2, 5), (1, 4))
+
+
+def test_nothing_is_left_on_input_or_parameters(x: torch.Tensor, tiny: Any) -> None:
+    model = copy.deepcopy(tiny("res2net")).requires_grad_(True)
+    tap = find_tap(model, "layer3.1", 1)
+    plain = unit_gradient(model, [x], tap, (5.0, 5.0)).gradient
+    assert all(p.grad is None for p in model.parameters())
+    assert not x.requires_grad
+    with torch.inference_mode():
+        inside = unit_gradient(model, [x.clone()], tap, (5.0, 5.0)).gradient
+    assert np.array_equal(plain, inside)
+
+
+def made_positive(model: nn.Module) -> nn.Module:
+    """No weight cancels another, no ReLU cuts, no maximum chooses: the gradient goes all ways."""
+    model = copy.deepcopy(model).double()
+    model.maxpool = nn.AvgPool2d(3, stride=2, padding=1)
+    for parameter in model.parameters():
+        parameter.data.abs_().add_(1e-3)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.zeros_(module.running_mean)  # type: ignore[arg-type]
+            nn.init.constant_(module.running_var, 100.0)  # type: ignore[arg-type]
+    return model
+
+
+# The receptive fields of Res2Net 26w4s with two blocks per stage, measured elsewhere by support.
+@pytest.mark.parametrize(
+    ("block", "sides"),
+    [
+        ("layer1.0", (19, 19, 19, 19)),
+        ("layer1.1", (27, 35, 43, 19)),
+        ("layer2.0", (51, 51, 51, 51)),
+        ("layer2.1", (67, 83, 99, 51)),
+    ],
+)
+def test_the_support_of_each_split_is_as_wide_as_published(
+    block: str, sides: tuple[int, ...]
+) -> None:
+    # With 16 channels the first block would need no downsampling, and have a hierarchy.
+    narrow = ResNet(
+        Bottle2neck, (2, 2, 1, 1), base_width=26, block_args={"scale": 4}, channels=(20, 24, 8, 8)
+    )
+    model = made_positive(narrow.eval().requires_grad_(False))
+    x = torch.ones(1, 3, 160, 160, dtype=torch.float64)
+    for split, side in enumerate(sides):
+        found = unit_gradient(model, [x], find_tap(model, block, split), (80.0, 80.0))
+        rows, columns = np.nonzero(found.gradient)
+        assert [np.ptp(rows) + 1, np.ptp(columns) + 1] == [side, side]
+
+
+@pytest.fixture(scope="module")
+def theory(tiny: Any) -> Any:
+    found: dict[str, ReceptiveField] = {}
+
+    def get(family: str) -> ReceptiveField:
+        if family not in found:
+            graph = trace(copy.deepcopy(tiny(family)), STAGES)
+            found[family] = fields(graph, model=family, input_px=INPUT_PX)
+        return found[family]
+
+    return get
+
+
+def result(measured: Measured, tap: UnitTap, field: ReceptiveField | None, geometry: Any) -> Any:
+    view = np.zeros((*measured.gradient.shape, 3), np.uint8)
+    return as_field(
+        measured, field=field, tap=tap, model="m", inputs=1, trained=True, view=view,
+        geometry=geometry, seconds=0.5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "layer", "split"),
+    [
+        ("resnet", "layer2", None),
+        ("resnet", "layer3.0", 0),
+        ("res2net", "layer2.1", None),
+        ("res2net", "layer2.1", 0),
+        ("res2net", "layer2.1", 3),
+        ("res2next", "layer1.1", 2),
+        ("resnext", "layer4", None),
+    ],
+)
+def test_the_support_fills_the_theoretical_box_inside_the_input(
+    family: str, layer: str, split: int | None, tiny: Any, theory: Any
+) -> None:
+    model, x = made_positive(tiny(family)), torch.ones(1, 3, 96, 96).double()
+    tap = find_tap(model, layer, split)
+    for point in [(48.0, 48.0), (0.0, 0.0), (95.0, 0.0), (95.0, 95.0), (0.0, 50.0)]:
+        measured = unit_gradient(model, [x], tap, point)
+        erf = result(measured, tap, theory(family), None)
+        rows, columns = np.nonzero(measured.gradient)
+        support = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        left, top, right, bottom = erf.theoretical
+        assert support == (max(left, 0), max(top, 0), min(right, 96), min(bottom, 96))
+        assert erf.centre == ((left + right) / 2, (top + bottom) / 2)
+
+
+# --- the result --------------------------------------------------------------------------------
+
+
+def test_without_theory_the_centre_is_the_cells(tiny: Any, x: torch.Tensor) -> None:
+    tap = find_tap(tiny("resnet"), "layer4", None)
+    measured = unit_gradient(tiny("resnet"), [x], tap, (40.0, 90.0))
+    erf = result(measured, tap, None, None)
+    assert (erf.theoretical, erf.centre, erf.unit) == (None, (48.0, 80.0), (2, 1))
+    assert erf.squares == squares(measured.gradient, (48.0, 80.0))
+    assert erf.log_squares == squares(log_scaled(measured.gradient), (48.0, 80.0))
+    assert np.array_equal(erf.gradient, measured.gradient.astype(np.float32))
+    assert (erf.layer, erf.split, erf.seconds) == ("layer4", None, 0.5)
+
+
+def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(
+    tiny: Any, x: torch.Tensor, theory: Any
+) -> None:
+    tap = find_tap(tiny("resnet"), "layer2.0.conv1", None)
+    measured = unit_gradient(tiny("resnet"), [x], tap, (40.0, 40.0))
+    assert result(measured, tap, theory("resnet"), None).theoretical is None
+
+
+# --- squares -----------------------------------------------------------------------------------
+
+
+def smallest_square(gradient: Doubles, row: int, column: int, share: float) -> int:
+    """By trying one side after the other, pixel by pixel."""
+    total = math.fsum(gradient.ravel())
+    for reach in range(max(gradient.shape)):
+        held = math.fsum(
+            gradient[r, c]
+            for r in range(max(row - reach, 0), min(row + reach + 1, gradient.shape[0]))
+            for c in range(max(column - reach, 0), min(column + reach + 1, gradient.shape[1]))
+        )
+        if held >= share * total:
+            return 2 * reach + 1
+    raise AssertionError("the whole map holds everything")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 5), (8, 8), (13, 20)])
+@pytest.mark.parametrize("seed", range(3))
+def test_squares_are_the_smallest_that_hold_the_share(shape: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gradient = rng.integers(0, 50, shape).astype(np.float64) ** 2
+    gradient[0, 0] += 1
+    height, width = shape
+    for x, y in [(0.0, 0.0), (width - 0.01, height - 0.01), (width / 2, height / 2), (0.0, 1e9)]:
+        row, column = min(int(y), height - 1), int(x)
+        expected = tuple(Square(s, smallest_square(gradient, row, column, s)) for s in SHARES)
+        assert squares(gradient, (x, y)) == expected
+
+
+def test_squares_on_paper() -> None:
+    # 50 of 100 in the middle, 42 in the ring around it, 8 in the outermost ring.
+    gradient = np.zeros((5, 5))
+    gradient[2, 2], gradient[1, 1], gradient[4, 0] = 50, 42, 8
+    assert [s.side_px for s in squares(gradient, (2.5, 2.5))] == [1, 3, 5]
+    assert squares(gradient, (2.99, 2.0), shares=(0.51, 1.0)) == (Square(0.51, 3), Square(1.0, 5))
+    # From the corner, the far side of the square lies outside.
+    assert squares(gradient, (0.0, 4.0), shares=(0.08, 0.5)) == (Square(0.08, 1), Square(0.5, 5))
+
+
+def test_a_zero_gradient_has_no_squares() -> None:
+    assert squares(np.zeros((4, 6)), (1.0, 1.0)) == ()
+    assert squares(log_scaled(np.zeros((4, 6))), (1.0, 1.0)) == ()
+
+
+def test_the_log_does_not_depend_on_the_scale() -> None:
+    gradient = np.array([[0.0, 0.009], [0.099, 0.0999], [1.0, 0.5]])
+    expected = [[0.0, 1.0], [2.0, math.log10(100.9)], [math.log10(1001), math.log10(501)]]
+    for scale in (1e-30, 1.0, 1e30):
+        np.testing.assert_allclose(log_scaled(scale * gradient), expected, rtol=1e-12)
+
+
+# --- taps --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "layer", "split", "tap"),
+    [
+        ("resnet", "layer4", None, UnitTap("layer4", "layer4", None, None, False)),
+        ("resnet", "layer2.1", None, UnitTap("layer2.1", "layer2.1", None, None, False)),
+        ("resnet", "layer2.1", 0, UnitTap("layer2.1", "layer2.1.conv3", 0, None, True)),
+        ("resnest", "layer3.0", 0, UnitTap("layer3.0", "layer3.0.conv3", 0, None, True)),
+        # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
+        ("res2net", "layer1.1", 0, UnitTap("layer1.1", "layer1.1.conv3", 0, (0, 6), True)),
+        ("res2net", "layer1.1", 3, UnitTap("layer1.1", "layer1.1.conv3", 3, (18, 24), True)),
+        ("res2net", "layer2.0", 2, UnitTap("layer2.0", "layer2.0.conv3", 2, (18, 27), True)),
+    ],
+)
+def test_taps(family: str, layer: str, split: int | None, tap: UnitTap, tiny: Any) -> None:
+    assert find_tap(tiny(family), layer, split) == tap
+
+
+@pytest.mark.parametrize(
+    ("family", "layer", "split", "message"),
+    [
+        ("res2net", "layer2.1", 4, "layer2.1 has no split 4; its splits are numbered 0 to 3"),
+        ("res2net", "layer2.1", -1, "has no split -1; its splits are numbered 0 to 3"),
+        ("resnet", "layer2.1", 1, "has no split 1; its splits are one, number 0"),
+        ("res2net", "layer2", 0, "layer2 is no block, .* choose one of layer1.0, layer1.1, "),
+        ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
+    ],
+)
+def test_splits_that_do_not_exist(
+    family: str, layer: str, split: int, message: str, tiny: Any
+) -> None:
+    with pytest.raises(UnknownLayerError, match=message):
+        find_tap(tiny(family), layer, split)
+
+
+def test_a_split_of_a_network_without_blocks() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    with pytest.raises(UnsupportedModelError, match="not built of residual blocks"):
+        find_tap(model, "0", 0)
+
+
+# --- random weights ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_weights_are_new_everywhere_and_the_same_every_time(family: str, tiny: Any) -> None:
+    model = tiny(family)
+    state = torch.get_rng_state()
+    one, two = with_random_weights(model), with_random_weights(model)
+    assert torch.equal(state, torch.get_rng_state())
+    before = dict(model.named_parameters())
+    for (name, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert not torch.equal(a, before[name]), name
+    for module in one.modules():
+        assert not module.training
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            assert not module.running_mean.any()
+            assert bool((module.running_var == 1).all())
+            assert bool((module.weight == 1).all()), "timm's zeroes would cut the branch off"
+
+
+def test_a_unit_of_a_random_network_sees_something(tiny: Any, x: torch.Tensor) -> None:
+    model = with_random_weights(tiny("res2net"))
+    found = unit_gradient(model, [x], find_tap(model, "layer4.1", 2), (48.0, 48.0))
+    assert np.count_nonzero(found.gradient) > 0.9 * 96 * 96
+
+
+def test_weights_that_no_module_can_draw_anew_are_not_called_random() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gamma = nn.Parameter(torch.ones(3))
+
+    with pytest.raises(UnsupportedModelError, match="weights of Scaled layers"):
+        with_random_weights(nn.Sequential(nn.Conv2d(3, 3, 1), Scaled()))
+
+
+# --- through the network -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
+@pytest.mark.parametrize(("layer", "split"), [("last", None), ("layer2.1", 2)])
+def test_every_size_of_photo(
+    size: tuple[int, int], layer: str, split: int | None, network: Any
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    erf = network("res2net").effective_receptive_field(
+        Image.fromarray(noise), layer=layer, split=split
+    )
+    cells = erf.gradient.shape[0] // (32 if layer == "last" else 8)
+    assert erf.unit == (cells // 2, cells // 2)
+    assert erf.gradient.shape == erf.view.shape[:2] == (96, 96)
+    assert erf.gradient.max() > 0
+    assert [s.share for s in erf.squares] == list(SHARES)
+    assert erf.geometry.photo == size
+    left, top, right, bottom = erf.theoretical
+    outside = erf.gradient.copy()
+    outside[max(int(top), 0) : int(bottom), max(int(left), 0) : int(right)] = 0
+    assert not outside.any()
+
+
+@pytest.mark.parametrize(
+    ("point", "unit"), [((0.14, 0.01), (0, 0)), ((0.86, 0.99), (2, 2)), ((0.5, 0.01), (0, 1))]
+)
+def test_the_photos_border_and_corners(
+    point: tuple[float, float], unit: tuple[int, int], photo: Image.Image, network: Any
+) -> None:
+    # 120 x 90 px become 128 x 96; the middle 96 x 96 are seen: shares 0.125 to 0.875 of the width.
+    erf = network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
+    assert erf.unit == unit
+
+
+@pytest.mark.parametrize("point", [(0.0, 0.5), (0.12, 0.5), (0.88, 0.5), (-1.0, 0.5), (0.5, 1.0)])
+def test_a_point_that_the_network_did_not_see(
+    point: tuple[float, float], photo: Image.Image, network: Any
+) -> None:
+    with pytest.raises(PointError, match="did not see that point"):
+        network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
