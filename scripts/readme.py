@@ -7,6 +7,7 @@ changes nothing and exits with 1 where a part is stale.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -63,13 +64,19 @@ def commands() -> str:
     return "\n".join(["| Command | What it does |", "| --- | --- |", *rows]) + "\n"
 
 
+def study() -> str:
+    """Return the answers of the study whose files lie in docs/study, as its command wrote them."""
+    manifest = json.loads((ROOT / "docs" / "study" / "manifest.json").read_text(encoding="utf-8"))
+    return "\n".join(f"- {answer}" for answer in manifest["answers"]) + "\n"
+
+
 def reference() -> str:
     """Return arguments, options and examples of every command, for docs/cli.md."""
     return "\n".join(_section(name, command) for name, command in _commands())
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"models": models, "starters": starters, "commands": commands},
+    "README.md": {"models": models, "starters": starters, "commands": commands, "study": study},
     "docs/cli.md": {"reference": reference},
 }
 

@@ -13,17 +13,38 @@ from mscnn.artifacts.explanation import (
     write_explanation,
 )
 from mscnn.artifacts.folder import Files, check_folder, write_files
+from mscnn.artifacts.receptive_field import (
+    receptive_field_files,
+    receptive_field_sheet,
+    write_receptive_field,
+)
+from mscnn.artifacts.scales import attribution_chart, block_strip, scales_files, write_scales
+from mscnn.artifacts.study import study_files, write_study
+from mscnn.artifacts.sweep import film_strip, sweep_files, sweep_sheet, write_sweep
 
 __all__ = [
     "MAX_PX",
     "DrawingOptions",
     "Files",
+    "attribution_chart",
+    "block_strip",
     "check_folder",
     "comparison_csv",
     "comparison_files",
     "explanation_files",
     "explanation_manifest",
+    "film_strip",
+    "receptive_field_files",
+    "receptive_field_sheet",
+    "scales_files",
+    "study_files",
+    "sweep_files",
+    "sweep_sheet",
     "write_comparison",
     "write_explanation",
     "write_files",
+    "write_receptive_field",
+    "write_scales",
+    "write_study",
+    "write_sweep",
 ]

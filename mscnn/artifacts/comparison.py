@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from mscnn.agreement import density, difference
 from mscnn.artifacts.drawing import DrawingOptions, as_image, drawn, fitted
 from mscnn.artifacts.folder import Files, check_folder, write_files
 from mscnn.artifacts.manifest import bare_name, header, json_bytes, npy_bytes
+from mscnn.artifacts.table import Value, csv_text
 from mscnn.imaging import to_png_bytes
 from mscnn.render.legend import with_legend
 from mscnn.render.overlay import difference_overlay, overlay
@@ -182,31 +181,19 @@ def _difference_panel(comparison: Comparison, photo: Image.Image, side: int) -> 
 
 def comparison_csv(comparison: Comparison) -> str:
     """Write one row per model, safe to open in a spreadsheet; what is not known is empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     ranks = [f"top{i}_{what}" for i in range(1, _RANKS + 1) for what in ("label", "probability")]
-    writer.writerow([*_TABLE, *ranks])
-    for row in map(serialise.compared_dict, comparison.columns):
-        target, weights = row["target"] or {}, row["weights"] or {}
-        cells = [
-            *(row["model"], row["params"], row["gmacs"], row["input_px"]),
-            *(row["top1"], row["top1_source"], row["latency_ms"]),
-            *(target.get("label"), target.get("probability")),
-            *(weights.get("source"), weights.get("sha256"), row["note"]),
-        ]
-        for score in row["top"][:_RANKS]:
-            cells += [score["label"], score["probability"]]
-        cells += [None] * (len(_TABLE) + len(ranks) - len(cells))
-        writer.writerow([_cell(value) for value in cells])
-    return out.getvalue()
+    rows = map(_table_row, map(serialise.compared_dict, comparison.columns))
+    return csv_text([*_TABLE, *ranks], rows)
 
 
-def _cell(value: str | float | None) -> str | float:
-    """Keep a spreadsheet from taking text for a formula (OWASP, CSV injection)."""
-    if value is None:
-        return ""
-    # Line breaks start a new cell's text in some importers.
-    text = " ".join(value.split()) if isinstance(value, str) else None
-    if text is None:
-        return value
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "|", "%")) else text
+def _table_row(model: JsonDict) -> list[Value]:
+    target, weights = model["target"] or {}, model["weights"] or {}
+    cells = [
+        *(model["model"], model["params"], model["gmacs"], model["input_px"]),
+        *(model["top1"], model["top1_source"], model["latency_ms"]),
+        *(target.get("label"), target.get("probability")),
+        *(weights.get("source"), weights.get("sha256"), model["note"]),
+    ]
+    for score in model["top"][:_RANKS]:
+        cells += [score["label"], score["probability"]]
+    return cells

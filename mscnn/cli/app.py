@@ -12,7 +12,11 @@ from mscnn.cli.download import download
 from mscnn.cli.explain import explain
 from mscnn.cli.models import models
 from mscnn.cli.predict import predict
+from mscnn.cli.rf import rf
+from mscnn.cli.scales import scales
 from mscnn.cli.serve import serve
+from mscnn.cli.study import study
+from mscnn.cli.sweep import sweep
 from mscnn.cli.train import train
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -44,7 +48,7 @@ def _before_command(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """See what a multi-scale CNN sees: labels, class activation maps and comparisons.
+    """See what a multi-scale CNN sees: labels, maps, the scale of a decision, comparisons.
 
     Errors are one line on stderr and exit code 2.
     """
@@ -76,6 +80,29 @@ app.command(
         "compare lion.jpg --models res2net50_26w_4s.in1k,resnet50.tv_in1k --target lion --out lion",
     )
 )(compare)
+app.command(
+    epilog=_examples(
+        "scales lion.jpg --out lion-scales",
+        "scales lion.jpg --model res2net50_26w_4s.in1k --target lion --out lion-scales --json",
+    )
+)(scales)
+app.command(
+    epilog=_examples(
+        "rf res2net50_26w_4s.in1k", "rf starter_res2net --spectrum --json", "rf res2net50 --out rf"
+    )
+)(rf)
+app.command(
+    epilog=_examples(
+        "sweep lion.jpg --models starter_res2net,starter_resnet --out lion-zoom",
+        "sweep lion.jpg --models starter_res2net --box 25,10,75,90 --sizes 2,1,0.5 --out lion-zoom",
+    )
+)(sweep)
+app.command(
+    epilog=_examples(
+        "study photos --models starter_resnet,starter_res2net --out study",
+        "study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study",
+    )
+)(study)
 app.command(epilog=_examples("download res2net50d.in1k resnest50d.in1k"))(download)
 app.command(epilog=_examples("serve", "serve --host 0.0.0.0 --port 7860"))(serve)
 app.command(

@@ -1,0 +1,138 @@
+"""Every photograph at every size on every canvas, through every model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from mscnn.imaging import load_photo
+from mscnn.network import Network
+from mscnn.scales.splits import BatchScales, batch_evidence
+from mscnn.scales.sweep import compose, whole
+from mscnn.study.photos import StudyPhoto
+from mscnn.types import RgbArray
+
+FACTORS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.63, 0.5, 0.4, 0.32, 0.25, 0.2)
+"""Longer side of the photograph over the network's input."""
+SHUFFLED = "shuffled"
+"""Control: the neutral canvas, but the object's pixels in random order."""
+SETTINGS = ("mean", "blur", "noise", SHUFFLED)
+BATCH = 32
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMeasures:
+    """What one model did; axes: settings, factors, photographs.
+
+    Attributes:
+        probability: of the photograph's class, 0..1.
+        weighted_rf: evidence-weighted receptive field, px; NaN where no evidence passed. All NaN
+            for a model without splits.
+        shares: block name to ``(settings, factors, photos, splits)``: share of the evidence, timm's
+            order; NaN where none passed.
+    """
+
+    model: str
+    probability: FloatArray
+    weighted_rf: FloatArray
+    shares: dict[str, FloatArray]
+
+
+def measure(
+    network: Network,
+    photos: Sequence[StudyPhoto],
+    which: int,
+    *,
+    factors: Sequence[float] = FACTORS,
+    settings: Sequence[str] = SETTINGS,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ModelMeasures:
+    """Measure one model.
+
+    Args:
+        network: the model.
+        photos: with the class of each model.
+        which: the model's place in ``StudyPhoto.targets``.
+        factors: sizes.
+        settings: canvases of ``mscnn.scales.sweep``, and ``SHUFFLED``.
+        seed: of the shuffled pixels.
+        on_progress: called with (batches done, in total).
+    """
+    field = network.receptive_field()
+    shape = (len(settings), len(factors), len(photos))
+    probability, weighted = np.zeros(shape), np.full(shape, np.nan)
+    shares: dict[str, FloatArray] = {}
+    has_splits = field.has_splits
+
+    def see(x: torch.Tensor, targets: Sequence[int]) -> BatchScales:
+        x = network.to_device(x)
+        if has_splits:
+            return batch_evidence(network.model, x, targets, network.stages)
+        with torch.inference_mode():  # one path per block: nothing to attribute, no backward
+            return BatchScales(network.model(x).float().cpu().numpy(), (), ())
+
+    starts = range(0, len(photos), BATCH)
+    total, done = len(starts) * len(settings) * len(factors), 0
+    for start in starts:
+        part = photos[start : start + BATCH]
+        images = [load_photo(photo.path) for photo in part]
+        targets = [photo.targets[which] for photo in part]
+        here = slice(start, start + len(part))
+        for s, setting in enumerate(settings):
+            for f, factor in enumerate(factors):
+                x = torch.cat([_input(network, i, factor, setting, seed) for i in images])
+                got, _ = network.guarded(lambda x=x, targets=targets: see(x, targets))  # type: ignore[misc]
+                probability[s, f, here] = _probability(got.logits, targets)
+                names = [tap.block for tap in got.taps]
+                for name, evidence in zip(names, got.evidence, strict=True):
+                    empty = np.full((*shape, evidence.shape[1]), np.nan)
+                    shares.setdefault(name, empty)[s, f, here] = _shares(evidence)
+                weighted[s, f, here] = [
+                    np.nan if px is None else px for px in got.weighted_rf_px(field)
+                ]
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
+    return ModelMeasures(network.name, probability, weighted, shares)
+
+
+def shuffled(view: RgbArray, rect: tuple[int, int, int, int], seed: int) -> RgbArray:
+    """The same view with the pixels inside ``rect`` in random order: same colours, no object."""
+    left, top, right, bottom = rect
+    out = view.copy()
+    pixels = out[top:bottom, left:right].reshape(-1, 3)
+    order = np.random.default_rng(seed).permutation(len(pixels))
+    out[top:bottom, left:right] = pixels[order].reshape(bottom - top, right - left, 3)
+    return out
+
+
+def _input(
+    network: Network, image: Image.Image, factor: float, setting: str, seed: int
+) -> torch.Tensor:
+    pre = network.preprocess
+    canvas = "mean" if setting == SHUFFLED else setting
+    view, rect = compose(image, whole(), factor, pre.view_size, canvas, pre.mean_colour)
+    if setting == SHUFFLED:
+        view = shuffled(view, rect, seed)
+    return pre.tensor_of(view)
+
+
+def _probability(logits: npt.NDArray[np.float32], targets: Sequence[int]) -> FloatArray:
+    from scipy.special import softmax
+
+    chances: FloatArray = softmax(logits.astype(np.float64), axis=1)
+    of_class: FloatArray = chances[np.arange(len(targets)), list(targets)]
+    return of_class
+
+
+def _shares(evidence: FloatArray) -> FloatArray:
+    total = evidence.sum(1, keepdims=True)
+    return np.divide(evidence, total, out=np.full_like(evidence, np.nan), where=total > 0)

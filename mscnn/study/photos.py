@@ -1,0 +1,157 @@
+"""Which photographs a study uses: those that every model calls by the same, right name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from mscnn.errors import DatasetError, ImageError, UnknownClassError
+from mscnn.imaging import load_photo
+from mscnn.network import Network
+from mscnn.pipeline import same_class
+from mscnn.scales.sweep import compose, whole
+from mscnn.training.dataset import SUFFIXES, find_images
+
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPhoto:
+    """A photograph and its class in each model.
+
+    Attributes:
+        path: the file.
+        targets: class index in each model, in the order of the models.
+    """
+
+    path: Path
+    targets: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The photographs of a study.
+
+    Attributes:
+        photos: those that are used.
+        looked_at: how many were classified to find them.
+        labelled: whether the folder says what is right; else the first model's answer counts.
+        unreadable: files that are no photographs.
+    """
+
+    labelled: bool
+    photos: list[StudyPhoto] = field(default_factory=list)
+    looked_at: int = 0
+    unreadable: list[Path] = field(default_factory=list)
+
+
+def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], bool]:
+    """List the files of a folder in an order fixed by ``seed``, with their class where it is known.
+
+    Class folders and Tiny-ImageNet's layout give classes (of these the validation part is used);
+    a folder of loose photographs gives none.
+
+    Raises:
+        DatasetError: there is no such folder, or no photograph in it.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"There is no folder {str(root)!r}; give a folder with photographs.")
+    found: list[tuple[Path, str | None]] = []
+    loose = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not loose:
+        data = find_images(root)
+        found = [(path, data.names[index]) for path, index in data.val]
+    else:
+        found = [(path, None) for path in loose]
+    random.Random(seed).shuffle(found)
+    return found, not loose
+
+
+def choose(
+    networks: Sequence[Network],
+    files: Sequence[tuple[Path, str | None]],
+    *,
+    labelled: bool,
+    limit: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Chosen:
+    """Take up to ``limit`` photographs that every network classifies alike, and rightly.
+
+    Raises:
+        DatasetError: no photograph is left.
+    """
+    chosen = Chosen(labelled)
+    for files_now in _in_batches(files):
+        read = list(_read(files_now, chosen))
+        if read:
+            chosen.looked_at += len(read)
+            best = [_best(network, [image for _, _, image in read]) for network in networks]
+            for i, (path, label, _) in enumerate(read):
+                targets = _agreed(networks, [int(b[i]) for b in best], label)
+                if targets is not None and len(chosen.photos) < limit:
+                    chosen.photos.append(StudyPhoto(path, targets))
+        if on_progress is not None:
+            on_progress(len(chosen.photos), limit)
+        if len(chosen.photos) >= limit:
+            break
+    if not chosen.photos:
+        raise DatasetError(
+            f"Of {chosen.looked_at} photographs none was classified rightly by all models, so "
+            "there is nothing to measure; choose other photographs or models."
+        )
+    return chosen
+
+
+def _in_batches(
+    files: Sequence[tuple[Path, str | None]],
+) -> Iterator[Sequence[tuple[Path, str | None]]]:
+    for start in range(0, len(files), BATCH):
+        yield files[start : start + BATCH]
+
+
+def _read(
+    files: Sequence[tuple[Path, str | None]], chosen: Chosen
+) -> Iterator[tuple[Path, str | None, Image.Image]]:
+    for path, label in files:
+        try:
+            yield path, label, load_photo(path)
+        except ImageError:
+            chosen.unreadable.append(path)
+
+
+def _best(network: Network, images: Sequence[Image.Image]) -> npt.NDArray[np.int64]:
+    """The best class of each photograph, shown whole on the neutral canvas."""
+    pre = network.preprocess
+    views = [compose(i, whole(), 1.0, pre.view_size, "mean", pre.mean_colour)[0] for i in images]
+    x = torch.cat([pre.tensor_of(view) for view in views])
+
+    def forward() -> npt.NDArray[np.int64]:
+        with torch.inference_mode():
+            best: npt.NDArray[np.int64] = (
+                network.model(network.to_device(x)).argmax(1).cpu().numpy()
+            )
+        return best
+
+    return network.guarded(forward)[0]
+
+
+def _agreed(
+    networks: Sequence[Network], best: Sequence[int], label: str | None
+) -> tuple[int, ...] | None:
+    """The class in each network, where all of them gave it; else None."""
+    try:
+        if label is not None:
+            wanted = [network.labels.resolve(label) for network in networks]
+        else:
+            first = networks[0].labels
+            wanted = [same_class(first, best[0], network.labels) for network in networks]
+    except UnknownClassError:
+        return None
+    return tuple(best) if list(best) == wanted else None

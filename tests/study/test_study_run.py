@@ -1,0 +1,244 @@
+"""A whole study on a few photographs with seeded networks, against the engine itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import mscnn.starters  # noqa: F401 - registers them with timm
+from mscnn.artifacts.study import study_files
+from mscnn.cli.app import app
+from mscnn.device import choose_device
+from mscnn.errors import DatasetError, OptionError
+from mscnn.network import Network
+from mscnn.scales.sweep import compose, whole
+from mscnn.serialise_study import study_dict, study_text
+from mscnn.study.measure import shuffled
+from mscnn.study.photos import choose, find_photos
+from mscnn.study.run import StudyOptions, run_study
+from mscnn.study.summary import Study
+from mscnn.weights import load_model
+
+FACTORS = (1.0, 0.4)
+SETTINGS = ("mean", "shuffled")
+PHOTOS = 5
+
+
+def weights(folder: Path, name: str, seed: int) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # timm zeroes each block's last norm, which would leave no evidence in any split.
+        model = timm.create_model(name, zero_init_last=False)
+    save_file(model.state_dict(), folder / f"{name}.safetensors")
+    return folder / f"{name}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Network]:
+    folder = tmp_path_factory.mktemp("weights")
+    made = []
+    for seed, name in enumerate(("starter_resnet", "starter_res2net")):
+        loaded = load_model(name, weights(folder, name, seed))
+        made.append(Network(loaded, choose_device("cpu")))
+    return made[0], made[1]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for i in range(PHOTOS):
+        coarse = Image.fromarray(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((80, 60), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    (folder / "broken.jpg").write_bytes(b"no photograph")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(networks: tuple[Network, Network], photos: Path) -> Study:
+    options = StudyOptions(limit=PHOTOS, factors=FACTORS, settings=SETTINGS)
+    return run_study([networks[1]], photos, options)
+
+
+def test_loose_photographs_count_by_the_first_models_answer(
+    networks: tuple[Network, Network], photos: Path
+) -> None:
+    files, labelled = find_photos(photos, 0)
+    assert (len(files), labelled) == (PHOTOS + 1, False)
+    chosen = choose(networks[:1], files, labelled=False, limit=3)
+    assert len(chosen.photos) == 3
+    assert len(chosen.unreadable) <= 1
+    pre = networks[0].preprocess
+    for photo in chosen.photos:
+        view, _ = compose(
+            Image.open(photo.path).convert("RGB"), whole(), 1.0, pre.view_size, "mean",
+            pre.mean_colour,
+        )  # fmt: skip
+        with torch.inference_mode():
+            best = int(networks[0].model(pre.tensor_of(view)).argmax())
+        assert photo.targets == (best,)
+
+
+def test_only_photographs_that_all_models_agree_on(
+    networks: tuple[Network, Network], photos: Path
+) -> None:
+    files, _ = find_photos(photos, 0)
+    both = []
+    for network in networks:
+        alone = choose([network], files, labelled=False, limit=PHOTOS)
+        both.append({photo.path: photo.targets[0] for photo in alone.photos})
+    alike = {path for path, target in both[0].items() if both[1][path] == target}
+    if alike:
+        together = choose(networks, files, labelled=False, limit=PHOTOS)
+        assert {photo.path for photo in together.photos} == alike
+    else:
+        with pytest.raises(DatasetError, match="none was classified rightly by all models"):
+            choose(networks, files, labelled=False, limit=PHOTOS)
+
+
+def test_folders_of_classes_say_what_is_right(
+    networks: tuple[Network, Network], photos: Path, tmp_path: Path
+) -> None:
+    """Of the same photographs, those whose folder bears another class's name are left out."""
+    files, _ = find_photos(photos, 0)
+    answers = choose(networks[:1], files, labelled=False, limit=PHOTOS).photos
+    labels = networks[0].labels
+    wrong = labels.display((answers[0].targets[0] + 7) % 200)
+    for i, photo in enumerate(answers):
+        name = wrong if i == 0 else labels.display(photo.targets[0])
+        for part in ("train", "val"):
+            (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
+        image = Image.open(photo.path)
+        image.save(tmp_path / "val" / name / photo.path.name)
+        image.save(tmp_path / "train" / name / photo.path.name)
+    if len(list((tmp_path / "train").iterdir())) < 2:
+        pytest.skip("the seeded network gives one answer only")
+    found, labelled = find_photos(tmp_path, 0)
+    assert labelled
+    chosen = choose(networks[:1], found, labelled=True, limit=PHOTOS)
+    names = {photo.path.name for photo in chosen.photos}
+    assert names == {photo.path.name for photo in answers[1:]}
+
+
+def test_every_number_equals_the_engines(
+    study: Study, networks: tuple[Network, Network], photos: Path
+) -> None:
+    """The network's own sweep and scale report, photograph by photograph."""
+    network = networks[1]
+    model = study.models[0]
+    files = [path for path, _ in find_photos(photos, 0)[0] if path.suffix == ".png"]
+    assert study.photos == len(files) == PHOTOS
+    assert study.unreadable == 1
+    curves = []
+    for path in files:
+        view = compose(
+            Image.open(path).convert("RGB"), whole(), 1.0, (64, 64), "mean",
+            network.preprocess.mean_colour,
+        )[0]  # fmt: skip
+        target = network.predict(Image.fromarray(view)).top[0].index
+        curves.append(network.sweep(path, target=target, factors=FACTORS))
+    for f in range(2):
+        steps = [curve.steps[f] for curve in curves]
+        probability = np.mean([step.probability for step in steps])
+        assert model.probability["mean"][f].mean == pytest.approx(probability, abs=1e-6)
+        px = np.mean([step.weighted_rf_px for step in steps if step.weighted_rf_px])
+        assert model.weighted_rf["mean"][f].mean == pytest.approx(px, rel=1e-5)
+    shares = model.shares["mean"]["layer3.1"]
+    assert [sum(i.mean for i in splits) for splits in shares] == pytest.approx([1.0, 1.0])
+    change = next(
+        c for c in model.changes if (c.setting, c.block, c.split) == ("mean", "layer3.1", 3)
+    )
+    assert change.change.mean == pytest.approx(shares[1][3].mean - shares[0][3].mean)
+    assert change.rf_max_px == network.receptive_field().block("layer3.1").splits[3].rf_max_px
+
+
+def test_the_control_keeps_colours_and_loses_the_object() -> None:
+    view = np.arange(10 * 12 * 3, dtype=np.uint8).reshape(10, 12, 3)
+    out = shuffled(view, (2, 3, 9, 8), seed=1)
+    inside = (slice(3, 8), slice(2, 9))
+    assert not np.array_equal(out[inside], view[inside])
+    colours = [sorted(map(tuple, part[inside].reshape(-1, 3).tolist())) for part in (out, view)]
+    assert colours[0] == colours[1]
+    out[inside] = view[inside]
+    np.testing.assert_array_equal(out, view)
+
+
+def test_the_files_say_the_same_as_the_document(study: Study) -> None:
+    files = study_files(study)
+    document = json.loads(files["study.json"])
+    assert document == json.loads(json.dumps(study_dict(study)))
+    rows = list(csv.DictReader(io.StringIO(files["study.csv"].decode())))
+    wanted = document["models"][0]["probability"]["mean"][1]
+    found = [
+        row for row in rows
+        if (row["setting"], row["quantity"], row["factor"]) == ("mean", "probability", "0.4")
+    ]  # fmt: skip
+    assert [float(row["mean"]) for row in found] == [wanted["mean"]]
+    assert files["study.png"].startswith(b"\x89PNG")
+    assert json.loads(files["manifest.json"])["answers"] == study_text(document)
+    fields = document["models"][0]["effective_fields"]
+    assert {(row["block"], row["split"]) for row in fields} >= {("layer3.1", 0), ("layer3.1", 3)}
+    assert all(row["half_side_px"]["trained"]["mean"] <= 2 * 64 + 1 for row in fields)
+
+
+def test_a_study_by_command(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--models", "starter_res2net", "--out", str(out), "--limit", "1"]
+    result = CliRunner().invoke(app, ["study", str(photos), *arguments])
+    assert result.exit_code != 0, "one photograph has no interval"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"limit": 1}, "2 or more"), ({"factors": (1.0, 0.5)}, "must hold")],
+)
+def test_refused_options(options: dict[str, object], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        StudyOptions(**options)  # type: ignore[arg-type]
+
+
+def number(mean: float, low: float | None, high: float | None) -> dict[str, float | None]:
+    return {"mean": mean, "low": low, "high": high}
+
+
+def test_the_words_say_larger_smaller_or_nothing() -> None:
+    nothing = "no difference that these photographs can show"
+    changes = {
+        "mean": (number(1.0, 0.9, 1.1), "+1.00 (+0.90 to +1.10) px: larger."),
+        "blur": (number(-1.0, -1.1, -0.9), "-1.00 (-1.10 to -0.90) px: smaller."),
+        "noise": (number(0.1, -0.1, 0.3), f"+0.10 (-0.10 to +0.30) px: {nothing}."),
+        "shuffled": (number(0.1, None, None), "not known px: too few photographs to tell."),
+    }
+    document = {
+        "photos": 3, "looked_at": 5, "compared": {"large": 1.0, "small": 0.4},
+        "models": [
+            {"model": "a", "octaves": {"mean": number(2, 1, 3)},
+             "weighted_rf_change_px": {key: value for key, (value, _) in changes.items()}},
+        ],
+        "range_gain_octaves": {"b": {"mean": number(0.5, 0.4, 0.6)}},
+    }  # fmt: skip
+    lines = study_text(document)
+    assert lines[0].startswith("3 photographs that all models classified alike, of 5 looked at")
+    for line, (_, words) in zip(lines[2:], changes.values(), strict=False):
+        assert line.endswith(words)
+    assert lines[-1] == (
+        "b: its range of sizes against a, mean canvas: +0.50 (+0.40 to +0.60) octaves: larger."
+    )
+
+
+def test_an_empty_folder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError):
+        find_photos(tmp_path, 0)
+    with pytest.raises(DatasetError, match="no folder"):
+        find_photos(tmp_path / "none", 0)
