@@ -9,6 +9,7 @@ import argparse
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -16,15 +17,38 @@ from playwright.sync_api import Browser, Page, sync_playwright
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 WIDE, PHONE = (1280, 900), (390, 844)
 TIMEOUT_MS = 120_000
-LOOK, COMPARE = "?example=lion", "?tab=compare&example=coffee"
-SHOTS = {
-    "look-wide": (LOOK, WIDE),
-    "look-phone": (LOOK, PHONE),
-    "look-dark": (f"{LOOK}&__theme=dark", WIDE),
-    "compare-wide": (COMPARE, WIDE),
-    "compare-phone": (COMPARE, PHONE),
-    "compare-dark": (f"{COMPARE}&__theme=dark", WIDE),
-}
+JPEG_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Tab:
+    """How a tab is shown.
+
+    Attributes:
+        query: of the address.
+        title: on the tab; "" for the one that is open already.
+        button: pressed once the tab is open; "" for none.
+        pictures: what must be drawn before the picture is taken.
+    """
+
+    query: str
+    title: str
+    button: str
+    pictures: tuple[str, ...]
+
+
+TABS = {
+    "look": Tab("?example=lion", "", "", ("#overlay img", "#stages img")),
+    "scales": Tab("?example=lion", "Scales", "", ("#scale-plot img", "#split-strip img")),
+    "field": Tab("?example=lion", "Receptive field", "", ("#erf-overlay img", "#rf-plot img")),
+    "zoom": Tab("?example=coffee", "Zoom", "#sweep-run", ("#sweep-plot img",)),
+    "compare": Tab(
+        "?tab=compare&example=coffee", "", "#compare-run",
+        ("#compare-grid img", "#compare-difference img"),
+    ),
+}  # fmt: skip
+STYLES = {"wide": (WIDE, ""), "phone": (PHONE, ""), "dark": (WIDE, "&__theme=dark")}
+SHOTS = {f"{tab}-{style}": (tab, style) for tab in TABS for style in STYLES}
 
 
 @contextmanager
@@ -42,24 +66,30 @@ def page_url() -> Iterator[str]:
         demo.close()
 
 
-def take(browser: Browser, url: str, size: tuple[int, int], target: Path) -> None:
+def take(browser: Browser, url: str, tab: Tab, style: str, target: Path) -> None:
     """Open the page, wait until its results are drawn, and save all of it."""
-    width, height = size
+    (width, height), theme = STYLES[style]
     context = browser.new_context(
         viewport={"width": width, "height": height}, is_mobile=width < 500, has_touch=width < 500
     )
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
-    page.goto(url)
-    if "tab=compare" in url:
-        page.get_by_role("button", name="Compare", exact=True).click()
-        settle(page, "#compare-grid img")
-        settle(page, "#compare-difference img")
-    else:
-        settle(page, "#overlay img")
+    page.goto(f"{url}{tab.query}{theme}")
+    if "tab=" not in tab.query:
         settle(page, "#stages img")
+    if tab.title:
+        page.get_by_role("tab", name=tab.title, exact=True).click()
+    if tab.button:
+        page.locator(f"{tab.button}:enabled").click()
+        page.locator(f"{tab.button}:disabled").wait_for(state="attached")
+        page.locator(f"{tab.button}:enabled").wait_for(state="attached")
+    for selector in tab.pictures:
+        settle(page, selector)
     page.evaluate("window.scrollTo(0, 0)")
-    page.screenshot(path=target, full_page=True)
+    # The pointer rests on a button, and what fades in after a result is not there at once.
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=target, full_page=True, type="jpeg", quality=JPEG_QUALITY)
     context.close()
 
 
@@ -85,8 +115,8 @@ def main() -> int:
     with page_url() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         for name in names:
-            query, size = SHOTS[name]
-            take(browser, url + query, size, FOLDER / f"{name}.png")
+            tab, style = SHOTS[name]
+            take(browser, url, TABS[tab], style, FOLDER / f"{name}.jpg")
         browser.close()
     return 0
 

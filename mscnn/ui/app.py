@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,28 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 
 from mscnn import registry
-from mscnn.errors import ImageError, MscnnError
+from mscnn.errors import MscnnError
+from mscnn.lens import Lens
 from mscnn.pipeline import MAX_COMPARED, Engine
 from mscnn.session import Session
 from mscnn.ui import choices, handlers
 from mscnn.ui.api import build_api
+from mscnn.ui.api_lens import build_lens_api
 from mscnn.ui.compare import CompareEvents, bind_compare, build_compare
 from mscnn.ui.examples import Example, examples
 from mscnn.ui.feedback import Page, toast
 from mscnn.ui.jobs import Jobs
+from mscnn.ui.lens_tabs import LENS_TABS, bind_lens_tabs, build_lens_tabs
 from mscnn.ui.look import bind_look, build_look
 from mscnn.ui.look_events import LookEvents
-from mscnn.ui.photo import PhotoInput, upload_of
+from mscnn.ui.photo_panel import build_photo_panel, check_upload, served
 from mscnn.weights import default_model
 from mscnn.zerogpu import ZeroGpuSession
 
-STYLE = Path(__file__).with_name("style.css")
+STYLES = [Path(__file__).with_name(f"{name}.css") for name in ("style", "scales", "lens")]
+TABS = ("look", *LENS_TABS, "compare")
 MAX_UPLOAD = "64mb"
 DELETE_AFTER_S = 3600
 TITLE = "mscnn: see what a multi-scale CNN sees"
@@ -71,7 +72,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
         gr.Markdown(INTRO, elem_id="intro")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
-                photo, buttons = _photo_panel(known)
+                photo, buttons = build_photo_panel(known)
                 model = gr.Dropdown(
                     label="Model", info="Type to search; any timm CNN by name", elem_id="model",
                     choices=choices.model_choices(extra), value=first, filterable=True,
@@ -82,9 +83,10 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
             with gr.Column(scale=9, min_width=320):
                 notice = gr.Markdown("", elem_id="notice")
                 with gr.Tabs(selected="look", overflow_behavior="wrap", elem_id="tabs") as tabs:
-                    with gr.Tab("Look", id="look"):
+                    with gr.Tab("Look", id="look") as look_tab:
                         look = build_look()
-                    with gr.Tab("Compare", id="compare"):
+                    lens = build_lens_tabs(first, extra, len(known))
+                    with gr.Tab("Compare", id="compare") as compare_tab:
                         compare = build_compare(default_pair(first), extra)
         gr.Markdown(PRIVACY, elem_id="privacy")
         look_events = LookEvents(engine, jobs)
@@ -95,6 +97,11 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
             compare, CompareEvents(engine, jobs), photo=photo, opacity=look.opacity,
             cmap=look.cmap, queue=queue,
         )  # fmt: skip
+        chain += bind_lens_tabs(
+            lens, engine, jobs, others=(look_tab, compare_tab),
+            references=[example.path for example in known], photo=photo, model=model,
+            opacity=look.opacity, cmap=look.cmap, queue=queue,
+        )  # fmt: skip
 
         def explain_after(event: Any) -> Any:
             for step in chain:
@@ -103,7 +110,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
 
         kept = gr.State(None)
         checked = photo.input(
-            toast(2)(_check_upload), [photo, kept], [photo, kept], api_visibility="private"
+            toast(2)(check_upload), [photo, kept], [photo, kept], api_visibility="private"
         )
         explain_after(checked)
         for example, button in zip(known, buttons, strict=True):
@@ -135,30 +142,10 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         build_api(engine, first, queue)
+        references = [example.path for example in known]
+        build_lens_api(Lens(engine.session), first, queue, references=references)
     built: gr.Blocks = demo
     return built
-
-
-def served(known: Sequence[Example]) -> tuple[Example, ...]:
-    """Copy the example photographs to gradio's cache, the only place it serves them from."""
-    cache = get_upload_folder()
-    return tuple(replace(e, path=Path(save_file_to_cache(e.path, cache))) for e in known)
-
-
-def _photo_panel(known: Sequence[Example]) -> tuple[PhotoInput, list[gr.Button]]:
-    photo = PhotoInput(
-        label="Photo", elem_id="photo", sources=["upload", "clipboard", "webcam"],
-        type="filepath", image_mode=None, height=300, buttons=[],
-        placeholder="Drop a photo here, or click to choose one",
-    )  # fmt: skip
-    photo.keep_in_cache.update(str(example.path) for example in known)
-    gr.Markdown("Or try one of these:")
-    with gr.Row(elem_id="examples"):
-        buttons = [
-            gr.Button(example.label, icon=example.path, size="sm", min_width=84)
-            for example in known
-        ]
-    return photo, buttons
 
 
 def _first_model(folders: Sequence[str]) -> str:
@@ -174,17 +161,6 @@ def default_pair(model: str) -> list[str]:
     spec = registry.find(model)
     pair = spec.baseline if spec is not None else None
     return [model, pair] if pair else [model]
-
-
-def _check_upload(photo: Any, kept: Any) -> tuple[Any, Any]:
-    """Refuse a broken upload with a toast and put the photo back that was there before."""
-    if photo is None:
-        return gr.skip(), gr.skip()
-    if isinstance(photo, ImageError):
-        gr.Warning(str(photo), duration=10, title="That did not work")
-        return kept, gr.skip()
-    # The path, not the pixels: State is copied for each visitor, and pixels would come back lossy.
-    return gr.skip(), upload_of(photo) or gr.skip()
 
 
 def _choose_model(engine: Engine, name: str) -> tuple[str, Any]:
@@ -224,7 +200,7 @@ def _open_page(engine: Engine, first: str, known: Sequence[Example]) -> Any:
             note,
             models[:MAX_COMPARED] if models else gr.skip(),
             layer if layer in layers else "last",
-            gr.update(selected=tab if tab in ("look", "compare") else "look"),
+            gr.update(selected=tab if tab in TABS else "look"),
         )
 
     return opened
@@ -234,7 +210,7 @@ def launch_options() -> dict[str, Any]:
     """What ``Blocks.launch`` gets, wherever the page runs."""
     return {
         "theme": gr.themes.Soft(font=[gr.themes.LocalFont("IBM Plex Sans"), "sans-serif"]),
-        "css_paths": [STYLE],
+        "css_paths": STYLES,
         "max_file_size": MAX_UPLOAD,
         "show_error": False,
         "run_history": False,

@@ -118,10 +118,11 @@ def _map_html(
     drawn = with_legend(drawn, vmax=comparison.scale_max, unit=UNIT, cmap=cmap)
     label = html.escape(comparison.label, quote=True)
     alt = f"Map of {html.escape(title(column.model), quote=True)} for {label}"
-    return f'<img alt="{alt}" src="{_data_url(drawn)}">'
+    return f'<img alt="{alt}" src="{data_url(drawn)}">'
 
 
-def _data_url(picture: RgbArray) -> str:
+def data_url(picture: RgbArray) -> str:
+    """The picture as an address that holds it (WebP), for HTML."""
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "WEBP", quality=90)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()

@@ -43,10 +43,35 @@ PUBLIC = {
         },
         "returns": ["Json", "File"],
     },
+    "/scales": {
+        "parameters": {
+            "image": ("Image", None),
+            "model": ("Textbox", "starter_res2net"),
+            "target": ("Textbox", "top1"),
+        },
+        "returns": ["Json", "File"],
+    },
+    "/receptive_field": {
+        "parameters": {
+            "model": ("Textbox", "starter_res2net"),
+            "baseline": ("Textbox", ""),
+        },
+        "returns": ["Json", "File"],
+    },
+    "/sweep": {
+        "parameters": {
+            "image": ("Image", None),
+            "models": ("Textbox", None),
+            "target": ("Textbox", "top1"),
+            "box": ("Textbox", ""),
+            "canvas": ("Textbox", "mean"),
+        },
+        "returns": ["Json", "File"],
+    },
 }
 
 
-def test_three_endpoints_are_public_and_nothing_else(http):
+def test_six_endpoints_are_public_and_nothing_else(http):
     info = http.get("/gradio_api/info").json()
     assert info["unnamed_endpoints"] == {}
     found = {
@@ -79,7 +104,7 @@ def test_every_photo_of_every_event_passes_the_guarded_input(site):
 def test_all_model_events_share_one_queue(site):
     """Two models at once would share the cores, and hooks on a shared model are not re-entrant."""
     public = [e for e in site.demo.fns.values() if e.api_visibility == "public"]
-    assert len(public) == 3
+    assert len(public) == len(PUBLIC)
     for event in public:
         assert (event.concurrency_id, event.concurrency_limit) == ("model", 1)
 

@@ -35,9 +35,12 @@ def tool(http: httpx.Client):
     return call
 
 
-def test_the_three_endpoints_are_the_tools(http):
+def test_the_endpoints_are_the_tools(http):
     tools = {tool["name"]: tool for tool in http.get("/gradio_api/mcp/schema").json()}
-    assert set(tools) == {"predict", "explain", "compare"}
+    assert set(tools) == {
+        *("predict", "explain", "compare"),
+        *("scales", "receptive_field", "sweep"),
+    }
     assert set(tools["explain"]["inputSchema"]["properties"]) == {
         "image",
         "model",

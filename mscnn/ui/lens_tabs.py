@@ -1,0 +1,90 @@
+"""The three tabs of the multi-scale lens, laid out and connected: Scales, Receptive field, Zoom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mscnn.pipeline import Engine
+from mscnn.ui.field import FieldTab, bind_field, build_field
+from mscnn.ui.field_events import FieldEvents
+from mscnn.ui.jobs import Jobs
+from mscnn.ui.scales import ScalesTab, bind_scales, build_scales
+from mscnn.ui.scales_events import ScalesEvents
+from mscnn.ui.zoom import ZoomTab, bind_zoom, build_zoom
+from mscnn.ui.zoom_events import ZoomEvents
+from mscnn.ui.zoom_view import default_models
+
+LENS_TABS = ("scales", "rf", "zoom")
+"""Ids of the tabs, as a link names them."""
+
+
+@dataclass(frozen=True)
+class LensTabs:
+    """The tabs themselves and what is on them."""
+
+    tabs: tuple[gr.Tab, gr.Tab, gr.Tab]
+    scales: ScalesTab
+    field: FieldTab
+    zoom: ZoomTab
+
+
+def build_lens_tabs(first: str, extra: tuple[str, ...], examples: int) -> LensTabs:
+    """Lay the tabs out, inside of ``gr.Tabs``.
+
+    Args:
+        first: the model that the page opens with.
+        extra: model folders of the owner.
+        examples: how many example photographs there are.
+    """
+    with gr.Tab("Scales", id="scales") as scales_tab:
+        scales = build_scales(extra)
+    with gr.Tab("Receptive field", id="rf") as field_tab:
+        field = build_field(extra, examples)
+    with gr.Tab("Zoom", id="zoom") as zoom_tab:
+        zoom = build_zoom(default_models(first), extra)
+    return LensTabs((scales_tab, field_tab, zoom_tab), scales, field, zoom)
+
+
+def bind_lens_tabs(
+    lens: LensTabs, engine: Engine, jobs: Jobs, *, others: Sequence[gr.Tab],
+    references: Sequence[Path], photo: gr.Image, model: gr.Dropdown, opacity: gr.Slider,
+    cmap: gr.Dropdown, queue: dict[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Connect the tabs.
+
+    Args:
+        lens: what ``build_lens_tabs`` gave.
+        engine: shared by all visitors.
+        jobs: Stop flags.
+        others: the page's other tabs.
+        references: the example photographs, to average over.
+        photo: the page's photo.
+        model: the page's model.
+        opacity: of all maps.
+        cmap: their colours.
+        queue: ``concurrency_id`` and ``concurrency_limit`` of all model events.
+
+    Returns:
+        Arguments of the events that follow a new photo or model, in order. They do nothing while
+        another tab is in front, and never start a download.
+    """
+    shared: dict[str, Any] = {
+        "photo": photo, "model": model, "opacity": opacity, "cmap": cmap, "queue": queue
+    }  # fmt: skip
+    every = [*others, *lens.tabs]
+
+    def around(tab: gr.Tab) -> dict[str, Any]:
+        left = [other.select for other in every if other is not tab]
+        return {**shared, "tab_selected": tab.select, "tab_left": left}
+
+    scales_tab, field_tab, zoom_tab = lens.tabs
+    return [
+        *bind_scales(lens.scales, ScalesEvents(engine, references), **around(scales_tab)),
+        *bind_field(lens.field, FieldEvents(engine, jobs, references), **around(field_tab)),
+        *bind_zoom(lens.zoom, ZoomEvents(engine, jobs), **around(zoom_tab)),
+    ]

@@ -1,0 +1,35 @@
+"""The ZIP of the Scales tab: one folder per chart where there are several."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+from PIL import Image
+
+from mscnn.artifacts import DrawingOptions, Files
+from mscnn.artifacts.scales import scales_files
+from mscnn.ui.downloads import cache_file, zipped
+from mscnn.ui.scales_view import Shown
+
+
+def scales_zip(shown: Shown, opacity: float, cmap: str) -> str:
+    """Pack all reports that are shown: charts, strips, tables and raw maps; returns the path."""
+    photo, created = Image.fromarray(shown.photo), datetime.now(timezone.utc)
+    drawing = DrawingOptions(opacity=opacity, colour_map=cmap)
+    files: Files = {}
+    for number, report in enumerate(shown.reports):
+        found = scales_files(
+            report, photo, attention=shown.attention.get(number), drawing=drawing, created=created
+        )
+        folder = f"{number + 1}-{_bare(report.prediction.model)}-{_bare(report.target.label)}/"
+        prefix = folder if len(shown.reports) > 1 else ""
+        files |= {prefix + name: content for name, content in found.items()}
+    first = shown.reports[0]
+    name = f"mscnn-scales-{first.prediction.model}-{first.target.label}"
+    return cache_file(f"{_bare(name)}.zip", zipped(files))
+
+
+def _bare(name: str) -> str:
+    """A name that is safe as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".")[-100:]
