@@ -40,7 +40,9 @@ class Network(Classifier):
         Raises:
             UnsupportedModelError: the way through this model cannot be followed.
         """
-        found = receptive_field.known(self.name) or self._traced_field
+        # A folder that training wrote may bear any name, that of a listed model included.
+        listed = None if self.weights.kind == "folder" else receptive_field.known(self.name)
+        found = listed or self._traced_field
         if found is None:
             px = int(self.loaded.data_config["input_size"][-1])
             graph = topology.trace(self.copy_of_model(), self.stages)
