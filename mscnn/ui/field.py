@@ -30,7 +30,8 @@ sees a square of its own, and the box holds them all. A path is one way through 
 al., *Understanding the Effective Receptive Field in Deep Convolutional Neural Networks*, 2016).
 The unit is the sum over the channels of a stage, a block or a split at one place; what counts is
 the size of the gradient, added up over red, green and blue. The smallest squares around the unit
-that hold 50, 90 and 99 % of it are drawn, and listed below.
+that hold 50, 90 and 99 % of it are drawn, and listed below. Sizes are px of the network's input,
+which is smaller than the photo; what is dimmed was cut off before the network looked.
 
 **The logarithm** is the measure of RepLKNet (2022), made independent of the gradient's scale. It
 gives weak pixels more weight, so its squares are larger. The paper averages over many photos;

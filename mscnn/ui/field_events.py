@@ -25,6 +25,7 @@ from mscnn.ui.field_view import Asked, Inputs, Shown
 from mscnn.ui.jobs import Jobs
 
 RUN = "Measure"
+STALE = "What is shown below belongs to the photo and model before."
 RESULTS = ("state", "overlay", "caption", "cards", "table", "point", "layer", "split", "run",
            "stop")  # fmt: skip
 THEORY = ("read", "plot", "summary", "stages", "blocks", "layer", "split", "others")
@@ -104,7 +105,8 @@ class FieldEvents:
         except MscnnError:  # the page has said so, where the model was chosen
             return
         if caption:
-            yield updates(RESULTS, caption=caption, run=run)
+            said = caption if shown is None else f"{caption} {STALE}"
+            yield updates(RESULTS, caption=said, run=run)
             return
         new = shown is None or shown.asked.model != asked.model
         if new or not view.is_photo_of(shown.photo, asked.photo):

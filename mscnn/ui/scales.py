@@ -45,14 +45,21 @@ the same at every place of the photo, that weighs branches side by side.
 """
 
 
-KEEP_FILE = """(file) => {
-  if (!file || !file.url) return;
-  const link = document.createElement("a");
-  link.href = file.url;
-  link.download = file.orig_name || "mscnn-scales.zip";
-  document.body.append(link);
-  link.click();
-  link.remove();
+# Reads the page, not the component: an event with a file as input would take any path by HTTP.
+KEEP_FILE = """async () => {
+  for (let i = 0; i < 40; i++) {
+    const link = document.querySelector("#scales-file a[href]");
+    if (link) {
+      const copy = document.createElement("a");
+      copy.href = link.href;
+      copy.download = link.download || "mscnn-scales.zip";
+      document.body.append(copy);
+      copy.click();
+      copy.remove();
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }"""
 
 
@@ -265,7 +272,7 @@ def bind_scales(
     ).then(**attend)  # fmt: skip
     tab.download.click(
         toast(2)(events.pack), [tab.state, *look], [tab.file, tab.download], **light
-    ).then(None, [tab.file], None, js=KEEP_FILE, api_visibility="private")
+    ).then(None, None, None, js=KEEP_FILE, api_visibility="private")
     tab.order.input(
         toast(1)(events.redraw), [tab.state, tab.order, *look], [tab.strip], **light
     )  # fmt: skip

@@ -13,8 +13,7 @@ from mscnn.render.overlay import heatmap, overlay
 from mscnn.render.text import number_text
 from mscnn.scale_types import Sweep, SweepCurve, SweepStep
 from mscnn.serialise import SPREAD_UNIT
-from mscnn.ui.compare_view import data_url
-from mscnn.ui.compare_view import title
+from mscnn.ui.compare_view import data_url, title
 
 FRAME_PX = 176
 EMPTY = '<p class="empty">Press Sweep; the maps of every size appear here.</p>'
