@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from scipy.special import softmax
 
+from mscnn import pooling
 from mscnn.classifier import Classifier, IsCancelled, Photo, Progress, open_photo, photo_name
 from mscnn.errors import OptionError, PointError, UnsupportedModelError
 from mscnn.explain.single_pass import Targets
@@ -49,6 +50,17 @@ class Network(Classifier):
             found = receptive_field.fields(graph, model=self.name, input_px=px)
             self._traced_field = found
         return found
+
+    def features(
+        self,
+        photos: Sequence[Photo] | Photo,
+        *,
+        stage: str | None = None,
+        split: int | None = None,
+        batch_size: int = 32,
+    ) -> pooling.Vectors:
+        """Return ``(n, d)`` float32 pooled features; see ``mscnn.pooling.features``."""
+        return pooling.features(self, photos, stage=stage, split=split, batch_size=batch_size)
 
     def scales(
         self, photo: Photo, *, target: str | int = "top1", name: str | None = None

@@ -25,6 +25,7 @@ _REMOTE = frozenset(
         "split_attention",
         "effective_receptive_field",
         "sweep",
+        "features",
     }
 )
 

@@ -9,7 +9,10 @@ import typer
 import mscnn
 from mscnn.cli.compare import compare
 from mscnn.cli.download import download
+from mscnn.cli.evaluate import evaluate
 from mscnn.cli.explain import explain
+from mscnn.cli.features import features
+from mscnn.cli.finetune import finetune
 from mscnn.cli.models import models
 from mscnn.cli.predict import predict
 from mscnn.cli.rf import rf
@@ -103,6 +106,18 @@ app.command(
         "study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study",
     )
 )(study)
+app.command(
+    epilog=_examples(
+        "features photos --model starter_res2net --out photos.npz",
+        "features photos --model starter_res2net --split layer3.1/2 --out split.npz",
+    )
+)(features)
+app.command(
+    epilog=_examples(
+        "evaluate photos --model starter_res2net --json",
+        "evaluate photos --model my-model --out evaluation",
+    )
+)(evaluate)
 app.command(epilog=_examples("download res2net50d.in1k resnest50d.in1k"))(download)
 app.command(epilog=_examples("serve", "serve --host 0.0.0.0 --port 7860"))(serve)
 app.command(
@@ -111,3 +126,10 @@ app.command(
         "train photos --model starter_res2net --out my-model --resume",
     )
 )(train)
+app.command(
+    epilog=_examples(
+        "finetune photos --model starter_res2net --out my-model",
+        "finetune photos --model resnet50.a1_in1k --out my-model --freeze --epochs 5",
+        "finetune labels.csv --model ./my-model --out better --resume",
+    )
+)(finetune)

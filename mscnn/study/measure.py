@@ -135,4 +135,6 @@ def _probability(logits: npt.NDArray[np.float32], targets: Sequence[int]) -> Flo
 
 def _shares(evidence: FloatArray) -> FloatArray:
     total = evidence.sum(1, keepdims=True)
-    return np.divide(evidence, total, out=np.full_like(evidence, np.nan), where=total > 0)
+    out = np.full_like(evidence, np.nan)
+    np.divide(evidence, total, out=out, where=total > 0)
+    return out

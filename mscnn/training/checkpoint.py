@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mscnn.errors import TrainingError
 NAME = "checkpoint.pt"
 
 
-def write_atomically(path: Path, write: Any) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary_path)``, then move the file to ``path`` in one step.
 
     A kill at any moment leaves either the old file or the new one.
@@ -30,15 +31,28 @@ def write_atomically(path: Path, write: Any) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        code = getattr(error, "errno", None)
+        if isinstance(error, RuntimeError) and not _is_of_zip_writer(error):
+            raise
+        raise cannot_save(path.name, error) from error
+
+
+def cannot_save(what: str, error: Exception) -> TrainingError:
+    """Return the error for a file, or several, that could not be written."""
+    code = getattr(error, "errno", None)
+    full = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    if full or isinstance(error, RuntimeError):
         # torch.save reports a full disk as a RuntimeError of its zip writer.
-        if code == errno.ENOSPC or isinstance(error, RuntimeError):
-            reason = "the disk is full"
-        else:
-            reason = "the folder cannot be written"
-        raise TrainingError(
-            f"{path.name} could not be saved because {reason}; what was saved before is kept."
-        ) from error
+        reason, remedy = "the disk is full", "make room"
+    else:
+        reason, remedy = "the folder cannot be written", "make it writable"
+    return TrainingError(
+        f"Could not save {what} because {reason}; what was saved before is kept, so {remedy} and "
+        "go on with --resume."
+    )
+
+
+def _is_of_zip_writer(error: RuntimeError) -> bool:
+    return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

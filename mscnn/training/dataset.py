@@ -1,117 +1,36 @@
-"""Finding the photographs of a training set, and reading them the same way on every run.
-
-Two layouts are understood: one folder per class (with or without ``train/`` and ``val/`` above),
-and Tiny-ImageNet's (``train/<wnid>/images``, ``val/val_annotations.txt``, ``wnids.txt``).
-"""
+"""Reading the photographs of a training set the same way on every run and in every process."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from timm.data import rand_augment_transform
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
-from mscnn.errors import DatasetError
+from mscnn.errors import ImageError
 from mscnn.imaging import load_photo
+from mscnn.training.layouts import SUFFIXES, ImageFolders, Photo, Samples, find_images
 from mscnn.training.recipe import Recipe
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
-VAL_NAMES = ("val", "valid", "validation", "test")
-Samples = tuple[tuple[Path, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFolders:
-    """A data set: class names in index order, and the files of each part."""
-
-    names: tuple[str, ...]
-    train: Samples
-    val: Samples
-
-
-def find_images(root: Path, *, val_share: float = 0.1, seed: int = 0) -> ImageFolders:
-    """Find classes and files under ``root``.
-
-    Without a ``val`` folder, ``val_share`` of each class (at least one image where a class has
-    two) is held out, drawn with ``seed``.
-
-    Raises:
-        DatasetError: no such folder, fewer than two classes, or no images.
-    """
-    if not root.is_dir():
-        raise DatasetError(f"There is no folder {str(root)!r}; give a folder with images.")
-    if (root / "wnids.txt").is_file() and (root / "val" / "val_annotations.txt").is_file():
-        found = _tiny_imagenet(root)
-    else:
-        train = root / "train" if (root / "train").is_dir() else root
-        val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
-        if train != root and val is not None:
-            found = _split_folders(root, val)
-        else:
-            found = _one_folder(train, val_share, seed)
-    if len(found.names) < 2 or not found.train or not found.val:
-        raise DatasetError(
-            f"{str(root)!r} holds {len(found.names)} class folder(s), {len(found.train)} training "
-            f"and {len(found.val)} validation images; at least two folders, one per class, with "
-            "two images each are needed."
-        )
-    return found
-
-
-def _images_of(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-
-
-def _class_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _tiny_imagenet(root: Path) -> ImageFolders:
-    from mscnn.labels import wordnet_lemmas
-
-    wnids = sorted((root / "wnids.txt").read_text().split())
-    index = {wnid: i for i, wnid in enumerate(wnids)}
-    train = tuple((p, i) for wnid, i in index.items() for p in _images_of(root / "train" / wnid))
-    val = []
-    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
-        file, wnid, *_ = line.split("\t")
-        if wnid in index:
-            val.append((root / "val" / "images" / file, index[wnid]))
-    return ImageFolders(tuple(wordnet_lemmas(wnids)), train, tuple(val))
-
-
-def _split_folders(root: Path, val_root: Path) -> ImageFolders:
-    folders = _class_folders(root / "train")
-    index = {folder.name: i for i, folder in enumerate(folders)}
-    val = [
-        (p, index[folder.name])
-        for folder in _class_folders(val_root)
-        if folder.name in index
-        for p in _images_of(folder)
-    ]
-    train = tuple((p, index[f.name]) for f in folders for p in _images_of(f))
-    return ImageFolders(tuple(index), train, tuple(val))
-
-
-def _one_folder(root: Path, val_share: float, seed: int) -> ImageFolders:
-    folders = _class_folders(root)
-    train: list[tuple[Path, int]] = []
-    val: list[tuple[Path, int]] = []
-    for i, folder in enumerate(folders):
-        files = _images_of(folder)
-        random.Random(f"{seed}/{folder.name}").shuffle(files)
-        held = max(1, round(len(files) * val_share)) if len(files) > 1 and val_share > 0 else 0
-        val += [(p, i) for p in files[:held]]
-        train += [(p, i) for p in files[held:]]
-    return ImageFolders(tuple(f.name for f in folders), tuple(train), tuple(val))
+__all__ = [
+    "SUFFIXES",
+    "EpochSampler",
+    "ImageFolders",
+    "PhotoDataset",
+    "Samples",
+    "ScaleJitter",
+    "find_images",
+    "read_photo",
+    "train_transform",
+]
 
 
 class ScaleJitter:
@@ -142,10 +61,15 @@ class ScaleJitter:
 
 def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.Compose:
     """Augmentation to a normalised ``(3, px, px)`` float32 tensor."""
+    steps: list[Any] = [ScaleJitter(px, recipe, data_config["mean"]), v2.RandomHorizontalFlip()]
+    if recipe.randaugment:
+        mean = tuple(min(255, round(255 * value)) for value in data_config["mean"])
+        # As timm's own transforms set it: shifts up to 45 % of the side, gaps in the mean colour.
+        hparams = {"translate_const": int(0.45 * px), "img_mean": mean}
+        steps.append(rand_augment_transform(recipe.randaugment, hparams))
     return v2.Compose(
         [
-            ScaleJitter(px, recipe, data_config["mean"]),
-            v2.RandomHorizontalFlip(),
+            *steps,
             v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(data_config["mean"], data_config["std"]),
@@ -153,11 +77,30 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
     )
 
 
+def read_photo(photo: Photo) -> Image.Image:
+    """Return a photograph of any data set as an upright RGB image.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return load_photo(photo if isinstance(photo, Path) else photo.read())
+
+
 class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     """Photographs with their class.
 
     Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
     whichever process reads it and wherever a run was interrupted.
+
+    A photograph that cannot be read becomes zeros with the target ``-1 - index``: the batch keeps
+    its shape, and who takes it knows what to leave out and to report.
+
+    Args:
+        samples: pairs of a photograph and its class.
+        transform: from an RGB image to a ``(3, height, width)`` float32 tensor.
+        seed: of the augmentation, with ``epoch`` and the index.
+        epoch: 0-based.
+        size_px: height and width that ``transform`` gives, for what cannot be read.
     """
 
     def __init__(
@@ -166,31 +109,69 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
         transform: Callable[[Image.Image], torch.Tensor],
         seed: int,
         epoch: int,
+        size_px: tuple[int, int] = (0, 0),
     ) -> None:
         self.samples = samples
         self.transform = transform
         self.seed = seed
         self.epoch = epoch
+        self.size_px = size_px
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        path, target = self.samples[index]
+        photo, target = self.samples[index]
         random.seed(f"{self.seed}/{self.epoch}/{index}")
         torch.manual_seed(random.getrandbits(62))
-        return self.transform(load_photo(path)), target
+        # timm's RandAugment draws from this one too.
+        np.random.seed(torch.initial_seed() % 2**32)
+        try:
+            image = read_photo(photo)
+        except ImageError:
+            return torch.zeros(3, *self.size_px), -1 - index
+        return self.transform(image), target
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation fixed by (seed, epoch), from which a resumed run skips what it has seen."""
+    """A permutation fixed by (seed, epoch), from which a resumed run skips what it has seen.
 
-    def __init__(self, length: int, seed: int, epoch: int, skip: int = 0) -> None:
+    Args:
+        length: images in all.
+        seed: of the permutation, with ``epoch``.
+        epoch: 0-based.
+        skip: images already seen in this epoch, by all processes together.
+        batch: images per optimiser step over all processes; None, with one process, for no cut.
+        rank: of this process, which takes its part of every batch.
+        processes: how many share a batch. They take what one process would have taken in the same
+            step, and no image twice; an incomplete last batch is left out.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        epoch: int,
+        skip: int = 0,
+        *,
+        batch: int | None = None,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.length, self.seed, self.epoch, self.skip = length, seed, epoch, skip
+        self.batch, self.rank, self.processes = batch, rank, processes
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        yield from torch.randperm(self.length, generator=generator)[self.skip :].tolist()
+        order = torch.randperm(self.length, generator=generator)[self.skip :].tolist()
+        if self.batch is None:
+            yield from order
+            return
+        share = self.batch // self.processes
+        for start in range(0, len(order) - self.batch + 1, self.batch):
+            first = start + self.rank * share
+            yield from order[first : first + share]
 
     def __len__(self) -> int:
-        return self.length - self.skip
+        left = self.length - self.skip
+        return left if self.batch is None else left // self.batch * (self.batch // self.processes)

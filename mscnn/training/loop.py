@@ -2,284 +2,267 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data import create_transform, resolve_model_data_config
-from timm.loss import LabelSmoothingCrossEntropy
-from timm.utils import ModelEmaV3
-from torch.utils.data import DataLoader
+from timm.data import resolve_model_data_config
 
-from mscnn import starters  # noqa: F401 - registers the starters with timm
-from mscnn.errors import DatasetError, ImageError, TrainingError
-from mscnn.render.curves import training_curves
+from mscnn.errors import Cancelled, ImageError, TrainingError
 from mscnn.training import checkpoint
-from mscnn.training.dataset import (
-    EpochSampler,
-    ImageFolders,
-    PhotoDataset,
-    Samples,
-    train_transform,
-)
-from mscnn.training.evaluate import Accuracy, accuracy
-from mscnn.training.export import export_folder
+from mscnn.training.batches import Batch, Batches
+from mscnn.training.dataset import read_photo
+from mscnn.training.evaluate import Accuracy, Tally, tally
+from mscnn.training.layouts import ImageFolders, Photo
+from mscnn.training.networks import StartingPoint, freeze_backbone, fresh, set_training
+from mscnn.training.processes import Processes
+from mscnn.training.progress import Listener, Notice, TrainProgress, steps_left
 from mscnn.training.recipe import Recipe
+from mscnn.training.results import Facts, write_history, write_results
 from mscnn.training.schedule import optimiser_and_schedule
-from mscnn.weights.architecture import unknown_model
+from mscnn.training.state import Position, check_same_run
+from mscnn.training.steps import Stepper
+from mscnn.training.stopping import BestEpoch, StopRequest
 
 log = logging.getLogger(__name__)
 CHECKPOINT_EVERY_S = 240.0
-_IMAGE_ERROR = f"{ImageError.__module__}.{ImageError.__qualname__}"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainProgress:
-    """Where a run is: ``epoch`` 0-based, ``step`` of ``steps`` in it, speed and remaining time."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    size_px: int
-    loss: float
-    lr: float
-    images_per_second: float
-    seconds_left: float
-
-
-Listener = Callable[[TrainProgress], None]
 
 
 class Trainer:
-    """One run: model, optimiser, schedule, moving average, and its folder on disk."""
+    """One run: model, optimiser, schedule, moving average, and its folder on disk.
+
+    Args:
+        architecture: a timm name; not used where ``start`` is given.
+        data: classes and photographs.
+        out: the run's folder.
+        recipe: how to train.
+        device: where to train; a ``Processes`` where several share the work.
+        start: a network with weights, to be fine-tuned; None for a fresh one.
+        notice: called with sentences for the user, by the first process only.
+    """
 
     def __init__(
         self,
         architecture: str,
-        data: ImageFolders,
+        data: ImageFolders[Photo],
         out: Path,
         recipe: Recipe,
-        device: torch.device,
+        device: torch.device | Processes,
+        *,
+        start: StartingPoint | None = None,
+        notice: Notice = log.warning,
     ) -> None:
+        self.processes = device if isinstance(device, Processes) else Processes(device)
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
-        if len(data.train) < recipe.batch_size:
-            raise DatasetError(
-                f"There are {len(data.train)} training images, fewer than one batch of "
-                f"{recipe.batch_size}; give a smaller --batch-size or more images."
-            )
-        torch.manual_seed(recipe.seed)
-        self.architecture, self.data, self.out, self.recipe = architecture, data, out, recipe
-        self.device = device
-        if not timm.is_model(architecture):
-            raise unknown_model(architecture)
-        model = timm.create_model(architecture, num_classes=len(data.names))
+        classes = len(data.names)
+        self.start = start if start is not None else fresh(architecture, classes, recipe.seed)
+        self.architecture, self.data, self.out = self.start.architecture, data, out
+        self.recipe, self.notice = recipe, notice
+        model = self.start.model
         self.data_config: dict[str, Any] = resolve_model_data_config(model)
-        self.model = model.to(device, memory_format=torch.channels_last).train()
-        self.steps_per_epoch = len(data.train) // recipe.batch_size
-        self.optimizer, self.scheduler = optimiser_and_schedule(
-            self.model, recipe, self.steps_per_epoch
-        )
-        self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        smoothing = recipe.smoothing
-        self.loss = (
-            LabelSmoothingCrossEntropy(smoothing) if smoothing else torch.nn.CrossEntropyLoss()
-        )
-        # fp16 needs its gradients scaled; elsewhere the scaler passes through.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
-        self.history: list[dict[str, float]] = []
-        self.epoch = self.step = 0
-        self.loss_sum = 0.0
-        self.seconds = 0.0
+        self.batches = Batches(data, recipe, self.data_config, self.processes)
+        if recipe.freeze:
+            freeze_backbone(model)
+        self.model = model.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_training(self.model, frozen=recipe.freeze)
+        self.steps_per_epoch = self.batches.steps
+        optimizer, scheduler = optimiser_and_schedule(self.model, recipe, self.steps_per_epoch)
+        self.stepper = Stepper(self.model, recipe, optimizer, scheduler, classes, self.processes)
+        self.ema = self.stepper.ema
+        self.best = BestEpoch(recipe.patience)
+        self.at = Position(unreadable=[list(item) for item in data.unreadable])
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One row per finished epoch."""
+        return self.at.history
 
     def resume(self) -> bool:
         """Continue from the folder's checkpoint; False where there is none.
 
         Raises:
-            TrainingError: the checkpoint is of another model or set of classes.
+            TrainingError: the checkpoint is of another model, other data or another recipe.
         """
         state = checkpoint.load(self.out)
         if state is None:
             return False
-        if state["architecture"] != self.architecture or state["names"] != list(self.data.names):
-            raise TrainingError(
-                f"The checkpoint in this folder is of {state['architecture']} with "
-                f"{len(state['names'])} classes; give another --out for a new run."
-            )
+        check_same_run(
+            state, self.architecture, list(self.data.names), len(self.data.train), self.recipe
+        )
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.stepper.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
-        self.history = state["history"]
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.loss_sum, self.seconds = state["loss_sum"], state["seconds"]
+        if state.get("best") is not None:
+            self.best.load(state["best"])
+        self.at.load(state)
         return True
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        state = {
+        """Write the checkpoint; all processes must come here at the same step.
+
+        Raises:
+            TrainingError: it cannot be written, or the weights are no numbers any more.
+        """
+        self._join_statistics()
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            raise self._no_number("a weight is no finite number")
+        if self.processes.is_first:
+            checkpoint.save(self.out, self._state())
+        self.processes.wait()
+
+    def _join_statistics(self) -> None:
+        """Average batch norm's statistics, all that differs between the processes."""
+        self.processes.average_buffers(self.model)
+        if self.ema is not None:
+            self.processes.average_buffers(self.ema.module)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "architecture": self.architecture,
             "names": list(self.data.names),
+            "train_images": len(self.data.train),
             "recipe": json.dumps(self.recipe.as_dict()),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-            "epoch": self.epoch,
-            "step": self.step,
-            "loss_sum": self.loss_sum,
-            "seconds": self.seconds,
+            "optimizer": self.stepper.optimizer.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
+            "best": self.best.state() if self.recipe.patience else None,
+            **vars(self.at),
         }
-        checkpoint.save(self.out, state)
 
     def run(self, listener: Listener | None = None) -> Accuracy:
-        """Train to the last epoch; write curves, history and the model folder; return accuracy."""
+        """Train to the end; write the model folder, its tables and pictures; return accuracy.
+
+        Raises:
+            TrainingError: the loss is no number, or the folder cannot be written.
+            Cancelled: the user stopped the run; its checkpoint is of the last step.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
-        try:
-            while self.epoch < self.recipe.epochs:
-                self._train_epoch(listener)
+        with StopRequest() as stop:
+            while self.at.epoch < self.recipe.epochs and not self.best.is_over(self.at.epoch):
+                self._train_epoch(listener, stop)
                 self._end_epoch()
+                if self._any(stop.wanted):
+                    raise self._stopped(f"after epoch {self.at.epoch}")
+            self.best.put_into(self.stepper.averaged)
             result = self.validate()
-        except ImageError as error:
-            # From a loader process it arrives as the text of a traceback, the sentence last.
-            sentence = str(error).strip().splitlines()[-1].removeprefix(f"{_IMAGE_ERROR}: ")
-            raise DatasetError(
-                f"{sentence} Remove or replace that file, then go on with --resume."
-            ) from None
-        self._write_results(result)
-        return result
+            if self.processes.is_first:
+                write_results(self.out, self._facts(), self.stepper.averaged, result)
+            self.processes.wait()
+        return result.accuracy
 
-    def validate(self) -> Accuracy:
-        """Accuracy of the averaged weights on the validation part, timm's evaluation transform."""
-        model = self.ema.module if self.ema is not None else self.model
-        return accuracy(model, self._validation_batches(), self.device)
+    def validate(self) -> Tally:
+        """Measure the averaged weights on the validation part with timm's evaluation transform."""
+        model, device = self.stepper.averaged, self.processes.device
+        batches = self.batches.validation(self.at.epoch)
+        mine = tally(model, batches, device, len(self.data.names))
+        for position in mine.unread:
+            self._leave_out(self.data.val[position][0])
+        return mine.joined(self.processes)
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.recipe.amp == "none":
-            return contextlib.nullcontext()
-        dtype = torch.bfloat16 if self.recipe.amp == "bf16" else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype)
-
-    def _loader(self, samples: Samples, transform: Any, sampler: Any) -> Iterable[Any]:
-        return DataLoader(
-            PhotoDataset(samples, transform, self.recipe.seed, self.epoch),
-            batch_size=self.recipe.batch_size,
-            sampler=sampler,
-            num_workers=self.recipe.workers,
-            drop_last=sampler is not None,
-        )
-
-    def _training_batches(self, size_px: int) -> Iterable[Any]:
-        skip = self.step * self.recipe.batch_size
-        sampler = EpochSampler(len(self.data.train), self.recipe.seed, self.epoch, skip)
-        transform = train_transform(size_px, self.recipe, self.data_config)
-        return self._loader(self.data.train, transform, sampler)
-
-    def _validation_batches(self) -> Iterable[Any]:
-        return self._loader(self.data.val, create_transform(**self.data_config), None)
-
-    def _train_epoch(self, listener: Listener | None) -> None:
-        size_px = self.recipe.size_at(self.epoch, self.data_config["input_size"][-1])
+    def _train_epoch(self, listener: Listener | None, stop: StopRequest) -> None:
+        set_training(self.model, frozen=self.recipe.freeze)
         started = saved = time.monotonic()
-        first, seconds_before = self.step, self.seconds
-        for x, target in self._training_batches(size_px):
-            self.loss_sum += self._train_step(x, target)
-            self.step += 1
+        first, seconds_before = self.at.step, self.at.seconds
+        for parts in self.batches.training(self.at.epoch, first):
+            loss = self.stepper.step(parts, self.at.epoch * self.steps_per_epoch + self.at.step)
+            if not math.isfinite(loss):
+                raise self._no_number(f"the loss is {loss}")
+            self._leave_out_of(parts)
+            self.at.loss_sum += loss
+            self.at.step += 1
             now = time.monotonic()
-            self.seconds = seconds_before + now - started
-            if listener is not None:
-                done = self.step - first
-                per_step = (now - started) / done
-                # Later, larger phases cost more per step, in proportion to their area.
-                left = self._area_left(size_px)
-                listener(
-                    TrainProgress(
-                        self.epoch, self.recipe.epochs, self.step, self.steps_per_epoch, size_px,
-                        self.loss_sum / self.step, self.optimizer.param_groups[0]["lr"],
-                        self.recipe.batch_size / per_step, per_step * left,
-                    )
-                )  # fmt: skip
-            if now - saved > CHECKPOINT_EVERY_S:
+            self.at.seconds = seconds_before + now - started
+            if listener is not None and self.processes.is_first:
+                listener(self._progress((now - started) / (self.at.step - first)))
+            if self._any(stop.wanted):
+                self.save()
+                raise self._stopped(f"in epoch {self.at.epoch + 1}")
+            if self._any(now - saved > CHECKPOINT_EVERY_S):
                 self.save()
                 saved = now
 
-    def _area_left(self, size_px: int) -> float:
-        final = self.data_config["input_size"][-1]
-        later = range(self.epoch + 1, self.recipe.epochs)
-        areas = sum((self.recipe.size_at(e, final) / size_px) ** 2 for e in later)
-        return self.steps_per_epoch - self.step + areas * self.steps_per_epoch
+    def _any(self, wish: bool) -> bool:
+        """Whether any process wishes so, for all must do the same."""
+        return self.processes.sum([float(wish)])[0] > 0
 
-    def _train_step(self, x: torch.Tensor, target: torch.Tensor) -> float:
-        update = self.epoch * self.steps_per_epoch + self.step
-        # Dropout and the like must not depend on what ran before an interruption.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + update)
-        self.scheduler.step_update(update)
-        x = x.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        target = target.to(self.device, non_blocking=True)
-        with self._autocast():
-            loss = self.loss(self.model(x).float(), target)
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss is {value} in epoch {self.epoch + 1}; lower --lr and use --resume to "
-                "go on from the last checkpoint."
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema is not None:
-            self.ema.update(self.model, step=update)
-        return value
+    def _stopped(self, where: str) -> Cancelled:
+        sentence = f"Stopped {where}; what was trained is kept, so go on with --resume."
+        self._say(sentence)
+        return Cancelled(sentence)
+
+    def _no_number(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"In epoch {self.at.epoch + 1} {what}; the last checkpoint is kept, so lower --lr and "
+            "go on with --resume."
+        )
+
+    def _say(self, sentence: str) -> None:
+        if self.processes.is_first:
+            self.notice(sentence)
+
+    def _leave_out_of(self, parts: list[Batch]) -> None:
+        """Note the photographs of a batch that could not be read."""
+        for _, target in parts:
+            for marker in target[target < 0].tolist():
+                self._leave_out(self.data.train[-1 - marker][0])
+
+    def _leave_out(self, photo: Photo) -> None:
+        """Note once that a photograph could not be read; each process sees its own ones."""
+        name = str(photo) if isinstance(photo, Path) else photo.name
+        if any(name == known for known, _ in self.at.unreadable):
+            return
+        try:
+            read_photo(photo)
+            reason = "It could not be read for a moment."
+        except ImageError as error:
+            reason = str(error)
+        self.at.unreadable.append([name, reason])
+        self.notice(f"{reason} It is left out.")
+
+    def _progress(self, seconds_per_step: float) -> TrainProgress:
+        at, steps = self.at, self.steps_per_epoch
+        final_px = self.data_config["input_size"][-1]
+        left = steps_left(self.recipe, at.epoch, at.step, steps, final_px)
+        return TrainProgress(
+            at.epoch, self.recipe.epochs, at.step, steps, self.recipe.size_at(at.epoch, final_px),
+            at.loss_sum / at.step, self.stepper.lr, self.recipe.batch_size / seconds_per_step,
+            seconds_per_step * left, at.history[-1]["val_top1"] if at.history else None,
+        )  # fmt: skip
 
     def _end_epoch(self) -> None:
-        train_loss = self.loss_sum / max(self.step, 1)
-        result = self.validate()
+        # Before measuring, so that all processes measure the same network.
+        self._join_statistics()
+        result = self.validate().accuracy
         row = {
-            "epoch": self.epoch + 1,
-            "train_loss": train_loss,
+            "epoch": self.at.epoch + 1,
+            "train_loss": self.at.loss_sum / max(self.at.step, 1),
             "val_loss": result.loss,
             "val_top1": result.top1,
             "val_top5": result.top5,
-            "seconds": self.seconds,
+            "seconds": self.at.seconds,
         }
-        log.info("epoch %d: %s", self.epoch + 1, row)
-        self.history.append(row)
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
+        log.info("epoch %d: %s", self.at.epoch + 1, row)
+        self.at.unreadable = self.processes.gather(self.at.unreadable)
+        self.best.note(self.at.epoch + 1, result.top1, result.loss, self.stepper.averaged)
+        self.at.end_epoch(row)
         self.save()
-        lines = [",".join(row), *(",".join(f"{v:.6g}" for v in r.values()) for r in self.history)]
-        checkpoint.write_atomically(
-            self.out / "history.csv", lambda p: p.write_text("\n".join(lines) + "\n")
-        )
+        if self.processes.is_first:
+            write_history(self.out, self.history)
 
-    def _write_results(self, result: Accuracy) -> None:
-        model = self.ema.module if self.ema is not None else self.model
-        export_folder(model, self.out, self.data.names)
-        summary = {
-            "model": self.architecture,
-            "recipe": self.recipe.as_dict(),
-            "train_images": len(self.data.train),
-            "val_images": result.images,
-            "top1": result.top1,
-            "top5": result.top5,
-            "seconds": self.seconds,
-            "device": str(self.device),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-        }
-        checkpoint.write_atomically(
-            self.out / "training.json", lambda p: p.write_text(json.dumps(summary, indent=1) + "\n")
+    def _facts(self) -> Facts:
+        return Facts(
+            start=self.start,
+            data=self.data,
+            recipe=self.recipe,
+            position=self.at,
+            epoch_kept=self.best.epoch or self.at.epoch,
+            processes=self.processes,
         )
-        title = f"{self.architecture}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%}"
-        training_curves(self.history, title).savefig(self.out / "curves.png", dpi=120)

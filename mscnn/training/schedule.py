@@ -17,12 +17,20 @@ def optimiser_and_schedule(
 ) -> tuple[torch.optim.Optimizer, Any]:
     """Timm's optimiser and its per-step schedule.
 
+    With a layer decay below 1, timm groups the parameters by the model's own ``group_matcher``:
+    stem, blocks in order, and the rest with the classifier on top. A group's rate is the
+    schedule's times ``layer_decay`` to the power of its distance from the top.
+
     Raises:
         OptionError: timm does not know the optimiser, or the phases do not fit into the run.
     """
     try:
         optimizer = create_optimizer_v2(
-            model, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay
+            model,
+            opt=recipe.opt,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
         )
     except (ValueError, TypeError) as error:
         raise OptionError(

@@ -2,45 +2,141 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from mscnn.device import choose_device
 from mscnn.errors import OutputError, TrainingError
 from mscnn.training import checkpoint
-from mscnn.training.dataset import find_images
 from mscnn.training.evaluate import Accuracy
-from mscnn.training.loop import Listener, Trainer
+from mscnn.training.layouts import (
+    ImageFolders,
+    Photo,
+    check_classes,
+    check_trainable,
+    drop_unreadable,
+    open_data,
+)
+from mscnn.training.loop import Trainer, log
+from mscnn.training.networks import StartingPoint, pretrained
+from mscnn.training.processes import join_processes, leave_processes
+from mscnn.training.progress import Listener, Notice
 from mscnn.training.recipe import Recipe
+from mscnn.weights.download import OnProgress
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a user asked for.
+
+    Attributes:
+        data: a folder of images, a CSV table or a saved data set.
+        model: an architecture to train from scratch; to fine-tune, a registry or timm name or a
+            folder that training wrote.
+        out: the run's folder.
+        recipe: how to train.
+        device: a device's name, or ``auto``.
+        resume: go on from the checkpoint in ``out``.
+        fine_tune: begin with the model's weights and a fresh classifier.
+        weights: a weights file or model folder to use instead of the model's own weights.
+    """
+
+    data: Path
+    model: str
+    out: Path
+    recipe: Recipe
+    device: str = "auto"
+    resume: bool = False
+    fine_tune: bool = False
+    weights: Path | None = None
 
 
 def start_training(
-    data: Path,
-    architecture: str,
-    out: Path,
-    recipe: Recipe,
-    device: str,
-    resume: bool,
+    plan: RunPlan,
+    *,
     listener: Listener | None = None,
+    notice: Notice = log.warning,
+    on_progress: OnProgress | None = None,
 ) -> Accuracy:
-    """Train ``architecture`` on the images under ``data`` and leave the result in ``out``.
+    """Train or fine-tune, and leave the result in the run's folder.
+
+    Under ``torchrun`` or ``accelerate launch`` every process calls this; only the first one
+    speaks and writes.
+
+    Args:
+        plan: what to do.
+        listener: called after each step.
+        notice: called with sentences for the user.
+        on_progress: called with bytes done and in total while weights are downloaded.
 
     Raises:
-        TrainingError: ``out`` already holds a run and ``resume`` is False.
-        OutputError: ``out`` cannot be made.
-        DatasetError, UnknownModelError, DeviceError: the input cannot be used.
+        TrainingError: the folder already holds a run and ``plan.resume`` is False, the run cannot
+            be resumed, or training failed.
+        OutputError: the folder cannot be made or written.
+        DatasetError, UnknownModelError, UnsupportedModelError, WeightsError, DownloadError,
+            DeviceError, OptionError: the input cannot be used.
+        Cancelled: the user stopped the run.
     """
-    if (out / checkpoint.NAME).is_file() and not resume:
+    if (plan.out / checkpoint.NAME).is_file() and not plan.resume:
         raise TrainingError(
-            f"{str(out)!r} already holds a run; add --resume to go on, or give another --out."
+            f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
         )
-    images = find_images(data)
+    device = choose_device(plan.device)
+    images = _open(plan.data, plan.recipe)
+    _make(plan.out)
+    processes = join_processes(device)
+    try:
+        say = notice if processes.is_first else log.info
+        _tell_unreadable(images, say)
+        trainer = Trainer(
+            plan.model,
+            images,
+            plan.out,
+            plan.recipe,
+            processes,
+            start=_pretrained(plan, len(images.names), on_progress) if plan.fine_tune else None,
+            notice=say,
+        )
+        if plan.resume and not trainer.resume():
+            say("There is no checkpoint in --out yet, so the run starts from the beginning.")
+        # Everybody has looked for a checkpoint before the first one is written.
+        processes.wait()
+        return trainer.run(listener)
+    finally:
+        leave_processes(processes)
+
+
+def _pretrained(plan: RunPlan, classes: int, on_progress: OnProgress | None) -> StartingPoint:
+    seed = plan.recipe.seed
+    return pretrained(plan.model, plan.weights, classes, seed, on_progress=on_progress)
+
+
+def _open(data: Path, recipe: Recipe) -> ImageFolders[Photo]:
+    images = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
+    images = drop_unreadable(images)
+    check_classes(data, images)
+    check_trainable(images)
+    return images
+
+
+def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {str(out)!r} cannot be made; give another --out.") from error
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    trainer = Trainer(architecture, images, out, recipe, torch.device(name))
-    if resume:
-        trainer.resume()
-    return trainer.run(listener)
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {str(out)!r} may not be written; give another --out.")
+
+
+def _tell_unreadable(images: ImageFolders[Photo], say: Notice) -> None:
+    bad = images.unreadable
+    if not bad:
+        return
+    for _, reason in bad[:_SHOWN]:
+        say(reason)
+    more = f" (the first {_SHOWN} are named above)" if len(bad) > _SHOWN else ""
+    plural = "file is" if len(bad) == 1 else "files are"
+    say(f"{len(bad)} unreadable {plural} left out{more}; unreadable.csv in --out will list them.")

@@ -30,6 +30,17 @@ def opened(visit, **options):
     return look
 
 
+def packed(look):
+    """What the ZIP says of the unit, once it is no longer the one in the middle."""
+    for _ in range(20):
+        with zipfile.ZipFile(look.download("#rf-download")) as archive:
+            kept = json.loads(archive.read("unit/unit.json"))
+        if kept["point"] != {"x": 0.5, "y": 0.5}:
+            return kept
+        look.page.wait_for_timeout(500)
+    raise AssertionError("the ZIP still holds the unit in the middle")
+
+
 def test_the_tab_answers_without_a_click_and_a_click_chooses_the_unit(visit, site, lion):
     look = opened(visit)
     page = look.page
@@ -52,15 +63,12 @@ def test_the_tab_answers_without_a_click_and_a_click_chooses_the_unit(visit, sit
     with look.redrawn(OVERLAY):
         image.click(position={"x": 0.4 * box["width"], "y": 0.35 * box["height"]})
     expect(page.locator("#erf-point textarea, #erf-point input")).not_to_have_value("50, 50")
-    path = look.download("#rf-download")
-    with zipfile.ZipFile(path) as archive:
-        kept = json.loads(archive.read("unit/unit.json"))
+    kept = packed(look)
     x, y = kept["point"]["x"], kept["point"]["y"]
     expected = lens.effective_receptive_field(
         lion, "starter_res2net", point=(x, y), layer=theory.blocks[-1].block
     )
     assert kept["units"][0]["unit"] == list(expected.unit)
-    assert (x, y) != (0.5, 0.5)
 
 
 def test_the_keyboard_chooses_a_point_and_what_is_none_keeps_the_picture(visit):

@@ -264,7 +264,8 @@ def test_light_commands_load_no_heavy_package(argv, bundled):
 def test_help_names_every_command_with_a_whole_line(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for name in ("models", "predict", "explain", "compare", "download", "serve", "train"):
+    shown = ("models", "predict", "explain", "compare", "scales", "rf", "sweep", "study")
+    for name in (*shown, "features", "evaluate", "download", "serve", "train", "finetune"):
         line = next(line for line in out.splitlines() if line.strip().startswith(f"{name} "))
         assert line.endswith("."), line
         assert not line.endswith("..."), line

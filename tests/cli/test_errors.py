@@ -169,9 +169,7 @@ def test_one_line_and_code_2(case, broken_files, capsys):
     assert str(Path.cwd()) not in err
     assert str(broken_files) not in err
     assert ROOT not in err
-    # Training makes its folder before it reads the images; an empty one may stay.
-    left = [path for path in sorted(Path().rglob("*")) if path not in before]
-    assert left == [] or (argv[0] == "train" and left == [Path("o")])
+    assert [path for path in sorted(Path().rglob("*")) if path not in before] == []
 
 
 def test_debug_shows_where_the_error_comes_from(photo, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tests.training.trainee  # noqa: F401 - registers the network with timm
 from mscnn.training.recipe import Recipe
 
 

@@ -120,3 +120,46 @@ def test_the_sampler_visits_everything_once_and_skips_what_was_seen():
     assert list(EpochSampler(50, seed=1, epoch=2, skip=20)) == whole[20:]
     assert list(EpochSampler(50, seed=1, epoch=3)) != whole
     assert len(EpochSampler(50, seed=1, epoch=2, skip=20)) == 30
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 2), (2, 1), (3, 2)])
+def test_processes_share_each_batch_and_take_no_image_twice(processes, accumulate):
+    batch, length, skip = 12, 50, 12
+    alone = list(EpochSampler(length, seed=1, epoch=2, skip=skip, batch=batch))
+    assert alone == list(EpochSampler(length, seed=1, epoch=2))[skip:48]  # 50 has 4 batches of 12
+    shares = [
+        list(
+            EpochSampler(
+                length, seed=1, epoch=2, skip=skip, batch=batch, rank=rank, processes=processes
+            )
+        )
+        for rank in range(processes)
+    ]
+    share = batch // processes
+    for step in range(3):
+        together = [i for part in shares for i in part[step * share : (step + 1) * share]]
+        assert together == alone[step * batch : (step + 1) * batch]
+    sampler = EpochSampler(length, 1, 2, skip, batch=batch, rank=0, processes=processes)
+    assert len(sampler) == len(shares[0])
+
+
+def test_randaugment_is_the_same_wherever_it_runs(folder):
+    found = find_images(folder)
+    recipe = Recipe(randaugment="rand-m9-n2-mstd0.5")
+    dataset = PhotoDataset(found.train, train_transform(16, recipe, CONFIG), seed=3, epoch=1)
+    plain = PhotoDataset(found.train, train_transform(16, Recipe(), CONFIG), seed=3, epoch=1)
+    first = [dataset[i][0] for i in range(8)]
+    np.random.seed(99)
+    again = [dataset[i][0] for i in reversed(range(8))][::-1]
+    assert all(map(torch.equal, first, again))
+    assert not all(torch.equal(x, plain[i][0]) for i, x in enumerate(first))
+
+
+def test_what_cannot_be_read_is_marked_with_its_place(folder):
+    found = find_images(folder)
+    path = found.train[5][0]
+    path.write_bytes(path.read_bytes()[:200])
+    dataset = PhotoDataset(found.train, train_transform(16, Recipe(), CONFIG), 0, 0, (16, 16))
+    x, target = dataset[5]
+    assert target == -6
+    assert torch.equal(x, torch.zeros(3, 16, 16))

@@ -54,3 +54,35 @@ def test_without_phases_the_model_says_the_size():
 def test_values_out_of_range_name_the_option(name, value):
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')}"):
         Recipe(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"batch_size": 10, "accumulate": 3}, "--accumulate 3"),
+        ({"randaugment": "auto"}, "--randaugment"),
+        ({"randaugment": "rand-q9"}, "--randaugment"),
+        ({"layer_decay": 0.0}, "--layer-decay"),
+        ({"patience": -1}, "--patience"),
+        ({"val_share": 1.0}, "--val-share"),
+    ],
+)
+def test_newer_options_are_checked_too(changes, option):
+    with pytest.raises(OptionError, match=option):
+        Recipe(**changes)
+
+
+# As the first version stored it, in the checkpoint and in training.json.
+FIRST_VERSION = (
+    '{"epochs": 8, "batch_size": 256, "lr": 0.02, "opt": "muon", "weight_decay": 0.01, '
+    '"schedule": "wsd", "decay": 0.35, "warmup_epochs": 0.5, "smoothing": 0.1, "ema": 0.998, '
+    '"sizes": [[32, 3], [40, 2]], "zoom_in": 0.35, "zoom_out": 2.5, "zoom_out_prob": 0.25, '
+    '"amp": "bf16", "seed": 0, "workers": 1, "threads": 1}'
+)
+
+
+def test_a_recipe_of_the_first_version_is_read_and_changes_nothing():
+    recipe = Recipe.from_json(FIRST_VERSION)
+    assert recipe == Recipe(epochs=8, sizes=((32, 3), (40, 2)), amp="bf16", threads=1)
+    assert (recipe.accumulate, recipe.mixup, recipe.cutmix, recipe.randaugment) == (1, 0, 0, "")
+    assert (recipe.layer_decay, recipe.freeze, recipe.patience) == (1, False, 0)

@@ -1,0 +1,76 @@
+"""Nearest neighbours among feature vectors, by the cosine of the angle between them. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mscnn.errors import OptionError
+
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One near row.
+
+    Attributes:
+        row: number of the row.
+        similarity: cosine of the angle to the query, -1..1; 0 where either is all zeros.
+    """
+
+    row: int
+    similarity: float
+
+
+def nearest(
+    query: npt.NDArray[Any],
+    features: npt.NDArray[Any],
+    k: int = 5,
+    *,
+    leave_out: int | None = None,
+) -> tuple[Neighbour, ...]:
+    """Find the rows that point most nearly where the query points.
+
+    Args:
+        query: ``(d,)`` or ``(1, d)``.
+        features: ``(n, d)``; may be mapped from a file.
+        k: how many; fewer are returned where there are fewer rows.
+        leave_out: a row that does not count, such as the query's own.
+
+    Returns:
+        The most similar first; of equal ones the earlier row.
+
+    Raises:
+        OptionError: shapes do not fit, or ``k`` is below 1.
+    """
+    vector = np.asarray(query, np.float64).reshape(-1)
+    if features.ndim != 2 or features.shape[1] != len(vector):
+        raise OptionError(
+            f"A vector of {len(vector)} numbers cannot be compared with features of shape "
+            f"{features.shape}; both must come from the same model and stage."
+        )
+    if k < 1:
+        raise OptionError(f"{k} neighbours were asked for; it must be 1 or more.")
+    found = similarities(vector, features)
+    order = np.argsort(-found, kind="stable")
+    if leave_out is not None:
+        order = order[order != leave_out]
+    return tuple(Neighbour(int(row), float(found[row])) for row in order[:k])
+
+
+def similarities(
+    vector: npt.NDArray[np.float64], features: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """Return the cosine to every row: ``(n,)`` float64; 0 where a vector is all zeros."""
+    found = np.zeros(len(features))
+    length = np.linalg.norm(vector)
+    for start in range(0, len(features), _CHUNK):
+        rows = np.asarray(features[start : start + _CHUNK], np.float64)
+        lengths = np.linalg.norm(rows, axis=1) * length
+        products = rows @ vector
+        np.divide(products, lengths, out=found[start : start + len(rows)], where=lengths > 0)
+    return np.clip(found, -1.0, 1.0)

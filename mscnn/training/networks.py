@@ -1,0 +1,109 @@
+"""The network at the start of a run: fresh, or with weights that were trained before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from mscnn import starters  # noqa: F401 - registers the starters with timm
+from mscnn.errors import UnsupportedModelError
+from mscnn.weights import load_model
+from mscnn.weights.architecture import unknown_model
+from mscnn.weights.download import OnProgress
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A network before its first step.
+
+    Attributes:
+        model: with the classes of the data; every parameter requires a gradient.
+        architecture: timm's name.
+        given: the name or folder that the user gave as the model.
+        source: where the weights come from, as a user would name it; empty for fresh ones.
+        sha256: of the weights file; empty for fresh weights.
+        licence: of the weights, as an identifier; empty where it is not known.
+    """
+
+    model: nn.Module
+    architecture: str
+    given: str
+    source: str = ""
+    sha256: str = ""
+    licence: str = ""
+
+
+def fresh(architecture: str, classes: int, seed: int) -> StartingPoint:
+    """Build an architecture with random weights.
+
+    Raises:
+        UnknownModelError: timm has no such architecture.
+    """
+    if not timm.is_model(architecture):
+        raise unknown_model(architecture)
+    torch.manual_seed(seed)
+    model = timm.create_model(architecture, num_classes=classes)
+    return StartingPoint(model, architecture, architecture)
+
+
+def pretrained(
+    name: str,
+    weights: Path | None,
+    classes: int,
+    seed: int,
+    *,
+    on_progress: OnProgress | None = None,
+) -> StartingPoint:
+    """Load a network with its weights and give it a fresh classifier.
+
+    Raises:
+        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError: as ``load_model``.
+    """
+    loaded = load_model(name, weights, on_progress=on_progress)
+    model = loaded.model
+    torch.manual_seed(seed)
+    model.reset_classifier(classes)  # type: ignore[operator]  # nn.Module
+    cfg = model.pretrained_cfg
+    return StartingPoint(
+        model.requires_grad_(True),
+        architecture=str(cfg["architecture"]),  # type: ignore[index]
+        given=name,
+        source=loaded.weights.source,
+        sha256=loaded.weights.sha256,
+        licence=str(cfg.get("license") or ""),  # type: ignore[operator, union-attr]
+    )
+
+
+def classifier_modules(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the layers that timm calls the classifier.
+
+    Raises:
+        UnsupportedModelError: the network has none.
+    """
+    found = model.get_classifier()  # type: ignore[operator]  # nn.Module
+    layers = found if isinstance(found, (tuple, list)) else (found,)
+    layers = tuple(layer for layer in layers if next(layer.parameters(), None) is not None)
+    if not layers:
+        raise UnsupportedModelError(
+            "This network has no classifier of its own to train; leave --freeze away."
+        )
+    return layers
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Let only the classifier learn."""
+    model.requires_grad_(False)
+    for layer in classifier_modules(model):
+        layer.requires_grad_(True)
+
+
+def set_training(model: nn.Module, *, frozen: bool) -> None:
+    """Put a model into training mode; a frozen backbone keeps its batch statistics."""
+    model.train(not frozen)
+    if frozen:
+        for layer in classifier_modules(model):
+            layer.train()

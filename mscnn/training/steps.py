@@ -1,0 +1,183 @@
+"""One optimiser step: forward, backward, update and moving average."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data import Mixup
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mscnn.training.processes import Processes
+from mscnn.training.recipe import Recipe
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Stepper:
+    """Takes optimiser steps on one model.
+
+    Args:
+        model: on the device, without DDP around it.
+        recipe: how to train.
+        optimizer: of the model's parameters.
+        scheduler: timm's, asked before each step.
+        classes: number of logits.
+        processes: who shares each batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
+        classes: int,
+        processes: Processes,
+    ) -> None:
+        self.model, self.recipe, self.processes = model, recipe, processes
+        self.optimizer, self.scheduler = optimizer, scheduler
+        # A plain copy, so before DDP hangs its hooks on the model.
+        self.ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        self.parallel = processes.wrap(model)
+        # fp16 needs its gradients scaled; elsewhere the scaler passes through.
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=recipe.amp == "fp16")
+        self.mix = _mixup(recipe, classes)
+        self.loss: nn.Module
+        if self.mix is not None:
+            self.loss = SoftTargetCrossEntropy()
+        elif recipe.smoothing:
+            self.loss = LabelSmoothingCrossEntropy(recipe.smoothing)
+        else:
+            self.loss = nn.CrossEntropyLoss()
+        self._momenta = [
+            (module, module.momentum)
+            for module in model.modules()
+            if isinstance(module, _BatchNorm) and module.momentum is not None
+        ]
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The weights that are measured and exported."""
+        module: nn.Module = self.ema.module if self.ema is not None else self.model
+        return module
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the classifier, the largest there is."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
+    def step(self, parts: Sequence[Batch], update: int) -> float:
+        """Update the weights once, or leave them as they are where the loss is no number.
+
+        Args:
+            parts: of this process's share of the batch: ``(b, 3, H, W)`` float32 images and
+                ``(b,)`` int64 targets, negative for those to leave out.
+            update: 0-based number of this step in the run.
+
+        Returns:
+            The mean loss over the parts of all processes, in nats; NaN or infinite where it is
+            no number in one of them.
+        """
+        self.scheduler.step_update(update)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.processes.device)
+        for number, part in enumerate(parts):
+            self._seed(update, self.processes.rank * len(parts) + number)
+            self._weigh_statistics(number, len(parts))
+            last = number + 1 == len(parts)
+            with contextlib.nullcontext() if last else self._no_sync():
+                loss = self._forward(part) / len(parts)
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        value = self.processes.sum([float(total)])[0] / self.processes.size
+        if not math.isfinite(value):
+            return value
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update(self.model, step=update)
+        return value
+
+    def _forward(self, part: Batch) -> torch.Tensor:
+        device = self.processes.device
+        x, target = part
+        x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
+        target = target.to(device, non_blocking=True)
+        known = part[1] >= 0
+        if not bool(known.all()):
+            return self._forward_some(x, target, known.to(device))
+        soft = target
+        if self.mix is not None:
+            x, soft = self.mix(x, target)
+        with self._autocast():
+            logits = self.parallel(x).float()
+        loss: torch.Tensor = self.loss(logits, soft)
+        return loss
+
+    def _forward_some(
+        self, x: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of the readable images of a part, without mixing; 0 where none is."""
+        if not bool(known.any()):
+            # Every process must take part in the sum of gradients, also with nothing to add.
+            return self.parallel(x).float().sum() * 0.0  # type: ignore[no-any-return]
+        x, target = x[known], target[known]
+        if self.mix is not None:
+            target = nn.functional.one_hot(target, self.mix.num_classes).float()
+            smoothing = self.recipe.smoothing
+            target = target * (1 - smoothing) + smoothing / self.mix.num_classes
+        with self._autocast():
+            logits = self.parallel(x).float()
+        loss: torch.Tensor = self.loss(logits, target)
+        return loss
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.recipe.amp == "none":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.recipe.amp == "bf16" else torch.float16
+        return torch.autocast(self.processes.device.type, dtype=dtype)
+
+    def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
+        """Keep gradients to this process until its last part."""
+        no_sync = getattr(self.parallel, "no_sync", None)
+        return no_sync() if no_sync is not None else contextlib.nullcontext()
+
+    def _seed(self, update: int, part: int) -> None:
+        # Dropout and Mixup must depend neither on what ran before an interruption nor on which
+        # process takes this part.
+        seed = self.recipe.seed * 1_000_003 + update + part * 500_009
+        torch.manual_seed(seed)
+        if self.mix is not None:
+            np.random.seed(seed % 2**32)
+
+    def _weigh_statistics(self, number: int, count: int) -> None:
+        """Give each part of a batch the same weight in batch norm's running statistics.
+
+        One after another with momentum m they would decay like m separate steps. With m_k below
+        the statistics after all parts are ``(1 - m) old + m mean(parts)``, which is what several
+        processes side by side arrive at.
+        """
+        if count == 1:
+            return
+        for module, momentum in self._momenta:
+            share = momentum / count
+            module.momentum = share / (1 - (count - 1 - number) * share)
+
+
+def _mixup(recipe: Recipe, classes: int) -> Any:
+    if not recipe.mixup and not recipe.cutmix:
+        return None
+    return Mixup(
+        mixup_alpha=recipe.mixup,
+        cutmix_alpha=recipe.cutmix,
+        label_smoothing=recipe.smoothing,
+        num_classes=classes,
+    )

@@ -1,0 +1,149 @@
+"""``evaluate`` and ``features`` as they are typed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mscnn import registry
+from mscnn.cli import main
+from mscnn.folders.feature_files import read_feature_file
+
+ROOT = str(Path(registry.__file__).parents[1])
+QUICK = ["--workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture
+def data(bundled: Path) -> Path:
+    """Three photographs in two class folders, and a file that is none."""
+    random = np.random.default_rng(0)
+    for number, folder in enumerate(("lion", "lion", "7")):
+        pixels = random.integers(0, 256, (5, 5, 3)).astype(np.uint8)
+        Path("data", folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((90, 70)).save(f"data/{folder}/{number}.png")
+    Path("data/7/bad.jpg").write_text("no picture")
+    return Path("data")
+
+
+def run(capsys, *argv: str):
+    code = main([*argv, *QUICK, "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+def test_evaluate_prints_the_contract(data, bundled, capsys) -> None:
+    code, document, err = run(capsys, "evaluate", "data", "--model", "starter_resnet")
+    assert (code, err) == (0, "")
+    weights = (bundled / "weights" / "starter_resnet.safetensors").read_bytes()
+    assert document["weights"]["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert (document["model"], document["images"]) == ("starter_resnet", 3)
+    assert document["unreadable"] == ["7/bad.jpg"]
+    assert 0 <= document["top1"] <= document["top5"] <= 1
+    assert document["images_per_second"] > 0
+    assert 0 <= document["ece"] <= 1
+    assert document["class_map"] == {
+        "7": {"index": 7, "label": "thing 7"}, "lion": {"index": 198, "label": "lion"},
+    }  # fmt: skip
+    assert "classes" not in document
+
+
+def test_evaluate_agrees_with_predict(data, capsys) -> None:
+    photos = ["data/7/2.png", "data/lion/0.png", "data/lion/1.png"]
+    assert main(["predict", *photos, "--model", "starter_resnet", "--device", "cpu", "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)["results"]
+    wanted = [7, 198, 198]
+    ranks = [[s["index"] for s in answer["top"]] for answer in answers]
+    _, document, _ = run(capsys, "evaluate", "data", "--model", "starter_resnet")
+    assert document["top1"] == np.mean([r[0] == w for r, w in zip(ranks, wanted, strict=True)])
+    assert document["top5"] == np.mean([w in r for r, w in zip(ranks, wanted, strict=True)])
+
+
+def test_evaluate_writes_files_and_says_so(data, capsys) -> None:
+    code, document, _ = run(
+        capsys, "evaluate", "data", "--model", "starter_resnet", "--out", "found"
+    )
+    assert code == 0
+    assert sorted(document["files"]) == sorted(p.name for p in Path("found").iterdir())
+    assert [row["images"] for row in document["classes"]] == [1, 2]
+    assert main(["evaluate", "data", "--model", "starter_resnet", *QUICK]) == 0
+    text = capsys.readouterr().out
+    assert "3 photographs of 2 classes" in text
+    assert "left out 7/bad.jpg: 'bad.jpg'" in text
+
+
+def test_features_of_a_folder(data, capsys) -> None:
+    code, document, err = run(
+        capsys, "features", "data", "--model", "starter_res2net", "--out", "f.npz",
+        "--split", "layer2.1/3",
+    )  # fmt: skip
+    assert code == 0
+    assert err.startswith("left out 7/bad.jpg: ")
+    assert err.count("\n") == 1
+    file = read_feature_file(Path("f.npz"))
+    assert file.paths == ("7/2.png", "lion/0.png", "lion/1.png")
+    assert (document["images"], document["width"]) == file.features.shape
+    assert (document["stage"], document["split"]) == ("layer2.1", 3)
+    assert file.head.weights_sha256 == document["weights"]["sha256"]
+    assert document["unreadable"] == ["7/bad.jpg"]
+
+
+EVALUATE = ["evaluate", "data", "--model", "starter_resnet"]
+FEATURES = ["features", "data", "--model", "starter_resnet"]
+CASES: dict[str, tuple[list[str], list[str]]] = {
+    "no data": (["evaluate", "nowhere", "--model", "starter_resnet"], ["'nowhere'", "no folder"]),
+    "empty": (["evaluate", "empty", "--model", "starter_resnet"], ["'empty'", "is empty"]),
+    "unknown class": (["evaluate", "other", "--model", "starter_resnet"], ["'unicorn'"]),
+    "batch size": ([*EVALUATE, "--batch-size", "0"], ["batch size is 0"]),
+    "workers": ([*EVALUATE, "--workers", "-3"], ["-3 workers"]),
+    "real labels": ([*EVALUATE, "--real-labels", "real.json"], ["1000 classes"]),
+    "out is a file": ([*EVALUATE, "--out", "photo.txt"], ["photo.txt"]),
+    "no out": (FEATURES, ["--out"]),
+    "format": ([*FEATURES, "--out", "f.csv"], [".npz, .parquet or .safetensors"]),
+    "out folder": ([*FEATURES, "--out", "no/f.npz"], ["'no'"]),
+    "stage": ([*FEATURES, "--out", "f.npz", "--stage", "layer9"], ["'layer9'", "layer4"]),
+    "split": ([*FEATURES, "--out", "f.npz", "--split", "layer3.1"], ["layer3.1/2"]),
+    "no such split": ([*FEATURES, "--out", "f.npz", "--split", "layer3.1/1"], ["0 to 0"]),
+    "both": ([*FEATURES, "--out", "f.npz", "--stage", "2", "--split", "layer3.1/0"], ["--stage"]),
+    "no photograph": (
+        ["features", "empty", "--model", "starter_resnet", "--out", "f.npz"],
+        ["no photograph in 'empty'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wrong_things_are_one_line(name, data, capsys) -> None:
+    arguments, words = CASES[name]
+    Path("empty").mkdir()
+    Path("other/unicorn").mkdir(parents=True)
+    Path("other/unicorn/a.png").write_bytes(Path("data/7/2.png").read_bytes())
+    Path("photo.txt").touch()
+    Path("real.json").write_text("[[1]]")
+    assert main([*arguments, "--device", "cpu"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(word in err for word in words), err
+    assert not Path("f.npz").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_gives_the_file_of_one(data, bundled, capsys) -> None:
+    arguments = ["features", "data", "--model", "starter_resnet", *QUICK, "--batch-size", "2"]
+    assert main([*arguments, "--out", "one.npz"]) == 0
+    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node=2", "-m", "mscnn", *arguments, "--out", "two.npz"],
+        env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("written two.npz") == 1
+    assert Path("two.npz").read_bytes() == Path("one.npz").read_bytes()

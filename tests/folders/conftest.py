@@ -1,0 +1,37 @@
+"""Small folders of photographs of several shapes and formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def draw(seed: int) -> Image.Image:
+    """A photo of its own shape and colours: no two seeds look alike to any network."""
+    random = np.random.default_rng(seed)
+    width, height = (int(side) for side in random.integers(40, 130, 2))
+    coarse = random.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def fill() -> Callable[..., list[str]]:
+    """``fill(root, {"folder": count}, suffix=".png")``: draws photos, returns their names."""
+
+    def make(root: Path, counts: dict[str, int], suffix: str = ".png") -> list[str]:
+        names = []
+        seed = 0
+        for folder, count in counts.items():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                seed += 1
+                name = f"{folder}/{number:02}{suffix}"
+                draw(seed).save(root / name)
+                names.append(name)
+        return names
+
+    return make

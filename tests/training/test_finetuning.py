@@ -1,0 +1,125 @@
+"""From trained weights to new classes."""
+
+import json
+
+import pytest
+import timm
+import torch
+
+from mscnn.errors import TrainingError, UnknownModelError, WeightsError
+from mscnn.training import loop
+from mscnn.training.export import export_folder
+from mscnn.training.networks import fresh, pretrained
+from mscnn.training.recipe import FINE_TUNING
+from mscnn.training.start import RunPlan, start_training
+from mscnn.weights import load_model
+from tests.training.trainee import NAME
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model folder of five classes, and its weights."""
+    start = fresh(NAME, 5, seed=4)
+    torch.nn.init.uniform_(start.model.get_buffer("bn1.running_mean"))
+    export_folder(start.model, tmp_path / "trained", list("abcde"))
+    return tmp_path / "trained", {k: v.clone() for k, v in start.model.state_dict().items()}
+
+
+def head(start):
+    return start.model.get_parameter("fc.weight")
+
+
+def test_the_start_has_the_old_weights_and_a_new_classifier(trained):
+    folder, before = trained
+    start = pretrained(str(folder), None, 3, seed=0)
+    after = start.model.state_dict()
+    assert after["fc.weight"].shape == (3, 16)
+    for name, value in before.items():
+        assert name.startswith("fc.") or torch.equal(after[name], value), name
+    assert all(parameter.requires_grad for parameter in start.model.parameters())
+    assert (start.architecture, start.source, len(start.sha256)) == (
+        NAME, "trained/model.safetensors", 64,
+    )  # fmt: skip
+    again = pretrained(NAME, folder, 3, seed=0)
+    assert torch.equal(head(again), head(start))
+    assert not torch.equal(head(pretrained(NAME, folder, 3, seed=1)), head(start))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_frozen_backbone_keeps_every_number(folder, recipe, trained, tmp_path, ema):
+    source, before = trained
+    settings = recipe(freeze=True, ema=ema, opt="adamw", lr=0.05)
+    plan = RunPlan(folder, str(source), tmp_path / "run", settings, "cpu", fine_tune=True)
+    start_training(plan)
+    after = load_model(str(tmp_path / "run")).model.state_dict()
+    for name, value in before.items():
+        assert name.startswith("fc.") or torch.equal(after[name], value), name
+    first = pretrained(str(source), None, 2, seed=0).model.state_dict()["fc.weight"]
+    assert not torch.allclose(after["fc.weight"], first, atol=1e-3)
+
+
+def test_fine_tuning_changes_the_lower_layers_least(folder, recipe, trained, tmp_path):
+    source, before = trained
+    settings = recipe(ema=0.0, opt="adamw", lr=0.01, layer_decay=0.1, weight_decay=0.0, epochs=1)
+    start_training(RunPlan(folder, str(source), tmp_path / "run", settings, "cpu", fine_tune=True))
+    after = load_model(str(tmp_path / "run")).model.state_dict()
+    moved = [
+        float((after[f"{name}.weight"] - before[f"{name}.weight"]).abs().mean())
+        for name in ("conv1", "layer2.0.conv1", "layer4.0.conv1")
+    ]
+    assert 0 < moved[0] < moved[1] < moved[2]
+
+
+def test_the_folder_says_where_it_comes_from_and_opens_everywhere(
+    folder, recipe, trained, tmp_path
+):
+    source, _ = trained
+    out = tmp_path / "mine"
+    settings = recipe(opt="adamw", patience=1)
+    start_training(RunPlan(folder, str(source), out, settings, "cpu", fine_tune=True))
+    facts = json.loads((out / "training.json").read_text())
+    assert facts["from"]["weights"] == "trained/model.safetensors"
+    card = (out / "README.md").read_text()
+    assert card.startswith('---\nlicense: "cc0-1.0"\nlibrary_name: timm\n')
+    assert "mscnn finetune DATA --model" in card
+    assert load_model(str(out)).labels.names == ("blue", "red")
+    assert timm.create_model(f"local-dir:{out}", pretrained=True).num_classes == 2
+
+
+def test_a_run_cannot_be_resumed_as_one_of_another_model(folder, recipe, trained, tmp_path):
+    plan = RunPlan(
+        folder, str(trained[0]), tmp_path / "run", recipe(epochs=1), "cpu", fine_tune=True
+    )
+    start_training(plan)
+    other = RunPlan(
+        folder, "starter_resnet", tmp_path / "run", recipe(epochs=1), "cpu", resume=True
+    )
+    with pytest.raises(TrainingError, match="trainee, not starter_resnet"):
+        start_training(other)
+
+
+def test_what_cannot_be_fine_tuned_is_said_before_training(folder, tmp_path):
+    for name, weights, error in (
+        ("starter_resnit", None, UnknownModelError),
+        ("starter_resnet", tmp_path / "none.safetensors", WeightsError),
+    ):
+        plan = RunPlan(
+            folder, name, tmp_path / "run", FINE_TUNING, "cpu", fine_tune=True, weights=weights
+        )
+        with pytest.raises(error):
+            start_training(plan)
+
+
+@pytest.mark.slow
+def test_a_starter_learns_new_shapes_better_than_a_linear_baseline(tmp_path, monkeypatch):
+    """The full comparison is ``python -m benchmarks.finetuning``; this one is cut to size."""
+    from benchmarks.finetuning import make_folder, probe, random_network
+
+    monkeypatch.setattr(loop, "write_results", lambda *_: None)
+    folder = make_folder(tmp_path / "shapes", 60, 20, ("cross", "disc", "dots", "ring"))
+    baseline = probe(random_network("starter_resnet", folder), folder)
+    settings = FINE_TUNING.replaced(epochs=5, workers=0)
+    plan = RunPlan(folder, "starter_resnet", tmp_path / "run", settings, "cpu", fine_tune=True)
+    assert start_training(plan).top1 > baseline + 0.1

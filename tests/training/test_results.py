@@ -1,0 +1,102 @@
+"""What a run leaves beside its weights."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from mscnn.training.card import Facts, command, model_card
+from mscnn.training.evaluate import Accuracy, Tally
+from mscnn.training.layouts import ImageFolders
+from mscnn.training.networks import StartingPoint, fresh
+from mscnn.training.processes import Processes
+from mscnn.training.recipe import FINE_TUNING, Recipe
+from mscnn.training.results import write_results
+from mscnn.training.start import RunPlan, start_training
+from mscnn.training.state import Position
+from tests.training.trainee import NAME
+
+
+def facts(start, recipe, unreadable=()):
+    row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5, "val_top5": 1.0}
+    position = Position(epoch=1, seconds=9.0, history=[row], unreadable=list(unreadable))
+    data = ImageFolders(
+        ("cat", "dog, hound"), ((Path("x"), 0),) * 3, ((Path("y"), 1),) * 2, "half of it"
+    )
+    return Facts(start, data, recipe, position, 1, Processes(torch.device("cpu")))
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_tables_say_what_the_matrix_says(tmp_path):
+    start = fresh(NAME, 2, 0)
+    tally = Tally(np.array([[3, 1], [0, 0]]), 4, 2.0)
+    write_results(tmp_path, facts(start, Recipe(), [["a.jpg", "broken"]]), start.model, tally)
+    assert rows(tmp_path / "confusion.csv") == [
+        ["class", "cat", "dog, hound"], ["cat", "3", "1"], ["dog, hound", "0", "0"],
+    ]  # fmt: skip
+    assert rows(tmp_path / "classes.csv") == [
+        ["class", "images", "correct", "precision", "recall"],
+        ["cat", "4", "3", "1.0000", "0.7500"],
+        ["dog, hound", "0", "0", "0.0000", ""],
+    ]
+    assert rows(tmp_path / "unreadable.csv") == [["file", "reason"], ["a.jpg", "broken"]]
+    summary = json.loads((tmp_path / "training.json").read_text())
+    # What the first version wrote is still there, under the same names.
+    for key in ("model", "recipe", "train_images", "val_images", "top1", "top5", "seconds",
+                "device", "torch", "timm"):  # fmt: skip
+        assert key in summary
+    assert (summary["top1"], summary["val_images"], summary["from"]) == (0.75, 4, None)
+
+
+@pytest.mark.parametrize(
+    ("source", "licence", "shown"),
+    [("timm/some.net", "mit", "mit"), ("timm/some.net", "", "unknown"), ("", "mit", "unknown")],
+)
+def test_the_card_is_one_the_hub_reads(source, licence, shown):
+    start = StartingPoint(torch.nn.Identity(), "starter_resnet", "starter_resnet", source, "0" * 64,
+                          licence)  # fmt: skip
+    text = model_card(facts(start, Recipe()), Accuracy(2, 0.5, 1.0, 1.0), "mine")
+    _, front, body = text.split("---\n", 2)
+    head = yaml.safe_load(front)
+    assert (head["license"], head["library_name"]) == (shown, "timm")
+    assert {"image-classification", "timm", "mscnn"} <= set(head["tags"])
+    assert "Top-1 50.00 %, top-5 100.00 % of 2 images (half of it)" in body
+    assert "import mscnn.starters" in body
+    assert ("set `license` above" in body) == (shown == "unknown")
+
+
+def test_the_command_holds_what_differs_from_the_defaults():
+    start = StartingPoint(torch.nn.Identity(), NAME, NAME)
+    recipe = Recipe(epochs=3, sizes=((32, 2), (64, 1)), workers=7, threads=3)
+    words = command(facts(start, recipe), "my model")
+    assert words == (
+        f"mscnn train DATA --model {NAME} --out 'my model' --epochs 3 --sizes 32:2,64:1"
+    )
+    tuned = StartingPoint(torch.nn.Identity(), NAME, "res2net50d.in1k", "timm/res2net50d.in1k")
+    words = command(facts(tuned, FINE_TUNING.replaced(freeze=True, seed=2)), "out")
+    assert words == "mscnn finetune DATA --model res2net50d.in1k --out out --seed 2 --freeze"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_files_are_named_once_and_end_no_run(folder, recipe, tmp_path, workers):
+    whole = (folder / "red" / "00.png").read_bytes()
+    for name in ("red/00.png", "red/01.png", "blue/02.png"):
+        (folder / name).write_bytes(whole[: len(whole) // 2])  # its first bytes are those of a PNG
+    (folder / "blue" / "03.png").write_bytes(b"nothing")
+    said: list[str] = []
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(workers=workers, batch_size=4), "cpu")
+    result = start_training(plan, notice=said.append)
+    listed = [line[0].rsplit("/", 1)[1] for line in rows(tmp_path / "run" / "unreadable.csv")[1:]]
+    assert sorted(listed) == ["00.png", "01.png", "02.png", "03.png"]
+    for name in listed:
+        assert sum(f"'{name}'" in sentence for sentence in said) == 1
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["unreadable"] == 4
+    assert result.images <= 4

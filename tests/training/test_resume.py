@@ -1,0 +1,288 @@
+"""A run that was killed goes on as if nothing had happened, and nothing else goes on from it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mscnn.errors import Cancelled, TrainingError
+from mscnn.training import checkpoint, loop
+from mscnn.training.dataset import find_images
+from mscnn.training.export import export_folder
+from mscnn.training.loop import Trainer
+from mscnn.training.networks import fresh, pretrained
+from tests.training.trainee import NAME
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+
+
+class Killed(Exception):
+    """Stands for a kill between two steps."""
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch):
+    """Save after every step, and draw no pictures at the end."""
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(loop, "write_results", lambda *_: None)
+
+
+def train(folder, out, recipe, *, die_at=None, resume=False, start=None):
+    trainer = Trainer(NAME, find_images(folder), out, recipe, CPU, start=start and start())
+    if resume:
+        assert trainer.resume()
+
+    def listener(progress):
+        if (progress.epoch, progress.step) == die_at:
+            raise Killed
+
+    trainer.run(listener)
+    return trainer
+
+
+def same(first, second):
+    for name, tensor in first.stepper.averaged.state_dict().items():
+        assert torch.equal(tensor, second.stepper.averaged.state_dict()[name]), name
+    for before, after in zip(first.history, second.history, strict=True):
+        assert {k: v for k, v in before.items() if k != "seconds"} == pytest.approx(
+            {k: v for k, v in after.items() if k != "seconds"}, rel=1e-12
+        )
+
+
+@pytest.fixture
+def trained(folder, tmp_path):
+    """A model folder to fine-tune from."""
+    start = fresh(NAME, 5, seed=4)
+    export_folder(start.model, tmp_path / "trained", list("abcde"))
+    return tmp_path / "trained"
+
+
+EVERYTHING = {
+    "batch_size": 8, "accumulate": 2, "mixup": 0.2, "cutmix": 1.0, "randaugment": "rand-m9-n2",
+    "smoothing": 0.1, "ema": 0.9, "opt": "adamw", "schedule": "cosine",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "die_at"),
+    [
+        ({}, (0, 2)),
+        ({}, (1, 1)),
+        ({"ema": 0.0, "opt": "sgd"}, (1, 4)),
+        (EVERYTHING, (0, 2)),
+        (EVERYTHING, (1, 2)),
+        ({"patience": 1, "epochs": 4, "lr": 1e-6}, (1, 2)),
+    ],
+)
+def test_a_killed_run_ends_with_the_same_weights(folder, recipe, tmp_path, changes, die_at):
+    settings = recipe(**changes)
+    whole = train(folder, tmp_path / "whole", settings)
+    with pytest.raises(Killed):
+        train(folder, tmp_path / "killed", settings, die_at=die_at)
+    same(whole, train(folder, tmp_path / "killed", settings, resume=True))
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_killed_fine_tuning_ends_with_the_same_weights(folder, recipe, tmp_path, trained, freeze):
+    def start():
+        return pretrained(str(trained), None, 2, 0)
+
+    settings = recipe(opt="adamw", layer_decay=0.7, freeze=freeze)
+    whole = train(folder, tmp_path / "whole", settings, start=start)
+    with pytest.raises(Killed):
+        train(folder, tmp_path / "killed", settings, die_at=(1, 2), start=start)
+    same(whole, train(folder, tmp_path / "killed", settings, resume=True, start=start))
+
+
+# In a process of its own: the third checkpoint is half written when the process is killed.
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+import torch
+import tests.training.trainee
+from mscnn.training import checkpoint, loop
+from mscnn.training.dataset import find_images
+from mscnn.training.loop import Trainer
+from mscnn.training.recipe import Recipe
+
+loop.CHECKPOINT_EVERY_S = 0.0
+whole, saves = torch.save, []
+
+def half(state, path):
+    saves.append(path)
+    whole(state, path)
+    if len(saves) == 3:
+        with open(path, "r+b") as file:
+            file.truncate(os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.save = half
+data, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.from_json(sys.argv[3])
+Trainer(sys.argv[4], find_images(data), out, recipe, torch.device("cpu")).run()
+"""
+
+
+def test_kill_9_while_a_checkpoint_is_written(folder, recipe, tmp_path):
+    settings, out = recipe(opt="sgd"), tmp_path / "killed"
+    ended = subprocess.run(
+        [
+            sys.executable, "-c", KILLED_WHILE_WRITING,
+            str(folder), str(out), json.dumps(settings.as_dict()), NAME,
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == -signal.SIGKILL
+    assert (out / f"{checkpoint.NAME}.part").is_file()  # the half one, never under its own name
+    state = checkpoint.load(out)
+    assert state is not None
+    assert (state["epoch"], state["step"]) == (0, 2)
+    whole = train(folder, tmp_path / "whole", settings)
+    same(whole, train(folder, out, settings, resume=True))
+    assert not (out / f"{checkpoint.NAME}.part").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 1e9)
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    said: list[str] = []
+    trainer = Trainer(
+        NAME, find_images(folder), tmp_path / "run", recipe(), CPU, notice=said.append
+    )
+
+    def press(progress):
+        if (progress.epoch, progress.step) == (1, 3):
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Cancelled, match=r"in epoch 2; .*--resume"):
+        trainer.run(press)
+    assert len(said) == 1
+    state = checkpoint.load(tmp_path / "run")
+    assert state is not None
+    assert (state["epoch"], state["step"]) == (1, 3)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    whole = train(folder, tmp_path / "whole", recipe())
+    same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
+
+
+def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
+    whole = train(folder, tmp_path / "whole", recipe())
+    with pytest.raises(Killed):
+        train(folder, tmp_path / "old", recipe(), die_at=(1, 2))
+    state = checkpoint.load(tmp_path / "old")
+    assert state is not None
+    old_keys = (
+        "architecture", "names", "recipe", "model", "ema", "optimizer", "scaler", "history",
+        "epoch", "step", "loss_sum", "seconds",
+    )  # fmt: skip
+    old_recipe = json.loads(state["recipe"])
+    for key in ("accumulate", "randaugment", "mixup", "cutmix", "layer_decay", "freeze",
+                "patience", "val_share"):  # fmt: skip
+        del old_recipe[key]
+    old = {**{key: state[key] for key in old_keys}, "recipe": json.dumps(old_recipe)}
+    checkpoint.save(tmp_path / "old", old)
+    same(whole, train(folder, tmp_path / "old", recipe(), resume=True))
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("model", "of trainee, not starter_resnet"),
+        ("classes", "2 classes, the data has 3"),
+        ("names", "other class names"),
+        ("images", "28 training images, and there are 27 now"),
+        ("seed", "--seed 0, not 1"),
+        ("batch_size", "--batch-size 7, not 9"),
+        ("freeze", "--freeze False, not True"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what, said):
+    Trainer(NAME, find_images(folder), tmp_path, recipe(), CPU).save()
+    changes = {"seed": 1, "batch_size": 9, "freeze": True}
+    if what == "classes":
+        (folder / "green").mkdir()
+        for i in range(2):
+            (folder / "red" / f"{i:02}.png").rename(folder / "green" / f"{i}.png")
+    if what == "names":
+        (folder / "red").rename(folder / "rose")
+    if what == "images":
+        (folder / "red" / "00.png").unlink()
+    name = "starter_resnet" if what == "model" else NAME
+    other = Trainer(
+        name,
+        find_images(folder),
+        tmp_path,
+        recipe(**{k: v for k, v in changes.items() if k == what}),
+        CPU,
+    )
+    with pytest.raises(TrainingError, match=f"{said}; give the same again, or another --out"):
+        other.resume()
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, {"epoch": 1})
+
+    def half(path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TrainingError, match=r"disk is full.*make room and go on with --resume"):
+        checkpoint.write_atomically(tmp_path / checkpoint.NAME, half)
+    assert checkpoint.load(tmp_path) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
+
+
+def test_only_the_zip_writers_error_is_taken_for_a_full_disk(tmp_path):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise RuntimeError("CUDA error")
+
+    with pytest.raises(RuntimeError, match="CUDA"):
+        checkpoint.write_atomically(tmp_path / checkpoint.NAME, fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_space_in_the_middle_of_a_run_keeps_what_was_trained(
+    folder, recipe, tmp_path, monkeypatch
+):
+    real, calls = torch.save, []
+
+    def fills_up(state, path):
+        calls.append(path)
+        if len(calls) == 3:
+            path.write_bytes(b"half")
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"
+            )
+        real(state, path)
+
+    monkeypatch.setattr(torch, "save", fills_up)
+    with pytest.raises(TrainingError, match="disk is full"):
+        train(folder, tmp_path / "run", recipe())
+    whole = train(folder, tmp_path / "whole", recipe())
+    same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
+
+
+def test_weights_that_are_no_numbers_are_not_saved(folder, recipe, tmp_path):
+    trainer = Trainer(NAME, find_images(folder), tmp_path, recipe(), CPU)
+    trainer.save()
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    with torch.no_grad():
+        trainer.model.conv1.weight[0, 0, 0, 0] = float("inf")
+    with pytest.raises(TrainingError, match="--lr"):
+        trainer.save()
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_a_broken_checkpoint_says_what_to_do(tmp_path):
+    (tmp_path / checkpoint.NAME).write_bytes(b"broken")
+    with pytest.raises(TrainingError, match="remove it"):
+        checkpoint.load(tmp_path)

@@ -1,0 +1,53 @@
+"""The two commands: their defaults are the recipes', and one runs from end to end."""
+
+import inspect
+from dataclasses import fields
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mscnn.cli.finetune import finetune
+from mscnn.cli.train import train
+from mscnn.training.export import export_folder
+from mscnn.training.networks import fresh
+from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes
+from mscnn.weights import load_model
+from tests.training.trainee import NAME
+
+ONLY_WHEN_FINE_TUNING = {"freeze", "layer_decay"}
+
+
+@pytest.mark.parametrize(
+    ("command", "usual", "without"),
+    [(train, Recipe(), ONLY_WHEN_FINE_TUNING), (finetune, FINE_TUNING, set())],
+)
+def test_the_options_are_the_recipe_with_its_defaults(command, usual, without):
+    parameters = inspect.signature(command).parameters
+    for field in fields(Recipe):
+        if field.name in without:
+            assert field.name not in parameters
+            continue
+        default = parameters[field.name].default
+        if field.name == "sizes":
+            default = parse_sizes(default)
+        assert default == getattr(usual, field.name), field.name
+
+
+def test_fine_tuning_from_the_command_line(folder, tmp_path):
+    app = typer.Typer()
+    app.command()(finetune)
+    export_folder(fresh(NAME, 5, 0).model, tmp_path / "trained", list("abcde"))
+    (folder / "red" / "00.png").write_bytes(b"nothing")
+    arguments = [
+        str(folder), "--model", str(tmp_path / "trained"), "--out", str(tmp_path / "mine"),
+        "--epochs", "1", "--batch-size", "8", "--workers", "0", "--device", "cpu", "--freeze",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exception is None, result.output
+    assert result.stdout.startswith("top-1 ")
+    assert len(result.stdout.splitlines()) == 1
+    assert "'00.png'" in result.stderr
+    assert "1 unreadable file is left out" in result.stderr
+    assert "epoch 1/1  step 3/3  32 px  loss " in result.stderr
+    assert load_model(str(tmp_path / "mine")).labels.names == ("blue", "red")
