@@ -77,6 +77,13 @@ def test_import_direction() -> None:
         "mscnn.render.legend",
         "mscnn.render.sheet",
         "mscnn.render.curves",
+        "mscnn.render.charts",
+        "mscnn.scale_types",
+        "mscnn.scales.receptive_field",
+        "mscnn.scales.canvas",
+        "mscnn.lens_options",
+        "mscnn.serialise_lens",
+        "mscnn.serialise_study",
     ],
 )
 def test_light_import(module: str) -> None:

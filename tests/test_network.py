@@ -249,14 +249,14 @@ OUT_OF_MEMORY = [
 
 def fail_away_from_cpu(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every forward fail with ``error`` while the network believes it is not on the CPU."""
-    plain = Network._x
+    plain = Network.to_device
 
-    def failing(net: Network, net_input: Any) -> torch.Tensor:
+    def failing(net: Network, x: torch.Tensor) -> torch.Tensor:
         if net.device.type != "cpu":
             raise error
-        return plain(net, net_input)
+        return plain(net, x)
 
-    monkeypatch.setattr(Network, "_x", failing)
+    monkeypatch.setattr(Network, "to_device", failing)
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda e: str(e)[:20])
@@ -304,10 +304,10 @@ def test_a_device_too_small_for_the_weights_is_left_with_a_notice(
 def test_without_memory_on_the_cpu_there_is_one_sentence(
     network: Callable[..., Network], photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(net: Network, net_input: Any) -> torch.Tensor:
+    def failing(net: Network, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 EB")
 
-    monkeypatch.setattr(Network, "_x", failing)
+    monkeypatch.setattr(Network, "to_device", failing)
     with pytest.raises(DeviceError, match="not enough memory for this model"):
         network("resnet").predict(photo)
 
