@@ -13,37 +13,29 @@ every map) and in its best ways: one object for all classes, one batch with the 
 class, and one pass for all stages whose maps are taken before the package averages them.
 
 Everything runs at batch 1, 224 px, float32, on the CPU, with frozen parameters in eval mode (the
-package gets an input that asks for gradients, as it needs then). The candidates take turns, so
-that whatever else the machine does hits all of them; each ratio is taken within one turn, and the
-medians and quartiles over the turns are printed. CPU time counts the work of all threads and does
-not grow while the process waits for a busy machine; wall time is what a user feels.
+package gets an input that asks for gradients, as it needs then). ``benchmarks.timing`` says how it
+is timed.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import timm
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
+from benchmarks.timing import Candidate, Units, all_of, build, command, ratios, take_turns
 from mscnn.explain.single_pass import Targets, grad_cam
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 TARGET = 281
 LIMITS = {"top-5, mscnn": 1.15, "stages, mscnn": 2.3}
 """The ratios that mscnn promises at most."""
-Candidate = Callable[[], object]
 
 
 def candidates(model: nn.Module, x: torch.Tensor) -> dict[str, Candidate]:
@@ -122,97 +114,19 @@ class _SharedCam(GradCAM):  # type: ignore[misc]  # the package is untyped
         return list(self.compute_cam_per_layer(x, targets, False))
 
 
-def measure(model: nn.Module, x: torch.Tensor, repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Time all candidates in turns.
-
-    Returns:
-        Name to ``{"wall": [...], "cpu": [...]}``, seconds, one per turn.
-    """
-    running = candidates(model, x)
-    times: dict[str, dict[str, list[float]]] = {n: {"wall": [], "cpu": []} for n in running}
-    for turn in range(repeats + 1):
-        order = list(running.items())
-        for name, run in order if turn % 2 else reversed(order):
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            if turn:  # the first turn warms up
-                times[name]["cpu"].append(time.process_time() - cpu)
-                times[name]["wall"].append(time.perf_counter() - wall)
-    return times
-
-
-def summary(times: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Ratios to ``bare``: median and quartiles over the turns, for both clocks."""
-    result: dict[str, Any] = {
-        "bare_ms": {
-            clock: 1000 * statistics.median(times["bare"][clock]) for clock in ("wall", "cpu")
-        }
-    }
-    for name, clocks in times.items():
-        if name != "bare":
-            result[name] = {
-                clock: _spread(
-                    [a / b for a, b in zip(clocks[clock], times["bare"][clock], strict=True)]
-                )
-                for clock in ("wall", "cpu")
-            }
-    return result
-
-
-def _spread(ratios: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return {"q1": round(low, 3), "median": round(middle, 3), "q3": round(high, 3)}
-
-
-def _build(name: str) -> nn.Module:
-    torch.manual_seed(0)  # the speed does not depend on what the network has learnt
-    model: nn.Module = timm.create_model(name)
-    return model.eval().requires_grad_(False)
-
-
-def _print(name: str, result: dict[str, Any]) -> None:
-    print(f"{name}: bare forward {result['bare_ms']['wall']:.0f} ms wall,", end=" ")
-    print(f"{result['bare_ms']['cpu']:.0f} ms CPU")
-    for row, clocks in result.items():
-        if row == "bare_ms":
-            continue
-        cells = [
-            f"{clocks[c]['median']:6.2f}x ({clocks[c]['q1']:.2f} to {clocks[c]['q3']:.2f}) {c}"
-            for c in ("wall", "cpu")
-        ]
-        limit = f"   at most {LIMITS[row]}x" if row in LIMITS else ""
-        print(f"  {row:27}{cells[0]:32}{cells[1]}{limit}", flush=True)
+def measure(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
+    """Time one network."""
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    times = take_turns(candidates(build(name), x), repeats)
+    return ratios(times, all_of(times)), all_of(times)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.explain")
-    parser.add_argument("--models", default="resnet50,res2net50_26w_4s,resnest50d")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    results = {}
-    for name in options.models.split(","):
-        results[name] = summary(measure(_build(name), x, options.repeats))
-        if not options.json:
-            _print(name, results[name])
-    document = {
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "repeats": options.repeats,
-        "models": results,
-    }
-    if options.json:
-        print(json.dumps(document, indent=2))
-    missed = any(
-        r[row]["cpu"]["median"] > limit for r in results.values() for row, limit in LIMITS.items()
+    models = "resnet50,res2net50_26w_4s,resnest50d"
+    return command(
+        "benchmarks.explain", measure, models=models, repeats=15, limits=LIMITS, argv=argv
     )
-    return int(missed)
 
 
 if __name__ == "__main__":

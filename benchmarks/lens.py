@@ -14,20 +14,13 @@ Two questions, each asked of a single-path and of a Res2Net network:
   plain batched forwards is printed too. Composing the pictures, which happens on the CPU before
   the network is asked, is a row of its own.
 
-Everything runs at 224 px, float32, on the CPU, with frozen parameters in eval mode. The
-candidates take turns, so that whatever else the machine does hits all of them; each ratio is
-taken within one turn, and the medians and quartiles over the turns are printed. CPU time counts
-the work of all threads and does not grow while the process waits for a busy machine.
+Everything runs at 224 px, float32, on the CPU, with frozen parameters in eval mode.
+``benchmarks.timing`` says how it is timed.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +29,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
 from mscnn.errors import UnsupportedModelError
 from mscnn.preprocess import Preprocessor
 from mscnn.scales import receptive_field
@@ -47,15 +41,13 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 TARGET = 281
 LIMITS = {"click, layer4": 2.5, "click, layer3": 2.5, "sweep": 1.2}
 """The ratios that mscnn promises at most."""
-UNITS = {
-    "click, layer4": "forward and backward",
-    "click, layer3": "forward and backward",
-    "sweep": "batched passes",
-    "sweep (plain forwards)": "batched forwards",
-    "composing": "batched passes",
+UNITS: Units = {
+    "click, layer4": ("click, layer4", "forward and backward"),
+    "click, layer3": ("click, layer3", "forward and backward"),
+    "sweep": ("sweep", "batched passes"),
+    "sweep (plain forwards)": ("sweep", "batched forwards"),
+    "composing": ("composing", "batched passes"),
 }
-Candidate = Callable[[], object]
-Times = dict[str, list[tuple[float, float]]]
 
 
 def candidates(name: str, model: nn.Module, photo: Image.Image) -> dict[str, Candidate]:
@@ -134,95 +126,23 @@ def _evidence_pass(model: nn.Module, x: torch.Tensor) -> object:
         handle.remove()
 
 
-def measure_turns(running: dict[str, Candidate], repeats: int) -> Times:
-    """Time all candidates in turns: name to (wall, CPU) seconds, one pair per turn."""
-    times: Times = {name: [] for name in running}
-    for turn in range(repeats + 1):
-        order = list(running.items())
-        for name, run in order if turn % 2 else reversed(order):
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            if turn:  # the first turn warms up
-                times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    return times
-
-
-def summary(times: Times) -> dict[str, Any]:
-    """Milliseconds of the units, and each row's ratio to its unit, for both clocks."""
-    result: dict[str, Any] = {"ms": {}}
-    for unit in dict.fromkeys(UNITS.values()):
-        result["ms"][unit] = {
-            clock: round(1000 * statistics.median(t[i] for t in times[unit]), 1)
-            for i, clock in enumerate(("wall", "cpu"))
-        }
-    for row, unit in UNITS.items():
-        taken = times[row.partition(" (")[0]]
-        result[row] = {
-            clock: _spread([a[i] / b[i] for a, b in zip(taken, times[unit], strict=True)])
-            for i, clock in enumerate(("wall", "cpu"))
-        }
-    return result
-
-
-def _spread(ratios: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return {"q1": round(low, 3), "median": round(middle, 3), "q3": round(high, 3)}
-
-
-def _build(name: str) -> nn.Module:
-    torch.manual_seed(0)  # the speed does not depend on what the network has learnt
-    model: nn.Module = timm.create_model(name)
-    return model.eval().requires_grad_(False)
-
-
 def _photo() -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((1024, 768))
 
 
-def _print(name: str, result: dict[str, Any]) -> None:
-    print(name)
-    for unit, ms in result["ms"].items():
-        print(f"  {unit:24}{ms['wall']:8.0f} ms wall {ms['cpu']:8.0f} ms CPU")
-    for row, unit in UNITS.items():
-        cells = [
-            f"{result[row][c]['median']:6.2f}x"
-            f" ({result[row][c]['q1']:.2f} to {result[row][c]['q3']:.2f}) {c}"
-            for c in ("wall", "cpu")
-        ]
-        limit = f"   at most {LIMITS[row]}x" if row in LIMITS else ""
-        print(f"  {row:24}{cells[0]:32}{cells[1]:32} of {unit}{limit}", flush=True)
+def measure_network(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
+    """Time one network."""
+    times = take_turns(candidates(name, build(name), _photo()), repeats)
+    return ratios(times, UNITS), UNITS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lens")
-    parser.add_argument("--models", default="resnet50,res2net50_26w_4s")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    results = {}
-    for name in options.models.split(","):
-        running = candidates(name, _build(name), _photo())
-        results[name] = summary(measure_turns(running, options.repeats))
-        if not options.json:
-            _print(name, results[name])
-    document = {
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "repeats": options.repeats,
-        "models": results,
-    }
-    if options.json:
-        print(json.dumps(document, indent=2))
-    missed = any(
-        r[row]["cpu"]["median"] > limit for r in results.values() for row, limit in LIMITS.items()
+    models = "resnet50,res2net50_26w_4s"
+    return command(
+        "benchmarks.lens", measure_network, models=models, repeats=9, limits=LIMITS, argv=argv
     )
-    return int(missed)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Nothing is computed but shapes: a copy of the network without its weights runs o
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +18,7 @@ from mscnn.scales.blocks import BlockTap, block_taps
 from mscnn.scales.dataflow import Tracker
 from mscnn.scales.graph import Graph, Node
 from mscnn.scales.tracks import Local, Lost, Track
+from mscnn.weights.architecture import on_meta
 
 # Deep enough for a stride of 64, and not square, so that rows are never taken for columns.
 _ROWS, _COLUMNS = 256, 320
@@ -39,7 +39,7 @@ def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
     Raises:
         UnsupportedModelError: something between the picture and a stage cannot be followed.
     """
-    bare = _without_weights(model)
+    bare = on_meta(model)
     modules = dict(bare.named_modules())
     missing = [stage for stage in stages if stage not in modules]
     if missing:
@@ -144,13 +144,3 @@ def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ..
 def _channels(model: nn.Module) -> int:
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     return 3 if first is None else first.in_channels
-
-
-def _without_weights(model: nn.Module) -> nn.Module:
-    """Copy the structure of a network to the meta device; no weight is copied."""
-    memo: dict[int, Any] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        bare = tensor.detach().to("meta")
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(bare, requires_grad=False) if is_parameter else bare
-    return copy.deepcopy(model, memo).eval()

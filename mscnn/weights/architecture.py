@@ -230,7 +230,7 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
     """Return what speaks against ``model`` (None: nothing) and the names of its stages."""
     if not hasattr(model, "forward_features") or not getattr(model, "feature_info", None):
         return "timm describes no feature stages for it", ()
-    bare, stages = _on_meta(model), _stage_names(model)
+    bare, stages = on_meta(model), _stage_names(model)
     cfg = getattr(model, "pretrained_cfg", None) or {}
     x = torch.empty(1, *cfg.get("input_size", (3, 224, 224)), device="meta")
     outputs: dict[str, Any] = {}
@@ -265,7 +265,7 @@ def _overlaps(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and max(module.kernel_size) > max(module.stride)
 
 
-def _on_meta(model: nn.Module) -> nn.Module:
+def on_meta(model: nn.Module) -> nn.Module:
     """Copy the structure of ``model`` to the meta device; no weight is copied."""
     memo: dict[int, Any] = {}
     for tensor in [*model.parameters(), *model.buffers()]:

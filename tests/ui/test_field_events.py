@@ -119,7 +119,7 @@ def test_a_click_on_the_picture_of_another_photo_is_refused(events, photo):
 
 def test_a_point_outside_the_view_keeps_the_picture_and_gives_the_buttons_back(events):
     wide = picture(4, (400, 60))
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(PointError, match="did not see that point"):
         seen.extend(run(events, wide, point="1, 50"))
     back = named(seen[-1])

@@ -94,7 +94,7 @@ def test_a_typed_model_that_is_not_here_is_not_downloaded(engine):
 
 
 def test_a_model_of_ones_own_waits_to_be_loaded(engine, monkeypatch):
-    monkeypatch.setattr(theory.fields, "known", lambda name: None)
+    monkeypatch.setattr("mscnn.scales.receptive_field.known", lambda name: None)
     waiting = theory.gather(engine, [MODEL])
     assert (waiting.first, waiting.waiting) == (None, (MODEL,))
     assert "Working out" in theory.summary(waiting)

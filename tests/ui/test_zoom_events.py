@@ -97,7 +97,7 @@ def test_the_box_and_the_canvas_reach_the_sweep(events, photo):
 def test_what_cannot_be_done_gets_a_sentence_and_the_buttons_come_back(
     events, photo, changed, error
 ):
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(error):
         seen.extend(run(events, **{"photo": photo, **changed}))
     if seen:
@@ -131,8 +131,8 @@ def test_stop_before_the_first_model_gives_the_buttons_back(events, photo):
         events.stop(visitor())
         return real(*args, **options)
 
-    events.lens.sweep_steps = stopped  # type: ignore[method-assign]
-    seen = []
+    events.lens.sweep_steps = stopped
+    seen: list[Any] = []
     with pytest.raises(Cancelled):
         seen.extend(steps)
     assert named(seen[-1])["run"]["interactive"] is True
