@@ -42,6 +42,7 @@ TABS = {
     "scales": Tab("?example=lion", "Scales", "", ("#scale-plot img", "#split-strip img")),
     "field": Tab("?example=lion", "Receptive field", "", ("#erf-overlay img", "#rf-plot img")),
     "zoom": Tab("?example=coffee", "Zoom", "#sweep-run", ("#sweep-plot img",)),
+    "features": Tab("?example=cat", "Features", "", ("#features-cards img",)),
     "compare": Tab(
         "?tab=compare&example=coffee", "", "#compare-run",
         ("#compare-grid img", "#compare-difference img"),

@@ -184,7 +184,9 @@ def test_broken_marks_are_an_error(text: str) -> None:
         readme.fill(text, {"a": lambda: ""})
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/cli.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/cli.md", "docs/recipes.md"]
+)
 def test_links_lead_somewhere(file: str) -> None:
     path = ROOT / file
     text = path.read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ from mscnn.ui.api import build_api
 from mscnn.ui.api_lens import build_lens_api
 from mscnn.ui.compare import CompareEvents, bind_compare, build_compare
 from mscnn.ui.examples import Example, examples
+from mscnn.ui.features_sets import OwnersFile, open_files
 from mscnn.ui.feedback import Page, toast
 from mscnn.ui.jobs import Jobs
 from mscnn.ui.lens_tabs import LENS_TABS, bind_lens_tabs, build_lens_tabs
@@ -55,12 +56,15 @@ PRIVACY = (
 )
 
 
-def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
+def build_app(
+    engine: Engine, *, folders: Sequence[str] = (), files: Sequence[OwnersFile] = ()
+) -> gr.Blocks:
     """Build the page.
 
     Args:
         engine: shared by all visitors.
         folders: model folders of the owner, offered first in the dropdown.
+        files: feature files of the owner, offered on the Features tab.
     """
     extra, first = tuple(folders), _first_model(folders)
     jobs, known = Jobs(), served(examples())
@@ -85,7 +89,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
                 with gr.Tabs(selected="look", overflow_behavior="wrap", elem_id="tabs") as tabs:
                     with gr.Tab("Look", id="look") as look_tab:
                         look = build_look()
-                    lens = build_lens_tabs(first, extra, len(known))
+                    lens = build_lens_tabs(first, extra, len(known), files)
                     with gr.Tab("Compare", id="compare") as compare_tab:
                         compare = build_compare(default_pair(first), extra)
         gr.Markdown(PRIVACY, elem_id="privacy")
@@ -99,7 +103,7 @@ def build_app(engine: Engine, *, folders: Sequence[str] = ()) -> gr.Blocks:
         )  # fmt: skip
         chain += bind_lens_tabs(
             lens, engine, jobs, others=(look_tab, compare_tab),
-            references=[example.path for example in known], photo=photo, model=model,
+            references=[example.path for example in known], files=files, photo=photo, model=model,
             opacity=look.opacity, cmap=look.cmap, queue=queue,
         )  # fmt: skip
 
@@ -228,6 +232,7 @@ def serve(
     port: int | None = None,
     device: str = "auto",
     models: Sequence[str] = (),
+    features: Sequence[tuple[Path, Path]] = (),
     gpu: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
 ) -> None:
     """Start the page and block until it is stopped.
@@ -237,12 +242,14 @@ def serve(
         port: a free one from 7860 where None.
         device: see ``mscnn.device.choose_device``.
         models: model folders to offer.
+        features: feature files to offer, each with the folder of its photographs.
         gpu: ZeroGPU's decorator, where the page has a GPU only inside decorated calls.
     """
+    files = open_files(features)
     if gpu is None:
         session = Session(device, folders=models)
     else:
         session = ZeroGpuSession(gpu, folders=models)
-    demo = build_app(Engine(session), folders=models)
+    demo = build_app(Engine(session), folders=models, files=files)
     demo.queue(max_size=64, default_concurrency_limit=1)
     demo.launch(server_name=host, server_port=port, **launch_options())

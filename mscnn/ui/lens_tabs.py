@@ -1,4 +1,4 @@
-"""The three tabs of the multi-scale lens, laid out and connected: Scales, Receptive field, Zoom."""
+"""The tabs of the multi-scale lens, laid out and connected, and Features beside them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import gradio as gr
 
 from mscnn.pipeline import Engine
+from mscnn.ui.features import FeaturesTab, bind_features, build_features
+from mscnn.ui.features_events import FeaturesEvents
+from mscnn.ui.features_sets import OwnersFile
 from mscnn.ui.field import FieldTab, bind_field, build_field
 from mscnn.ui.field_events import FieldEvents
 from mscnn.ui.jobs import Jobs
@@ -19,7 +22,7 @@ from mscnn.ui.zoom import ZoomTab, bind_zoom, build_zoom
 from mscnn.ui.zoom_events import ZoomEvents
 from mscnn.ui.zoom_view import default_models
 
-LENS_TABS = ("scales", "rf", "zoom")
+LENS_TABS = ("scales", "rf", "zoom", "features")
 """Ids of the tabs, as a link names them."""
 
 
@@ -27,19 +30,23 @@ LENS_TABS = ("scales", "rf", "zoom")
 class LensTabs:
     """The tabs themselves and what is on them."""
 
-    tabs: tuple[gr.Tab, gr.Tab, gr.Tab]
+    tabs: tuple[gr.Tab, gr.Tab, gr.Tab, gr.Tab]
     scales: ScalesTab
     field: FieldTab
     zoom: ZoomTab
+    features: FeaturesTab
 
 
-def build_lens_tabs(first: str, extra: tuple[str, ...], examples: int) -> LensTabs:
+def build_lens_tabs(
+    first: str, extra: tuple[str, ...], examples: int, files: Sequence[OwnersFile] = ()
+) -> LensTabs:
     """Lay the tabs out, inside of ``gr.Tabs``.
 
     Args:
         first: the model that the page opens with.
         extra: model folders of the owner.
         examples: how many example photographs there are.
+        files: the owner's feature files.
     """
     with gr.Tab("Scales", id="scales") as scales_tab:
         scales = build_scales(extra)
@@ -47,13 +54,16 @@ def build_lens_tabs(first: str, extra: tuple[str, ...], examples: int) -> LensTa
         field = build_field(extra, examples)
     with gr.Tab("Zoom", id="zoom") as zoom_tab:
         zoom = build_zoom(default_models(first), extra)
-    return LensTabs((scales_tab, field_tab, zoom_tab), scales, field, zoom)
+    with gr.Tab("Features", id="features") as features_tab:
+        features = build_features(first, extra, examples, files)
+    tabs = (scales_tab, field_tab, zoom_tab, features_tab)
+    return LensTabs(tabs, scales, field, zoom, features)
 
 
 def bind_lens_tabs(
     lens: LensTabs, engine: Engine, jobs: Jobs, *, others: Sequence[gr.Tab],
-    references: Sequence[Path], photo: gr.Image, model: gr.Dropdown, opacity: gr.Slider,
-    cmap: gr.Dropdown, queue: dict[str, Any],
+    references: Sequence[Path], files: Sequence[OwnersFile], photo: gr.Image,
+    model: gr.Dropdown, opacity: gr.Slider, cmap: gr.Dropdown, queue: dict[str, Any],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Connect the tabs.
 
@@ -62,7 +72,8 @@ def bind_lens_tabs(
         engine: shared by all visitors.
         jobs: Stop flags.
         others: the page's other tabs.
-        references: the example photographs, to average over.
+        references: the example photographs, to average over and to search.
+        files: the owner's feature files.
         photo: the page's photo.
         model: the page's model.
         opacity: of all maps.
@@ -82,9 +93,11 @@ def bind_lens_tabs(
         left = [other.select for other in every if other is not tab]
         return {**shared, "tab_selected": tab.select, "tab_left": left}
 
-    scales_tab, field_tab, zoom_tab = lens.tabs
+    scales_tab, field_tab, zoom_tab, features_tab = lens.tabs
+    features = FeaturesEvents(engine, references, files)
     return [
         *bind_scales(lens.scales, ScalesEvents(engine, references), **around(scales_tab)),
         *bind_field(lens.field, FieldEvents(engine, jobs, references), **around(field_tab)),
         *bind_zoom(lens.zoom, ZoomEvents(engine, jobs), **around(zoom_tab)),
+        *bind_features(lens.features, features, **around(features_tab)),
     ]

@@ -221,8 +221,8 @@ def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
     assert main(["serve"]) == 0
     assert main(["serve", "--host", "0.0.0.0", "--port", "8000", "--models", "a, b"]) == 0
     assert calls == [
-        {"host": None, "port": None, "device": "auto", "models": []},
-        {"host": "0.0.0.0", "port": 8000, "device": "auto", "models": ["a", "b"]},
+        {"host": None, "port": None, "device": "auto", "models": [], "features": []},
+        {"host": "0.0.0.0", "port": 8000, "device": "auto", "models": ["a", "b"], "features": []},
     ]
 
 
