@@ -78,8 +78,12 @@ def test_every_import_is_declared() -> None:
     distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image"}
     # Parts of these packages' own interfaces, which they pin themselves.
     carried = {"gradio_client": "gradio", "tqdm": "huggingface_hub"}
-    # Absent but for a Space with ZeroGPU.
-    optional = {"spaces"}
+    # A Space with ZeroGPU has "spaces"; the others open or write formats that few have, and a
+    # sentence says what to install.
+    optional = {"spaces", "datasets", "pyarrow"}
+    assert {"datasets", "pyarrow"} == set(
+        pyproject()["project"]["optional-dependencies"]["formats"]
+    )
     roots = set()
     for path in [*(ROOT / "mscnn").rglob("*.py"), ROOT / "app.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

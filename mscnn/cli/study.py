@@ -25,7 +25,7 @@ def study(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Measure on many photos how evidence, receptive field and probability follow the size.
+    """Measure on many photos how a decision's scale follows the size.
 
     Uses photos that all models classify alike (and rightly, where folders give the class). Shows
     each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
