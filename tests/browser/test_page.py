@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+LIMIT_MS = 45_000
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
     "is_mobile": True,
@@ -171,3 +172,29 @@ def test_nothing_leaves_this_machine_and_nothing_stays_in_the_browser(visit):
         "[Object.entries(localStorage), Object.entries(sessionStorage), document.cookie]"
     )
     assert "gradio_api/file" not in str(kept)
+
+
+LENS = {
+    "Scales": ("#split-strip img", "#scales-lead p", "#scales-summary p", ".scale-card h4",
+               ".scale-card dt", ".scale-legend"),
+    "Receptive field": ("#erf-overlay img", "#rf-lead p", "#erf-caption p"),
+    "Zoom": ("#zoom-object img", "#zoom-lead p", "#zoom-object-hint p"),
+    "Features": ("#features-cards img", "#features-lead p", "#features-cards .note",
+                 ".near-similarity"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_lens_fits_a_phone_can_be_read_and_has_names(visit, theme):
+    page = visit(f"?__theme={theme}", **PHONE).ready().page
+    for tab, (picture, *texts) in LENS.items():
+        page.get_by_role("tab", name=tab, exact=True).click()
+        expect(page.locator(picture)).not_to_have_count(0, timeout=LIMIT_MS)
+        expect(page.locator(texts[-1]).first).to_be_visible(timeout=LIMIT_MS)
+        size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert size == [390, 390], f"{tab}: {widest(page)}"
+        for selector in texts:
+            contrast, behind = page.evaluate(CONTRAST, selector)
+            assert contrast >= 4.5, f"{selector}: {contrast:.1f}"
+            assert (behind < 0.3) == (theme == "dark"), selector
+        assert page.evaluate(NAMELESS) == [], tab
