@@ -1,9 +1,10 @@
-"""See what a multi-scale CNN sees: labels, class activation maps and comparisons.
+"""See what a multi-scale CNN sees: labels, maps, the scale of a decision, comparisons.
 
     >>> import mscnn
     >>> net = mscnn.load("starter_res2net")
     >>> net.predict("dog.jpg").top
     >>> net.explain("dog.jpg", targets="top5").maps
+    >>> net.scales("dog.jpg").attribution
 
 Importing the package loads neither torch nor gradio; names are resolved on first use.
 """
@@ -18,31 +19,43 @@ if TYPE_CHECKING:
     from mscnn.errors import MscnnError
     from mscnn.network import Network
     from mscnn.registry import BackboneSpec, list_backbones
+    from mscnn.scale_types import AttentionReport, EffectiveField, ScaleReport, SweepCurve
+    from mscnn.scales.receptive_field import ReceptiveField
     from mscnn.types import CamMap, Comparison, Explanation, Prediction, Score
 
 __version__ = "0.1.0"
 __all__ = [
+    "AttentionReport",
     "BackboneSpec",
     "CamMap",
     "Comparison",
+    "EffectiveField",
     "Explanation",
     "MscnnError",
     "Network",
     "Prediction",
+    "ReceptiveField",
+    "ScaleReport",
     "Score",
+    "SweepCurve",
     "list_backbones",
     "load",
 ]
 
 _HOMES = {
+    "AttentionReport": "scale_types",
     "BackboneSpec": "registry",
     "CamMap": "types",
     "Comparison": "types",
+    "EffectiveField": "scale_types",
     "Explanation": "types",
     "MscnnError": "errors",
     "Network": "network",
     "Prediction": "types",
+    "ReceptiveField": "scales.receptive_field",
+    "ScaleReport": "scale_types",
     "Score": "types",
+    "SweepCurve": "scale_types",
     "list_backbones": "registry",
     "load": "api",
 }
