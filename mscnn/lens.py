@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from timm.data import resolve_model_data_config
+
 from mscnn import registry
-from mscnn.errors import BoxError, Cancelled, ImageError, MscnnError, OptionError
+from mscnn.errors import (
+    BoxError,
+    Cancelled,
+    ImageError,
+    MscnnError,
+    OptionError,
+    UnknownClassError,
+)
 from mscnn.imaging import load_photo
 from mscnn.labels import LabelSet
 from mscnn.network import IsCancelled, Network, Photo
@@ -20,9 +29,12 @@ from mscnn.scale_types import (
     SweepCurve,
 )
 from mscnn.scales import receptive_field as fields
+from mscnn.scales import topology
 from mscnn.scales.receptive_field import ReceptiveField
 from mscnn.scales.sweep import FACTORS, Plan, whole
 from mscnn.session import Session
+from mscnn.weights.architecture import check_supported, from_name
+from mscnn.weights.resolve import is_path
 
 MAX_SWEPT = 4
 SweepProgress = Callable[[str, int, int], None]
@@ -36,14 +48,23 @@ class Lens:
         self.session = session
 
     def receptive_field(self, model: str) -> ReceptiveField:
-        """Theoretical receptive fields; of a registry model at once, without its weights.
+        """Theoretical receptive fields; of a registry model at once, and never by its weights.
 
         Raises:
             UnknownModelError, UnsupportedModelError.
         """
         spec = registry.find(model)
         found = fields.known(spec.name if spec else model)
-        return found if found is not None else self._network(model).receptive_field()
+        if found is not None:
+            return found
+        self.session.check(model)
+        if is_path(model):  # a folder that training wrote
+            return self._network(model).receptive_field()
+        blueprint = from_name(model)
+        stages = check_supported(blueprint)
+        structure = blueprint.build(device="meta")
+        px = int(resolve_model_data_config(structure)["input_size"][-1])
+        return fields.fields(topology.trace(structure, stages), model=blueprint.name, input_px=px)
 
     def scales(
         self, photo: Photo, model: str, *, target: str | int = "top1", name: str | None = None
@@ -63,7 +84,10 @@ class Lens:
         settled: tuple[LabelSet, int] | None = None
         for model in models:
             network = self._network(model)
-            chosen = target if settled is None else same_class(*settled, network.labels)
+            try:
+                chosen = target if settled is None else same_class(*settled, network.labels)
+            except UnknownClassError as error:
+                raise UnknownClassError(f"{model}: {error}") from error
             reports.append(network.scales(image, target=chosen, name=""))
             settled = settled or (network.labels, reports[0].target.index)
         return reports

@@ -23,7 +23,15 @@ from mscnn.scale_types import (
     SweepCurve,
     SweepStep,
 )
-from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology
+from mscnn.scales import (
+    attention,
+    effective,
+    receptive_field,
+    splits,
+    sweep,
+    topology,
+    untrained,
+)
 from mscnn.scales.receptive_field import ReceptiveField
 from mscnn.scales.sweep import Composed
 
@@ -183,15 +191,21 @@ class Network(Classifier):
                 "The network did not see that point: it lies outside the framed part of the "
                 "photo. Choose a point inside the frame."
             )
-        model = self.model if trained else effective.with_random_weights(self.copy_of_model())
+        model = self.model if trained else untrained.with_random_weights(self.copy_of_model())
+        field = self._field_or_none()
+        theory = effective.theory_of(field, tap)
         measured, seconds = self.guarded(
             lambda: effective.unit_gradient(
-                model.to(self.device), [self.to_device(i.x) for i in inputs], tap, (x_px, y_px)
+                model.to(self.device),
+                [self.to_device(i.x) for i in inputs],
+                tap,
+                (x_px, y_px),
+                theory,
             )
         )
         return effective.as_field(
             measured,
-            field=self._field_or_none(),
+            field=field,
             tap=tap,
             model=self.name,
             inputs=len(inputs),

@@ -73,13 +73,18 @@ class Session:
             with self._lock:
                 if key in self._networks:
                     return self._networks[key]
-            loaded = load_model(
-                name,
-                weights,
-                on_progress=on_progress,
-                is_cancelled=is_cancelled,
-                offline=self.offline,
-            )
+            try:
+                loaded = load_model(
+                    name,
+                    weights,
+                    on_progress=on_progress,
+                    is_cancelled=is_cancelled,
+                    offline=self.offline,
+                )
+            except BaseException:
+                with self._lock:  # names that are no model's must not pile up
+                    self._loading.pop(key, None)
+                raise
             network = Network(loaded, self.device, self.precision)
             with self._lock:
                 self._keep(key, network)

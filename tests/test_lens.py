@@ -68,9 +68,16 @@ def test_a_registry_models_field_needs_no_model(lens: Lens, asked: list[str]) ->
     assert asked == []
 
 
-def test_another_models_field_is_traced(lens: Lens, asked: list[str]) -> None:
-    field = lens.receptive_field("splits")
-    assert asked == ["splits"]
+def test_another_timm_models_field_needs_no_weights(lens: Lens, asked: list[str]) -> None:
+    field = lens.receptive_field("resnet34.a1_in1k")
+    assert asked == []
+    # Stem 11 px at stride 4; layer1 adds 6 x 8; then each stage 1 x (stride before it) x 2, and
+    # all other 3x3 of it at its own stride: 24 + 96, 48 + 320, 96 + 256.
+    assert [stage.rf_max_px for stage in field.stages] == [59, 179, 547, 899]
+
+
+def test_another_models_field_is_traced(lens: Lens) -> None:
+    field = lens.session.network("splits").receptive_field()
     # Stem: 7x7 at stride 2, then a 3x3 pool: 11 px at stride 4. Each 3x3 then adds 8 px. In stage 1
     # already the first block has a ladder here, because nothing changes its shape: 19, 27, 35, 11.
     assert [s.rf_max_px for s in field.block("layer1.0").splits] == [19, 27, 35, 11]

@@ -134,8 +134,10 @@ def _lines(
     y_range: tuple[float, float] | None = None,
     reference: float | None = None,
 ) -> Chart:
+    curves = [(c.model, [(s.factor, value(s)) for s in c.steps]) for c in sweep.curves]
     return lines_chart(
-        [(c.model, [(s.factor, value(s)) for s in c.steps]) for c in sweep.curves if c.steps],
+        # A network without splits has no evidence-weighted field, and no line.
+        [(name, line) for name, line in curves if any(y is not None for _, y in line)],
         x_label=X_LABEL,
         y_label=y_label,
         title=title,

@@ -91,7 +91,9 @@ app.command(
 )(scales)
 app.command(
     epilog=_examples(
-        "rf res2net50_26w_4s.in1k", "rf starter_res2net --spectrum --json", "rf res2net50 --out rf"
+        "rf res2net50_26w_4s.in1k",
+        "rf starter_res2net --spectrum --json",
+        "rf res2net50d.in1k --out rf",
     )
 )(rf)
 app.command(

@@ -56,10 +56,12 @@ def sweep(
 ) -> None:
     """Show one object at many sizes to several networks.
 
-    Tells at which sizes they still know it. The class top1 is the first model's best one for the
-    whole photo. Writes sweep.png (probability, share of the evidence on the object and
-    evidence-weighted receptive field by size), film.png (the maps), sweep.csv, sweep.json and
-    manifest.json into --out. Ctrl-C stops and keeps what was done; the exit code is 130 then.
+    Tells at which sizes they still know it. Sizes are drawn with the Lanczos filter, not with each
+    network's own preprocessing, so the answer at 1 differs a little from predict's. The class top1
+    is the first model's best one for the whole photo. Writes sweep.png (probability, share of the
+    evidence on the object and evidence-weighted receptive field by size), film.png (the maps),
+    sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps what was done; the
+    exit code is 130 then.
     """
     from mscnn.artifacts import DrawingOptions, check_folder, write_sweep
     from mscnn.artifacts.manifest import bare_name

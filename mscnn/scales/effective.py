@@ -14,8 +14,6 @@ split of a block, and deviate in three points:
 
 from __future__ import annotations
 
-import copy
-import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +23,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.errors import UnknownLayerError, UnsupportedModelError
+from mscnn.errors import UnknownLayerError
 from mscnn.explain.recorder import record
 from mscnn.geometry import Box, ViewGeometry
 from mscnn.scale_types import EffectiveField, Square
 from mscnn.scales.blocks import block_taps
+from mscnn.scales.finite import check_finite
 from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.types import RgbArray
 
 SHARES = (0.5, 0.9, 0.99)
-_SEED = 1701
+Theory = StageField | BlockField | SplitField
+"""The theoretical field of what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,11 @@ def find_tap(model: nn.Module, layer: str, split: int | None) -> UnitTap:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def unit_gradient(
-    model: nn.Module, xs: Sequence[torch.Tensor], tap: UnitTap, point: tuple[float, float]
+    model: nn.Module,
+    xs: Sequence[torch.Tensor],
+    tap: UnitTap,
+    point: tuple[float, float],
+    theory: Theory | None = None,
 ) -> Measured:
     """Measure |d unit / d input| of the unit under a point.
 
@@ -114,6 +118,8 @@ def unit_gradient(
         xs: at least one ``(1, 3, H, W)`` input, on the model's device and in its dtype.
         tap: where the unit is read.
         point: ``(x, y)``, px of the network's input, continuous, inside of it.
+        theory: the tap's theoretical field, where it is known: the unit is then the one whose
+            field's centre lies nearest to the point, else the one whose cell holds it.
 
     Raises:
         UnknownLayerError: the tap gives no map.
@@ -124,14 +130,12 @@ def unit_gradient(
         x = x.detach().clone().requires_grad_()
         activation = _activation(model, x, tap)
         rows, columns = int(activation.shape[-2]), int(activation.shape[-1])
-        unit = (
-            _index(point[1], rows, int(x.shape[-2])),
-            _index(point[0], columns, int(x.shape[-1])),
-        )
+        unit = _unit(point, (rows, columns), (int(x.shape[-2]), int(x.shape[-1])), theory)
         if tap.channels is not None:
             activation = activation[:, slice(*tap.channels)]
         value = activation[0, :, unit[0], unit[1]].float().sum()
         (gradient,) = torch.autograd.grad(value, x)
+        check_finite(gradient)
         total += gradient[0].cpu().double().abs().sum(dim=0).numpy()
     return Measured(total / len(xs), unit, (rows, columns))
 
@@ -145,9 +149,22 @@ def _activation(model: nn.Module, x: torch.Tensor, tap: UnitTap) -> torch.Tensor
     return (taps.inputs if tap.at_input else taps.outputs)[tap.module]
 
 
-def _index(position: float, cells: int, pixels: int) -> int:
-    """Which of ``cells`` equal parts of ``pixels`` px holds a position."""
-    return min(max(math.floor(position * cells / pixels), 0), cells - 1)
+def _unit(
+    point: tuple[float, float],
+    map_size: tuple[int, int],
+    input_size: tuple[int, int],
+    theory: Theory | None,
+) -> tuple[int, int]:
+    """Row and column of the unit that belongs to a point."""
+    (x, y), (rows, columns), (height, width) = point, map_size, input_size
+    if theory is None:
+        row, column = math.floor(y * rows / height), math.floor(x * columns / width)
+    else:
+        # Padding on one side puts the fields' centres beside the middles of the cells.
+        first_x, first_y = theory.centre(0, 0)
+        row = math.ceil((y - first_y) / theory.stride_px - 0.5)
+        column = math.ceil((x - first_x) / theory.stride_px - 0.5)
+    return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
 
 def squares(
@@ -227,7 +244,7 @@ def as_field(
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
-    theory = _theory(field, tap)
+    theory = theory_of(field, tap)
     box: Box | None = None
     centre = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
     if theory is not None:
@@ -250,9 +267,7 @@ def as_field(
     )
 
 
-def _theory(
-    field: ReceptiveField | None, tap: UnitTap
-) -> StageField | BlockField | SplitField | None:
+def theory_of(field: ReceptiveField | None, tap: UnitTap) -> Theory | None:
     """The theoretical field of a tap; None for layers that are neither stage nor block."""
     if field is None:
         return None
@@ -263,38 +278,3 @@ def _theory(
     if block is None or tap.split is None:
         return block
     return block.splits[tap.split]
-
-
-def with_random_weights(model: nn.Module) -> nn.Module:
-    """Copy a network and draw its weights anew, the same ones every time.
-
-    Every module's own ``reset_parameters`` runs, which also resets the statistics of batch norms;
-    then timm's ``init_weights`` where there is one, without its zeroes in the last batch norm of
-    each block, which would cut the branches off.
-
-    Args:
-        model: left as it is.
-
-    Returns:
-        The copy, on the CPU (so that its weights do not depend on the device), in eval mode.
-
-    Raises:
-        UnsupportedModelError: some parameters belong to modules that cannot be reset.
-    """
-    model = copy.deepcopy(model).cpu()
-    # torch.manual_seed would also seed the accelerators, which the fork does not restore.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_SEED)
-        for module in model.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-            elif next(module.parameters(recurse=False), None) is not None:
-                raise UnsupportedModelError(
-                    f"The weights of {type(module).__name__} layers cannot be drawn anew, so this "
-                    "model has no version with random weights."
-                )
-        initialise = getattr(model, "init_weights", None)
-        if callable(initialise) and "zero_init_last" in inspect.signature(initialise).parameters:
-            initialise(zero_init_last=False)
-    return model.eval()

@@ -14,6 +14,7 @@ from torch import nn
 
 from mscnn.explain.recorder import record
 from mscnn.geometry import FloatMap
+from mscnn.scales.finite import check_finite
 
 Logits = npt.NDArray[np.float32]
 
@@ -42,6 +43,9 @@ def batch_cams(
 
     Returns:
         ``(B, classes)`` and ``(B, h, w)`` float32.
+
+    Raises:
+        WeightsError: the network gives no finite numbers.
     """
     found = None if linear is None else _closed_form(model, x, target, last, linear)
     return found or _by_autograd(model, x, target, last)
@@ -53,6 +57,7 @@ def _closed_form(
 ) -> tuple[Logits, FloatMap] | None:
     with record(model, [last]) as taps:
         logits = model(x).float()
+    check_finite(logits)
     activation, weight = taps.outputs[last].float(), linear.weight.float()
     if activation.shape[1] != weight.shape[1]:
         return None
@@ -77,6 +82,7 @@ def _by_autograd(
 ) -> tuple[Logits, FloatMap]:
     with record(model, [last], with_graph=True) as taps:
         logits = model(x)
+    check_finite(logits)
     activation = taps.outputs[last]
     # In eval mode the samples of a batch do not mix, so one sum gives each its own gradient.
     (gradient,) = torch.autograd.grad(logits[:, target].sum(), activation)

@@ -197,8 +197,9 @@ def with_fields(
 def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -> float | None:
     """Evidence-weighted receptive field of one decision, px of the network's input.
 
-    The definition of ``ScaleReport.weighted_rf_px``: the mean over the blocks in which evidence
-    passed and whose fields are known, each block counted once.
+    As ``ScaleReport.weighted_rf_px``: the mean over the blocks in which evidence passed and whose
+    fields are known, each block counted once. But not for a network without splits, whose value
+    is a constant of its architecture: it would cost a backward and say nothing of the photo.
 
     Args:
         evidence: block to the ``(splits,)`` evidence of its splits.

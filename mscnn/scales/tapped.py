@@ -12,6 +12,7 @@ from torch import nn
 
 from mscnn.explain.recorder import record
 from mscnn.scales.blocks import BlockTap
+from mscnn.scales.finite import check_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,15 @@ def run_tapped(
         taps: at least one.
         choose: turns the ``(B, classes)`` float32 logits into one class per sample.
         last: name of a layer behind the first tap whose output is kept too.
+
+    Raises:
+        WeightsError: the network gives no finite numbers.
     """
     outputs = [] if last is None else [last]
     with record(model, outputs, inputs=[tap.module for tap in taps], with_graph=True) as seen:
         logits = model(x)
     answer = logits.detach().float()
+    check_finite(answer)
     targets = tuple(choose(answer))
     activations = [seen.inputs[tap.module] for tap in taps] + [seen.outputs[o] for o in outputs]
     # Samples do not mix in eval mode: the gradient of the sum is each sample's own.

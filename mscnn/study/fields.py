@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mscnn.imaging import load_photo
 from mscnn.network import Network, Photo
-from mscnn.scales.effective import with_random_weights
+from mscnn.scales.untrained import with_random_weights
 from mscnn.study.statistics import Interval, interval
 
 HALF = 0.5

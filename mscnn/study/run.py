@@ -62,6 +62,9 @@ def run_study(
     """
     if not networks:
         raise OptionError("No model was named; name at least one.")
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise OptionError("Two models have the same name; rename the folder of one of them.")
     options = options or StudyOptions()
     files, labelled = find_photos(folder, options.seed)
     chosen = choose(

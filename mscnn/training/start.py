@@ -84,6 +84,11 @@ def start_training(
         raise TrainingError(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
         )
+    if not plan.resume and plan.out.is_dir() and any(plan.out.iterdir()):
+        raise OutputError(
+            f"{str(plan.out)!r} holds other files, which the run's own could replace; give a new "
+            "or empty folder as --out."
+        )
     device = choose_device(plan.device)
     images = _open(plan.data, plan.recipe)
     _make(plan.out)

@@ -63,7 +63,7 @@ class Theory:
 
 def models_of(model: str, beside: Sequence[str] | None) -> tuple[str, ...]:
     """The page's model and those beside it, each once."""
-    full = [spec.name if (spec := registry.find(m)) else m for m in (model, *(beside or ()))]
+    full = [spec.name if (spec := registry.find(m)) else m for m in (model or "", *(beside or ()))]
     return tuple(dict.fromkeys(name.strip() for name in full if name.strip()))
 
 
@@ -131,7 +131,9 @@ def chart_alt(found: Sequence[ReceptiveField], view: str) -> str:
         last = f.stages[-1].spectrum
         text = f"{title(f.model)} ends with {last.rf_min_px} to {last.rf_max_px} px"
         parts.append(f"{text} over {last.distinct} sizes" if view == "paths" else text)
-    return f"{what}: {'; '.join(parts)}. The input is {found[0].input_px} px wide."
+    inputs = dict.fromkeys(f.input_px for f in found)
+    widths = " and ".join(str(px) for px in inputs)
+    return f"{what}: {'; '.join(parts)}. The input is {widths} px wide."
 
 
 def summary(theory: Theory) -> str:

@@ -21,8 +21,9 @@ LEAD = (
 )
 HOW_TO_READ = """
 **Splits.** A Res2Net block cuts its channels into splits. Each split passes through one more 3 x 3
-convolution than the one before it, so it sees a larger area of the photo. That area, a square, is
-its receptive field, given in px of the network's input.
+convolution than the one before it, so it sees a larger area of the photo; only the last one in
+timm's order (the first in the paper's) is passed on untouched. That area, a square, is the split's
+receptive field, given in px of the network's input.
 
 **Evidence** is gradient x activation: how much a unit was active, times how much the class's score
 grows with it. At each place it is added up over the channels of a split, and only places that

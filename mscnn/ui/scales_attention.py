@@ -41,7 +41,8 @@ class Attention:
         if shown.number not in shown.attention:
             if not isinstance(photo, Image.Image) or not is_photo_of(shown, photo):
                 return gr.skip(), *HIDDEN
-            report = self._asked(photo, shown.report)
+            models = shown.asked[1:]
+            report = self._asked(photo, models[shown.number % len(models)], shown.report)
             if report is None:
                 return gr.skip(), *HIDDEN
             shown = replace(shown, attention={**shown.attention, shown.number: report})
@@ -61,15 +62,21 @@ class Attention:
             view.radix_html(shown, block, opacity, cmap),
         )
 
-    def _asked(self, photo: Image.Image, scales: ScaleReport) -> AttentionReport | None:
-        """None where the model turns out to have no split attention."""
+    def _asked(self, photo: Image.Image, model: str, scales: ScaleReport) -> AttentionReport | None:
+        """None where the model turns out to have no split attention.
+
+        Args:
+            photo: the one that is shown.
+            model: as it was asked for; a result bears only the last part of a folder's path.
+            scales: what is shown of it.
+        """
         prediction = scales.prediction
         key = (prediction.model, prediction.weights.sha256)
         known = self._means.get(key)
         try:
             report = self._lens.split_attention(
                 photo,
-                prediction.model,
+                model,
                 target=scales.target.index,
                 references=() if known is not None else self._references,
             )

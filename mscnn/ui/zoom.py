@@ -21,7 +21,9 @@ LEAD = (
 HOW_TO_READ = """
 **The sweep.** The object is cut out of the photo and pasted into the middle of a plain canvas at
 twelve sizes, from twice the network's input, where only its middle is seen, down to a tenth of it.
-Each picture is a new question to each network; all are asked for the same class.
+Each picture is a new question to each network; all are asked for the same class. They are drawn
+with the Lanczos filter, not with each network's own preprocessing, so the answer at 100 % differs
+a little from that of the Look tab.
 
 **Octaves** say over how many halvings of the size the probability stays at half of its best or
 more. The mean probability is taken over the logarithm of the size, so every halving counts alike.

@@ -24,7 +24,7 @@ from mscnn.weights import availability
 OBJECT_PX = 560
 CHART_PX = 700
 BOX_COLOUR = "#e69f00"
-SCORE_HEADERS = ("Model", "Class", "Knows it over (octaves)", "Mean probability (%)",
+SCORE_HEADERS = ("Model", "Class", "At least half of its best (octaves)", "Mean probability (%)",
                  "Best probability (%)", "Best size (% of view)", "Seconds", "Note")  # fmt: skip
 STEP_HEADERS = ("Model", "Size (% of view)", "Size (px)", "Probability (%)", "Rank",
                 "Evidence on the object / even spread", "Evidence-weighted field (px)")  # fmt: skip
@@ -162,7 +162,9 @@ def charts(sweep: Sweep) -> dict[str, tuple[RgbArray, str]]:
             (title(c.model), [(100 * s.factor, _scaled(value_of(s, name), name)) for s in c.steps])
             for c in sweep.curves if c.steps
         ]  # fmt: skip
-        if not any(y is not None for _, points in curves for _, y in points):
+        # A network without splits has no evidence-weighted field, and no line.
+        curves = [(n, points) for n, points in curves if any(y is not None for _, y in points)]
+        if not curves:
             continue
         words = heading.format(label=sweep.label)
         even = name == "energy"

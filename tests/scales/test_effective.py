@@ -15,7 +15,7 @@ from timm.models.res2net import Bottle2neck
 from timm.models.resnet import ResNet
 from torch import nn
 
-from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
+from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError, WeightsError
 from mscnn.scale_types import Square
 from mscnn.scales.effective import (
     SHARES,
@@ -25,11 +25,12 @@ from mscnn.scales.effective import (
     find_tap,
     log_scaled,
     squares,
+    theory_of,
     unit_gradient,
-    with_random_weights,
 )
 from mscnn.scales.receptive_field import ReceptiveField, fields
 from mscnn.scales.topology import trace
+from mscnn.scales.untrained import with_random_weights
 from tests.conftest import FAMILIES, INPUT_PX, STAGES
 
 Doubles = npt.NDArray[np.float64]
@@ -398,6 +399,25 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random() -> None:
 # --- through the network -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("layer", ["layer2", "layer3.1", "layer4"])
+@pytest.mark.parametrize("point", [(47.4, 30.2), (1.0, 95.0), (60.5, 12.0)])
+def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(
+    layer: str, point: tuple[float, float], tiny: Any, theory: Any
+) -> None:
+    model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
+    tap = find_tap(model, layer, None)
+    field = theory_of(theory("res2net"), tap)
+    assert field is not None
+    measured = unit_gradient(model, [x], tap, point, field)
+    rows, columns = measured.map_size
+    distances = {
+        (row, column): math.dist(point, field.centre(row, column))
+        for row in range(rows)
+        for column in range(columns)
+    }
+    assert distances[measured.unit] == min(distances.values())
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
 @pytest.mark.parametrize(("layer", "split"), [("last", None), ("layer2.1", 2)])
 def test_every_size_of_photo(
@@ -436,3 +456,17 @@ def test_a_point_that_the_network_did_not_see(
 ) -> None:
     with pytest.raises(PointError, match="did not see that point"):
         network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
+
+
+def test_a_network_without_finite_numbers_is_refused(network: Any) -> None:
+    net = network("res2net", fresh=True)
+    with torch.no_grad():
+        net.model.conv1.weight.fill_(float("nan"))
+    photo = Image.new("RGB", (80, 60), (90, 120, 30))
+    for ask in (
+        lambda: net.scales(photo, target=0),
+        lambda: net.sweep(photo, target=0),
+        lambda: net.effective_receptive_field(photo),
+    ):
+        with pytest.raises(WeightsError, match="gives no finite numbers"):
+            ask()
