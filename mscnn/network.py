@@ -21,19 +21,9 @@ from mscnn.scale_types import (
     PhotoBox,
     ScaleReport,
     SweepCurve,
-    SweepStep,
 )
-from mscnn.scales import (
-    attention,
-    effective,
-    receptive_field,
-    splits,
-    sweep,
-    topology,
-    untrained,
-)
+from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology, untrained
 from mscnn.scales.receptive_field import ReceptiveField
-from mscnn.scales.sweep import Composed
 
 __all__ = ["IsCancelled", "Network", "Photo", "Progress", "photo_name"]
 
@@ -41,7 +31,8 @@ __all__ = ["IsCancelled", "Network", "Photo", "Progress", "photo_name"]
 class Network(Classifier):
     """A loaded backbone: ``predict``, ``explain``, and the multi-scale lens."""
 
-    _traced_field: ReceptiveField | None = None
+    _traced_field: ReceptiveField | UnsupportedModelError | None = None
+    """What tracing gave, an error included: every batch of a sweep asks again."""
 
     def receptive_field(self) -> ReceptiveField:
         """Theoretical receptive fields of all stages, blocks and splits.
@@ -53,10 +44,9 @@ class Network(Classifier):
         listed = None if self.weights.kind == "folder" else receptive_field.known(self.name)
         found = listed or self._traced_field
         if found is None:
-            px = int(self.loaded.data_config["input_size"][-1])
-            graph = topology.trace(self.copy_of_model(), self.stages)
-            found = receptive_field.fields(graph, model=self.name, input_px=px)
-            self._traced_field = found
+            found = self._traced_field = self._trace()
+        if isinstance(found, UnsupportedModelError):
+            raise found
         return found
 
     def features(
@@ -191,7 +181,9 @@ class Network(Classifier):
                 "The network did not see that point: it lies outside the framed part of the "
                 "photo. Choose a point inside the frame."
             )
-        model = self.model if trained else untrained.with_random_weights(self.copy_of_model())
+        model = self.model
+        if not trained:
+            model, _ = self.guarded(lambda: untrained.with_random_weights(self.model))
         field = self._field_or_none()
         theory = effective.theory_of(field, tap)
         measured, seconds = self.guarded(
@@ -247,11 +239,20 @@ class Network(Classifier):
         if chosen.indices == ("top1",):
             chosen = Targets([self.predict(image, top_k=1).top[0].index])
         index = int(chosen.indices[0])
+        measure = partial(
+            sweep.measure,
+            self.model,
+            target=index,
+            place=self.to_device,
+            stages=self.stages,
+            linear=self.linear,
+            field=self._field_or_none(),
+        )
         steps, seconds = [], 0.0
         for batch in plan.batches(image, self.preprocess):
             if is_cancelled is not None and is_cancelled():
                 break
-            done, took = self.guarded(partial(self._sweep_batch, batch, index))
+            done, took = self.guarded(partial(measure, batch))
             steps.extend(done)
             seconds += took
             if on_progress is not None:
@@ -267,16 +268,14 @@ class Network(Classifier):
             seconds=seconds,
         )
 
-    def _sweep_batch(self, batch: Sequence[Composed], target: int) -> list[SweepStep]:
-        return sweep.measure(
-            self.model,
-            batch,
-            target,
-            place=self.to_device,
-            stages=self.stages,
-            linear=self.linear,
-            field=self._field_or_none(),
-        )
+    def _trace(self) -> ReceptiveField | UnsupportedModelError:
+        px = int(self.loaded.data_config["input_size"][-1])
+        try:
+            # Under the lock no request's hooks are on the model; the tracer copies no weight.
+            graph, _ = self.guarded(lambda: topology.trace(self.model, self.stages))
+        except UnsupportedModelError as error:
+            return error.with_traceback(None)
+        return receptive_field.fields(graph, model=self.name, input_px=px)
 
     def _one_target(self, target: str | int) -> Targets:
         chosen = self.targets([target])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscnn.artifacts.folder import Files, write_files
 from mscnn.artifacts.manifest import header, json_bytes
+from mscnn.artifacts.table import csv_bytes
 from mscnn.imaging import to_png_bytes
 from mscnn.render.study import study_figure
 from mscnn.serialise_study import study_dict, study_text
@@ -27,11 +26,11 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
     document = study_dict(study)
     return {
         "study.json": json_bytes(document),
-        "study.csv": _csv(
+        "study.csv": csv_bytes(
             ("model", "setting", "quantity", "block", "split", "factor", *_INTERVAL, "photos"),
             _rows(document),
         ),
-        "fields.csv": _csv(
+        "fields.csv": csv_bytes(
             ("model", "block", "split", "theoretical_px", "weights", *_INTERVAL, "photos"),
             _field_rows(document),
         ),
@@ -49,14 +48,6 @@ def write_study(folder: Path, study: Study, *, created: datetime | None = None) 
     files = study_files(study, created=created)
     write_files(folder, files)
     return list(files)
-
-
-def _csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(rows)
-    return out.getvalue().encode()
 
 
 def _numbers(interval: JsonDict) -> list[Any]:

@@ -91,20 +91,37 @@ def _closed_form(
         logits = model(x)[0].float()
     activation = taps.outputs[last][0].float()
     weight = linear.weight.float()
-    pooled = weight @ activation.mean(dim=(1, 2))
-    if linear.bias is not None:
-        pooled = pooled + linear.bias.float()
-    # A head that does more than pool and multiply shows here, at no cost.
-    tolerance = 1e-3 if x.dtype == torch.float32 else 5e-2
-    if pooled.shape != logits.shape or not torch.allclose(
-        pooled, logits, rtol=tolerance, atol=tolerance * float(logits.abs().max() + 1)
-    ):
+    if not pools_and_multiplies(linear, activation[None], logits[None], x.dtype):
         return None
     chosen = targets.choose(logits)
     places = activation.shape[1] * activation.shape[2]
     cams = torch.einsum("nk,khw->nhw", weight[list(chosen)] / places, activation)
     maps = dict(zip(((last, c) for c in chosen), cams.cpu().numpy(), strict=True))
     return RawMaps(logits.cpu().numpy(), chosen, maps)
+
+
+def pools_and_multiplies(
+    linear: nn.Linear, activation: torch.Tensor, logits: torch.Tensor, dtype: torch.dtype
+) -> bool:
+    """Whether the head is the mean over places and one linear layer; it shows at no cost.
+
+    Args:
+        linear: the layer.
+        activation: ``(B, C, h, w)`` float32, what the last stage put out.
+        logits: ``(B, classes)`` float32, what the network answered.
+        dtype: what it computed in, which sets the tolerance.
+    """
+    weight = linear.weight.float()
+    if activation.shape[1] != weight.shape[1]:
+        return False
+    pooled = activation.mean(dim=(2, 3)) @ weight.T
+    if linear.bias is not None:
+        pooled = pooled + linear.bias.float()
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    largest = float(logits.abs().max() + 1)
+    return pooled.shape == logits.shape and torch.allclose(
+        pooled, logits, rtol=tolerance, atol=tolerance * largest
+    )
 
 
 @torch.inference_mode(False)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mscnn.explain.recorder import record
+from mscnn.explain.single_pass import pools_and_multiplies
 from mscnn.geometry import FloatMap
 from mscnn.scales.finite import check_finite
 
@@ -59,16 +60,7 @@ def _closed_form(
         logits = model(x).float()
     check_finite(logits)
     activation, weight = taps.outputs[last].float(), linear.weight.float()
-    if activation.shape[1] != weight.shape[1]:
-        return None
-    pooled = activation.mean(dim=(2, 3)) @ weight.T
-    if linear.bias is not None:
-        pooled = pooled + linear.bias.float()
-    # A head that does more than pool and multiply shows here, at no cost.
-    tolerance = 1e-3 if x.dtype == torch.float32 else 5e-2
-    if pooled.shape != logits.shape or not torch.allclose(
-        pooled, logits, rtol=tolerance, atol=tolerance * float(logits.abs().max() + 1)
-    ):
+    if not pools_and_multiplies(linear, activation, logits, x.dtype):
         return None
     places = activation.shape[2] * activation.shape[3]
     weights = (weight[target] / places).expand(len(x), -1)

@@ -51,7 +51,7 @@ def split_fields(
     if not wanted:
         return ()
     images = [load_photo(path) for path in photos]
-    random = with_random_weights(network.copy_of_model())
+    random, _ = network.guarded(lambda: with_random_weights(network.model))
     untrained = Network(replace(network.loaded, model=random), network.device, network.precision)
     found = []
     for number, (block, split) in enumerate(wanted, 1):

@@ -63,5 +63,10 @@ def comparison_zip(comparison: Comparison, photo: Image.Image, opacity: float, c
     return cache_file(_safe(f"mscnn-compare-{comparison.label}.zip"), zipped(files))
 
 
+def bare(name: str) -> str:
+    """A name that can stand between slashes in an archive: no path, no dots around it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[-100:]
+
+
 def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-120:]

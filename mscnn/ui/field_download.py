@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +15,7 @@ from mscnn.scales.receptive_field import ReceptiveField
 from mscnn.serialise_lens import effective_dict
 from mscnn.ui import field_draw
 from mscnn.ui import field_view as view
-from mscnn.ui.downloads import cache_file, zipped
+from mscnn.ui.downloads import bare, cache_file, zipped
 from mscnn.ui.field_view import Shown
 
 
@@ -55,8 +54,3 @@ def _unit_files(shown: Shown, measure: str, opacity: float, cmap: str) -> dict[s
         np.save(out, one.gradient, allow_pickle=False)
         files[f"unit/{name}.npy"] = out.getvalue()
     return files
-
-
-def bare(name: str) -> str:
-    """A name that is safe as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[-100:]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timezone
 
 from PIL import Image
 
 from mscnn.artifacts import DrawingOptions, Files
 from mscnn.artifacts.scales import scales_files
-from mscnn.ui.downloads import cache_file, zipped
+from mscnn.ui.downloads import bare, cache_file, zipped
 from mscnn.ui.scales_view import Shown
 
 
@@ -22,14 +21,9 @@ def scales_zip(shown: Shown, opacity: float, cmap: str) -> str:
         found = scales_files(
             report, photo, attention=shown.attention.get(number), drawing=drawing, created=created
         )
-        folder = f"{number + 1}-{_bare(report.prediction.model)}-{_bare(report.target.label)}/"
+        folder = f"{number + 1}-{bare(report.prediction.model)}-{bare(report.target.label)}/"
         prefix = folder if len(shown.reports) > 1 else ""
         files |= {prefix + name: content for name, content in found.items()}
     first = shown.reports[0]
     name = f"mscnn-scales-{first.prediction.model}-{first.target.label}"
-    return cache_file(f"{_bare(name)}.zip", zipped(files))
-
-
-def _bare(name: str) -> str:
-    """A name that is safe as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".")[-100:]
+    return cache_file(f"{bare(name)}.zip", zipped(files))

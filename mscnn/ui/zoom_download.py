@@ -6,8 +6,7 @@ from datetime import datetime, timezone
 
 from mscnn.artifacts import DrawingOptions, sweep_files
 from mscnn.scale_types import Sweep
-from mscnn.ui.downloads import cache_file, zipped
-from mscnn.ui.field_download import bare
+from mscnn.ui.downloads import bare, cache_file, zipped
 
 
 def sweep_zip(sweep: Sweep, opacity: float, cmap: str) -> str:

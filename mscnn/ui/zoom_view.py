@@ -14,7 +14,7 @@ from mscnn.lens_options import parse_box
 from mscnn.render.boxes import Frame, draw_frames
 from mscnn.render.charts import lines_chart
 from mscnn.scale_types import PhotoBox, Sweep, SweepCurve, SweepStep
-from mscnn.scales.canvas import CANVASES, check_box
+from mscnn.scales.canvas import check_box
 from mscnn.serialise_lens import size_px
 from mscnn.types import RgbArray
 from mscnn.ui.compare_view import rounded, title
@@ -127,11 +127,6 @@ def object_alt(shown: Picking) -> str:
         f"The photo; the object is the box from {left:.0%} to {right:.0%} of its width and "
         f"{top:.0%} to {bottom:.0%} of its height."
     )
-
-
-def canvas_choices() -> list[tuple[str, str]]:
-    """Canvases as (name, name)."""
-    return [(name, name) for name in CANVASES]
 
 
 def default_models(model: str) -> list[str]:
