@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,6 +108,8 @@ def run(plan: RunPlan) -> None:
         result = start_training(plan, listener=show, notice=tell, on_progress=report)
     if is_first_by_environment():
         typer.echo(f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f} on {result.images} images")
+        out = shlex.quote(str(plan.out))
+        tell(f"written {plan.out}; see it with 'mscnn serve --models {out}'")
 
 
 def tell(sentence: str) -> None:

@@ -77,6 +77,20 @@ class Batches:
         )
 
 
+def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
+    """Return the recipe with its batch lowered to what so few images fill.
+
+    The same images give the same batch, so a resumed run goes on with it. Unchanged where they
+    fill a batch, or where not even the smallest one can be shared out.
+    """
+    if images >= recipe.batch_size:
+        return recipe
+    pairs = 2 if recipe.mixup or recipe.cutmix else 1
+    unit = processes * recipe.accumulate * pairs
+    batch = images // unit * unit
+    return recipe.replaced(batch_size=batch) if batch >= 2 else recipe
+
+
 def _check(images: int, recipe: Recipe, processes: int) -> None:
     """Refuse a batch that cannot be filled or divided."""
     if images < recipe.batch_size:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mscnn.device import choose_device
 from mscnn.errors import OutputError, TrainingError
 from mscnn.training import checkpoint
+from mscnn.training.batches import fitted
 from mscnn.training.evaluate import Accuracy
 from mscnn.training.layouts import (
     ImageFolders,
@@ -96,11 +97,12 @@ def start_training(
     try:
         say = notice if processes.is_first else log.info
         _tell_unreadable(images, say)
+        recipe = _fitted(plan.recipe, len(images.train), processes.size, say)
         trainer = Trainer(
             plan.model,
             images,
             plan.out,
-            plan.recipe,
+            recipe,
             processes,
             start=_pretrained(plan, len(images.names), on_progress) if plan.fine_tune else None,
             notice=say,
@@ -125,6 +127,16 @@ def _open(data: Path, recipe: Recipe) -> ImageFolders[Photo]:
     check_classes(data, images)
     check_trainable(images)
     return images
+
+
+def _fitted(recipe: Recipe, images: int, processes: int, say: Notice) -> Recipe:
+    found = fitted(recipe, images, processes)
+    if found.batch_size != recipe.batch_size:
+        say(
+            f"There are {images} training images, fewer than one batch of {recipe.batch_size}, so "
+            f"a batch has {found.batch_size}."
+        )
+    return found
 
 
 def _make(out: Path) -> None:

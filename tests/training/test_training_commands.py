@@ -1,7 +1,7 @@
 """The two commands: their defaults are the recipes', and one runs from end to end."""
 
 import inspect
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import typer
@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from mscnn.cli.finetune import finetune
 from mscnn.cli.train import train
+from mscnn.training.batches import fitted
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes
+from mscnn.training.start import RunPlan, start_training
 from mscnn.weights import load_model
 from tests.training.trainee import NAME
 
@@ -51,3 +53,34 @@ def test_fine_tuning_from_the_command_line(folder, tmp_path):
     assert "1 unreadable file is left out" in result.stderr
     assert "epoch 1/1  step 3/3  32 px  loss " in result.stderr
     assert load_model(str(tmp_path / "mine")).labels.names == ("blue", "red")
+    assert "written " in result.stderr
+    assert result.stderr.rstrip().endswith(f"'mscnn serve --models {tmp_path / 'mine'}'")
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "changes", "batch"),
+    [
+        (40, 1, {}, 32),
+        (32, 1, {}, 32),
+        (31, 1, {}, 31),
+        (31, 2, {}, 30),
+        (31, 2, {"accumulate": 4}, 24),
+        (31, 1, {"mixup": 0.2}, 30),
+        (2, 1, {}, 2),
+        (3, 2, {"accumulate": 4}, 32),  # nothing fits: refused later, with a sentence
+    ],
+)
+def test_a_small_folder_gets_a_batch_that_it_fills(images, processes, changes, batch):
+    recipe = FINE_TUNING.replaced(**changes)
+    assert fitted(recipe, images, processes) == recipe.replaced(batch_size=batch)
+
+
+def test_a_folder_smaller_than_a_batch_is_learnt_and_the_run_says_so(folder, tmp_path):
+    """Resumed, it meets the batch that its checkpoint was made with."""
+    said: list[str] = []
+    recipe = FINE_TUNING.replaced(epochs=1, workers=0, threads=1)
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe, "cpu")
+    start_training(plan, notice=said.append)
+    assert said == ["There are 28 training images, fewer than one batch of 32, so a batch has 28."]
+    longer = replace(plan, recipe=recipe.replaced(epochs=2), resume=True)
+    assert start_training(longer, notice=said.append).images == 4
