@@ -220,7 +220,6 @@ def _named(report: SweepProgress | None, model: str) -> Callable[[int, int], Non
 def _check_swept(models: Sequence[str]) -> None:
     if not 1 <= len(models) <= MAX_SWEPT:
         raise OptionError(f"{len(models)} model(s) were chosen; choose 1 to {MAX_SWEPT}.")
-    full = [spec.name if (spec := registry.find(model)) else model for model in models]
-    repeated = next((model for model in full if full.count(model) > 1), None)
+    repeated = registry.first_repeated(models)
     if repeated is not None:
         raise OptionError(f"{repeated} was chosen twice; choose different models.")

@@ -180,8 +180,7 @@ def _check_models(models: Sequence[str]) -> None:
             f"{len(models)} model(s) were chosen; choose {MIN_COMPARED} to {MAX_COMPARED} to "
             "compare."
         )
-    full = [spec.name if (spec := registry.find(model)) else model for model in models]
-    repeated = next((model for model in full if full.count(model) > 1), None)
+    repeated = registry.first_repeated(models)
     if repeated is not None:
         raise OptionError(f"{repeated} was chosen twice; choose different models to compare.")
 

@@ -58,6 +58,18 @@ def find(name: str) -> BackboneSpec | None:
     return next((spec for spec in BACKBONES if spec.architecture == key), None)
 
 
+def full_name(name: str) -> str:
+    """Return the name with its tag where the backbone is in the list, else ``name`` itself."""
+    spec = find(name)
+    return name if spec is None else spec.name
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """Return the first model that is named twice, however it is spelled; None where none is."""
+    full = [full_name(name) for name in names]
+    return next((name for name in full if full.count(name) > 1), None)
+
+
 def get(name: str) -> BackboneSpec:
     """Return the backbone of this name, as ``find`` does.
 

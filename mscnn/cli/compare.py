@@ -9,7 +9,7 @@ import typer
 
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, progress, share
-from mscnn.errors import MscnnError, OptionError
+from mscnn.errors import MscnnError
 from mscnn.types import ComparedModel, Comparison
 
 
@@ -37,9 +37,11 @@ def compare(
     """
     from mscnn.artifacts import DrawingOptions, check_folder, write_comparison
     from mscnn.imaging import load_photo
+    from mscnn.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
-    target, names = options.one_class(target), _names(models)
+    names = options.model_names(models, MIN_COMPARED, MAX_COMPARED)
+    target = options.one_class(target)
     check_folder(out)
     photo = load_photo(image)
     engine = open_engine(device, names)
@@ -53,8 +55,6 @@ def compare(
             columns.append(column)
             report(len(columns), len(names))
     _check_usable(columns)
-    from mscnn.pipeline import summarise
-
     comparison = summarise(label, layer, columns)
     files = write_comparison(out, comparison, photo, drawing=drawing)
     if json:
@@ -63,22 +63,6 @@ def compare(
         print_json({**comparison_dict(comparison), "out": str(out), "files": files})
         return
     typer.echo(_as_text(comparison, out, files))
-
-
-def _names(text: str) -> list[str]:
-    """Read the list of models, as the engine accepts it, before any of them is loaded."""
-    from mscnn.pipeline import MAX_COMPARED, MIN_COMPARED
-
-    names = options.split_names(text, "--models")
-    if not MIN_COMPARED <= len(names) <= MAX_COMPARED:
-        raise OptionError(
-            f"--models names {len(names)} model(s); "
-            f"give {MIN_COMPARED} to {MAX_COMPARED}, separated by commas."
-        )
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise OptionError(f"--models names {repeated} twice; give different models.")
-    return names
 
 
 def _check_usable(columns: list[ComparedModel]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from mscnn import registry
 from mscnn.errors import OptionError, UnknownClassError
 
 # typer reads annotations at run time, and on Python 3.10 "X | None" inside Annotated is fine, but
@@ -53,6 +54,23 @@ def split_names(text: str, option: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise OptionError(f"{option} names no model; give names separated by commas.")
+    return names
+
+
+def model_names(text: str, least: int, most: int) -> list[str]:
+    """Return what ``--models`` names, as the engine accepts it, before any of them is loaded.
+
+    Raises:
+        OptionError: too few or too many are named, or one twice.
+    """
+    names = split_names(text, "--models")
+    if not least <= len(names) <= most:
+        raise OptionError(
+            f"--models names {len(names)} model(s); give {least} to {most}, separated by commas."
+        )
+    repeated = registry.first_repeated(names)
+    if repeated is not None:
+        raise OptionError(f"--models names {repeated} twice; give different models.")
     return names
 
 

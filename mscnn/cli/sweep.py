@@ -13,7 +13,7 @@ import typer
 
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, progress, share
-from mscnn.errors import Cancelled, MscnnError, OptionError
+from mscnn.errors import Cancelled, MscnnError
 from mscnn.scale_types import Sweep, SweepCurve
 
 INTERRUPTED = 130  # 128 + the number of SIGINT, as ``mscnn.cli.entry`` has it
@@ -66,13 +66,14 @@ def sweep(
     from mscnn.artifacts import DrawingOptions, check_folder, write_sweep
     from mscnn.artifacts.manifest import bare_name
     from mscnn.imaging import load_photo
-    from mscnn.lens import Lens
+    from mscnn.lens import MAX_SWEPT, Lens
     from mscnn.lens_options import parse_box, parse_sizes
     from mscnn.scales.sweep import FACTORS, Plan
 
     # What can be refused at once is refused before a model is loaded.
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
-    target, names = options.one_class(target), _names(models)
+    names = options.model_names(models, 1, MAX_SWEPT)
+    target = options.one_class(target)
     plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
     check_folder(out)
     photo = load_photo(image)
@@ -97,21 +98,6 @@ def sweep(
         typer.echo(_as_text(result, out, files))
     if result.partial:
         raise typer.Exit(INTERRUPTED)
-
-
-def _names(text: str) -> list[str]:
-    """Read the list of models, as the lens accepts it, before any of them is loaded."""
-    from mscnn.lens import MAX_SWEPT
-
-    names = options.split_names(text, "--models")
-    if len(names) > MAX_SWEPT:
-        raise OptionError(
-            f"--models names {len(names)} models; give 1 to {MAX_SWEPT}, separated by commas."
-        )
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise OptionError(f"--models names {repeated} twice; give different models.")
-    return names
 
 
 def _check_done(result: Sweep) -> None:

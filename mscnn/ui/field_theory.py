@@ -63,7 +63,7 @@ class Theory:
 
 def models_of(model: str, beside: Sequence[str] | None) -> tuple[str, ...]:
     """The page's model and those beside it, each once."""
-    full = [spec.name if (spec := registry.find(m)) else m for m in (model or "", *(beside or ()))]
+    full = map(registry.full_name, (model or "", *(beside or ())))
     return tuple(dict.fromkeys(name.strip() for name in full if name.strip()))
 
 
