@@ -73,12 +73,24 @@ class Lens:
         return self._network(model).scales(photo, target=target, name=name)
 
     def scales_of(
-        self, photo: Photo, models: Sequence[str], *, target: str | int = "top1"
+        self,
+        photo: Photo,
+        models: Sequence[str],
+        *,
+        target: str | int = "top1",
+        on_unknown: Callable[[str], None] | None = None,
     ) -> list[ScaleReport]:
         """The same class through several models; ``"top1"`` is the first model's best class.
 
+        Args:
+            photo: see ``Photo``.
+            models: the first one decides which class is meant.
+            target: a class (index or name) of the first model, or ``"top1"``.
+            on_unknown: called with a sentence for each other model that does not know the class,
+                which is then left out; None for an error.
+
         Raises:
-            UnknownClassError: a model does not know the first model's class.
+            UnknownClassError: a model does not know the class, see ``on_unknown``.
         """
         image, reports = load_photo(photo), []
         settled: tuple[LabelSet, int] | None = None
@@ -87,7 +99,10 @@ class Lens:
             try:
                 chosen = target if settled is None else same_class(*settled, network.labels)
             except UnknownClassError as error:
-                raise UnknownClassError(f"{model}: {error}") from error
+                if on_unknown is None:
+                    raise UnknownClassError(f"{model}: {error}") from error
+                on_unknown(f"{model} is left out: {error}")
+                continue
             reports.append(network.scales(image, target=chosen, name=""))
             settled = settled or (network.labels, reports[0].target.index)
         return reports

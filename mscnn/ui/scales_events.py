@@ -87,7 +87,7 @@ class ScalesEvents:
         image = handlers.need_photo(photo)
         yield _updates(run=gr.update(interactive=False))
         try:
-            shown, charts = self._measured(image, model, target, also, progress)
+            shown, charts, notes = self._measured(image, model, target, also, progress)
         except Exception as error:
             said = str(error) if isinstance(error, MscnnError) else ""
             yield _updates(hint=said, run=gr.update(interactive=True))
@@ -95,7 +95,7 @@ class ScalesEvents:
         yield _updates(
             hint="",
             run=gr.update(interactive=True, value=RUN),
-            summary=view.summary(shown.reports),
+            summary=view.summary(shown.reports, notes),
             table=view.numbers(shown.reports),
             charts=_pictures(shown, charts),
             **_parts(shown, opacity, cmap, paper_order),
@@ -103,12 +103,12 @@ class ScalesEvents:
 
     def _measured(
         self, image: Image.Image, model: str, target: str, also: list[str], progress: gr.Progress
-    ) -> tuple[Shown, list[Chart]]:
+    ) -> tuple[Shown, list[Chart], tuple[str, ...]]:
         models = view.models_of(model, also)
         for name in models:
             self._prepare(name, progress)
         classes = view.wanted_classes(target, self.engine.session.network(model).labels)
-        reports = view.measure(self.lens, image, models, classes)
+        reports, notes = view.measure(self.lens, image, models, classes)
         charts = [view.chart(report) for report in reports]
         shown = Shown(
             photo=view.drawn_photo(image, reports[0]),
@@ -117,7 +117,7 @@ class ScalesEvents:
             boxes=tuple(chart.boxes for chart in charts),
             block=view.default_block(reports[0]),
         )
-        return shown, charts
+        return shown, charts, notes
 
     def _prepare(self, model: str, progress: gr.Progress) -> None:
         """Load the model, with a progress bar while its weights are downloaded."""

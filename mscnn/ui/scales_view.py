@@ -109,13 +109,19 @@ def wanted_classes(text: str | None, labels: LabelSet) -> list[str]:
 
 def measure(
     lens: Lens, photo: Image.Image, models: Sequence[str], classes: Sequence[str]
-) -> tuple[ScaleReport, ...]:
-    """Reports class by class, each through all models; a class named twice is shown once."""
+) -> tuple[tuple[ScaleReport, ...], tuple[str, ...]]:
+    """Reports class by class, each through all models; a class named twice is shown once.
+
+    Returns:
+        The reports, and a sentence for each model but the first that does not know a class.
+    """
     found: dict[int, list[ScaleReport]] = {}
+    notes: list[str] = []
     for wanted in classes:
-        reports = lens.scales_of(photo, models, target=wanted)
+        reports = lens.scales_of(photo, models, target=wanted, on_unknown=notes.append)
         found.setdefault(reports[0].target.index, reports)
-    return tuple(report for reports in found.values() for report in reports)
+    shown = tuple(report for reports in found.values() for report in reports)
+    return shown, tuple(dict.fromkeys(notes))
 
 
 def drawn_photo(photo: Image.Image, report: ScaleReport) -> RgbArray:
@@ -218,8 +224,11 @@ def block_note(report: ScaleReport, block: BlockScales) -> str:
     return head + text
 
 
-def summary(reports: Sequence[ScaleReport]) -> str:
-    """One line per report: the evidence-weighted field beside the input's size (Markdown)."""
+def summary(reports: Sequence[ScaleReport], notes: Sequence[str] = ()) -> str:
+    """One line per report: the evidence-weighted field beside the input's size (Markdown).
+
+    ``notes`` follow, as paragraphs.
+    """
     lines = []
     for report in reports:
         head = (
@@ -242,7 +251,7 @@ def summary(reports: Sequence[ScaleReport]) -> str:
         if not report.has_splits:
             text += " Each of its blocks has one path, so that number is the architecture's own."
         lines.append(head + text + "".join(f" {notice}" for notice in report.notices))
-    return "\n\n".join(lines)
+    return "\n\n".join([*lines, *notes])
 
 
 def numbers(reports: Sequence[ScaleReport]) -> list[list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -157,20 +158,26 @@ class Canned:
     def __init__(self, **classes: Score) -> None:
         self.classes = classes
 
-    def scales_of(self, photo: Any, models: Any, *, target: str) -> list[Any]:
-        return [ladder_report(target=self.classes[target], model=m) for m in models]
+    def scales_of(
+        self, photo: Any, models: Any, *, target: str, on_unknown: Callable[[str], None]
+    ) -> list[Any]:
+        known = [model for model in models if model != "mine"]
+        for model in models[len(known) :]:
+            on_unknown(f"{model} is left out: it knows no such class.")
+        return [ladder_report(target=self.classes[target], model=m) for m in known]
 
 
 def test_reports_come_class_by_class_and_none_twice():
     lens: Any = Canned(top1=LION, lion=LION, lid=Score(4, "lid", 0.1))
     photo = Image.new("RGB", (64, 64))
-    found = view.measure(
-        lens, photo, ["starter_res2net", "starter_resnet"], ["top1", "lid", "lion"]
-    )
+    models = ["starter_res2net", "starter_resnet", "mine"]
+    found, notes = view.measure(lens, photo, models, ["top1", "lid", "lion"])
     assert [view.chart_title(r) for r in found] == [
         "lion: Starter Res2Net", "lion: Starter ResNet", "lid: Starter Res2Net",
         "lid: Starter ResNet",
     ]  # fmt: skip
+    assert notes == ("mine is left out: it knows no such class.",)
+    assert view.summary(found, notes).endswith(f"\n\n{notes[0]}")
 
 
 def test_the_papers_order_has_the_untouched_split_first():
