@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ COLUMN_PX = 420
 
 
 def title(model: str) -> str:
-    """A model's name as people say it."""
+    """A model's name as people say it; of an owner's folder the last part of its path."""
     spec = registry.find(model)
-    return spec.title if spec is not None else model
+    return spec.title if spec is not None else Path(model).name or model
 
 
 def row(column: ComparedModel) -> list[Any]:

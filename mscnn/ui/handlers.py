@@ -35,11 +35,13 @@ class Look:
     """What one visitor sees on the Look tab.
 
     Attributes:
+        model: the name it was asked by; an owner's folder answers to its own, which is shorter.
         photo: ``(h, w, 3)`` uint8, with a longer side of ``LEAST_PX`` to ``DRAWN_PX``.
         explanation: prediction and maps; grows as more classes are asked for.
         target, layer: which map is shown.
     """
 
+    model: str
     photo: RgbArray
     explanation: Explanation
     target: int
@@ -86,7 +88,7 @@ def look(
     )
     first = explanation.maps[0]
     size = first.geometry.drawn_size(DRAWN_PX, LEAST_PX)
-    return Look(resized(photo, size), explanation, first.target, first.layer)
+    return Look(model, resized(photo, size), explanation, first.target, first.layer)
 
 
 def resized(photo: Image.Image, size: tuple[int, int]) -> RgbArray:
@@ -124,7 +126,7 @@ def choose_class(
     is_cancelled: IsCancelled | None = None,
 ) -> Look:
     """Show another class, computing its map only where it is not there yet."""
-    network = engine.session.network(shown.explanation.prediction.model)
+    network = engine.session.network(shown.model)
     target = network.labels.resolve(wanted)
     last = network.last_stage
     method = shown.cam.method
@@ -142,7 +144,7 @@ def with_stages(engine: Engine, photo: Image.Image, shown: Look) -> Look:
 
     Methods that cost a forward per channel would take minutes here; Grad-CAM stands in for them.
     """
-    network = engine.session.network(shown.explanation.prediction.model)
+    network = engine.session.network(shown.model)
     method = shown.cam.method
     if METHODS[method].cost == "per-channel":
         method = "gradcam"
@@ -155,7 +157,7 @@ def with_stages(engine: Engine, photo: Image.Image, shown: Look) -> Look:
 
 def stage_maps(engine: Engine, shown: Look) -> list[CamMap]:
     """The maps of the class shown, first stage first."""
-    network = engine.session.network(shown.explanation.prediction.model)
+    network = engine.session.network(shown.model)
     return [
         shown.explanation.map(stage, shown.target)
         for stage in network.stages

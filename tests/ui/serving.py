@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,10 @@ def make_folders(root: Path) -> Folders:
 
 
 @contextmanager
-def serving(folders: Folders) -> Iterator[Site]:
+def serving(folders: Folders, owned: Sequence[str] = ()) -> Iterator[Site]:
     """Serve the page with the options it has in earnest, on a free port of this machine.
+
+    ``owned`` are model folders of the page's owner.
 
     The server lives for the rest of the session, but the environment that points it at the seeded
     weights does not: other tests read the real ones, so each test of the page sets it again.
@@ -79,10 +81,10 @@ def serving(folders: Folders) -> Iterator[Site]:
 
     with pytest.MonkeyPatch.context() as patch:
         folders.use(patch)
-        engine = Engine(Session("cpu", offline=True, folders=()))
+        engine = Engine(Session("cpu", offline=True, folders=owned))
         for model in MODELS:
             engine.session.network(model)
-        demo = build_app(engine)
+        demo = build_app(engine, folders=owned)
         demo.queue(max_size=64, default_concurrency_limit=1)
         options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
         _, url, _ = demo.launch(server_name="127.0.0.1", **options)

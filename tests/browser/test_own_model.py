@@ -1,0 +1,78 @@
+"""A model folder of the page's owner, with classes of its own, on every tab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+from mscnn.training.export import export_folder
+from mscnn.weights import load_model
+from tests.browser.conftest import TOP5
+from tests.ui.serving import Folders, Site, serving
+
+LIMIT_MS = 45_000
+CLASSES = ["espresso", "lion", "my cat"]
+
+
+@pytest.fixture(scope="module")
+def own(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As fine-tuning writes it: a starter's weights below a classifier of three classes."""
+    folder = tmp_path_factory.mktemp("own") / "my-animals"
+    with pytest.MonkeyPatch.context() as patch:
+        folders.use(patch)
+        model = load_model("starter_res2net").model
+        weight, bias = model.fc.weight[:3].clone(), model.fc.bias[:3].clone()
+        model.reset_classifier(len(CLASSES))
+        model.fc.weight.data, model.fc.bias.data = weight, bias
+        export_folder(model, folder, CLASSES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folders: Folders, own: Path) -> Iterator[Site]:
+    with serving(folders, [str(own)]) as running:
+        yield running
+
+
+def test_the_owners_model_comes_first_and_works_on_every_tab(visit, own):
+    look = visit()
+    page = look.page
+    expect(page.locator(TOP5)).to_have_count(len(CLASSES), timeout=LIMIT_MS)
+    expect(page.locator("#stages img")).to_have_count(4, timeout=LIMIT_MS)
+    assert sorted(look.labels()) == CLASSES
+    expect(page.get_by_label("Model", exact=True).first).to_have_value("Yours · my-animals")
+
+    look.tab("Scales")
+    expect(page.locator("#scale-plot img")).to_have_count(1, timeout=LIMIT_MS)
+    expect(page.locator("#split-strip .scale-card")).to_have_count(4, timeout=LIMIT_MS)
+    expect(page.locator("#scales-summary")).to_contain_text("my-animals")
+
+    look.tab("Receptive field")
+    for picture in ("#erf-overlay img", "#rf-plot img"):
+        expect(page.locator(picture)).to_have_count(1, timeout=LIMIT_MS)
+    expect(page.locator("#erf-caption")).to_contain_text("at most")
+
+    look.tab("Zoom")
+    expect(page.locator("#zoom-object img")).to_have_count(1, timeout=LIMIT_MS)
+    page.locator("#sweep-run").click()
+    expect(page.locator("#sweep-film .frame")).to_have_count(12, timeout=LIMIT_MS)
+
+    look.tab("Features")
+    expect(page.locator("#features-cards .near-cards li")).to_have_count(6, timeout=LIMIT_MS)
+
+
+def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit, own):
+    """The lion is known to both, the cat of this name to the owner's alone."""
+    look = visit(f"?models={quote(str(own), safe='')},starter_resnet")
+    page = look.page
+    expect(page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
+    page.locator("#compare-target textarea, #compare-target input").first.fill("my cat")
+    page.locator("#compare-run").click()
+    cards = page.locator("#compare-grid .card")
+    expect(cards).to_have_count(2, timeout=LIMIT_MS)
+    expect(cards.nth(0).locator("h3")).to_have_text("my-animals")
+    expect(cards.nth(1)).to_contain_text("no class")
