@@ -68,7 +68,7 @@ def field_growth_chart(shown: Sequence[ReceptiveField]) -> Chart:
     """Draw each model's smallest and largest field, block by block."""
     return growth_chart(
         [(field.model, _growth(field)) for field in shown],
-        input_px=shown[0].input_px,
+        inputs_px=[field.input_px for field in shown],
         title="Receptive field, block by block",
         width_px=CHART_PX,
     )
@@ -84,7 +84,7 @@ def field_spectrum_chart(shown: Sequence[ReceptiveField]) -> Chart:
     """Draw how many paths to each model's last stage have which receptive field."""
     return spectrum_chart(
         [(f.model, f.stages[-1].spectrum.sizes) for f in shown],
-        input_px=shown[0].input_px,
+        inputs_px=[field.input_px for field in shown],
         title="Paths to the last stage, by receptive field",
         width_px=CHART_PX,
     )

@@ -32,7 +32,7 @@ Growth = Sequence[tuple[str, int, int]]
 def spectrum_chart(
     spectra: Sequence[tuple[str, Mapping[int, int]]],
     *,
-    input_px: int,
+    inputs_px: Sequence[int],
     title: str,
     width_px: int = 1000,
 ) -> Chart:
@@ -41,7 +41,7 @@ def spectrum_chart(
     Args:
         spectra: per model its name and, per receptive field in px, the number of paths, an exact
             integer of any length, at least 1.
-        input_px: side of the network's input, marked.
+        inputs_px: side of each model's input, marked; named where they differ.
         title: above the chart.
         width_px: of the picture.
 
@@ -60,14 +60,16 @@ def spectrum_chart(
     highest = max([1.0, *(power for line in lines for _, power in line)])
     powers = [power for power in linear_ticks(0, highest, 6) if power == round(power)]
     page.label("Number of paths through the network, on a logarithmic scale")
-    page.y += round(1.4 * page.size)  # for what is written above the line of the input
+    inputs = _inputs([name for name, _ in spectra], inputs_px)
+    page.y += round(1.4 * len(inputs) * page.size)  # for what is written above the inputs' lines
     ticks = [(power, _power_of_ten(round(power))) for power in powers]
-    widest = max([input_px, *(s for line in lines for s, _ in line)])
+    widest = max([*inputs, *(s for line in lines for s, _ in line)])
     room = unbroken(f"{number_text(widest)} px", page.size).width
     panel = page.panel(round(_HEIGHT * width_px), (0, 1.04 * highest), ticks, right_px=room)
     left, _, right, _ = panel.box
     across = Scale(0, widest, left, right)
-    _mark_input_upright(page, panel, across.px(input_px), input_px)
+    for row, (px, words) in enumerate(inputs.items()):
+        _mark_input_upright(page, panel, across.px(px), words, row)
     boxes: list[tuple[PixelBox, str]] = []
     ends: list[tuple[Point, int]] = []
     for number, (line, (name, _)) in enumerate(zip(lines, spectra, strict=True)):
@@ -85,7 +87,11 @@ def spectrum_chart(
 
 
 def growth_chart(
-    models: Sequence[tuple[str, Growth]], *, input_px: int, title: str, width_px: int = 1000
+    models: Sequence[tuple[str, Growth]],
+    *,
+    inputs_px: Sequence[int],
+    title: str,
+    width_px: int = 1000,
 ) -> Chart:
     """Draw how the smallest and the largest receptive field grow over depth.
 
@@ -93,7 +99,7 @@ def growth_chart(
         models: per model its name and, per block or stage in order of depth, its name and the
             smallest and the largest receptive field, px, at least 1. Where all models have the
             same blocks, these are named below; otherwise the depth is relative.
-        input_px: side of the network's input, marked.
+        inputs_px: side of each model's input, marked; named where they differ.
         title: above the chart.
         width_px: of the picture.
 
@@ -107,7 +113,8 @@ def growth_chart(
     page = Page(width_px, title)
     page.key(series_key([name for name, _ in models]))
     page.label("Receptive field, px of the network's input: smallest (dashed) to largest (solid)")
-    sizes = [input_px, *(v for _, blocks in models for _, low, high in blocks for v in (low, high))]
+    inputs = _inputs([name for name, _ in models], inputs_px)
+    sizes = [*inputs, *(v for _, blocks in models for _, low, high in blocks for v in (low, high))]
     reach = 0.8 * min(sizes), 1.25 * max(sizes)
     lasts = [unbroken(number_text(blocks[-1][2]), page.size) for _, blocks in models]
     panel = page.panel(
@@ -131,7 +138,8 @@ def growth_chart(
             box = (round(x) - half, round(high) - 4, round(x) + half, round(low) + 4)
             boxes.append((_inside(box, panel.box), f"{model}/{block[0]}"))
     _write_lasts(page, panel, [blocks[-1][2] for _, blocks in models])
-    page.level(panel, input_px, _input_words(input_px))
+    for px, words in inputs.items():
+        page.level(panel, px, words)
     _depth_axis(page, panel, names[0] if same else [])
     return page.finish(boxes)
 
@@ -180,19 +188,28 @@ def _inside(box: PixelBox, bounds: PixelBox) -> PixelBox:
     return max(box[0], left), max(box[1], top), min(box[2], right), min(box[3], bottom)
 
 
-def _mark_input_upright(page: Page, panel: Panel, x: float, input_px: int) -> None:
-    """Draw the upright line at the size of the input, named above the panel."""
+def _mark_input_upright(page: Page, panel: Panel, x: float, words: str, row: int) -> None:
+    """Draw the upright line at the size of an input, named above the panel, in a row of its own."""
     _, top, right, bottom = panel.box
     dash = (6.0, 4.0)
     page.drawing.line([(x, top), (x, bottom)], INK, width=stroke(page.size) / 2, dash=dash)
     page.lines.append([(x, top), (x, bottom)])
-    block = unbroken(_input_words(input_px), page.size)
+    block = unbroken(words, page.size)
     left = min(max(round(x) - block.width // 2, page.margin), right - block.width)
-    page.drawing.words(block, max(left, 0), top - round(1.3 * page.size))
+    page.drawing.words(block, max(left, 0), top - round((1.3 + 1.4 * row) * page.size))
 
 
-def _input_words(input_px: int) -> str:
-    return f"input: {input_px} px"
+def _inputs(names: Sequence[str], inputs_px: Sequence[int]) -> dict[int, str]:
+    """What to write at each input: whose it is, only where the models' inputs differ."""
+    owners: dict[int, list[str]] = {}
+    for name, px in zip(names, inputs_px, strict=True):
+        owners.setdefault(px, []).append(name)
+    if len(owners) == 1:
+        return {px: f"input: {px} px" for px in owners}
+    return {
+        px: f"input of {own[0] if len(own) == 1 else f'{len(own)} models'}: {px} px"
+        for px, own in owners.items()
+    }
 
 
 def _name_ends(page: Page, panel: Panel, ends: Sequence[tuple[Point, int]]) -> None:

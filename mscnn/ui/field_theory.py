@@ -104,14 +104,14 @@ def gather(
 
 def chart(found: Sequence[ReceptiveField], view: str) -> RgbArray:
     """Draw growth over depth, or the number of paths per size."""
-    input_px = found[0].input_px
+    inputs_px = [f.input_px for f in found]
     if view == "paths":
         sizes = [(title(f.model), f.stages[-1].spectrum.sizes) for f in found]
         heading = "How many paths to the last stage see how much"
-        return spectrum_chart(sizes, input_px=input_px, title=heading, width_px=CHART_PX).picture
+        return spectrum_chart(sizes, inputs_px=inputs_px, title=heading, width_px=CHART_PX).picture
     return growth_chart(
         [(title(f.model), [(n, s.rf_min_px, s.rf_max_px) for n, s in _steps(f)]) for f in found],
-        input_px=input_px, title="How much a unit can see, from the first block to the last",
+        inputs_px=inputs_px, title="How much a unit can see, from the first block to the last",
         width_px=CHART_PX,
     ).picture  # fmt: skip
 

@@ -21,6 +21,7 @@ from mscnn.render.charts import (
     spectrum_chart,
     split_colours,
 )
+from mscnn.render.text import SOFT_INK
 
 INK = (32, 33, 36)
 BLUE, VERMILLION = (0, 114, 178), (213, 94, 0)
@@ -253,7 +254,9 @@ def test_shares_that_do_not_fit_are_refused(changes: dict[str, Any], match: str)
 
 def test_points_of_the_spectrum_lie_where_the_logarithm_says() -> None:
     huge = {100: 1, 200: 10**30, 300: 10**60}
-    chart = spectrum_chart([("one", huge), ("two", {150: 10**15})], input_px=250, title="paths")
+    chart = spectrum_chart(
+        [("one", huge), ("two", {150: 10**15})], inputs_px=[250] * 2, title="paths"
+    )
     check_picture(chart, 1000)
     found = boxes(chart)
     (x1, y1), (x2, y2), (x3, y3) = (centre(found[f"one/{size}"]) for size in huge)
@@ -272,7 +275,7 @@ def test_points_of_the_spectrum_lie_where_the_logarithm_says() -> None:
 
 
 def test_integers_of_any_length() -> None:
-    chart = spectrum_chart([("deep", {10: 1, 20: 10**5000 + 1})], input_px=20, title="")
+    chart = spectrum_chart([("deep", {10: 1, 20: 10**5000 + 1})], inputs_px=[20], title="")
     found = boxes(chart)
     assert centre(found["deep/10"])[1] - centre(found["deep/20"])[1] > 300
 
@@ -285,7 +288,7 @@ def test_each_spectrum_names_its_largest_size(find_words) -> None:
             ("48w_2s", resnet),
             (LONG, {11 + 8 * n: math.comb(344, n) for n in range(345)}),
         ],
-        input_px=224,
+        inputs_px=[224] * 3,
         title="",
     )
     darker = [tuple(round(0.72 * c) for c in colour) for colour in (BLUE, VERMILLION)]
@@ -301,7 +304,7 @@ def test_each_spectrum_names_its_largest_size(find_words) -> None:
 @pytest.mark.parametrize("models", [1, 2, 4, 7])
 def test_spectra_of_many_models(models: int, sizes: int) -> None:
     spectra = [(f"{LONG}{m}", {11 + 4 * n: 3**n + m for n in range(sizes)}) for m in range(models)]
-    chart = spectrum_chart(spectra, input_px=416, title="t", width_px=640)
+    chart = spectrum_chart(spectra, inputs_px=[416] * models, title="t", width_px=640)
     check_picture(chart, 640)
     assert len(chart.boxes) == models * sizes
 
@@ -309,7 +312,7 @@ def test_spectra_of_many_models(models: int, sizes: int) -> None:
 @pytest.mark.parametrize("spectra", [[], [("m", {0: 1})], [("m", {1: 0})]])
 def test_no_spectrum(spectra: list[tuple[str, dict[int, int]]]) -> None:
     with pytest.raises(ValueError, match="from 1 up"):
-        spectrum_chart(spectra, input_px=224, title="")
+        spectrum_chart(spectra, inputs_px=[224] * len(spectra), title="")
 
 
 # --- growth ----------------------------------------------------------------------------------
@@ -317,7 +320,7 @@ def test_no_spectrum(spectra: list[tuple[str, dict[int, int]]]) -> None:
 
 def test_bands_reach_from_the_smallest_to_the_largest(find_words) -> None:
     blocks = [("layer1.0", 10, 10), ("layer1.1", 10, 100), ("layer2.0", 10, 1000)]
-    chart = growth_chart([("one", blocks)], input_px=100, title="growth")
+    chart = growth_chart([("one", blocks)], inputs_px=[100], title="growth")
     check_picture(chart, 1000)
     found = boxes(chart)
     tops = [found[f"one/{name}"][1] for name, _, _ in blocks]
@@ -337,7 +340,7 @@ def test_models_of_different_depth_share_a_relative_axis(find_words) -> None:
         ("short", [(f"layer1.{n}", 5, 10 * n + 10) for n in range(3)]),
         ("long", [(f"layer1.{n}", 5, 10 * n + 10) for n in range(9)]),
     ]
-    chart = growth_chart(models, input_px=96, title="")
+    chart = growth_chart(models, inputs_px=[96] * 2, title="")
     check_picture(chart, 1000)
     found = boxes(chart)
     assert find_words(chart.picture, "Depth in the network, % of its blocks", 22)
@@ -347,13 +350,30 @@ def test_models_of_different_depth_share_a_relative_axis(find_words) -> None:
     assert centre(found["short/layer1.1"])[0] == pytest.approx(middle_x, abs=1)
 
 
+def test_inputs_that_differ_are_each_marked_and_say_whose_they_are(find_words) -> None:
+    blocks = [("layer1.0", 9, 9), ("layer1.1", 9, 400)]
+    models = [("small", blocks), ("large", blocks), ("big", blocks)]
+    grown = growth_chart(models, inputs_px=[64, 224, 224], title="")
+    paths = spectrum_chart(
+        [(name, {9: 1, 400: 1000}) for name, _ in models], inputs_px=[64, 224, 224], title=""
+    )
+    for chart, colour in ((grown, SOFT_INK), (paths, INK)):
+        check_picture(chart, 1000)
+        for words in ("input of small: 64 px", "input of 2 models: 224 px"):
+            assert find_words(chart.picture, words, 22, colour=colour)
+    tops = [boxes(grown)[f"small/{name}"][1] + 4 for name in ("layer1.0", "layer1.1")]
+    dark = (grown.picture.max(axis=-1) < 110).sum(axis=1)
+    levels = np.flatnonzero(dark[tops[1] : tops[0]] > 300)
+    assert np.count_nonzero(np.diff(levels) > 2) == 1  # two dashed lines
+
+
 @pytest.mark.parametrize(
     ("models", "match"),
     [([], "needs a model"), ([("m", [])], "needs a model"), ([("m", [("a", 3, 2)])], "largest")],
 )
 def test_no_growth(models: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        growth_chart(models, input_px=224, title="")
+        growth_chart(models, inputs_px=[224] * len(models), title="")
 
 
 # --- lines -----------------------------------------------------------------------------------
@@ -497,8 +517,8 @@ def test_charts_are_the_same_every_time_and_in_threads() -> None:
     def draw(_: int) -> list[bytes]:
         charts = [
             shares(),
-            spectrum_chart([("m", {9: 4, 20: 10**40})], input_px=30, title="t"),
-            growth_chart([("m", [("a", 3, 9), ("b", 3, 30)])], input_px=30, title="t"),
+            spectrum_chart([("m", {9: 4, 20: 10**40})], inputs_px=[30], title="t"),
+            growth_chart([("m", [("a", 3, 9), ("b", 3, 30)])], inputs_px=[30], title="t"),
             lines([("m", [(1, 1.0), (2, 2.0)])]),
         ]
         return [chart.picture.tobytes() for chart in charts]
