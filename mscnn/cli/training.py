@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mscnn import registry
 from mscnn.cli.console import progress, share
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def run(plan: RunPlan) -> None:
         result = start_training(plan, listener=show, notice=tell, on_progress=report)
     if is_first_by_environment():
         typer.echo(f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f} on {result.images} images")
-        out = shlex.quote(str(plan.out))
+        # Without "./" a model of the list would be meant.
+        out = shlex.quote(f"./{plan.out}" if registry.find(str(plan.out)) else str(plan.out))
         tell(f"written {plan.out}; see it with 'mscnn serve --models {out}'")
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mscnn.errors import DatasetError
-from mscnn.folders.listing import FileList, PhotoList, SampleList, unreadable_folder, walk
-from mscnn.training.layouts import SUFFIXES, VAL_NAMES, ImageFolders, Photo
+from mscnn.folders.listing import FileList, PhotoList, SampleList
+from mscnn.training.layouts import VAL_NAMES, ImageFolders, Photo
+from mscnn.training.walking import SUFFIXES, unreadable_folder, walk
 
 _ANNOTATIONS = "val_annotations.txt"
 _SHAPE = "give one folder per class with its images, or a CSV table with the header path,label"

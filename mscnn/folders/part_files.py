@@ -90,6 +90,7 @@ class PartFiles:
         self.done: set[int] = set()
         self.reasons: dict[int, str] = {}
         self._read_up_to: dict[Path, int] = {}
+        self._doubted: list[bytes] = []
         with writing(out):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._settle_plan()
@@ -139,14 +140,16 @@ class PartFiles:
 
     def refresh(self) -> None:
         """Read what all processes have written since the last time."""
+        lines, self._doubted = self._doubted, []
         for path in sorted(self.folder.glob("journal-*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._read_up_to.get(path, 0))
                 data = file.read()
             whole = data[: data.rfind(b"\n") + 1]
             self._read_up_to[path] = self._read_up_to.get(path, 0) + len(whole)
-            for line in whole.splitlines():
-                self._take_line(line)
+            lines += whole.splitlines()
+        for line in lines:
+            self._take_line(line)
 
     def is_complete(self) -> bool:
         """Whether all batches are written."""
@@ -188,6 +191,8 @@ class PartFiles:
                 reasons = {int(index): str(reason) for index, reason in entry["unreadable"]}
                 if zlib.crc32(self._stored(number)) == entry["crc32"]:
                     self._take(number, reasons)
+                else:  # after a crash, or on a network disk that is slow to show it
+                    self._doubted.append(line)
 
     def _take(self, number: int, reasons: dict[int, str]) -> None:
         self.done.add(number)
@@ -195,6 +200,8 @@ class PartFiles:
 
     def _stored(self, number: int) -> bytes:
         batch = self.plan.batch(number)
+        # Drops what was read ahead: another process may have written there since.
+        self._rows.flush()
         self._rows.seek(batch.start * self._row_bytes)
         return self._rows.read(len(batch) * self._row_bytes)
 

@@ -85,10 +85,10 @@ def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
     """
     if images >= recipe.batch_size:
         return recipe
-    pairs = 2 if recipe.mixup or recipe.cutmix else 1
-    unit = processes * recipe.accumulate * pairs
+    parts = processes * recipe.accumulate
+    unit = parts * (2 if recipe.mixup or recipe.cutmix else 1)
     batch = images // unit * unit
-    return recipe.replaced(batch_size=batch) if batch >= 2 else recipe
+    return recipe.replaced(batch_size=batch) if batch >= 2 * parts else recipe
 
 
 def _check(images: int, recipe: Recipe, processes: int) -> None:
@@ -103,6 +103,11 @@ def _check(images: int, recipe: Recipe, processes: int) -> None:
         raise OptionError(
             f"--batch-size {recipe.batch_size} cannot be shared by {processes} processes of "
             f"{recipe.accumulate} part(s) each; give a multiple of {parts}."
+        )
+    if recipe.batch_size < 2 * parts:
+        raise OptionError(
+            f"--batch-size {recipe.batch_size} leaves one image to each of {parts} parts, and "
+            f"batch norm needs two; give at least {2 * parts}, or a smaller --accumulate."
         )
     if (recipe.mixup or recipe.cutmix) and recipe.batch_size // parts % 2:
         raise OptionError(

@@ -129,7 +129,9 @@ def command(facts: Facts, name: str) -> str:
     """
     start, recipe = facts.start, facts.recipe
     verb, usual = ("finetune", FINE_TUNING) if start.source else ("train", Recipe())
-    words = ["mscnn", verb, "DATA", "--model", shlex.quote(start.given), "--out", shlex.quote(name)]
+    words = ["mscnn", verb, "DATA", "--model", shlex.quote(start.given)]
+    words += ["--weights", shlex.quote(start.weights)] if start.weights else []
+    words += ["--out", shlex.quote(name)]
     for item in dataclasses.fields(Recipe):
         value = getattr(recipe, item.name)
         if value == getattr(usual, item.name) or item.name in ("workers", "threads"):

@@ -17,8 +17,9 @@ from torchvision.transforms import v2
 
 from mscnn.errors import ImageError
 from mscnn.imaging import load_photo
-from mscnn.training.layouts import SUFFIXES, ImageFolders, Photo, Samples, find_images
+from mscnn.training.layouts import ImageFolders, Photo, Samples, find_images
 from mscnn.training.recipe import Recipe
+from mscnn.training.walking import SUFFIXES
 
 __all__ = [
     "SUFFIXES",

@@ -17,8 +17,8 @@ from typing import Generic, Protocol, TypeVar
 from mscnn.errors import DatasetError, ImageError
 from mscnn.file_kinds import KINDS
 from mscnn.imaging import PhotoSource, load_photo
+from mscnn.training.walking import SUFFIXES, unreadable_folder, walk
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
 VAL_NAMES = ("val", "valid", "validation", "test")
 _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kind]
 
@@ -90,10 +90,12 @@ def find_images(root: Path, *, val_share: float = 0.1, seed: int = 0) -> ImageFo
         found = read_table(root, val_share=val_share, seed=seed)
     elif not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with images.")
-    elif (root / "wnids.txt").is_file() and (root / "val" / "val_annotations.txt").is_file():
-        found = _tiny_imagenet(root)
     else:
-        found = _folders(root, val_share, seed)
+        is_tiny = (root / "wnids.txt").is_file() and (root / "val/val_annotations.txt").is_file()
+        try:
+            found = _tiny_imagenet(root) if is_tiny else _folders(root, val_share, seed)
+        except OSError as error:
+            raise unreadable_folder(root, error) from error
     check_classes(root, found)
     return found
 
@@ -225,7 +227,7 @@ def held_out_words(val_share: float, seed: int) -> str:
 
 
 def _images_of(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return [folder / name for name in walk(folder)]
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -233,10 +235,14 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _folders(root: Path, val_share: float, seed: int) -> ImageFolders[Path]:
-    train = root / "train" if (root / "train").is_dir() else root
-    val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
-    if train != root and val is not None:
-        return _split_folders(train, val)
+    part_names = [folder.name for folder in _class_folders(root)]
+    val = next((name for name in VAL_NAMES if name in part_names), None)
+    # Beside bus and car, "train" is a class.
+    only_parts = set(part_names) <= {"train", *VAL_NAMES}
+    has_train = "train" in part_names and (val is not None or only_parts)
+    train = root / "train" if has_train else root
+    if has_train and val is not None:
+        return _split_folders(train, root / val)
     classes = [(folder.name, _images_of(folder)) for folder in _class_folders(train)]
     # Folders without a single picture (notes, results) are no classes.
     classes = [(name, files) for name, files in classes if files]

@@ -95,13 +95,14 @@ class Trainer:
             state, self.architecture, list(self.data.names), len(self.data.train), self.recipe
         )
         self.model.load_state_dict(state["model"])
-        self.stepper.optimizer.load_state_dict(state["optimizer"])
-        self.stepper.scaler.load_state_dict(state["scaler"])
+        self.stepper.load_optimizer(state["optimizer"], state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
-        if state.get("best") is not None:
-            self.best.load(state["best"])
         self.at.load(state)
+        if self.recipe.patience and state.get("best") is not None:
+            self.best.load(state["best"])
+        elif self.recipe.patience:  # patience begins now
+            self.best.epoch = self.at.epoch
         return True
 
     def save(self) -> None:

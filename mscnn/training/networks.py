@@ -14,6 +14,7 @@ from mscnn.errors import UnsupportedModelError
 from mscnn.weights import load_model
 from mscnn.weights.architecture import unknown_model
 from mscnn.weights.download import OnProgress
+from mscnn.weights.resolve import shown_name
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class StartingPoint:
     Attributes:
         model: with the classes of the data; every parameter requires a gradient.
         architecture: timm's name.
-        given: the name or folder that the user gave as the model.
+        given: the model that the user named; of a folder the last part of its path.
+        weights: name of the file or folder of weights, where the user gave one.
         source: where the weights come from, as a user would name it; empty for fresh ones.
         sha256: of the weights file; empty for fresh weights.
         licence: of the weights, as an identifier; empty where it is not known.
@@ -35,6 +37,7 @@ class StartingPoint:
     source: str = ""
     sha256: str = ""
     licence: str = ""
+    weights: str = ""
 
 
 def fresh(architecture: str, classes: int, seed: int) -> StartingPoint:
@@ -71,9 +74,10 @@ def pretrained(
     return StartingPoint(
         model.requires_grad_(True),
         architecture=str(cfg["architecture"]),  # type: ignore[index]
-        given=name,
+        given=shown_name(name),
         source=loaded.weights.source,
         sha256=loaded.weights.sha256,
+        weights=weights.name if weights is not None else "",
         licence=str(cfg.get("license") or ""),  # type: ignore[operator, union-attr]
     )
 

@@ -115,7 +115,7 @@ class Recipe:
             ("batch_size", 2, 65_536),
             ("lr", 1e-8, 100),
             ("weight_decay", 0, 10),
-            ("decay", 0, 1),
+            ("decay", 0.001, 1),
             ("warmup_epochs", 0, self.epochs),
             ("smoothing", 0, 0.9),
             ("ema", 0, 0.99999),

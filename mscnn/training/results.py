@@ -60,7 +60,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
         _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
     summary = json.dumps(_summary(facts, accuracy), indent=1) + "\n"
     _write(out / "training.json", summary.encode())
-    _write(out / "README.md", model_card(facts, accuracy, out.resolve().name).encode())
+    _write(out / "README.md", _encoded(model_card(facts, accuracy, out.resolve().name)))
     _draw(out, facts, tally)
 
 
@@ -106,7 +106,12 @@ def _png(figure: Figure) -> bytes:
 def _csv(rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return _encoded(text.getvalue())
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; what a file's name holds that is no text is written as an escape."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _cells(values: Iterable[object]) -> list[str]:

@@ -41,7 +41,8 @@ def optimiser_and_schedule(
             optimizer,
             sched=recipe.schedule,
             num_epochs=recipe.epochs,
-            decay_epochs=recipe.decay if recipe.schedule == "wsd" else None,
+            # timm takes 1 for one epoch, and only what lies below it for a share of the run.
+            decay_epochs=min(recipe.decay, 1 - 1e-9) if recipe.schedule == "wsd" else None,
             warmup_epochs=recipe.warmup_epochs,
             warmup_lr=recipe.lr / 100,
             step_on_epochs=False,

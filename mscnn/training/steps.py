@@ -63,6 +63,15 @@ class Stepper:
             if isinstance(module, _BatchNorm) and module.momentum is not None
         ]
 
+    def load_optimizer(self, optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
+        """Take back the optimiser's memory from a checkpoint; its settings stay the recipe's."""
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(optimizer)
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+        if scaler:  # empty where the run had no fp16 before
+            self.scaler.load_state_dict(scaler)
+
     @property
     def averaged(self) -> nn.Module:
         """The weights that are measured and exported."""
@@ -125,8 +134,11 @@ class Stepper:
     def _forward_some(
         self, x: torch.Tensor, target: torch.Tensor, known: torch.Tensor
     ) -> torch.Tensor:
-        """Return the loss of the readable images of a part, without mixing; 0 where none is."""
-        if not bool(known.any()):
+        """Return the loss of the readable images of a part, without mixing.
+
+        0 where fewer than two are: batch norm over one image alone is not defined everywhere.
+        """
+        if int(known.sum()) < 2:
             # Every process must take part in the sum of gradients, also with nothing to add.
             return self.parallel(x).float().sum() * 0.0  # type: ignore[no-any-return]
         x, target = x[known], target[known]

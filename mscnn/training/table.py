@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mscnn.errors import DatasetError
@@ -15,8 +16,9 @@ _HEADER = "the header path,label or path,label,split"
 def read_table(path: Path, *, val_share: float, seed: int) -> ImageFolders[Path]:
     """Read a table with ``path,label`` and, where the parts are given, ``split`` as its header.
 
-    Paths are relative to the table's folder. A split is ``train``, or one of ``VAL_NAMES``.
-    Classes are sorted by name.
+    Paths are relative to the table's folder. A split is ``train``, or one of ``VAL_NAMES``, of
+    which the first that occurs is the validation part; rows of the others are left out. Classes
+    are sorted by name.
 
     Raises:
         DatasetError: the table cannot be read, or a line of it says too little.
@@ -29,9 +31,16 @@ def read_table(path: Path, *, val_share: float, seed: int) -> ImageFolders[Path]
         train, val = hold_out(classes, val_share, seed)
         words = held_out_words(val_share, seed)
         return ImageFolders(tuple(names), tuple(train), tuple(val), words)
-    train = [(p, index[label]) for p, label, split in rows if split not in VAL_NAMES]
-    val = [(p, index[label]) for p, label, split in rows if split in VAL_NAMES]
-    return ImageFolders(tuple(names), tuple(train), tuple(val))
+    splits = {split for _, _, split in rows}
+    part = next((name for name in VAL_NAMES if name in splits), None)
+    train = [(p, index[label]) for p, label, split in rows if split == "train"]
+    val = [(p, index[label]) for p, label, split in rows if split == part]
+    found = ImageFolders(tuple(names), tuple(train), tuple(val))
+    others = sorted(splits - {"train", part})
+    if not others:
+        return found
+    words = f"the table's {part} part; its {' and '.join(others)} part is left out"
+    return replace(found, split=words)
 
 
 def _rows(path: Path) -> list[tuple[Path, str, str]]:

@@ -52,6 +52,30 @@ def test_two_processes_see_each_others_batches(tmp_path) -> None:
             assert np.concatenate(list(part.readable_rows()))[-1, 0] == 2.5
 
 
+def test_a_batch_that_was_read_ahead_before_it_was_written_is_believed(tmp_path) -> None:
+    """Reading a batch fills a buffer with its neighbours, too, as they were at that time."""
+    out = tmp_path / "f.npz"
+    with PartFiles(out, plan(), 0) as first, PartFiles(out, plan(), 1) as second:
+        second.write(0, rows(0), {})
+        first.refresh()
+        second.write(1, rows(1), {})
+        first.refresh()
+        assert first.done == {0, 1}
+
+
+def test_a_line_whose_rows_come_later_is_believed_then(tmp_path) -> None:
+    out = tmp_path / "f.npz"
+    with PartFiles(out, plan(), 0) as first, PartFiles(out, plan(), 1) as second:
+        second.write(1, rows(1), {})
+        kept = (part_folder(out) / "rows.f32").read_bytes()
+        (part_folder(out) / "rows.f32").write_bytes(bytes(len(kept)))
+        first.refresh()
+        assert first.done == set()
+        (part_folder(out) / "rows.f32").write_bytes(kept)
+        first.refresh()
+        assert first.done == {1}
+
+
 def journal(out):
     return part_folder(out) / "journal-0000.jsonl"
 

@@ -1,5 +1,7 @@
+import os
 import sys
 from collections import Counter
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -47,6 +49,15 @@ def test_a_table_may_give_the_split(tmp_path):
     found = find_images(path)
     assert sorted((p.name, i) for p, i in found.val) == [("03.png", 1), ("13.png", 0)]
     assert len(found.train) == 6
+
+
+def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path):
+    """The photographs of the test part must not choose the epoch that is kept."""
+    parts = {"0": "train", "1": "train", "2": "test", "3": "val"}
+    found = find_images(table(tmp_path, lines(lambda p: parts[p[1]])))
+    assert sorted(p.name for p, _ in found.val) == ["03.png", "13.png"]
+    assert len(found.train) == 4
+    assert found.split == "the table's val part; its test part is left out"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +120,32 @@ def test_a_wrong_layout_says_what_was_found_and_what_to_do(tmp_path, tree, said)
 def test_classes_that_cannot_be_learnt_are_named(tmp_path, tree, said):
     with pytest.raises(DatasetError, match=said):
         check_trainable(find_images(make(tmp_path, tree)))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert find_images(make(tmp_path, {"bus": 3, "car": 3, "train": 3})).names == (
+        "bus", "car", "train",
+    )  # fmt: skip
+
+
+def test_hidden_copies_do_not_count(tmp_path):
+    tree = {"cat": 3, "cat/.ipynb_checkpoints": 2, "dog": 3}
+    found = find_images(make(tmp_path, tree))
+    assert len(found.train) + len(found.val) == 6
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_and_no_lost_class(tmp_path, monkeypatch):
+    root = make(tmp_path, {"cat": 3, "dog": 3, "hen": 3})
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("mscnn.training.walking.os.scandir", scandir)
+    with pytest.raises(DatasetError, match="cannot be read: permission denied"):
+        find_images(root)
 
 
 def test_a_folder_without_pictures_is_no_class(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_tables_say_what_the_matrix_says(tmp_path):
                 "device", "torch", "timm"):  # fmt: skip
         assert key in summary
     assert (summary["top1"], summary["val_images"], summary["from"]) == (0.75, 4, None)
+
+
+def test_names_of_files_that_are_no_text_do_not_stop_the_results(tmp_path):
+    start = fresh(NAME, 2, 0)
+    tally = Tally(np.array([[3, 1], [0, 0]]), 4, 2.0)
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_results(tmp_path, facts(start, Recipe(), [[name, "broken"]]), start.model, tally)
+    assert rows(tmp_path / "unreadable.csv")[1] == ["caf\\udce9.jpg", "broken"]
+    assert (tmp_path / "README.md").is_file()
+
+
+def test_the_command_on_the_card_has_names_and_no_paths(tmp_path):
+    start = StartingPoint(
+        fresh(NAME, 2, 0).model, NAME, "model", source="model/model.safetensors", weights="w.pth"
+    )
+    words = command(facts(start, FINE_TUNING), "out").split()
+    assert words[:7] == ["mscnn", "finetune", "DATA", "--model", "model", "--weights", "w.pth"]
 
 
 @pytest.mark.parametrize(

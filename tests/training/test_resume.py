@@ -286,3 +286,15 @@ def test_a_broken_checkpoint_says_what_to_do(tmp_path):
     (tmp_path / checkpoint.NAME).write_bytes(b"broken")
     with pytest.raises(TrainingError, match="remove it"):
         checkpoint.load(tmp_path)
+
+
+def test_what_may_change_when_a_run_is_resumed_does(folder, recipe, tmp_path):
+    """The optimiser's memory comes from the checkpoint, its settings from the recipe."""
+    data = find_images(folder)
+    Trainer(NAME, data, tmp_path, recipe(epochs=1, weight_decay=0.1), CPU).run()
+    again = Trainer(NAME, data, tmp_path, recipe(epochs=2, weight_decay=0.3), CPU)
+    assert again.resume()
+    decays = {group["weight_decay"] for group in again.stepper.optimizer.param_groups}
+    assert decays == {0.0, 0.3}
+    half = Trainer(NAME, data, tmp_path, recipe(epochs=2, amp="fp16"), CPU)
+    assert half.resume()

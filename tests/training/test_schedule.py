@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import timm
 
@@ -38,3 +40,12 @@ def test_biases_and_norms_do_not_decay_and_frozen_weights_are_left_out(recipe):
         for parameter in group["params"]
     }
     assert decays == {(7, 16): 0.1, (7,): 0.0}
+
+
+@pytest.mark.parametrize(("decay", "falls_from"), [(0.25, 75), (1, 0)])
+def test_the_last_share_of_a_wsd_run_falls(recipe, decay, falls_from):
+    settings = recipe(epochs=10, opt="sgd", lr=0.1, schedule="wsd", decay=decay)
+    _, scheduler = optimiser_and_schedule(timm.create_model(NAME), settings, 10)
+    rates = [max(scheduler._get_lr(step)) for step in range(100)]
+    assert rates[: falls_from + 1] == pytest.approx([0.1] * (falls_from + 1))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[falls_from:]))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -53,3 +55,20 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
     again.resume()
     again.run()
     assert len(again.history) == 4
+
+
+def test_patience_may_begin_or_end_when_a_run_is_resumed(folder, recipe, tmp_path):
+    def train(**changes):
+        settings = recipe(opt="sgd", lr=1e-8, ema=0.0, **changes)
+        trainer = Trainer(NAME, find_images(folder), tmp_path, settings, torch.device("cpu"))
+        trainer.resume()
+        trainer.run()
+        return len(trainer.history), json.loads((tmp_path / "training.json").read_text())
+
+    assert train(epochs=3)[0] == 3
+    # Nothing was noted before, so the first epoch with patience is the best one until then.
+    epochs, facts = train(epochs=5, patience=2)
+    assert epochs == 5
+    assert facts["epoch_kept"] >= 4
+    epochs, facts = train(epochs=epochs + 1)
+    assert facts["epoch_kept"] == epochs

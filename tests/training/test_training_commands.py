@@ -67,7 +67,8 @@ def test_fine_tuning_from_the_command_line(folder, tmp_path):
         (31, 2, {"accumulate": 4}, 24),
         (31, 1, {"mixup": 0.2}, 30),
         (2, 1, {}, 2),
-        (3, 2, {"accumulate": 4}, 32),  # nothing fits: refused later, with a sentence
+        (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
+        (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
     ],
 )
 def test_a_small_folder_gets_a_batch_that_it_fills(images, processes, changes, batch):
