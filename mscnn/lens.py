@@ -34,7 +34,7 @@ from mscnn.scales.receptive_field import ReceptiveField
 from mscnn.scales.sweep import FACTORS, Plan, whole
 from mscnn.session import Session
 from mscnn.weights.architecture import check_supported, from_name
-from mscnn.weights.resolve import is_path
+from mscnn.weights.resolve import is_path, shown_name
 
 MAX_SWEPT = 4
 SweepProgress = Callable[[str, int, int], None]
@@ -78,7 +78,7 @@ class Lens:
         models: Sequence[str],
         *,
         target: str | int = "top1",
-        on_unknown: Callable[[str], None] | None = None,
+        on_unknown: Callable[[str, str], None] | None = None,
     ) -> list[ScaleReport]:
         """The same class through several models; ``"top1"`` is the first model's best class.
 
@@ -86,8 +86,8 @@ class Lens:
             photo: see ``Photo``.
             models: the first one decides which class is meant.
             target: a class (index or name) of the first model, or ``"top1"``.
-            on_unknown: called with a sentence for each other model that does not know the class,
-                which is then left out; None for an error.
+            on_unknown: called with the name and a sentence for each other model that does not
+                know the class, which is then left out; None for an error.
 
         Raises:
             UnknownClassError: a model does not know the class, see ``on_unknown``.
@@ -101,7 +101,7 @@ class Lens:
             except UnknownClassError as error:
                 if on_unknown is None:
                     raise UnknownClassError(f"{model}: {error}") from error
-                on_unknown(f"{model} is left out: {error}")
+                on_unknown(model, str(error))
                 continue
             reports.append(network.scales(image, target=chosen, name=""))
             settled = settled or (network.labels, reports[0].target.index)
@@ -205,7 +205,7 @@ class Lens:
             except MscnnError as error:
                 if len(models) == 1 or not _is_the_models_fault(error):
                     raise
-                curve = SweepCurve(model, None, "", (), None, None, str(error))
+                curve = SweepCurve(shown_name(model), None, "", (), None, None, str(error))
             if settled is None and curve.target is not None:
                 settled = (network.labels, curve.target)
                 done = replace(done, label=curve.label)

@@ -20,6 +20,7 @@ from mscnn.network import IsCancelled, Network, Photo, Progress, photo_name
 from mscnn.session import Session
 from mscnn.types import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
 from mscnn.weights.manifest import load_manifest
+from mscnn.weights.resolve import shown_name
 
 MIN_COMPARED, MAX_COMPARED = 2, 6
 TOP1 = ("top1", "top-1", "")
@@ -134,7 +135,7 @@ class Engine:
             except Cancelled:
                 raise
             except MscnnError as error:
-                column = ComparedModel(model, None, None, None, str(error))
+                column = ComparedModel(shown_name(model), None, None, None, str(error))
             yield label, column
 
 

@@ -64,6 +64,11 @@ def full_name(name: str) -> str:
     return name if spec is None else spec.name
 
 
+def folder_name(name: str) -> str:
+    """Return a folder's own name, with ``./`` before it where a model of the list is so called."""
+    return name if find(name) is None else f"./{name}"
+
+
 def first_repeated(names: Sequence[str]) -> str | None:
     """Return the first model that is named twice, however it is spelled; None where none is."""
     full = [full_name(name) for name in names]

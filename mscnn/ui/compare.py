@@ -142,11 +142,11 @@ class CompareEvents:
                     image, models, target=target.strip() or "top1", layer=layer, name="",
                     is_cancelled=is_cancelled,
                 )  # fmt: skip
-                progress((0, len(models)), desc=models[0] if models else "", unit="models")
+                progress((0, len(models)), desc=title(models[0]) if models else "", unit="models")
                 for label, column in steps:
                     columns.append(column)
                     done = len(columns)
-                    following = models[done] if done < len(models) else "agreement"
+                    following = title(models[done]) if done < len(models) else "agreement"
                     progress((done, len(models)), desc=following, unit="models")
                     partial = summarise(label, layer, columns)
                     grid = grid_html(partial, small, opacity, cmap, waiting=models[done:])

@@ -167,21 +167,24 @@ class FeaturesEvents:
     def _models_of(self, file: OwnersFile) -> tuple[str, ...]:
         """The models that a file may be of, best guess first: the owner's folders, then its name.
 
+        A model that would have to be downloaded first is no guess beside a folder.
+
         Raises:
             OptionError: none of that name is offered here.
         """
         folders = self.engine.session.folders or ()
-        found = tuple(f for f in folders if view.model_name(f) == file.head.model)
-        if found:
-            return found
+        own = file.head.model.removeprefix("./")
+        found = tuple(f for f in folders if Path(f).expanduser().resolve().name == own)
         try:
-            handlers.must_download(self.engine, [file.head.model])
+            missing = handlers.must_download(self.engine, [file.head.model])
         except (UnknownModelError, UnsupportedModelError, WeightsError) as error:
+            if found:
+                return found
             raise OptionError(
                 f"{file.name} holds features of {file.head.model}, which is not offered here; "
                 "start the page with --models and that model's folder."
             ) from error
-        return (file.head.model,)
+        return found if found and missing else (*found, file.head.model)
 
     def _networks(self, plan: _Plan, progress: gr.Progress) -> list[Network]:
         """Load the models, with a progress bar while weights are downloaded.
@@ -197,13 +200,13 @@ class FeaturesEvents:
 
             return self.engine.session.network(name, on_progress=show)
 
-        loaded = [load(name) for name in plan.models]
         if plan.file is None:
-            return loaded
-        head = plan.file.head
-        for network in loaded:
-            if network.weights.sha256 == head.weights_sha256:
-                return [network]
+            return [load(name) for name in plan.models]
+        head, loaded = plan.file.head, []
+        for name in plan.models:
+            loaded.append(load(name))
+            if loaded[-1].weights.sha256 == head.weights_sha256:
+                return loaded[-1:]
         raise OptionError(
             f"{plan.file.name} was made with weights {head.weights_sha256[:12]} of {head.model}, "
             f"but here it has {loaded[0].weights.sha256[:12]}, and features of different weights "

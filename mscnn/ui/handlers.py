@@ -22,8 +22,7 @@ from mscnn.weights.typed import typed_bytes
 
 DRAWN_PX = 900
 """Longer side of the picture on the page, at most; ``LEAST_PX`` at least."""
-LEAST_PX = 640
-STAGE_PX = 420
+LEAST_PX, STAGE_PX = 640, 420
 UNIT = "evidence, 1 = an even spread"
 NO_PHOTO = "There is no photo yet; upload one, or choose an example."
 IsCancelled = Callable[[], bool]
@@ -236,8 +235,7 @@ def caption(shown: Look) -> str:
 
 def status(shown: Look) -> str:
     """Model, device, time and weights of the result (Markdown)."""
-    explanation = shown.explanation
-    prediction = explanation.prediction
+    explanation, prediction = shown.explanation, shown.explanation.prediction
     spec = registry.find(prediction.model)
     parts = [
         f"**{spec.title if spec else prediction.model}**",

@@ -41,8 +41,7 @@ class Attention:
         if shown.number not in shown.attention:
             if not isinstance(photo, Image.Image) or not is_photo_of(shown, photo):
                 return gr.skip(), *HIDDEN
-            models = shown.asked[1:]
-            report = self._asked(photo, models[shown.number % len(models)], shown.report)
+            report = self._asked(photo, shown.models[shown.number], shown.report)
             if report is None:
                 return gr.skip(), *HIDDEN
             shown = replace(shown, attention={**shown.attention, shown.number: report})

@@ -108,12 +108,14 @@ class ScalesEvents:
         for name in models:
             self._prepare(name, progress)
         classes = view.wanted_classes(target, self.engine.session.network(model).labels)
-        reports, notes = view.measure(self.lens, image, models, classes)
+        found, notes = view.measure(self.lens, image, models, classes)
+        asked, reports = zip(*found, strict=True)
         charts = [view.chart(report) for report in reports]
         shown = Shown(
             photo=view.drawn_photo(image, reports[0]),
             asked=view.asked(model, target, also),
             reports=reports,
+            models=asked,
             boxes=tuple(chart.boxes for chart in charts),
             block=view.default_block(reports[0]),
         )

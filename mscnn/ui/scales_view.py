@@ -40,7 +40,9 @@ class Shown:
     Attributes:
         photo: ``(h, w, 3)`` uint8, longer side ``MAP_PX``.
         asked: class and models as they were asked for.
-        reports: one per chart: class by class, each through all models.
+        reports: one per chart: class by class, each through the models that know the class.
+        models: those models as they were asked for, one per report; a result bears only the last
+            part of a folder's path.
         boxes: per chart, the boxes of its parts: px of the picture, and ``"layer2.1/0"``.
         number: which report the maps below belong to.
         block: its block that is shown.
@@ -51,6 +53,7 @@ class Shown:
     photo: RgbArray = field(repr=False)
     asked: tuple[str, ...]
     reports: tuple[ScaleReport, ...] = field(repr=False)
+    models: tuple[str, ...]
     boxes: tuple[tuple[Any, ...], ...] = field(repr=False)
     number: int = 0
     block: str = ""
@@ -109,19 +112,22 @@ def wanted_classes(text: str | None, labels: LabelSet) -> list[str]:
 
 def measure(
     lens: Lens, photo: Image.Image, models: Sequence[str], classes: Sequence[str]
-) -> tuple[tuple[ScaleReport, ...], tuple[str, ...]]:
+) -> tuple[list[tuple[str, ScaleReport]], tuple[str, ...]]:
     """Reports class by class, each through all models; a class named twice is shown once.
 
     Returns:
-        The reports, and a sentence for each model but the first that does not know a class.
+        The reports, each with its model as it was asked for; and a sentence for each model but
+        the first that does not know a class.
     """
-    found: dict[int, list[ScaleReport]] = {}
+    found: dict[int, list[tuple[str, ScaleReport]]] = {}
     notes: list[str] = []
     for wanted in classes:
-        reports = lens.scales_of(photo, models, target=wanted, on_unknown=notes.append)
-        found.setdefault(reports[0].target.index, reports)
-    shown = tuple(report for reports in found.values() for report in reports)
-    return shown, tuple(dict.fromkeys(notes))
+        unknown: dict[str, str] = {}
+        reports = lens.scales_of(photo, models, target=wanted, on_unknown=unknown.__setitem__)
+        knowing = [model for model in models if model not in unknown]
+        found.setdefault(reports[0].target.index, list(zip(knowing, reports, strict=True)))
+        notes += [f"{title(model)} is left out: {why}" for model, why in unknown.items()]
+    return [pair for pairs in found.values() for pair in pairs], tuple(dict.fromkeys(notes))
 
 
 def drawn_photo(photo: Image.Image, report: ScaleReport) -> RgbArray:

@@ -156,7 +156,7 @@ def from_folder(folder: Path) -> Blueprint:
         )
     arguments = config.get("model_args") or {}
     return Blueprint(
-        name=folder.resolve().name,
+        name=registry.folder_name(folder.resolve().name),
         architecture=architecture,
         pretrained_cfg={**cfg, "architecture": architecture},
         model_args={k: v for k, v in arguments.items() if k not in _NOT_FROM_FOLDER},

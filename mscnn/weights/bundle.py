@@ -57,6 +57,8 @@ def bundle(
     name = model or _architecture(loaded)
     folder = manifest.weights_folder()
     path = folder / f"{name}.safetensors"
+    # Before the file: else the manifest would go on vouching for the one that was replaced.
+    _document_with_labels(label_set, loaded.labels.names)
     _write(path, lambda part: save_file(_half(loaded), part, metadata={"format": "pt"}))
     add_to_manifest(
         {
@@ -88,16 +90,27 @@ def add_to_manifest(entry: Mapping[str, Any], labels: Sequence[str]) -> None:
         OutputError: the manifest could not be written.
     """
     path = manifest.weights_folder() / manifest.NAME
-    document: dict[str, Any] = {"schema": manifest.SCHEMA, "labels": {}, "weights": []}
-    if path.is_file():
-        document = manifest.read_document(path)
-    known = document["labels"].setdefault(entry["labels"], list(labels))
-    if known != list(labels):
-        raise WeightsError(f"The label set {entry['labels']} already has other names.")
+    document = _document_with_labels(entry["labels"], labels)
     others = [other for other in document["weights"] if other.get("model") != entry["model"]]
     document["weights"] = sorted([*others, dict(entry)], key=lambda other: str(other["model"]))
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     _write(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _document_with_labels(label_set: str, labels: Sequence[str]) -> dict[str, Any]:
+    """The manifest as it is, or a new one, with these labels.
+
+    Raises:
+        WeightsError: the label set has other names already, or the manifest is broken.
+    """
+    path = manifest.weights_folder() / manifest.NAME
+    document: dict[str, Any] = {"schema": manifest.SCHEMA, "labels": {}, "weights": []}
+    if path.is_file():
+        document = manifest.read_document(path)
+    known = document["labels"].setdefault(label_set, list(labels))
+    if known != list(labels):
+        raise WeightsError(f"The label set {label_set} already has other names.")
+    return document
 
 
 def _architecture(loaded: LoadedModel) -> str:

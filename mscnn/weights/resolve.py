@@ -124,6 +124,11 @@ def is_path(name: str) -> bool:
     return registry.find(name) is None and (_like_path(name) or Path(name).exists())
 
 
+def shown_name(name: str) -> str:
+    """Return how results call a model that was asked for: of a folder the last part alone."""
+    return (Path(name).name or name) if is_path(name) else registry.full_name(name)
+
+
 def _like_path(name: str) -> bool:
     bare = name.strip().removeprefix("hf-hub:").removeprefix("timm/")
     return "/" in bare or "\\" in bare or bare.startswith((".", "~"))

@@ -264,7 +264,7 @@ def attentive(photo: Any, model: str) -> view.Shown:
     one = reports.report(reports.block("layer4.0", "single", (1.0,), (435,)), model=model)
     # As large as the photo below the maps would be.
     drawn = view.drawn_photo(photo, one)
-    return view.Shown(drawn, ("", model), (one,), ((),), block="layer4.0")
+    return view.Shown(drawn, ("", model), (one,), (model,), ((),), block="layer4.0")
 
 
 def test_split_attention_is_asked_for_once_and_the_examples_once_per_model(photo):
@@ -283,6 +283,16 @@ def test_split_attention_is_asked_for_once_and_the_examples_once_per_model(photo
     _, _, again, *_ = attention.show(attentive(other, "resnest14d.gluon_in1k"), other, *LOOK)
     assert [references for *_, references in lens.asked] == [("a.jpg", "b.jpg"), ()]
     assert again == note
+
+
+def test_split_attention_is_asked_of_the_model_that_the_chart_is_of(photo):
+    """A model that did not know the class has no chart, so charts and models do not match up."""
+    square = photo.resize((64, 64))
+    lens: Any = AttentiveLens("my/folder")
+    shown = attentive(square, "resnest14d.gluon_in1k")
+    shown = dataclasses.replace(shown, asked=("", "my/folder", "resnest14d.gluon_in1k"))
+    assert Attention(lens, []).show(shown, square, *LOOK)[1] == gr.update(visible=True)
+    assert [model for model, *_ in lens.asked] == ["resnest14d.gluon_in1k"]
 
 
 def test_the_part_is_hidden_where_there_is_no_split_attention(photo):

@@ -34,7 +34,7 @@ def ladder_report(**changed: Any) -> Any:
 
 def shown(*reports: Any, **changed: Any) -> view.Shown:
     pixels = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    chosen = {"block": "layer1.1", "boxes": (), "asked": (), **changed}
+    chosen = {"block": "layer1.1", "boxes": (), "asked": (), "models": (), **changed}
     return view.Shown(photo=pixels, reports=reports, **chosen)
 
 
@@ -159,25 +159,27 @@ class Canned:
         self.classes = classes
 
     def scales_of(
-        self, photo: Any, models: Any, *, target: str, on_unknown: Callable[[str], None]
+        self, photo: Any, models: Any, *, target: str, on_unknown: Callable[[str, str], None]
     ) -> list[Any]:
-        known = [model for model in models if model != "mine"]
-        for model in models[len(known) :]:
-            on_unknown(f"{model} is left out: it knows no such class.")
+        known = [model for model in models if model != "runs/mine"]
+        for model in set(models) - set(known):
+            on_unknown(model, "It knows no such class.")
         return [ladder_report(target=self.classes[target], model=m) for m in known]
 
 
 def test_reports_come_class_by_class_and_none_twice():
     lens: Any = Canned(top1=LION, lion=LION, lid=Score(4, "lid", 0.1))
     photo = Image.new("RGB", (64, 64))
-    models = ["starter_res2net", "starter_resnet", "mine"]
+    models = ["starter_res2net", "runs/mine", "starter_resnet"]
     found, notes = view.measure(lens, photo, models, ["top1", "lid", "lion"])
-    assert [view.chart_title(r) for r in found] == [
+    reports = [report for _, report in found]
+    assert [model for model, _ in found] == ["starter_res2net", "starter_resnet"] * 2
+    assert [view.chart_title(r) for r in reports] == [
         "lion: Starter Res2Net", "lion: Starter ResNet", "lid: Starter Res2Net",
         "lid: Starter ResNet",
     ]  # fmt: skip
-    assert notes == ("mine is left out: it knows no such class.",)
-    assert view.summary(found, notes).endswith(f"\n\n{notes[0]}")
+    assert notes == ("mine is left out: It knows no such class.",)
+    assert view.summary(reports, notes).endswith(f"\n\n{notes[0]}")
 
 
 def test_the_papers_order_has_the_untouched_split_first():

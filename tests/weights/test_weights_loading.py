@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
+from mscnn.classifier import Classifier
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
 from mscnn.labels import imagenet_labels
 from mscnn.weights import load_model
@@ -179,6 +180,13 @@ def test_model_folder(tmp_path: Path, as_weights: bool) -> None:
     assert loaded.weights.source == "my run/model.safetensors"
     x = picture(model)
     assert torch.equal(logits(loaded.model, x), logits(model, x))
+
+
+def test_a_folder_called_like_a_model_of_the_list_keeps_its_own_facts(tmp_path: Path) -> None:
+    write_run(tmp_path / "resnet50", label_names=["a", "b", "c"])
+    loaded = load_model(str(tmp_path / "resnet50"))
+    assert loaded.name == "./resnet50"
+    assert Classifier(loaded, torch.device("cpu")).spec is None
 
 
 def test_folder_in_the_working_directory(tmp_path: Path, monkeypatch: Any) -> None:

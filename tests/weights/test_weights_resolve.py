@@ -86,6 +86,17 @@ def test_label_set_with_other_names(bundled: Path) -> None:
         bundle.add_to_manifest({"model": "x", "labels": "things"}, ["a"])
 
 
+def test_a_bundle_that_is_refused_leaves_the_old_weights(run: Path, bundled: Path) -> None:
+    before = bundled.read_bytes()
+    config = json.loads((run / "config.json").read_text())
+    config["label_names"] = [f"other {name}" for name in LABELS]
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="already has other names"):
+        bundle.bundle(run, label_set="things", training=TRAINING, accuracy=None, licence="MIT")
+    assert bundled.read_bytes() == before
+    assert load_model(NAME).labels.names == tuple(LABELS)
+
+
 def test_bundle_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "assets").write_text("in the way")
     with pytest.raises(OutputError, match=r"starter_res2net.safetensors could not be written"):
