@@ -24,6 +24,7 @@ from mscnn.training.networks import StartingPoint, pretrained
 from mscnn.training.processes import join_processes, leave_processes
 from mscnn.training.progress import Listener, Notice
 from mscnn.training.recipe import Recipe
+from mscnn.weights.architecture import check_supported, from_name
 from mscnn.weights.download import OnProgress
 
 _SHOWN = 10
@@ -91,6 +92,8 @@ def start_training(
             "or empty folder as --out."
         )
     device = choose_device(plan.device)
+    if not plan.fine_tune:  # which loads the model, and so finds out by itself
+        check_supported(from_name(plan.model))
     images = _open(plan.data, plan.recipe)
     _make(plan.out)
     processes = join_processes(device)

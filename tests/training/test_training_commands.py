@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from mscnn.cli.finetune import finetune
 from mscnn.cli.train import train
+from mscnn.errors import UnsupportedModelError
 from mscnn.training.batches import fitted
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh
@@ -85,3 +86,10 @@ def test_a_folder_smaller_than_a_batch_is_learnt_and_the_run_says_so(folder, tmp
     assert said == ["There are 28 training images, fewer than one batch of 32, so a batch has 28."]
     longer = replace(plan, recipe=recipe.replaced(epochs=2), resume=True)
     assert start_training(longer, notice=said.append).images == 4
+
+
+def test_a_network_that_no_command_could_open_is_refused_before_training(folder, tmp_path):
+    plan = RunPlan(folder, "vit_tiny_patch16_224", tmp_path / "run", Recipe(), "cpu")
+    with pytest.raises(UnsupportedModelError):
+        start_training(plan)
+    assert not (tmp_path / "run").exists()
