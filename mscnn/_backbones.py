@@ -109,12 +109,43 @@ STARTERS = (
         scales=4,
     ),
     _starter(
+        name="starter_res2next",
+        title="Starter Res2NeXt",
+        family="res2next",
+        params=1_628_328,
+        gmacs=0.1523,
+        baseline="starter_resnet",
+        baseline_reason="Same recipe, data and epochs, same channels and nearly the same cost.",
+        summary=(
+            "A small bundled Res2NeXt for 64 px photos: 4 chained splits inside each block, "
+            "each of 8 groups of channels."
+        ),
+        scales=4,
+        cardinality=8,
+    ),
+    _starter(
+        name="starter_resnest",
+        title="Starter ResNeSt",
+        family="resnest",
+        params=1_831_240,
+        gmacs=0.1904,
+        baseline="starter_resnet",
+        baseline_reason=(
+            "Same recipe, data and epochs, same channels; the ResNeSt computes a fifth more."
+        ),
+        summary=(
+            "A small bundled ResNeSt for 64 px photos: each block weighs two branches by what "
+            "the whole photo shows."
+        ),
+        radix=2,
+    ),
+    _starter(
         name="starter_resnet",
         title="Starter ResNet",
         family="resnet",
         params=1_709_192,
         gmacs=0.1584,
-        baseline_reason="It is itself the plain partner of starter_res2net.",
+        baseline_reason="It is itself the plain partner of the other starters.",
         summary="A small bundled ResNet for 64 px photos: one 3x3 convolution per block.",
     ),
 )

@@ -35,7 +35,7 @@ def starters() -> str:
         return "No weights are bundled in this checkout.\n"
     lines = [
         "| Model | Parameters (M) | GMACs | top-1 (%) | top-5 (%) | Fixed set | Seed | Epochs "
-        "| Training (PFLOP) | CPU hours | File (MiB) |",
+        "| Training (PFLOP) | Hours | File (MiB) |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *map(_starter_row, entries),
         "",
@@ -43,8 +43,8 @@ def starters() -> str:
         "Fixed set: pictures right at the first and among five answers, of 64 cut from four "
         "photographs, which `python -m scripts.accuracy` and the tests measure again. "
         "Training (PFLOP): 3 forwards per image, 2 operations per multiply-accumulate, at the "
-        "sizes of the recipe. CPU hours: wall time on one thread of a machine that did other "
-        "work too.",
+        "sizes of the recipe. Hours: wall time on one CPU thread of a machine that did other work "
+        "meanwhile, so rows do not compare.",
     ]
     commands = dict.fromkeys(str(e.training.get("command", "")) for e in entries)
     shown = "\n".join(command for command in commands if command)
