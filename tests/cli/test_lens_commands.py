@@ -205,7 +205,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "rf out is a file": (["rf", "resnet50", "--out", "photo.png"], ["folder"]),
     "sweep no models": (["sweep", "photo.png", "--out", "o"], ["--models"]),
     "sweep empty models": ([*SWEEP[:-1], ","], ["commas"]),
-    "sweep five models": ([*SWEEP[:-1], "a,b,c,d,e"], ["5 models", "1 to 4"]),
+    "sweep five models": ([*SWEEP[:-1], "a,b,c,d,e"], ["5 model(s)", "1 to 4"]),
     "sweep twice": ([*SWEEP[:-1], f"{RESNET},{RESNET}"], ["starter_resnet twice"]),
     "sweep unknown model": ([*SWEEP[:-1], f"{RESNET},nope_net"], ["nope_net"]),
     "sweep unknown class": ([*SWEEP, "--target", "zebra"], ["'zebra'"]),
@@ -256,17 +256,17 @@ def test_what_can_be_refused_at_once_loads_no_model(command, argv, photo, capsys
 
 
 def test_ctrl_c_stops_a_sweep_and_keeps_what_was_done(photo, capsys, monkeypatch):
-    from mscnn.network import Network
+    from mscnn.scales import sweep
 
-    real = Network._sweep_batch
+    real = sweep.measure
 
-    def interrupted(self, batch, target):
-        done = real(self, batch, target)
-        if self.name == RESNET:
+    def interrupted(model, batch, **options):
+        done = real(model, batch, **options)
+        if model.pretrained_cfg["architecture"] == RESNET:
             signal.raise_signal(signal.SIGINT)
         return done
 
-    monkeypatch.setattr(Network, "_sweep_batch", interrupted)
+    monkeypatch.setattr(sweep, "measure", interrupted)
     before = signal.getsignal(signal.SIGINT)
     code = main([*SWEEP, "--sizes", "20", "--json"])
     out, err = capsys.readouterr()
@@ -281,14 +281,14 @@ def test_ctrl_c_stops_a_sweep_and_keeps_what_was_done(photo, capsys, monkeypatch
 
 
 def test_a_second_ctrl_c_ends_at_once(photo, capsys, monkeypatch):
-    from mscnn.network import Network
+    from mscnn.scales import sweep
 
-    def interrupted(self, batch, target):
+    def interrupted(model, batch, **options):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         time.sleep(30)
 
-    monkeypatch.setattr(Network, "_sweep_batch", interrupted)
+    monkeypatch.setattr(sweep, "measure", interrupted)
     assert main(SWEEP) == 130
     assert capsys.readouterr() == ("", "mscnn: Stopped.\n")
     assert not Path("o").exists()
