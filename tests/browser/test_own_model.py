@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -24,7 +25,7 @@ def own(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own") / "my-animals"
     with pytest.MonkeyPatch.context() as patch:
         folders.use(patch)
-        model = load_model("starter_res2net").model
+        model: Any = load_model("starter_res2net").model
         weight, bias = model.fc.weight[:3].clone(), model.fc.bias[:3].clone()
         model.reset_classifier(len(CLASSES))
         model.fc.weight.data, model.fc.bias.data = weight, bias

@@ -8,7 +8,8 @@ import pytest
 
 from mscnn.errors import DatasetError
 from mscnn.folders.layouts import find_labelled
-from mscnn.folders.listing import FileList, list_photos, walk
+from mscnn.folders.listing import FileList, list_photos
+from mscnn.training.walking import walk
 
 
 def found(root: Path) -> dict[str, str]:
