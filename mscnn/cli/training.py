@@ -110,7 +110,7 @@ def run(plan: RunPlan) -> None:
     if is_first_by_environment():
         typer.echo(f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f} on {result.images} images")
         # Without "./" a model of the list would be meant.
-        out = shlex.quote(f"./{plan.out}" if registry.find(str(plan.out)) else str(plan.out))
+        out = shlex.quote(registry.folder_name(str(plan.out)))
         tell(f"written {plan.out}; see it with 'mscnn serve --models {out}'")
 
 

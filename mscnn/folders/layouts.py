@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from mscnn.errors import DatasetError
 from mscnn.folders.listing import FileList, PhotoList, SampleList
-from mscnn.training.layouts import VAL_NAMES, ImageFolders, Photo
+from mscnn.training.layouts import ImageFolders, Photo, parts_of
 from mscnn.training.walking import SUFFIXES, unreadable_folder, walk
 
 _ANNOTATIONS = "val_annotations.txt"
@@ -83,11 +83,10 @@ def _folders_in(root: Path) -> list[Path]:
 
 def _part_of(root: Path, names: list[str]) -> tuple[Path, str]:
     """Return the folder of class folders to use; ``val`` counts as a part beside ``train`` only."""
-    parts = {"train", *VAL_NAMES}
-    val = next((name for name in VAL_NAMES if name in names), None)
-    if val is not None and ("train" in names or set(names) <= parts):
+    has_train, val = parts_of(names)
+    if val is not None:
         return root / val, f"the folder {val}"
-    if "train" in names and set(names) <= parts:
+    if has_train:
         return root / "train", "the folder train"
     return root, "all images"
 

@@ -234,12 +234,20 @@ def _class_folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def parts_of(names: Sequence[str]) -> tuple[bool, str | None]:
+    """Whether ``train`` is a part among these folders, and which one is the validation part.
+
+    Beside ``bus`` and ``car`` both would be classes: ``train`` is a part beside a validation part
+    or where nothing else is, and a validation part beside ``train`` or likewise.
+    """
+    val = next((name for name in VAL_NAMES if name in names), None)
+    only_parts = set(names) <= {"train", *VAL_NAMES}
+    has_train = "train" in names and (val is not None or only_parts)
+    return has_train, val if has_train or only_parts else None
+
+
 def _folders(root: Path, val_share: float, seed: int) -> ImageFolders[Path]:
-    part_names = [folder.name for folder in _class_folders(root)]
-    val = next((name for name in VAL_NAMES if name in part_names), None)
-    # Beside bus and car, "train" is a class.
-    only_parts = set(part_names) <= {"train", *VAL_NAMES}
-    has_train = "train" in part_names and (val is not None or only_parts)
+    has_train, val = parts_of([folder.name for folder in _class_folders(root)])
     train = root / "train" if has_train else root
     if has_train and val is not None:
         return _split_folders(train, root / val)

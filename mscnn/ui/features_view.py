@@ -103,19 +103,13 @@ def other_model(file: OwnersFile, model: str) -> str:
     own = title(file.head.model)
     return (
         f"{file.name} holds features of {own}, so your photo is shown to {own} here, not to "
-        f"{title(model_name(model))}."
+        f"{title(model)}."
     )
 
 
 def same_model(head: FeatureHead, model: str) -> bool:
     """Whether a file's head names this model; of a folder its own name counts."""
-    return title(head.model) == title(model_name(model))
-
-
-def model_name(model: str) -> str:
-    """A model's name; of a folder the last part, which is how files name it."""
-    parts = [part for part in re.split(r"[\\/]", model.strip()) if part]
-    return parts[-1] if parts else ""
+    return title(head.model) == title(model)
 
 
 def grid_html(photo: Picture, answers: Sequence[Answer]) -> str:
