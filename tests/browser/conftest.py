@@ -151,6 +151,16 @@ class Visit:
         file: Any = {"name": name, "mimeType": kind, "buffer": content}
         self.page.locator("#photo input[type=file]").set_input_files(file)
 
+    def click_at(self, selector: str, across: float, down: float) -> None:
+        """Click a picture at shares of its width and height, 0 to 1."""
+        picture = self.page.locator(selector).first
+        picture.scroll_into_view_if_needed()
+        # Until its file has come a picture has no size, and a share of nothing is its corner.
+        expect(picture).not_to_have_js_property("naturalWidth", 0, timeout=LIMIT_MS)
+        size = picture.bounding_box()
+        assert size is not None
+        picture.click(position={"x": across * size["width"], "y": down * size["height"]})
+
     def toast(self) -> Locator:
         """The newest message."""
         return self.page.get_by_test_id("toast-text").last

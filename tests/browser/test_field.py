@@ -56,12 +56,8 @@ def test_the_tab_answers_without_a_click_and_a_click_chooses_the_unit(visit, sit
     alt = str(page.locator("#rf-plot img").get_attribute("alt"))
     assert "Starter ResNet ends with" in alt
 
-    image = page.locator(OVERLAY)
-    image.scroll_into_view_if_needed()
-    box = image.bounding_box()
-    assert box is not None
     with look.redrawn(OVERLAY):
-        image.click(position={"x": 0.4 * box["width"], "y": 0.35 * box["height"]})
+        look.click_at(OVERLAY, 0.4, 0.35)
     expect(page.locator("#erf-point textarea, #erf-point input")).not_to_have_value("50, 50")
     kept = packed(look)
     x, y = kept["point"]["x"], kept["point"]["y"]

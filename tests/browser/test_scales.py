@@ -35,20 +35,6 @@ def opened(visit: Any, **options: Any) -> Any:
     return look
 
 
-def click_part(look: Any, box: Any) -> None:
-    """Click the middle of a part of the first chart, given in px of the picture."""
-    picture = look.page.locator(CHART).first
-    picture.scroll_into_view_if_needed()
-    shown = picture.bounding_box()
-    width, height = picture.evaluate("e => [e.naturalWidth, e.naturalHeight]")
-    x0, y0, x1, y1 = box
-    at = {
-        "x": (x0 + x1) / 2 * shown["width"] / width,
-        "y": (y0 + y1) / 2 * shown["height"] / height,
-    }
-    picture.click(position=at)
-
-
 def test_a_click_on_a_column_shows_its_block_and_marks_its_split(visit, report):
     look = opened(visit)
     page = look.page
@@ -56,8 +42,10 @@ def test_a_click_on_a_column_shows_its_block_and_marks_its_split(visit, report):
     assert picture.get_attribute("alt") == view.chart_alt(report)
     expect(page.locator("#scales-summary")).to_contain_text(f"{report.weighted_rf_px:.0f} px")
     expect(page.get_by_label("Block", exact=True)).to_have_value("Stage 4, block 2 (layer4.1)")
-    box, _ = next(b for b in view.chart(report).boxes if b[1] == "layer2.1/0")
-    click_part(look, box)
+    chart = view.chart(report)
+    (x0, y0, x1, y1), _ = next(b for b in chart.boxes if b[1] == "layer2.1/0")
+    height, width = chart.picture.shape[:2]
+    look.click_at(CHART, (x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
     marked = page.locator(f"{CARD}.marked")
     expect(marked).to_have_count(1, timeout=LIMIT_MS)
     expect(marked.locator("h4")).to_have_text("Split 0")

@@ -40,12 +40,9 @@ def swept(page: Any, frames: int = 24) -> None:
 def test_two_clicks_make_the_box_and_the_sweep_uses_it(visit, site, lion):
     look = opened(visit)
     page = look.page
-    image = page.locator(OBJECT)
-    size = image.bounding_box()
-    assert size is not None
-    image.click(position={"x": 0.2 * size["width"], "y": 0.1 * size["height"]})
+    look.click_at(OBJECT, 0.2, 0.1)
     expect(page.locator("#zoom-object-hint")).to_contain_text("opposite corner")
-    image.click(position={"x": 0.8 * size["width"], "y": 0.9 * size["height"]})
+    look.click_at(OBJECT, 0.8, 0.9)
     expect(page.locator("#zoom-object-hint")).to_contain_text("what the box holds")
     box = parse_box(page.get_by_label("Box: left, top, right, bottom in %").input_value())
     assert box == pytest.approx((0.2, 0.1, 0.8, 0.9), abs=0.01)
