@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 try:
     # On ZeroGPU this must come before anything that touches CUDA.
@@ -14,9 +15,11 @@ from mscnn.ui.app import serve
 
 # What a call asks for; ZeroGPU weighs it against the visitor's daily quota.
 GPU_SECONDS = 30
+# Put a folder that training wrote in here, and the page offers it.
+MODELS = Path(__file__).with_name("models")
 
 if __name__ == "__main__":
     if spaces is not None and os.environ.get("SPACES_ZERO_GPU") == "true":
-        serve(gpu=spaces.GPU(duration=GPU_SECONDS))
+        serve(shelf=MODELS, gpu=spaces.GPU(duration=GPU_SECONDS))
     else:
-        serve()
+        serve(shelf=MODELS)

@@ -57,8 +57,7 @@ class Lens:
         found = fields.known(spec.name if spec else model)
         if found is not None:
             return found
-        self.session.check(model)
-        if is_path(model):  # a folder that training wrote
+        if is_path(self.session.place(model)):  # a folder that training wrote
             return self._network(model).receptive_field()
         blueprint = from_name(model)
         stages = check_supported(blueprint)

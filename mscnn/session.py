@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from mscnn import registry
 from mscnn.device import choose_device
 from mscnn.errors import UnknownModelError
 from mscnn.network import IsCancelled, Network
+from mscnn.owners_models import OwnersModels
 from mscnn.weights import load_model
 from mscnn.weights.resolve import is_path
 
@@ -27,8 +28,9 @@ class Session:
         capacity: how many networks to keep; the least recently used one goes first. Requests
             that still run on it finish undisturbed.
         offline: never ask the hub.
-        folders: the model folders that may be named; None for any. A page for visitors must
-            not open, or tell apart, whatever else lies on its disk.
+        owners: the model folders that may be named, by their names for visitors; None for any
+            folder, by its path. A page for visitors must not open, or tell apart, whatever else
+            lies on its disk.
     """
 
     def __init__(
@@ -38,11 +40,11 @@ class Session:
         precision: str = "fp32",
         capacity: int = 6,
         offline: bool = False,
-        folders: Sequence[str] | None = None,
+        owners: OwnersModels | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.precision, self.capacity, self.offline = precision, capacity, offline
-        self.folders = None if folders is None else tuple(folders)
+        self.owners = owners
         self._networks: OrderedDict[Key, Network] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
@@ -62,8 +64,8 @@ class Session:
         Raises:
             UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, Cancelled.
         """
-        self.check(name)
-        key = _key(name, weights)
+        place = self.place(name)
+        key = _key(place, weights)
         with self._lock:
             if key in self._networks:
                 self._networks.move_to_end(key)
@@ -75,7 +77,7 @@ class Session:
                     return self._networks[key]
             try:
                 loaded = load_model(
-                    name,
+                    place,
                     weights,
                     on_progress=on_progress,
                     is_cancelled=is_cancelled,
@@ -90,16 +92,23 @@ class Session:
                 self._keep(key, network)
             return network
 
-    def check(self, name: str) -> None:
-        """Refuse a folder that is not among ``folders``.
+    def place(self, name: str) -> str:
+        """Return what ``name`` means to ``mscnn.weights``: the owner's folder, or a model's name.
 
         Raises:
-            UnknownModelError: the same sentence whether or not there is such a folder.
+            UnknownModelError: a folder that is not offered; the same sentence whether or not
+                there is such a folder.
         """
-        if self.folders is not None and name not in self.folders and is_path(name):
+        if self.owners is None:
+            return name
+        folder = self.owners.folder(name)
+        if folder is not None:
+            return str(folder)
+        if is_path(name):
             raise UnknownModelError(
                 "That is no model's name; choose one from the list, or type a timm CNN's name."
             )
+        return name
 
     def _keep(self, key: Key, network: Network) -> None:
         """Store a network; drop its earlier versions and what was used longest ago."""
@@ -113,7 +122,7 @@ class Session:
     def is_loaded(self, name: str) -> bool:
         """Whether asking for ``name`` returns at once."""
         with self._lock:
-            return _key(name, None) in self._networks
+            return _key(self.place(name), None) in self._networks
 
 
 def _key(name: str, weights: str | Path | None) -> Key:

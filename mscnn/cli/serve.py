@@ -27,7 +27,10 @@ def serve(
     models: Annotated[
         str,
         typer.Option(
-            "--models", metavar="A,B,C", help="Model folders of yours to offer, besides the list."
+            "--models",
+            metavar="A,B,C",
+            help="Model folders of yours to offer, or folders of such folders, besides the list. "
+            "What is added to a folder of folders later appears without a restart.",
         ),
     ] = "",
     features: Annotated[

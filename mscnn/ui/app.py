@@ -17,6 +17,7 @@ import gradio as gr
 from mscnn import registry
 from mscnn.errors import MscnnError
 from mscnn.lens import Lens
+from mscnn.owners_models import OwnersModels
 from mscnn.pipeline import MAX_COMPARED, Engine
 from mscnn.session import Session
 from mscnn.ui import choices, handlers
@@ -56,17 +57,15 @@ PRIVACY = (
 )
 
 
-def build_app(
-    engine: Engine, *, folders: Sequence[str] = (), files: Sequence[OwnersFile] = ()
-) -> gr.Blocks:
+def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
     """Build the page.
 
     Args:
-        engine: shared by all visitors.
-        folders: model folders of the owner, offered first in the dropdown.
+        engine: shared by all visitors; the owner's models of its session are offered first.
         files: feature files of the owner, offered on the Features tab.
     """
-    extra, first = tuple(folders), _first_model(folders)
+    extra = _owners_models(engine)
+    first = _first_model(extra)
     jobs, known = Jobs(), served(examples())
     # One model runs at a time: hooks are not re-entrant, and two would share the cores.
     queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -136,9 +135,14 @@ def build_app(
         explain_after(chosen)
         model.input(None, [model], None, js=REMEMBER_MODEL, api_visibility="private")
         opened = demo.load(
-            _open_page(engine, first, known), None,
+            _open_page(engine, known), None,
             [photo, kept, model, note, compare.models, compare.layer, tabs],
             api_visibility="private",
+        )  # fmt: skip
+        offering = [model, compare.models, *lens.offering_models]
+        demo.load(
+            _offer_new_models(engine, extra, len(offering)), None, offering, queue=False,
+            show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         explain_after(opened).then(
             toast(3)(look_events.enlarge_stage),
@@ -152,10 +156,26 @@ def build_app(
     return built
 
 
-def _first_model(folders: Sequence[str]) -> str:
-    """The owner's first folder, else the best model on disk; without any, the page still opens."""
+def _owners_models(engine: Engine) -> tuple[str, ...]:
+    """What the owner offers now, by the names for visitors."""
+    owners = engine.session.owners
+    return owners.names() if owners is not None else ()
+
+
+def _offer_new_models(engine: Engine, built: tuple[str, ...], dropdowns: int) -> Any:
+    def offer() -> list[Any]:
+        """Offer what the owner's folders hold by now; nothing moves where it is what was built."""
+        now = _owners_models(engine)
+        change = gr.skip() if now == built else gr.update(choices=choices.model_choices(now))
+        return [change] * dropdowns
+
+    return offer
+
+
+def _first_model(owners: Sequence[str]) -> str:
+    """The owner's first model, else the best one on disk; without any, the page still opens."""
     try:
-        return folders[0] if folders else default_model()
+        return owners[0] if owners else default_model()
     except MscnnError:
         return "starter_res2net"
 
@@ -178,11 +198,12 @@ def _choose_model(engine: Engine, name: str) -> tuple[str, Any]:
     return note, gr.update(value="Explain")
 
 
-def _open_page(engine: Engine, first: str, known: Sequence[Example]) -> Any:
+def _open_page(engine: Engine, known: Sequence[Example]) -> Any:
     @toast(7)
     def opened(request: gr.Request) -> tuple[Any, ...]:
         """Fill the page from the link: ``?model=&models=&layer=&tab=&example=``."""
         query: Mapping[str, str] = dict(request.query_params)
+        first = _first_model(_owners_models(engine))
         model = query.get("model", first)
         try:
             handlers.must_download(engine, [model])
@@ -232,6 +253,7 @@ def serve(
     port: int | None = None,
     device: str = "auto",
     models: Sequence[str] = (),
+    shelf: Path | None = None,
     features: Sequence[tuple[Path, Path]] = (),
     gpu: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
 ) -> None:
@@ -241,15 +263,15 @@ def serve(
         host: address to listen on; the local machine only where None.
         port: a free one from 7860 where None.
         device: see ``mscnn.device.choose_device``.
-        models: model folders to offer.
+        models: model folders to offer, or folders of such folders.
+        shelf: one more folder of model folders, which need not be there yet.
         features: feature files to offer, each with the folder of its photographs.
         gpu: ZeroGPU's decorator, where the page has a GPU only inside decorated calls.
     """
-    files = open_files(features)
-    if gpu is None:
-        session = Session(device, folders=models)
-    else:
-        session = ZeroGpuSession(gpu, folders=models)
-    demo = build_app(Engine(session), folders=models, files=files)
+    files, owners = open_files(features), OwnersModels(models, shelf=shelf)
+    session = (
+        Session(device, owners=owners) if gpu is None else ZeroGpuSession(gpu, owners=owners)
+    )
+    demo = build_app(Engine(session), files=files)
     demo.queue(max_size=64, default_concurrency_limit=1)
     demo.launch(server_name=host, server_port=port, **launch_options())

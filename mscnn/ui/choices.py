@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mscnn import registry
 from mscnn.explain.methods import METHODS
 from mscnn.labels import LabelSet
@@ -20,12 +18,8 @@ SLOW = "slow"
 
 
 def model_choices(extra: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    """Registry models as (text, name), group by group; ``extra`` are folders of the owner."""
-    shown = [Path(name).name for name in extra]
-    found = [
-        (f"Yours · {short if shown.count(short) == 1 else name}", name)
-        for short, name in zip(shown, extra, strict=True)
-    ]
+    """Registry models as (text, name), group by group; ``extra`` are the owner's, first."""
+    found = [(f"Yours · {name.removeprefix('./')}", name) for name in extra]
     for group, title in GROUPS.items():
         for spec in registry.list_backbones(group=group):  # type: ignore[arg-type]
             # The name is part of the text, so that typing it finds the model.

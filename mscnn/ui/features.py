@@ -64,7 +64,7 @@ def build_features(
 
     Args:
         first: the model that the page opens with.
-        extra: model folders of the owner, offered first.
+        extra: models of the owner, offered first.
         examples: how many example photographs there are.
         files: the owner's feature files.
     """

@@ -172,9 +172,10 @@ class FeaturesEvents:
         Raises:
             OptionError: none of that name is offered here.
         """
-        folders = self.engine.session.folders or ()
+        owners = self.engine.session.owners
+        offered = owners.names() if owners is not None else ()
         own = file.head.model.removeprefix("./")
-        found = tuple(f for f in folders if Path(f).expanduser().resolve().name == own)
+        found = tuple(name for name in offered if Path(self.engine.session.place(name)).name == own)
         try:
             missing = handlers.must_download(self.engine, [file.head.model])
         except (UnknownModelError, UnsupportedModelError, WeightsError) as error:

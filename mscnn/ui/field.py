@@ -91,7 +91,7 @@ def build_field(extra: tuple[str, ...] = (), photos: int = 0) -> FieldTab:
     """Lay the tab out; ``bind_field`` gives it life.
 
     Args:
-        extra: model folders of the owner, offered first.
+        extra: models of the owner, offered first.
         photos: how many example photographs there are to average over.
     """
     gr.Markdown(LEAD, elem_id="rf-lead", elem_classes=["lens-lead"])

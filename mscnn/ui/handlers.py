@@ -256,8 +256,7 @@ def model_note(engine: Engine, name: str) -> str:
     """What a newcomer should know before choosing a model (Markdown)."""
     spec = registry.find(name)
     try:
-        engine.session.check(name)
-        where = availability(name)
+        where = availability(engine.session.place(name))
         size = download_size(name) if where.kind == "download" else ""
     except MscnnError as error:
         return str(error)
@@ -290,9 +289,8 @@ def must_download(engine: Engine, names: Sequence[str]) -> list[str]:
     Raises:
         UnknownModelError, WeightsError: one of them is no model.
     """
-    for name in names:
-        engine.session.check(name)
-    return [name for name in names if name and availability(name).kind == "download"]
+    places = [(name, engine.session.place(name)) for name in names if name]
+    return [name for name, place in places if availability(place).kind == "download"]
 
 
 def scores(shown: Look) -> dict[str, float]:

@@ -36,6 +36,11 @@ class LensTabs:
     zoom: ZoomTab
     features: FeaturesTab
 
+    @property
+    def offering_models(self) -> list[gr.Dropdown]:
+        """What offers models, besides the page's own dropdown."""
+        return [self.scales.also, self.field.others, self.zoom.models, self.features.also]
+
 
 def build_lens_tabs(
     first: str, extra: tuple[str, ...], examples: int, files: Sequence[OwnersFile] = ()
@@ -44,7 +49,7 @@ def build_lens_tabs(
 
     Args:
         first: the model that the page opens with.
-        extra: model folders of the owner.
+        extra: models of the owner.
         examples: how many example photographs there are.
         files: the owner's feature files.
     """

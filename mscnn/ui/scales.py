@@ -106,7 +106,7 @@ def build_scales(extra: tuple[str, ...] = ()) -> ScalesTab:
     """Lay the tab out; ``bind_scales`` gives it life.
 
     Args:
-        extra: model folders of the owner, offered first.
+        extra: models of the owner, offered first.
     """
     gr.Markdown(LEAD, elem_id="scales-lead")
     with gr.Row(equal_height=True):

@@ -79,7 +79,7 @@ def build_zoom(default: Sequence[str], extra: tuple[str, ...] = ()) -> ZoomTab:
 
     Args:
         default: models to start with.
-        extra: model folders of the owner, offered first.
+        extra: models of the owner, offered first.
     """
     gr.Markdown(LEAD, elem_id="zoom-lead", elem_classes=["lens-lead"])
     with gr.Row(equal_height=False):

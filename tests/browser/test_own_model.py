@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -35,11 +36,11 @@ def own(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(folders: Folders, own: Path) -> Iterator[Site]:
-    with serving(folders, [str(own)]) as running:
+    with serving(folders, [str(own.parent)]) as running:
         yield running
 
 
-def test_the_owners_model_comes_first_and_works_on_every_tab(visit, own):
+def test_the_owners_model_comes_first_and_works_on_every_tab(visit):
     look = visit()
     page = look.page
     expect(page.locator(TOP5)).to_have_count(len(CLASSES), timeout=LIMIT_MS)
@@ -66,9 +67,26 @@ def test_the_owners_model_comes_first_and_works_on_every_tab(visit, own):
     expect(page.locator("#features-cards .near-cards li")).to_have_count(6, timeout=LIMIT_MS)
 
 
-def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit, own):
+def test_a_folder_put_beside_it_is_offered_when_the_page_is_opened_again(visit, own):
+    new = own.with_name("new-animals")
+    shutil.copytree(own, new)
+    try:
+        look = visit()  # the server has built its page before
+        page = look.page
+        expect(page.locator(TOP5)).to_have_count(len(CLASSES), timeout=LIMIT_MS)
+        look.choose("Model", "Yours · new-animals")
+        expect(page.locator("#notice")).to_contain_text("new-animals")
+        assert "model=new-animals" in page.url
+        # Where the owner keeps the folders is no visitor's business.
+        assert str(own.parent) not in page.content()
+        assert str(own.parent) not in httpx.get(f"{look.site.url}/config").text
+    finally:
+        shutil.rmtree(new)
+
+
+def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit):
     """The lion is known to both, the cat of this name to the owner's alone."""
-    look = visit(f"?models={quote(str(own), safe='')},starter_resnet")
+    look = visit("?models=my-animals,starter_resnet")
     page = look.page
     expect(page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
     page.locator("#compare-target textarea, #compare-target input").first.fill("my cat")

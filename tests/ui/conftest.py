@@ -31,10 +31,11 @@ def cache(folders: Folders) -> Path:
 
 @pytest.fixture(scope="session")
 def _engine() -> Engine:
+    from mscnn.owners_models import OwnersModels
     from mscnn.pipeline import Engine
     from mscnn.session import Session
 
-    return Engine(Session("cpu", offline=True, folders=()))
+    return Engine(Session("cpu", offline=True, owners=OwnersModels()))
 
 
 @pytest.fixture

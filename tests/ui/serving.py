@@ -70,21 +70,22 @@ def make_folders(root: Path) -> Folders:
 def serving(folders: Folders, owned: Sequence[str] = ()) -> Iterator[Site]:
     """Serve the page with the options it has in earnest, on a free port of this machine.
 
-    ``owned`` are model folders of the page's owner.
+    ``owned`` are model folders of the page's owner, or folders that hold such.
 
     The server lives for the rest of the session, but the environment that points it at the seeded
     weights does not: other tests read the real ones, so each test of the page sets it again.
     """
+    from mscnn.owners_models import OwnersModels
     from mscnn.pipeline import Engine
     from mscnn.session import Session
     from mscnn.ui.app import build_app, launch_options
 
     with pytest.MonkeyPatch.context() as patch:
         folders.use(patch)
-        engine = Engine(Session("cpu", offline=True, folders=owned))
+        engine = Engine(Session("cpu", offline=True, owners=OwnersModels(owned)))
         for model in MODELS:
             engine.session.network(model)
-        demo = build_app(engine, folders=owned)
+        demo = build_app(engine)
         demo.queue(max_size=64, default_concurrency_limit=1)
         options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
         _, url, _ = demo.launch(server_name="127.0.0.1", **options)

@@ -10,10 +10,11 @@ from mscnn.ui.examples import examples
 
 
 def test_every_backbone_is_offered_once_and_the_owners_come_first():
-    offered = choices.model_choices(("runs/mine",))
+    offered = choices.model_choices(("mine", "./starter_resnet"))
+    assert offered[0] == ("Yours · mine", "mine")
+    assert offered[1] == ("Yours · starter_resnet", "./starter_resnet")
     names = [name for _, name in offered]
-    assert names[0] == "runs/mine"
-    assert sorted(names[1:]) == sorted(spec.name for spec in registry.list_backbones())
+    assert sorted(names[2:]) == sorted(spec.name for spec in registry.list_backbones())
     texts = [text for text, _ in offered]
     assert len(set(texts)) == len(texts)
 

@@ -32,7 +32,7 @@ def opened(engine, known):
     """``opened(model=...)``: what the page starts with, by name."""
 
     def get(**query: str) -> dict[str, Any]:
-        handler = app._open_page(engine, FIRST, known)
+        handler = app._open_page(engine, known)
         values = handler(SimpleNamespace(query_params=query))
         names = ("photo", "kept", "model", "note", "models", "layer", "tab")
         return dict(zip(names, values, strict=True))
