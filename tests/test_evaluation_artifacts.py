@@ -35,6 +35,7 @@ def evaluation(count: int = 3, **changes) -> Evaluation:
         "model": "starter_resnet", "weights": WeightsInfo("bundled", "w.safetensors", "ab" * 32),
         "device": "cpu", "part": "all images",
         "class_map": {"=zero": (0, "thing 0"), "one": (1, "thing 1")},
+        "known_classes": count,
         "images": 3, "top1": 2 / 3, "top5": 1.0, "ece": 0.0467, "bins": BINS,
         "classes": (
             ClassResult(0, "thing 0", 2, 0.5, 1.0, 1, 1.0),
@@ -53,7 +54,8 @@ def rows(files, name: str) -> list[list[str]]:
 def test_tables_and_document() -> None:
     files = evaluation_files(evaluation(), created=CREATED)
     assert sorted(files) == [
-        "classes.csv", "confusion.csv", "confusion.png", "evaluation.json", "reliability.png",
+        "classes.csv", "classes.png", "confusion.csv", "confusion.png", "evaluation.json",
+        "reliability.png",
     ]  # fmt: skip
     assert rows(files, "classes.csv")[1:] == [
         ["0", "thing 0", "2", "0.5", "1.0", "1", "1.0"],
@@ -87,7 +89,7 @@ def test_pictures_of_any_number_of_classes(classes) -> None:
     confusion = {(i, (i + 1) % classes): i % 7 + 1 for i in range(classes)}
     found = tuple(ClassResult(i, f"thing {i}", 9, 0.0, 0.5, 1, 0.0) for i in range(classes))
     files = evaluation_files(evaluation(classes, confusion=confusion, classes=found))
-    for name in ("confusion.png", "reliability.png"):
+    for name in ("classes.png", "confusion.png", "reliability.png"):
         picture = Image.open(io.BytesIO(files[name]))
         assert max(picture.size) <= 1700
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10

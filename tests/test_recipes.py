@@ -302,7 +302,14 @@ def check_finetune(ran: Ran) -> None:
     printed = ran.printed[section, MSCNN].splitlines()
     assert printed[0].startswith("top-1 ")
     assert printed[-1] == CLASSES[int(right.argmax())]
-    results = ("README.md", "curves.png", "confusion.png", "confusion.csv", "classes.csv")
+    results = (
+        "README.md",
+        "curves.png",
+        "confusion.png",
+        "confusion.csv",
+        "classes.csv",
+        "classes.png",
+    )
     assert [name for name in results if not (ran.folder / "my-model" / name).is_file()] == []
 
 

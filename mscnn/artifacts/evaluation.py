@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mscnn.artifacts.folder import Files, write_files
 from mscnn.artifacts.manifest import header, json_bytes
 from mscnn.artifacts.table import csv_bytes
+from mscnn.render.class_bars import class_bars_figure
 from mscnn.render.confused_pairs import confused_pairs_figure
 from mscnn.render.confusion import confusion_figure
 from mscnn.render.reliability import reliability_figure
@@ -41,6 +42,12 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
             [dataclasses.astuple(row) for row in found.classes],
         ),
         "confusion.csv": csv_bytes(("index", "class", "answer_index", "answer", "images"), pairs),
+        "classes.png": _png(
+            class_bars_figure(
+                [(row.label, row.images, row.top1, row.precision) for row in found.classes],
+                _title(found),
+            )
+        ),
         "confusion.png": _png(_confusion(found)),
         "reliability.png": _png(
             reliability_figure(
@@ -64,8 +71,12 @@ def write_evaluation(
     return list(files)
 
 
+def _title(found: Evaluation) -> str:
+    return f"{found.model}: top-1 {100 * found.top1:.1f} % of {found.images} photographs"
+
+
 def _confusion(found: Evaluation) -> Figure:
-    title = f"{found.model}: top-1 {100 * found.top1:.1f} % of {found.images} photographs"
+    title = _title(found)
     shown = sorted(found.labels)
     if len(shown) <= MATRIX_CLASSES:
         place = {index: number for number, index in enumerate(shown)}

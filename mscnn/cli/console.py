@@ -89,6 +89,11 @@ def settle_model(model: str | None) -> str:
     return model if model is not None else default_model()
 
 
+def accuracy(top1: float, top5: float, classes: int) -> str:
+    """Both accuracies (0..1) for people; of five classes or fewer top-5 says nothing."""
+    return f"top-1 {share(top1)}" + (f"  top-5 {share(top5)}" if classes > 5 else "")
+
+
 def share(probability: float) -> str:
     """A probability for people: ``"62.1 %"``."""
     return f"{100 * probability:.1f} %"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json, progress, settle_model, share
+from mscnn.cli.console import accuracy, open_engine, print_json, progress, settle_model, share
 
 if TYPE_CHECKING:
     from mscnn.folders.evaluation import Evaluation
@@ -56,8 +56,9 @@ def evaluate(
     """Measure how often a model is right, and how well it knows that.
 
     Class folders are called by the model's class names, their indices or WordNet ids. Files that
-    cannot be read are listed and left out. With --out it writes evaluation.json, classes.csv,
-    confusion.csv, confusion.png and reliability.png. Under torchrun the work is shared.
+    cannot be read are listed and left out. With --out it writes evaluation.json, tables of the
+    classes and of the confusions, a picture of each, and reliability.png. Under torchrun the work
+    is shared.
     """
     from mscnn.device import choose_device
     from mscnn.folders.evaluation import evaluate as measure
@@ -104,14 +105,13 @@ def _lines(found: Evaluation) -> list[str]:
     lines = [
         f"{found.model}  ({found.weights.source}, {found.device})",
         f"  {count}",
-        f"  top-1 {share(found.top1)}  top-5 {share(found.top5)}  "
+        f"  {accuracy(found.top1, found.top5, found.known_classes)}  "
         f"calibration error {share(found.ece)}",
     ]
     if found.real is not None:
         images, top1, top5 = found.real
-        shares = (
-            "-" if top1 is None or top5 is None else f"top-1 {share(top1)}  top-5 {share(top5)}"
-        )
+        known = found.known_classes
+        shares = "-" if top1 is None or top5 is None else accuracy(top1, top5, known)
         lines.append(f"  by real labels {shares}  ({images} photographs)")
     lines.append(f"  {found.images_per_second:.0f} photographs per second, with decoding")
     lines += [f"  left out {name}: {reason}" for name, reason in found.unreadable]

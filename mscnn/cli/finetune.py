@@ -40,7 +40,7 @@ def finetune(
     weight_decay: shared.WeightDecay = 0.05,
     schedule: shared.Schedule = "cosine",
     decay: shared.Decay = 0.35,
-    warmup_epochs: shared.WarmupEpochs = 0.5,
+    warmup_epochs: shared.WarmupEpochs = None,
     smoothing: shared.Smoothing = 0.1,
     ema: shared.Ema = 0.99,
     sizes: shared.Sizes = "",
@@ -70,12 +70,13 @@ def finetune(
     'torchrun --nproc_per_node 2 -m mscnn finetune ...' trains in two processes that share each
     batch.
     """
-    from mscnn.training.recipe import Recipe, parse_sizes
+    from mscnn.training.recipe import Recipe, parse_sizes, usual_warmup
     from mscnn.training.start import RunPlan
 
+    warmup = usual_warmup(epochs) if warmup_epochs is None else warmup_epochs
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, lr=lr, opt=opt, weight_decay=weight_decay,
-        schedule=schedule, decay=decay, warmup_epochs=warmup_epochs,
+        schedule=schedule, decay=decay, warmup_epochs=warmup,
         smoothing=smoothing, ema=ema, sizes=parse_sizes(sizes), zoom_in=zoom_in,
         zoom_out=zoom_out, zoom_out_prob=zoom_out_prob, randaugment=randaugment, mixup=mixup,
         cutmix=cutmix, patience=patience, val_share=val_share, accumulate=accumulate, amp=amp,

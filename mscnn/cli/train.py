@@ -23,7 +23,7 @@ def train(
     weight_decay: shared.WeightDecay = 0.01,
     schedule: shared.Schedule = "wsd",
     decay: shared.Decay = 0.35,
-    warmup_epochs: shared.WarmupEpochs = 0.5,
+    warmup_epochs: shared.WarmupEpochs = None,
     smoothing: shared.Smoothing = 0.1,
     ema: shared.Ema = 0.998,
     sizes: shared.Sizes = "",
@@ -51,12 +51,13 @@ def train(
 
     'torchrun --nproc_per_node 2 -m mscnn train ...' trains in two processes that share each batch.
     """
-    from mscnn.training.recipe import Recipe, parse_sizes
+    from mscnn.training.recipe import Recipe, parse_sizes, usual_warmup
     from mscnn.training.start import RunPlan
 
+    warmup = usual_warmup(epochs) if warmup_epochs is None else warmup_epochs
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, lr=lr, opt=opt, weight_decay=weight_decay,
-        schedule=schedule, decay=decay, warmup_epochs=warmup_epochs, smoothing=smoothing, ema=ema,
+        schedule=schedule, decay=decay, warmup_epochs=warmup, smoothing=smoothing, ema=ema,
         sizes=parse_sizes(sizes), zoom_in=zoom_in, zoom_out=zoom_out, zoom_out_prob=zoom_out_prob,
         randaugment=randaugment, mixup=mixup, cutmix=cutmix, patience=patience,
         val_share=val_share, accumulate=accumulate, amp=amp, seed=seed, workers=workers,

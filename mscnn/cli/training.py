@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -48,7 +48,12 @@ Schedule = Annotated[
 ]  # fmt: skip
 Decay = Annotated[float, typer.Option("--decay", help="Last share of the run in which wsd falls.")]
 WarmupEpochs = Annotated[
-    float, typer.Option("--warmup-epochs", help="Epochs in which the learning rate rises.")
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--warmup-epochs",
+        help="Epochs in which the learning rate rises.  [default: 0.5, or a tenth of a short run]",
+        show_default=False,
+    ),
 ]
 Smoothing = Annotated[float, typer.Option("--smoothing", help="Label smoothing, 0 to 0.9.")]
 Ema = Annotated[
@@ -108,7 +113,8 @@ def run(plan: RunPlan) -> None:
     with progress(f"downloading {plan.model}", "B") as report:
         result = start_training(plan, listener=show, notice=tell, on_progress=report)
     if is_first_by_environment():
-        typer.echo(f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f} on {result.images} images")
+        top5 = f", top-5 {result.top5:.4f}" if result.top5_tells else ""
+        typer.echo(f"top-1 {result.top1:.4f}{top5} on {result.images} images")
         # Without "./" a model of the list would be meant.
         out = shlex.quote(registry.folder_name(str(plan.out)))
         tell(f"written {plan.out}; see it with 'mscnn serve --models {out}'")

@@ -22,10 +22,12 @@ from mscnn.folders.loading import (
     channels_last,
     count_batches,
     in_list,
+    killed,
 )
 from mscnn.folders.real_labels import RealAccuracy, RealLabels
 from mscnn.folders.sharing import gather_objects
 from mscnn.folders.tally import ReliabilityBin, Tally
+from mscnn.training.loaders import a_killed_loader_is
 from mscnn.training.processes import Processes
 from mscnn.types import WeightsInfo
 
@@ -62,6 +64,7 @@ class Evaluation:
         model, weights, device: what was evaluated, and where.
         part: which part of the data, in words.
         class_map: the data's name of a class to the model's index and short name.
+        known_classes: how many classes the model has.
         images: photographs that counted.
         top1, top5: shares of right answers among all of the model's classes, 0..1.
         ece: expected calibration error over ``bins``, 0..1.
@@ -80,6 +83,7 @@ class Evaluation:
     device: str
     part: str
     class_map: dict[str, tuple[int, str]] = field(repr=False)
+    known_classes: int
     images: int
     top1: float
     top5: float
@@ -130,7 +134,8 @@ def evaluate(
     run = _Run(classifier, data, torch.from_numpy(mapped)[torch.from_numpy(data.targets).long()])
     started = time.perf_counter()
     total = count_batches(len(data.photos), loading.batch_size)
-    run.measure(loading, range(processes.rank, total, processes.size), real, on_progress)
+    with a_killed_loader_is(killed()):
+        run.measure(loading, range(processes.rank, total, processes.size), real, on_progress)
     for tally, reasons, counted in gather_objects(processes, (run.tally, run.reasons, real)):
         run.merge(tally, reasons, real, counted)
     seconds = time.perf_counter() - started
@@ -153,6 +158,7 @@ def _result(
         device=str(classifier.device),
         part=data.part,
         class_map={name: (i, shown(i)) for name, i in zip(data.names, mapped, strict=True)},
+        known_classes=len(classifier.labels),
         images=tally.images,
         top1=tally.top1_share(),
         top5=tally.top5_share(),

@@ -16,9 +16,10 @@ from mscnn.errors import DatasetError
 from mscnn.folders.feature_files import check_format, check_writable, write_feature_file
 from mscnn.folders.feature_types import FeatureHead, Paths
 from mscnn.folders.listing import FileList, list_photos
-from mscnn.folders.loading import Loading, Normalise, batches, channels_last, in_list
+from mscnn.folders.loading import Loading, Normalise, batches, channels_last, in_list, killed
 from mscnn.folders.part_files import PartFiles, Plan, Rows, part_folder, writing
 from mscnn.pooling import FeatureTap, find_tap, pooled
+from mscnn.training.loaders import a_killed_loader_is
 from mscnn.training.processes import Processes
 from mscnn.types import WeightsInfo
 
@@ -107,7 +108,8 @@ def extract(
         ]
         # No process may delete the part while another one still looks what is to do.
         processes.wait()
-        _compute(classifier, photos, tap, loading, todo, part, on_progress)
+        with a_killed_loader_is(killed()):
+            _compute(classifier, photos, tap, loading, todo, part, on_progress)
         _wait_for_all(part, on_progress)
         processes.wait()
         unreadable = tuple(in_list(photos, part.reasons))

@@ -128,9 +128,6 @@ def batches(
         loading: how to read.
         numbers: of the batches, in the order they are wanted.
         pinned: put batches where a GPU fetches them faster.
-
-    Raises:
-        DeviceError: a loader process was killed.
     """
     size = loading.batch_size
     ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]
@@ -141,15 +138,15 @@ def batches(
         num_workers=loading.workers_for(len(ranges)),
         pin_memory=pinned,
     )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DeviceError(
-            "A process that decodes photographs was killed, perhaps because memory ran out; use "
-            "fewer --workers or a smaller --batch-size."
-        ) from error
+    yield from loader
+
+
+def killed() -> DeviceError:
+    """Return what is said where one of the processes that decode was killed."""
+    return DeviceError(
+        "A process that decodes photographs was killed, perhaps because memory ran out; use "
+        "fewer --workers or a smaller --batch-size."
+    )
 
 
 class Normalise:

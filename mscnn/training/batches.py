@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from mscnn.errors import DatasetError, OptionError
 from mscnn.training.dataset import EpochSampler, PhotoDataset, Samples, train_transform
 from mscnn.training.layouts import ImageFolders, Photo
+from mscnn.training.loaders import leave_signals_to_parent
 from mscnn.training.processes import Processes
 from mscnn.training.recipe import Recipe
-from mscnn.training.stopping import leave_signals_to_parent
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

@@ -12,7 +12,7 @@ from mscnn.training.evaluate import Accuracy
 from mscnn.training.layouts import ImageFolders, Photo
 from mscnn.training.networks import StartingPoint
 from mscnn.training.processes import Processes
-from mscnn.training.recipe import FINE_TUNING, Recipe
+from mscnn.training.recipe import FINE_TUNING, Recipe, usual_warmup
 from mscnn.training.state import Position
 
 _MAX_NAMES = 50
@@ -53,6 +53,7 @@ def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
     start, data = facts.start, facts.data
     origin = f"fine-tuned from {start.source}" if start.source else "trained from scratch"
     licence = start.licence if start.source and start.licence else "unknown"
+    top5 = f", top-5 {100 * accuracy.top5:.2f} %" if accuracy.top5_tells else ""
     parts = [
         "---",
         f"license: {json.dumps(licence)}",
@@ -67,8 +68,8 @@ def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
         "",
         "## Accuracy",
         "",
-        f"Top-1 {100 * accuracy.top1:.2f} %, top-5 {100 * accuracy.top5:.2f} % of "
-        f"{accuracy.images} images ({data.split}), weights of epoch {facts.epoch_kept}.",
+        f"Top-1 {100 * accuracy.top1:.2f} %{top5} of {accuracy.images} images "
+        f"({data.split}), weights of epoch {facts.epoch_kept}.",
         "`classes.csv` has precision and recall of each class, `confusion.csv` the answers.",
         "",
         "## Data",
@@ -134,7 +135,10 @@ def command(facts: Facts, name: str) -> str:
     words += ["--out", shlex.quote(name)]
     for item in dataclasses.fields(Recipe):
         value = getattr(recipe, item.name)
-        if value == getattr(usual, item.name) or item.name in ("workers", "threads"):
+        default = getattr(usual, item.name)
+        if item.name == "warmup_epochs":
+            default = usual_warmup(recipe.epochs)
+        if value == default or item.name in ("workers", "threads"):
             continue
         option = f"--{item.name.replace('_', '-')}"
         if item.name == "sizes":

@@ -17,12 +17,21 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Shares in 0..1 over ``images`` photographs; ``loss`` is the mean cross-entropy in nats."""
+    """Shares in 0..1 over ``images`` photographs of ``classes`` possible answers.
+
+    ``loss`` is the mean cross-entropy in nats.
+    """
 
     images: int
     top1: float
     top5: float
     loss: float
+    classes: int
+
+    @property
+    def top5_tells(self) -> bool:
+        """Whether top-5 can be anything but 1."""
+        return self.classes > 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,8 @@ class Tally:
         images = int(self.confusion.sum())
         n = max(images, 1)
         correct = int(self.confusion.trace())
-        return Accuracy(images, correct / n, self.correct5 / n, self.loss_sum / n)
+        classes = len(self.confusion)
+        return Accuracy(images, correct / n, self.correct5 / n, self.loss_sum / n, classes)
 
     def joined(self, processes: Processes) -> Tally:
         """Add up what all processes counted; ``unread`` stays this one's."""

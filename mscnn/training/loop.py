@@ -18,6 +18,7 @@ from mscnn.training.batches import Batch, Batches
 from mscnn.training.dataset import read_photo
 from mscnn.training.evaluate import Accuracy, Tally, tally
 from mscnn.training.layouts import ImageFolders, Photo
+from mscnn.training.loaders import a_killed_loader_is
 from mscnn.training.networks import StartingPoint, freeze_backbone, fresh, set_training
 from mscnn.training.processes import Processes
 from mscnn.training.progress import Listener, Notice, TrainProgress, steps_left
@@ -142,11 +143,16 @@ class Trainer:
         """Train to the end; write the model folder, its tables and pictures; return accuracy.
 
         Raises:
-            TrainingError: the loss is no number, or the folder cannot be written.
+            TrainingError: the loss is no number, the folder cannot be written, or a process that
+                reads images was killed.
             Cancelled: the user stopped the run; its checkpoint is of the last step.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        with StopRequest() as stop:
+        killed = TrainingError(
+            "A process that reads images was killed, perhaps because memory ran out; the last "
+            "checkpoint is kept, so go on with --resume and fewer --workers, 0 for none."
+        )
+        with StopRequest() as stop, a_killed_loader_is(killed):
             while self.at.epoch < self.recipe.epochs and not self.best.is_over(self.at.epoch):
                 self._train_epoch(listener, stop)
                 self._end_epoch()

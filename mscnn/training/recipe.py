@@ -13,6 +13,7 @@ from mscnn.errors import OptionError
 
 AMP_CHOICES = ("none", "bf16", "fp16")
 SCHEDULES = ("cosine", "wsd", "poly", "constant")
+_WARMUP_EPOCHS = 0.5
 _RANDAUGMENT = re.compile(r"rand(-((m|n|p|mstd|mmax|inc)\d+(\.\d+)?|t[a-z0-9]+))*")
 # Changing one of these would show a held-out photo to the network, show some photos twice in an
 # epoch, or leave the optimiser's memory without its parameters.
@@ -64,7 +65,7 @@ class Recipe:
     weight_decay: float = 0.01
     schedule: str = "wsd"
     decay: float = 0.35
-    warmup_epochs: float = 0.5
+    warmup_epochs: float = _WARMUP_EPOCHS
     smoothing: float = 0.1
     ema: float = 0.998
     sizes: tuple[tuple[int, int], ...] = ()
@@ -175,12 +176,17 @@ FINE_TUNING = Recipe(
     opt="adamw",
     weight_decay=0.05,
     schedule="cosine",
-    warmup_epochs=0.5,
+    warmup_epochs=_WARMUP_EPOCHS,
     ema=0.99,
     zoom_out_prob=0.0,
     layer_decay=0.75,
 )
 """What ``mscnn finetune`` does unless it is told otherwise; suits folders of hundreds of images."""
+
+
+def usual_warmup(epochs: int) -> float:
+    """Return the warm-up, in epochs, of a run for which none is asked: short runs need less."""
+    return min(_WARMUP_EPOCHS, epochs / 10)
 
 
 def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:

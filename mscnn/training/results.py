@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from mscnn.render.class_bars import class_bars_figure
 from mscnn.render.confusion import confusion_figure
 from mscnn.render.curves import training_curves
 from mscnn.training.card import Facts, model_card
@@ -91,10 +92,14 @@ def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
 def _draw(out: Path, facts: Facts, tally: Tally) -> None:
     accuracy = tally.accuracy
     words = f"{facts.start.architecture}: top-1 {accuracy.top1:.1%}"
-    curves = training_curves(facts.position.history, f"{words}, top-5 {accuracy.top5:.1%}")
+    top5 = f", top-5 {accuracy.top5:.1%}" if accuracy.top5_tells else ""
+    curves = training_curves(facts.position.history, words + top5, with_top5=accuracy.top5_tells)
     _write(out / "curves.png", _png(curves))
     title = f"{words} of {accuracy.images} images"
     _write(out / "confusion.png", _png(confusion_figure(tally.confusion, facts.data.names, title)))
+    rows = class_rows(tally.confusion, facts.data.names)
+    bars = [(r.name, r.images, r.recall, r.precision) for r in rows if r.recall is not None]
+    _write(out / "classes.png", _png(class_bars_figure(bars, title)))
 
 
 def _png(figure: Figure) -> bytes:

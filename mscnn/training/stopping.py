@@ -45,17 +45,6 @@ class StopRequest:
         self.wanted = True
 
 
-def leave_signals_to_parent(worker: int) -> None:
-    """Let a loader process outlive Ctrl-C, for the main process needs it for one more step.
-
-    Args:
-        worker: number of the loader process; the ``DataLoader`` gives it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The DataLoader ends its processes with this one; the handler of the parent must not catch it.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 @dataclass
 class BestEpoch:
     """The best weights so far, where a run may stop early.

@@ -269,9 +269,7 @@ def serve(
         gpu: ZeroGPU's decorator, where the page has a GPU only inside decorated calls.
     """
     files, owners = open_files(features), OwnersModels(models, shelf=shelf)
-    session = (
-        Session(device, owners=owners) if gpu is None else ZeroGpuSession(gpu, owners=owners)
-    )
+    session = Session(device, owners=owners) if gpu is None else ZeroGpuSession(gpu, owners=owners)
     demo = build_app(Engine(session), files=files)
     demo.queue(max_size=64, default_concurrency_limit=1)
     demo.launch(server_name=host, server_port=port, **launch_options())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import pickle
+import signal
 import weakref
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader
 
 import mscnn.folders.evaluation as evaluation_module
-from mscnn.errors import DatasetError, OptionError
+from mscnn.errors import DatasetError, DeviceError, OptionError
 from mscnn.folders.evaluation import evaluate
 from mscnn.folders.listing import list_photos
 from mscnn.folders.loading import Loading, Normalise, batches
@@ -174,3 +177,18 @@ def test_what_loader_processes_need_can_be_pickled(network, data) -> None:
     photos, preprocess = pickle.loads(pickle.dumps((list_photos(data), net.preprocess)))
     (batch,) = batches(photos, preprocess, Loading(batch_size=16, workers=0), [0])
     assert not math.isclose(float(batch.views.float().std()), 0)
+
+
+def test_a_reader_that_is_killed_is_a_sentence(network, data) -> None:
+    def kill_reader(done: int, total: int | None) -> None:
+        (reader,) = multiprocessing.active_children()
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        reader.join(30)
+
+    with pytest.raises(DeviceError, match=r"decodes photographs was killed.*fewer --workers"):
+        evaluate(
+            network(fresh=True),
+            data,
+            loading=Loading(batch_size=4, workers=1),
+            on_progress=kill_reader,
+        )

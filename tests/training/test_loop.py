@@ -28,8 +28,9 @@ def test_a_run_leaves_all_its_files_and_learns(folder, recipe, tmp_path):
     assert result.images == 4
     assert result.top1 == 1.0
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "checkpoint.pt", "classes.csv", "config.json", "confusion.csv",
-        "confusion.png", "curves.png", "history.csv", "model.safetensors", "training.json",
+        "README.md", "checkpoint.pt", "classes.csv", "classes.png", "config.json",
+        "confusion.csv", "confusion.png", "curves.png", "history.csv", "model.safetensors",
+        "training.json",
     }  # fmt: skip
     facts = json.loads((out / "training.json").read_text())
     assert (facts["top1"], facts["val_images"], facts["model"]) == (1.0, 4, ARCHITECTURE)

@@ -1,7 +1,7 @@
 import pytest
 
 from mscnn.errors import OptionError
-from mscnn.training.recipe import Recipe, parse_sizes
+from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,12 @@ def test_other_sizes_are_refused_with_an_example(text):
 def test_phases_follow_one_another_and_the_last_goes_on():
     recipe = Recipe(sizes=((32, 3), (48, 1), (64, 2)))
     assert [recipe.size_at(e, 99) for e in range(9)] == [32] * 3 + [48] + [64] * 5
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.1), (3, 0.3), (5, 0.5), (10, 0.5), (90, 0.5)])
+def test_the_warm_up_is_short_where_the_run_is(epochs, warmup):
+    assert usual_warmup(epochs) == pytest.approx(warmup)
+    assert usual_warmup(FINE_TUNING.epochs) == FINE_TUNING.warmup_epochs
 
 
 def test_without_phases_the_model_says_the_size():

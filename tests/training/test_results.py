@@ -15,7 +15,7 @@ from mscnn.training.evaluate import Accuracy, Tally
 from mscnn.training.layouts import ImageFolders
 from mscnn.training.networks import StartingPoint, fresh
 from mscnn.training.processes import Processes
-from mscnn.training.recipe import FINE_TUNING, Recipe
+from mscnn.training.recipe import FINE_TUNING, Recipe, usual_warmup
 from mscnn.training.results import write_results
 from mscnn.training.start import RunPlan, start_training
 from mscnn.training.state import Position
@@ -81,7 +81,7 @@ def test_the_command_on_the_card_has_names_and_no_paths(tmp_path):
 def test_the_card_is_one_the_hub_reads(source, licence, shown):
     start = StartingPoint(torch.nn.Identity(), "starter_resnet", "starter_resnet", source, "0" * 64,
                           licence)  # fmt: skip
-    text = model_card(facts(start, Recipe()), Accuracy(2, 0.5, 1.0, 1.0), "mine")
+    text = model_card(facts(start, Recipe()), Accuracy(2, 0.5, 1.0, 1.0, 6), "mine")
     _, front, body = text.split("---\n", 2)
     head = yaml.safe_load(front)
     assert (head["license"], head["library_name"]) == (shown, "timm")
@@ -91,13 +91,26 @@ def test_the_card_is_one_the_hub_reads(source, licence, shown):
     assert ("set `license` above" in body) == (shown == "unknown")
 
 
+def test_top5_is_left_out_where_it_is_always_right():
+    start = fresh(NAME, 2, 0)
+    card = model_card(
+        facts(start, Recipe()), Tally(np.eye(5, dtype=np.int64), 5, 1.0).accuracy, "x"
+    )
+    assert "Top-1 100.00 % of 5 images" in card
+    assert "top-5" not in card
+    assert Tally(np.eye(6, dtype=np.int64), 6, 1.0).accuracy.top5_tells
+
+
 def test_the_command_holds_what_differs_from_the_defaults():
     start = StartingPoint(torch.nn.Identity(), NAME, NAME)
-    recipe = Recipe(epochs=3, sizes=((32, 2), (64, 1)), workers=7, threads=3)
+    recipe = Recipe(
+        epochs=3, warmup_epochs=usual_warmup(3), sizes=((32, 2), (64, 1)), workers=7, threads=3
+    )
     words = command(facts(start, recipe), "my model")
     assert words == (
         f"mscnn train DATA --model {NAME} --out 'my model' --epochs 3 --sizes 32:2,64:1"
     )
+    assert "--warmup-epochs 0.5" in command(facts(start, Recipe(epochs=3)), "x")
     tuned = StartingPoint(torch.nn.Identity(), NAME, "res2net50d.in1k", "timm/res2net50d.in1k")
     words = command(facts(tuned, FINE_TUNING.replaced(freeze=True, seed=2)), "out")
     assert words == "mscnn finetune DATA --model res2net50d.in1k --out out --seed 2 --freeze"

@@ -1,6 +1,7 @@
 """A run that was killed goes on as if nothing had happened, and nothing else goes on from it."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -170,6 +171,71 @@ def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatc
     assert (state["epoch"], state["step"]) == (1, 3)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
     whole = train(folder, tmp_path / "whole", recipe())
+    same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
+
+
+# In a process of its own, which with its loaders is a group of its own.
+KILLED_WITH_ITS_LOADERS = """
+import os, signal, sys
+from pathlib import Path
+import torch
+import tests.training.trainee
+from mscnn.errors import Cancelled
+from mscnn.training import loop
+from mscnn.training.dataset import find_images
+from mscnn.training.loop import Trainer
+from mscnn.training.recipe import Recipe
+
+def end_all(progress):
+    if (progress.epoch, progress.step) == (0, 2):
+        os.killpg(0, signal.SIGTERM)
+
+loop.CHECKPOINT_EVERY_S = 1e9
+data, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.from_json(sys.argv[3])
+try:
+    Trainer(sys.argv[4], find_images(data), out, recipe, torch.device("cpu")).run(end_all)
+except Cancelled as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_kill_of_all_processes_keeps_the_last_step(folder, recipe, tmp_path):
+    settings, out = recipe(opt="sgd", workers=2), tmp_path / "killed"
+    ended = subprocess.run(
+        [
+            sys.executable, "-c", KILLED_WITH_ITS_LOADERS,
+            str(folder), str(out), json.dumps(settings.as_dict()), NAME,
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )  # fmt: skip
+    assert "go on with --resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    state = checkpoint.load(out)
+    assert state is not None
+    assert (state["epoch"], state["step"]) == (0, 2)
+    whole = train(folder, tmp_path / "whole", settings)
+    same(whole, train(folder, out, settings, resume=True))
+
+
+def test_a_reader_that_is_killed_is_a_sentence(folder, recipe, tmp_path):
+    settings = recipe(workers=1)
+
+    def kill_reader(progress):
+        if (progress.epoch, progress.step) == (1, 1):
+            (reader,) = multiprocessing.active_children()
+            os.kill(reader.pid or 0, signal.SIGKILL)
+            reader.join(30)
+
+    trainer = Trainer(NAME, find_images(folder), tmp_path / "run", settings, CPU)
+    with pytest.raises(TrainingError, match=r"reads images was killed.*--resume and fewer"):
+        trainer.run(kill_reader)
+    whole = train(folder, tmp_path / "whole", settings)
     same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
 
 

@@ -13,7 +13,7 @@ from mscnn.errors import UnsupportedModelError
 from mscnn.training.batches import fitted
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh
-from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes
+from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
 from mscnn.training.start import RunPlan, start_training
 from mscnn.weights import load_model
 from tests.training.trainee import NAME
@@ -32,6 +32,9 @@ def test_the_options_are_the_recipe_with_its_defaults(command, usual, without):
             assert field.name not in parameters
             continue
         default = parameters[field.name].default
+        if field.name == "warmup_epochs":  # by the number of epochs
+            assert default is None
+            default = usual_warmup(parameters["epochs"].default)
         if field.name == "sizes":
             default = parse_sizes(default)
         assert default == getattr(usual, field.name), field.name
