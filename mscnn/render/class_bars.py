@@ -34,7 +34,8 @@ def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
               if row[3] is not None]  # fmt: skip
     axis.plot(
         [share for share, _ in called], [place for _, place in called], "o", color="#E69F00",
-        markeredgecolor="black", markersize=5, linestyle="none", label="precision: answers that are right",
+        markeredgecolor="black", markersize=5, linestyle="none",
+        label="precision: answers that are right",
     )  # fmt: skip
     # A short form: names of WordNet list all their synonyms.
     names = [f"{row[0].split(',')[0][:28]} ({row[1]})" for row in worst]
