@@ -160,6 +160,7 @@ def traces(model: torch.nn.Module) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_two_hundred_mixed_requests_from_eight_clients(
     site: Site, make_photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_two_models_side_by_side_on_one_scale(visit, site, lion):
     assert TITLES[1] in alt
 
 
+@pytest.mark.slow
 def test_the_table_can_be_sorted_and_the_files_be_kept(visit):
     look = visit("?tab=compare").ready()
     look.page.locator("#compare-run").click()
@@ -87,6 +88,7 @@ def test_the_table_can_be_sorted_and_the_files_be_kept(visit):
         assert names <= set(archive.namelist())
 
 
+@pytest.mark.slow
 def test_the_class_compared_can_be_named(visit):
     look = visit("?tab=compare").ready()
     named = look.page.get_by_label("Class", exact=True)
@@ -105,6 +107,7 @@ def test_the_class_compared_can_be_named(visit):
     expect(look.page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
 
 
+@pytest.mark.slow
 def test_one_model_is_too_few(visit):
     look = visit("?models=starter_resnet").ready()
     look.page.locator("#compare-run").click()
@@ -113,6 +116,7 @@ def test_one_model_is_too_few(visit):
     expect(look.page.locator(CARD)).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_used_gets_a_note_and_the_others_go_on(visit):
     look = visit("?models=starter_res2net,starter_resnet,no_such_net").ready()
     look.page.locator("#compare-run").click()
@@ -120,6 +124,7 @@ def test_a_model_that_cannot_be_used_gets_a_note_and_the_others_go_on(visit):
     expect(look.page.locator(CARD).nth(2).locator(".note")).to_contain_text("no_such_net")
 
 
+@pytest.mark.slow
 def test_stop_keeps_the_models_that_were_done(visit, monkeypatch):
     """The second model is held up until Stop was pressed."""
     passable, reached = threading.Event(), threading.Event()
@@ -150,6 +155,7 @@ def test_stop_keeps_the_models_that_were_done(visit, monkeypatch):
     expect(look.page.get_by_text("Stopped", exact=False).last).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_link_opens_models_tab_and_stage(visit, site, lion):
     query = "?model=starter_resnet&tab=compare&models=starter_resnet,starter_res2net&layer=layer3"
     look = visit(query).ready()
@@ -166,6 +172,7 @@ def test_a_link_opens_models_tab_and_stage(visit, site, lion):
     assert pair[2] == in_table(expected.agreements[0].spearman)
 
 
+@pytest.mark.slow
 def test_a_link_with_nonsense_opens_the_page_with_a_sentence(visit):
     look = visit("?model=../../etc/passwd&layer=conv1&tab=nowhere&example=unicorn").ready()
     expect(look.toast()).to_contain_text(re.compile("model", re.IGNORECASE))

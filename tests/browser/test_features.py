@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 LIMIT_MS = 45_000
@@ -45,6 +46,7 @@ def test_neighbours_come_without_a_click_and_the_place_is_chosen_by_keyboard(vis
     expect(sections.nth(1)).to_contain_text("layer3.1 has no split 2")
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_cards_stand_two_by_two_and_a_new_photo_is_followed(visit, my_png):
     phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
     look = opened(visit, **phone, has_touch=True)

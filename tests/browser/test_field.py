@@ -67,6 +67,7 @@ def test_the_tab_answers_without_a_click_and_a_click_chooses_the_unit(visit, sit
     assert kept["units"][0]["unit"] == list(expected.unit)
 
 
+@pytest.mark.slow
 def test_the_keyboard_chooses_a_point_and_what_is_none_keeps_the_picture(visit):
     look = opened(visit)
     page = look.page
@@ -83,6 +84,7 @@ def test_the_keyboard_chooses_a_point_and_what_is_none_keeps_the_picture(visit):
     assert look.source(OVERLAY) == before
 
 
+@pytest.mark.slow
 def test_splits_and_weights_stand_side_by_side_on_a_phone(visit):
     look = opened(visit, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     page = look.page
@@ -96,6 +98,7 @@ def test_splits_and_weights_stand_side_by_side_on_a_phone(visit):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.slow
 def test_the_number_of_paths_can_be_shown_and_another_model_beside_it(visit):
     look = opened(visit)
     page = look.page

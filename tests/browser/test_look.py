@@ -61,6 +61,7 @@ def test_an_uploaded_photo_is_explained(visit, site, my_photo, my_png):
     assert_same_picture(look.pixels(), drawn(expected))
 
 
+@pytest.mark.slow
 def test_every_example_has_an_answer_of_its_own(visit, site):
     look = visit().ready()
     for label in ("Cat", "Coffee", "Lion"):
@@ -89,6 +90,7 @@ def test_a_click_on_a_label_shows_its_map(visit, site):
     expect(stage).to_have_attribute("alt", f"Stage 1: 32 x 32 places, map for {third.label}")
 
 
+@pytest.mark.slow
 def test_keyboard_alone_reaches_a_label_and_shows_its_map(visit):
     look = visit("?example=coffee").ready()
     second = look.labels()[1]
@@ -106,6 +108,7 @@ def test_keyboard_alone_reaches_a_label_and_shows_its_map(visit):
     look.explained_as(second)
 
 
+@pytest.mark.slow
 def test_opacity_and_colours_need_no_model_run(visit, site, forwards):
     expected = shown_by_engine(site.engine, example("Lion"))
     look = visit().ready()
@@ -123,6 +126,7 @@ def test_opacity_and_colours_need_no_model_run(visit, site, forwards):
     assert len(forwards) == ran
 
 
+@pytest.mark.slow
 def test_any_other_class_is_found_by_typing(visit, site):
     look = visit().ready()
     with look.redrawn():
@@ -135,6 +139,7 @@ def test_any_other_class_is_found_by_typing(visit, site):
     assert_same_picture(look.pixels(), drawn(wanted))
 
 
+@pytest.mark.slow
 def test_another_model_answers_at_once(visit, site):
     look = visit().ready()
     with look.redrawn():
@@ -147,6 +152,7 @@ def test_another_model_answers_at_once(visit, site):
     assert "model=starter_resnet" in look.page.url
 
 
+@pytest.mark.slow
 def test_a_model_that_must_be_downloaded_says_how_big_it_is_and_waits(visit):
     look = visit().ready()
     before = look.source()
@@ -160,6 +166,7 @@ def test_a_model_that_must_be_downloaded_says_how_big_it_is_and_waits(visit):
     assert look.source() == before
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_model_is_a_sentence(visit):
     look = visit().ready()
     before = look.source()
@@ -173,6 +180,7 @@ def test_a_name_that_is_no_model_is_a_sentence(visit):
     assert look.source() == before
 
 
+@pytest.mark.slow
 def test_a_click_on_a_stage_shows_it_large(visit, site):
     look = visit().ready()
     with look.redrawn():
@@ -183,6 +191,7 @@ def test_a_click_on_a_stage_shows_it_large(visit, site):
     assert_same_picture(look.pixels(), drawn(handlers.at_layer(shown, "layer2")))
 
 
+@pytest.mark.slow
 def test_another_method_is_named_and_drawn(visit, site):
     look = visit().ready()
     with look.redrawn():
@@ -211,6 +220,7 @@ def gate(monkeypatch):
     passable.set()
 
 
+@pytest.mark.slow
 def test_stop_ends_a_slow_method_and_keeps_what_was_shown(visit, gate):
     look = visit().ready()
     before, labels = look.source(), look.labels()
@@ -252,6 +262,7 @@ def test_bad_files_are_sentences_and_the_photo_and_answer_stay(visit, my_png):
         expect(look.page.locator("#overlay img")).to_have_attribute("src", before)
 
 
+@pytest.mark.slow
 def test_an_upload_comes_back_unchanged_after_a_bad_file(visit, my_photo, my_png):
     look = visit().ready()
     with look.redrawn():
@@ -265,6 +276,7 @@ def test_an_upload_comes_back_unchanged_after_a_bad_file(visit, my_photo, my_png
     np.testing.assert_array_equal(look.pixels("#photo img"), np.asarray(my_photo))
 
 
+@pytest.mark.slow
 def test_without_a_photo_one_sentence_says_what_to_do(visit):
     look = visit().ready()
     before = look.source()
@@ -274,6 +286,7 @@ def test_without_a_photo_one_sentence_says_what_to_do(visit):
     assert look.source() == before
 
 
+@pytest.mark.slow
 def test_the_download_holds_picture_map_and_numbers(visit, site):
     look = visit().ready()
     path = look.download("#download")
@@ -286,6 +299,7 @@ def test_the_download_holds_picture_map_and_numbers(visit, site):
     assert manifest["class"]["label"] == expected.label
 
 
+@pytest.mark.slow
 def test_two_visitors_never_see_each_others_maps(visit, site):
     ann, bob = visit("?example=lion"), visit("?example=coffee")
     ann.ready()

@@ -67,6 +67,7 @@ def test_the_owners_model_comes_first_and_works_on_every_tab(visit):
     expect(page.locator("#features-cards .near-cards li")).to_have_count(6, timeout=LIMIT_MS)
 
 
+@pytest.mark.slow
 def test_a_folder_put_beside_it_is_offered_when_the_page_is_opened_again(visit, own):
     new = own.with_name("new-animals")
     shutil.copytree(own, new)
@@ -84,6 +85,7 @@ def test_a_folder_put_beside_it_is_offered_when_the_page_is_opened_again(visit, 
         shutil.rmtree(new)
 
 
+@pytest.mark.slow
 def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit):
     """The lion is known to both, the cat of this name to the owner's alone."""
     look = visit("?models=my-animals,starter_resnet")

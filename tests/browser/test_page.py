@@ -87,6 +87,7 @@ CONTRAST = """selector => {
 """Contrast of an element's text to what lies behind it (WCAG 2.2), and how light that is."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_text_can_be_read_in_the_dark_and_in_the_light(visit, theme):
     look = full(visit, f"?__theme={theme}")
@@ -136,6 +137,7 @@ NAMELESS = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_every_picture_button_and_field_has_a_name(visit):
     look = full(visit)
     results = {
@@ -152,6 +154,7 @@ def test_every_picture_button_and_field_has_a_name(visit):
                 assert re.search(r"map", alt, re.IGNORECASE), f"{selector}: {alt!r}"
 
 
+@pytest.mark.slow
 def test_heading_language_title_and_notes_on_reading(visit):
     look = visit().ready()
     expect(look.page.get_by_role("heading", level=1)).to_have_count(1)
@@ -163,6 +166,7 @@ def test_heading_language_title_and_notes_on_reading(visit):
     expect(hidden.first).to_be_visible()
 
 
+@pytest.mark.slow
 def test_nothing_leaves_this_machine_and_nothing_stays_in_the_browser(visit):
     """The fixture looks at every test's requests; here a whole visit is what is looked at."""
     look = full(visit)
@@ -184,6 +188,7 @@ LENS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_lens_fits_a_phone_can_be_read_and_has_names(visit, theme):
     page = visit(f"?__theme={theme}", **PHONE).ready().page

@@ -55,6 +55,7 @@ def test_a_click_on_a_column_shows_its_block_and_marks_its_split(visit, report):
     expect(page.get_by_label("Block", exact=True)).to_have_value("Stage 2, block 2 (layer2.1)")
 
 
+@pytest.mark.slow
 def test_a_block_is_chosen_by_keyboard_and_shown_in_the_papers_order(visit, report):
     look = opened(visit)
     page = look.page
@@ -78,6 +79,7 @@ def test_a_block_is_chosen_by_keyboard_and_shown_in_the_papers_order(visit, repo
     assert document["model"] == MODEL
 
 
+@pytest.mark.slow
 def test_classes_and_models_side_by_side_and_an_error_in_between(visit):
     look = opened(visit)
     page = look.page
@@ -98,6 +100,7 @@ def test_classes_and_models_side_by_side_and_an_error_in_between(visit):
     expect(page.locator("#attention")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_maps_stand_two_by_two_and_a_new_photo_is_followed(visit, my_png):
     phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
     look = opened(visit, **phone, has_touch=True)

@@ -59,6 +59,7 @@ def test_two_clicks_make_the_box_and_the_sweep_uses_it(visit, site, lion):
         assert {"sweep.csv", "film.png", "sweep.json"} <= set(archive.namelist())
 
 
+@pytest.mark.slow
 def test_a_typed_box_that_is_none_is_a_sentence_and_the_whole_photo_comes_back(visit):
     look = opened(visit, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     page = look.page
@@ -80,6 +81,7 @@ def test_a_typed_box_that_is_none_is_a_sentence_and_the_whole_photo_comes_back(v
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.slow
 def test_stop_keeps_the_model_that_was_done(visit, monkeypatch):
     """The second model is held up until Stop was pressed."""
     passable, reached = threading.Event(), threading.Event()
