@@ -38,7 +38,7 @@ def test_two_processes_arrive_where_one_does(folder, tmp_path):
     options = [
         "--epochs", "2", "--batch-size", "8", "--lr", "0.01", "--opt", "sgd", "--schedule",
         "cosine", "--ema", "0.5", "--mixup", "0.2", "--randaugment", "rand-m9-n2", "--sizes",
-        "32:2", "--workers", "0", "--threads", "1",
+        "32:2", "--warmup-epochs", "0.5", "--workers", "0", "--threads", "1",
     ]  # fmt: skip
     done = subprocess.run(
         [
