@@ -36,8 +36,9 @@ from playwright.sync_api import (
 from playwright.sync_api import TimeoutError as NotInTime
 
 LIMIT_MS = 45_000
-"""For one answer of the page; a busy machine with two cores needs a few seconds."""
+"""For one answer of the page, or any other wait; two idle cores need a few seconds."""
 MODEL = "starter_res2net"
+expect.set_options(timeout=LIMIT_MS)
 TOP5 = "#top5 [data-testid$='-confidence-set']"
 
 
@@ -113,9 +114,9 @@ class Visit:
 
     def ready(self) -> Visit:
         """Wait until a photo is explained and its four stages are drawn."""
-        expect(self.page.locator(TOP5)).to_have_count(5, timeout=LIMIT_MS)
-        expect(self.page.locator("#stages img")).to_have_count(4, timeout=LIMIT_MS)
-        expect(self.page.locator("#run")).to_be_enabled(timeout=LIMIT_MS)
+        expect(self.page.locator(TOP5)).to_have_count(5)
+        expect(self.page.locator("#stages img")).to_have_count(4)
+        expect(self.page.locator("#run")).to_be_enabled()
         return self
 
     def labels(self) -> list[str]:
@@ -138,13 +139,11 @@ class Visit:
         """Wait until the picture has become another one."""
         before = self.source(selector)
         yield
-        expect(self.page.locator(selector).first).not_to_have_attribute(
-            "src", before, timeout=LIMIT_MS
-        )
+        expect(self.page.locator(selector).first).not_to_have_attribute("src", before)
 
     def explained_as(self, label: str) -> None:
         """Wait until the caption speaks of a class."""
-        expect(self.page.locator("#caption strong")).to_have_text(label, timeout=LIMIT_MS)
+        expect(self.page.locator("#caption strong")).to_have_text(label)
 
     def upload(self, content: bytes, name: str, kind: str = "image/png") -> None:
         """Choose a file, as the dialogue of the photo's box would."""
@@ -156,7 +155,7 @@ class Visit:
         picture = self.page.locator(selector).first
         picture.scroll_into_view_if_needed()
         # Until its file has come a picture has no size, and a share of nothing is its corner.
-        expect(picture).not_to_have_js_property("naturalWidth", 0, timeout=LIMIT_MS)
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
         size = picture.bounding_box()
         assert size is not None
         picture.click(position={"x": across * size["width"], "y": down * size["height"]})
@@ -177,10 +176,10 @@ class Visit:
 
     def compared(self, cards: int = 2) -> None:
         """Wait until a comparison is complete."""
-        expect(self.page.locator("#compare-grid .card img")).to_have_count(cards, timeout=LIMIT_MS)
-        expect(self.page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
+        expect(self.page.locator("#compare-grid .card img")).to_have_count(cards)
+        expect(self.page.locator("#compare-run")).to_be_enabled()
         # Not "visible": pictures below the fold are loaded when they are scrolled to.
-        expect(self.page.locator("#compare-difference img")).to_have_count(1, timeout=LIMIT_MS)
+        expect(self.page.locator("#compare-difference img")).to_have_count(1)
 
     def download(self, button: str) -> Path:
         """Press a download button, which fills a moment after the pictures have come."""

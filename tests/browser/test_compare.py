@@ -16,7 +16,6 @@ from mscnn.ui.examples import examples
 
 MODELS = ("starter_res2net", "starter_resnet")
 TITLES = ("Starter Res2Net", "Starter ResNet")
-LIMIT_MS = 45_000
 CARD = "#compare-grid .card"
 
 
@@ -81,7 +80,7 @@ def test_the_table_can_be_sorted_and_the_files_be_kept(visit):
     heading.click()  # shows the button of its menu
     heading.get_by_role("button", name="Open cell menu").click()
     look.page.get_by_text("Sort descending", exact=True).click()
-    expect(first).to_have_text(TITLES[1], timeout=LIMIT_MS)
+    expect(first).to_have_text(TITLES[1])
     path = look.download("#compare-download")
     with zipfile.ZipFile(path) as archive:
         names = {"comparison.png", "table.csv", "compare.json", "manifest.json"}
@@ -103,8 +102,8 @@ def test_the_class_compared_can_be_named(visit):
     look.page.locator("#compare-run").click()
     for i in range(2):
         note = look.page.locator(CARD).nth(i).locator(".note")
-        expect(note).to_contain_text("unicorn", timeout=LIMIT_MS)
-    expect(look.page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
+        expect(note).to_contain_text("unicorn")
+    expect(look.page.locator("#compare-run")).to_be_enabled()
 
 
 @pytest.mark.slow
@@ -112,7 +111,7 @@ def test_one_model_is_too_few(visit):
     look = visit("?models=starter_resnet").ready()
     look.page.locator("#compare-run").click()
     expect(look.toast()).to_contain_text("2 to 6")
-    expect(look.page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(look.page.locator("#compare-run")).to_be_enabled()
     expect(look.page.locator(CARD)).to_have_count(0)
 
 
@@ -141,14 +140,14 @@ def test_stop_keeps_the_models_that_were_done(visit, monkeypatch):
     look.page.locator("#compare-run").click()
     stop = look.page.locator("#compare-stop")
     try:
-        expect(look.page.locator(f"{CARD} img")).to_have_count(1, timeout=LIMIT_MS)
+        expect(look.page.locator(f"{CARD} img")).to_have_count(1)
         expect(look.page.locator(f"{CARD}.waiting")).to_have_count(2)
         expect(look.page.locator("#compare-run")).to_be_disabled()
         assert reached.wait(30)
         stop.click()
     finally:
         passable.set()
-    expect(look.page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(look.page.locator("#compare-run")).to_be_enabled()
     expect(stop).to_be_hidden()
     expect(look.page.locator(f"{CARD}.waiting")).to_have_count(0)
     expect(look.page.locator(f"{CARD} img")).to_have_count(2)

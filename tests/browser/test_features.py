@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-LIMIT_MS = 45_000
 CARD = "#features-cards .near-cards li"
 
 
 def opened(visit: Any, **options: Any) -> Any:
     """The tab with its first answer, which needs no click; the photo is the lion."""
     look = visit("?tab=features", **options)
-    expect(look.page.locator(CARD)).to_have_count(6, timeout=LIMIT_MS)
-    expect(look.page.locator("#features-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(look.page.locator(CARD)).to_have_count(6)
+    expect(look.page.locator("#features-run")).to_be_enabled()
     return look
 
 
@@ -38,11 +37,11 @@ def test_neighbours_come_without_a_click_and_the_place_is_chosen_by_keyboard(vis
     where.focus()
     where.fill("layer3.1), split 2")
     where.press("Enter")
-    expect(note).to_contain_text("stage 3, block 2 (layer3.1), split 2", timeout=LIMIT_MS)
+    expect(note).to_contain_text("stage 3, block 2 (layer3.1), split 2")
     look.choose("Also show", "starter_resnet")
     page.keyboard.press("Escape")
     sections = page.locator("#features-cards .near-model")
-    expect(sections).to_have_count(2, timeout=LIMIT_MS)
+    expect(sections).to_have_count(2)
     expect(sections.nth(1)).to_contain_text("layer3.1 has no split 2")
 
 
@@ -56,4 +55,4 @@ def test_on_a_phone_the_cards_stand_two_by_two_and_a_new_photo_is_followed(visit
     assert boxes[0]["y"] == boxes[1]["y"]
     assert boxes[2]["y"] > boxes[0]["y"]
     look.upload(my_png, "mine.png")
-    expect(page.locator(CARD)).to_have_count(7, timeout=LIMIT_MS)
+    expect(page.locator(CARD)).to_have_count(7)

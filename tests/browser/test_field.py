@@ -12,7 +12,6 @@ from mscnn.imaging import load_photo
 from mscnn.lens import Lens
 from mscnn.ui.examples import examples
 
-LIMIT_MS = 45_000
 OVERLAY = "#erf-overlay img"
 
 
@@ -25,8 +24,8 @@ def opened(visit, **options):
     look = visit("?tab=rf", **options)
     # Not "visible": pictures below the fold are loaded when they are scrolled to.
     for picture in (OVERLAY, "#rf-plot img"):
-        expect(look.page.locator(picture)).to_have_count(1, timeout=LIMIT_MS)
-    expect(look.page.locator("#erf-run")).to_be_enabled(timeout=LIMIT_MS)
+        expect(look.page.locator(picture)).to_have_count(1)
+    expect(look.page.locator("#erf-run")).to_be_enabled()
     return look
 
 
@@ -80,7 +79,7 @@ def test_the_keyboard_chooses_a_point_and_what_is_none_keeps_the_picture(visit):
     point.fill("somewhere")
     point.press("Enter")
     expect(look.toast()).to_contain_text("such as 50, 50")
-    expect(page.locator("#erf-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(page.locator("#erf-run")).to_be_enabled()
     assert look.source(OVERLAY) == before
 
 
@@ -90,9 +89,9 @@ def test_splits_and_weights_stand_side_by_side_on_a_phone(visit):
     page = look.page
     page.get_by_label("Show all its splits side by side").click()
     cards = page.locator("#erf-cards .card img")
-    expect(cards).to_have_count(5, timeout=LIMIT_MS)
+    expect(cards).to_have_count(5)
     page.get_by_label("both side by side").click()
-    expect(cards).to_have_count(10, timeout=LIMIT_MS)
+    expect(cards).to_have_count(10)
     alts = cards.evaluate_all("all => all.map(e => e.alt)")
     assert sum("random weights" in alt for alt in alts) == 5
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -107,4 +106,4 @@ def test_the_number_of_paths_can_be_shown_and_another_model_beside_it(visit):
     assert "over" in str(page.locator("#rf-plot img").get_attribute("alt"))
     look.choose("Compare with (up to 3)", "res2net50_26w_4s.in1k")
     rows = page.locator("#rf-table [role=gridcell]").filter(has_text="Res2Net-50")
-    expect(rows).not_to_have_count(0, timeout=LIMIT_MS)
+    expect(rows).not_to_have_count(0)

@@ -18,7 +18,6 @@ from mscnn.ui import handlers
 from mscnn.ui.examples import examples
 
 MODEL, OTHER = "starter_res2net", "starter_resnet"
-LIMIT_MS = 45_000
 
 
 def example(label: str) -> Image.Image:
@@ -69,7 +68,7 @@ def test_every_example_has_an_answer_of_its_own(visit, site):
             look.page.locator("#examples").get_by_role("button", name=label).click()
         expected = shown_by_engine(site.engine, example(label))
         expect(look.page.locator("#overlay img")).to_have_attribute(
-            "alt", handlers.alt_text(expected), timeout=LIMIT_MS
+            "alt", handlers.alt_text(expected)
         )
         assert look.labels() == [s.label for s in expected.explanation.prediction.top]
 
@@ -234,7 +233,7 @@ def test_stop_ends_a_slow_method_and_keeps_what_was_shown(visit, gate):
     expect(look.page.locator("#run")).to_be_disabled()
     stop.click()
     gate.set()
-    expect(look.page.locator("#run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(look.page.locator("#run")).to_be_enabled()
     expect(stop).to_be_hidden()
     expect(look.page.get_by_text("Stopped", exact=False).last).to_be_visible()
     assert look.source() == before
@@ -251,11 +250,11 @@ def test_bad_files_are_sentences_and_the_photo_and_answer_stay(visit, my_png):
         ("half.png", "image/png", my_png[: len(my_png) // 2]),
     ):
         look.upload(content, name, kind)
-        expect(look.toast()).to_contain_text(name, timeout=LIMIT_MS)
+        expect(look.toast()).to_contain_text(name)
         expect(look.toast()).to_contain_text("JPEG")
         # The photo that was there comes back, pixel by pixel.
         another = re.compile(r"/gradio_api/file=(?!.*" + re.escape(name) + ")")
-        expect(look.page.locator("#photo img")).to_have_attribute("src", another, timeout=LIMIT_MS)
+        expect(look.page.locator("#photo img")).to_have_attribute("src", another)
         np.testing.assert_array_equal(look.pixels("#photo img"), photo)
         look.ready()
         assert look.labels() == labels
@@ -269,10 +268,8 @@ def test_an_upload_comes_back_unchanged_after_a_bad_file(visit, my_photo, my_png
         look.upload(my_png, "mine.png")
     look.ready()
     look.upload(b"hello, this is no picture", "notes.png")
-    expect(look.toast()).to_contain_text("notes.png", timeout=LIMIT_MS)
-    expect(look.page.locator("#photo img")).to_have_attribute(
-        "src", re.compile(r"mine\.png$"), timeout=LIMIT_MS
-    )
+    expect(look.toast()).to_contain_text("notes.png")
+    expect(look.page.locator("#photo img")).to_have_attribute("src", re.compile(r"mine\.png$"))
     np.testing.assert_array_equal(look.pixels("#photo img"), np.asarray(my_photo))
 
 
@@ -314,6 +311,6 @@ def test_two_visitors_never_see_each_others_maps(visit, site):
             who.page.get_by_test_id(f"{score.label}-confidence-set").click()
         for who, shown in wanted.items():
             expect(who.page.locator("#overlay img")).to_have_attribute(
-                "alt", handlers.alt_text(shown), timeout=LIMIT_MS
+                "alt", handlers.alt_text(shown)
             )
             assert_same_picture(who.pixels(), drawn(shown))

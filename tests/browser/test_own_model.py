@@ -16,7 +16,6 @@ from mscnn.weights import load_model
 from tests.browser.conftest import TOP5
 from tests.ui.serving import Folders, Site, serving
 
-LIMIT_MS = 45_000
 CLASSES = ["espresso", "lion", "my cat"]
 
 
@@ -43,28 +42,28 @@ def site(folders: Folders, own: Path) -> Iterator[Site]:
 def test_the_owners_model_comes_first_and_works_on_every_tab(visit):
     look = visit()
     page = look.page
-    expect(page.locator(TOP5)).to_have_count(len(CLASSES), timeout=LIMIT_MS)
-    expect(page.locator("#stages img")).to_have_count(4, timeout=LIMIT_MS)
+    expect(page.locator(TOP5)).to_have_count(len(CLASSES))
+    expect(page.locator("#stages img")).to_have_count(4)
     assert sorted(look.labels()) == CLASSES
     expect(page.get_by_label("Model", exact=True).first).to_have_value("Yours · my-animals")
 
     look.tab("Scales")
-    expect(page.locator("#scale-plot img")).to_have_count(1, timeout=LIMIT_MS)
-    expect(page.locator("#split-strip .scale-card")).to_have_count(4, timeout=LIMIT_MS)
+    expect(page.locator("#scale-plot img")).to_have_count(1)
+    expect(page.locator("#split-strip .scale-card")).to_have_count(4)
     expect(page.locator("#scales-summary")).to_contain_text("my-animals")
 
     look.tab("Receptive field")
     for picture in ("#erf-overlay img", "#rf-plot img"):
-        expect(page.locator(picture)).to_have_count(1, timeout=LIMIT_MS)
+        expect(page.locator(picture)).to_have_count(1)
     expect(page.locator("#erf-caption")).to_contain_text("at most")
 
     look.tab("Zoom")
-    expect(page.locator("#zoom-object img")).to_have_count(1, timeout=LIMIT_MS)
+    expect(page.locator("#zoom-object img")).to_have_count(1)
     page.locator("#sweep-run").click()
-    expect(page.locator("#sweep-film .frame")).to_have_count(12, timeout=LIMIT_MS)
+    expect(page.locator("#sweep-film .frame")).to_have_count(12)
 
     look.tab("Features")
-    expect(page.locator("#features-cards .near-cards li")).to_have_count(6, timeout=LIMIT_MS)
+    expect(page.locator("#features-cards .near-cards li")).to_have_count(6)
 
 
 @pytest.mark.slow
@@ -74,7 +73,7 @@ def test_a_folder_put_beside_it_is_offered_when_the_page_is_opened_again(visit, 
     try:
         look = visit()  # the server has built its page before
         page = look.page
-        expect(page.locator(TOP5)).to_have_count(len(CLASSES), timeout=LIMIT_MS)
+        expect(page.locator(TOP5)).to_have_count(len(CLASSES))
         look.choose("Model", "Yours · new-animals")
         expect(page.locator("#notice")).to_contain_text("new-animals")
         assert "model=new-animals" in page.url
@@ -90,10 +89,10 @@ def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit):
     """The lion is known to both, the cat of this name to the owner's alone."""
     look = visit("?models=my-animals,starter_resnet")
     page = look.page
-    expect(page.locator("#compare-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(page.locator("#compare-run")).to_be_enabled()
     page.locator("#compare-target textarea, #compare-target input").first.fill("my cat")
     page.locator("#compare-run").click()
     cards = page.locator("#compare-grid .card")
-    expect(cards).to_have_count(2, timeout=LIMIT_MS)
+    expect(cards).to_have_count(2)
     expect(cards.nth(0).locator("h3")).to_have_text("my-animals")
     expect(cards.nth(1)).to_contain_text("no class")

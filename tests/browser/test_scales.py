@@ -15,7 +15,6 @@ from mscnn.ui import scales_view as view
 from mscnn.ui.examples import examples
 
 MODEL, BASELINE = "starter_res2net", "starter_resnet"
-LIMIT_MS = 45_000
 CARD = "#split-strip .scale-card"
 CHART = "#scale-plot img"
 
@@ -29,9 +28,9 @@ def report(site):
 def opened(visit: Any, **options: Any) -> Any:
     """The tab with its first answer, which needs no click."""
     look = visit("?tab=scales", **options)
-    expect(look.page.locator(CHART)).to_have_count(1, timeout=LIMIT_MS)
-    expect(look.page.locator(CARD)).to_have_count(4, timeout=LIMIT_MS)
-    expect(look.page.locator("#scales-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(look.page.locator(CHART)).to_have_count(1)
+    expect(look.page.locator(CARD)).to_have_count(4)
+    expect(look.page.locator("#scales-run")).to_be_enabled()
     return look
 
 
@@ -47,7 +46,7 @@ def test_a_click_on_a_column_shows_its_block_and_marks_its_split(visit, report):
     height, width = chart.picture.shape[:2]
     look.click_at(CHART, (x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
     marked = page.locator(f"{CARD}.marked")
-    expect(marked).to_have_count(1, timeout=LIMIT_MS)
+    expect(marked).to_have_count(1)
     expect(marked.locator("h4")).to_have_text("Split 0")
     share = report.block("layer2.1").splits[0].share
     expect(marked.locator(".evidence")).to_have_text(f"{share:.1%} of the evidence")
@@ -63,14 +62,14 @@ def test_a_block_is_chosen_by_keyboard_and_shown_in_the_papers_order(visit, repo
     chooser.focus()
     chooser.fill("layer1.0")
     chooser.press("Enter")
-    expect(page.locator("#scales-note")).to_contain_text("No hierarchy", timeout=LIMIT_MS)
+    expect(page.locator("#scales-note")).to_contain_text("No hierarchy")
     page.get_by_label("paper's order", exact=True).check()
     untouched = report.block("layer1.0").splits[3]
     first = page.locator(CARD).first
-    expect(first.locator("h4")).to_contain_text("x1 of the paper", timeout=LIMIT_MS)
+    expect(first.locator("h4")).to_contain_text("x1 of the paper")
     expect(first.locator(".evidence")).to_contain_text(f"{untouched.share:.1%}")
     expect(first.locator(".path li")).to_have_text(["in", *untouched.path])
-    with page.expect_download(timeout=LIMIT_MS) as got:
+    with page.expect_download() as got:
         page.locator("#scales-download").click()
     assert got.value.suggested_filename.startswith(f"mscnn-scales-{MODEL}-")
     with zipfile.ZipFile(got.value.path()) as archive:
@@ -86,16 +85,16 @@ def test_classes_and_models_side_by_side_and_an_error_in_between(visit):
     named = page.get_by_label("Class (or up to three, with commas)", exact=True)
     named.fill("unicorn")
     named.press("Enter")
-    expect(look.toast()).to_contain_text("unicorn", timeout=LIMIT_MS)
-    expect(page.locator("#scales-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(look.toast()).to_contain_text("unicorn")
+    expect(page.locator("#scales-run")).to_be_enabled()
     expect(page.locator(CARD)).to_have_count(4)
     look.choose("Also show", BASELINE)
     page.keyboard.press("Escape")
     named.fill("espresso, lid")
     page.locator("#scales-run").click()
-    expect(page.locator(CHART)).to_have_count(4, timeout=LIMIT_MS)
+    expect(page.locator(CHART)).to_have_count(4)
     page.get_by_label("espresso: Starter ResNet", exact=True).check()
-    expect(page.locator(CARD)).to_have_count(1, timeout=LIMIT_MS)
+    expect(page.locator(CARD)).to_have_count(1)
     expect(page.locator("#scales-note")).to_contain_text("one scale only")
     expect(page.locator("#attention")).to_have_count(0)
 
@@ -111,4 +110,4 @@ def test_on_a_phone_the_maps_stand_two_by_two_and_a_new_photo_is_followed(visit,
     assert boxes[2]["y"] > boxes[0]["y"]
     with look.redrawn(f"{CARD} img"):
         look.upload(my_png, "mine.png")
-    expect(page.locator("#scales-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(page.locator("#scales-run")).to_be_enabled()

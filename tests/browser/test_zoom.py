@@ -15,7 +15,6 @@ from mscnn.lens_options import parse_box
 from mscnn.network import Network
 from mscnn.ui.examples import examples
 
-LIMIT_MS = 45_000
 MODELS = ("starter_res2net", "starter_resnet")
 OBJECT = "#zoom-object img"
 FRAMES = "#sweep-film .frame"
@@ -28,13 +27,13 @@ def lion():
 
 def opened(visit, **options):
     look = visit("?tab=zoom", **options)
-    expect(look.page.locator(OBJECT)).to_have_count(1, timeout=LIMIT_MS)
+    expect(look.page.locator(OBJECT)).to_have_count(1)
     return look
 
 
 def swept(page: Any, frames: int = 24) -> None:
-    expect(page.locator(FRAMES)).to_have_count(frames, timeout=LIMIT_MS)
-    expect(page.locator("#sweep-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(page.locator(FRAMES)).to_have_count(frames)
+    expect(page.locator("#sweep-run")).to_be_enabled()
 
 
 def test_two_clicks_make_the_box_and_the_sweep_uses_it(visit, site, lion):
@@ -71,7 +70,7 @@ def test_a_typed_box_that_is_none_is_a_sentence_and_the_whole_photo_comes_back(v
     text.press("Enter")
     expect(look.toast()).to_contain_text("reversed")
     page.locator("#sweep-run").click()
-    expect(page.locator("#sweep-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(page.locator("#sweep-run")).to_be_enabled()
     expect(page.locator(FRAMES)).to_have_count(0)
     with look.redrawn(OBJECT):
         page.locator("#zoom-whole").click()
@@ -98,13 +97,13 @@ def test_stop_keeps_the_model_that_was_done(visit, monkeypatch):
     page = look.page
     page.locator("#sweep-run").click()
     try:
-        expect(page.locator(FRAMES)).to_have_count(12, timeout=LIMIT_MS)
+        expect(page.locator(FRAMES)).to_have_count(12)
         assert reached.wait(30)
         expect(page.locator("#sweep-run")).to_be_disabled()
         page.locator("#sweep-stop").click()
     finally:
         passable.set()
-    expect(page.locator("#sweep-hint")).to_contain_text("Stopped", timeout=LIMIT_MS)
-    expect(page.locator("#sweep-run")).to_be_enabled(timeout=LIMIT_MS)
+    expect(page.locator("#sweep-hint")).to_contain_text("Stopped")
+    expect(page.locator("#sweep-run")).to_be_enabled()
     expect(page.locator("#sweep-stop")).to_be_hidden()
     expect(page.locator(FRAMES)).to_have_count(12)
