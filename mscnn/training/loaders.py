@@ -12,13 +12,15 @@ from mscnn.errors import MscnnError
 def leave_signals_to_parent(worker: int) -> None:
     """Let a loader process outlive a wish to stop, for the main process needs it for one more step.
 
-    Ctrl-C, and a kill of all processes at once, reach the loaders as well as the main process. It
-    tells them itself when they are done; a second kill ends them.
+    Ctrl-C, a terminal that closes, and a kill of all processes at once reach the loaders as well as
+    the main process. It tells them itself when they are done; a second kill ends them.
 
     Args:
         worker: number of the loader process; the ``DataLoader`` gives it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 

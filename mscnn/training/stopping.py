@@ -11,13 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def _wishes_to_stop() -> list[signal.Signals]:
+    """Ctrl-C, a polite kill, and a terminal that closes unless ``nohup`` has that ignored."""
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, hangup]
 
 
 class StopRequest:
-    """Ctrl-C, or a polite kill, as a wish that is granted between two steps.
+    """Ctrl-C and the like (see ``_wishes_to_stop``) as a wish that is granted between two steps.
 
-    The second Ctrl-C stops at once. Outside the main thread, where Python allows no handlers,
+    A Ctrl-C after that stops at once. Outside the main thread, where Python allows no handlers,
     nothing is changed.
     """
 
@@ -27,7 +33,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._before = {
+                number: signal.signal(number, self._note) for number in _wishes_to_stop()
+            }
         return self
 
     def __exit__(
@@ -40,7 +48,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
+        # A system that ends a session sends several kinds at once, which are one wish.
+        if self.wanted and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.wanted = True
 

@@ -150,10 +150,10 @@ def test_kill_9_while_a_checkpoint_is_written(folder, recipe, tmp_path):
     assert not (out / f"{checkpoint.NAME}.part").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 1e9)
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     said: list[str] = []
     trainer = Trainer(
         NAME, find_images(folder), tmp_path / "run", recipe(), CPU, notice=said.append
@@ -162,6 +162,8 @@ def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatc
     def press(progress):
         if (progress.epoch, progress.step) == (1, 3):
             os.kill(os.getpid(), number)
+            if number != signal.SIGINT:  # whose second one stops at once
+                os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Cancelled, match=r"in epoch 2; .*--resume"):
         trainer.run(press)
@@ -169,7 +171,7 @@ def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatc
     state = checkpoint.load(tmp_path / "run")
     assert state is not None
     assert (state["epoch"], state["step"]) == (1, 3)
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     whole = train(folder, tmp_path / "whole", recipe())
     same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
 
@@ -188,7 +190,7 @@ from mscnn.training.recipe import Recipe
 
 def end_all(progress):
     if (progress.epoch, progress.step) == (0, 2):
-        os.killpg(0, signal.SIGTERM)
+        os.killpg(0, int(sys.argv[5]))
 
 loop.CHECKPOINT_EVERY_S = 1e9
 data, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.from_json(sys.argv[3])
@@ -199,12 +201,13 @@ except Cancelled as error:
 """
 
 
-def test_a_kill_of_all_processes_keeps_the_last_step(folder, recipe, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_of_all_processes_keeps_the_last_step(folder, recipe, tmp_path, number):
     settings, out = recipe(opt="sgd", workers=2), tmp_path / "killed"
     ended = subprocess.run(
         [
             sys.executable, "-c", KILLED_WITH_ITS_LOADERS,
-            str(folder), str(out), json.dumps(settings.as_dict()), NAME,
+            str(folder), str(out), json.dumps(settings.as_dict()), NAME, str(int(number)),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
@@ -237,6 +240,18 @@ def test_a_reader_that_is_killed_is_a_sentence(folder, recipe, tmp_path):
         trainer.run(kill_reader)
     whole = train(folder, tmp_path / "whole", settings)
     same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
+
+
+def test_a_second_ctrl_c_stops_at_once(folder, recipe, tmp_path):
+    trainer = Trainer(NAME, find_images(folder), tmp_path / "run", recipe(), CPU)
+
+    def press_twice(progress):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(press_twice)
+    assert checkpoint.load(tmp_path / "run") is None
 
 
 def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
