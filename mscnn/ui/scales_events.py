@@ -54,7 +54,11 @@ class ScalesEvents:
         if not front or not isinstance(photo, Image.Image):
             yield _updates()
         elif shown is not None and shown.asked == asked and view.is_photo_of(shown, photo):
-            strip = scales_maps.strip_html(shown, opacity, cmap, paper_order=paper_order)
+            # Only in a new look: a click on the chart in this very moment draws other maps, and
+            # these must not come after them.
+            strip = gr.skip()
+            if shown.look != (opacity, cmap):
+                strip = scales_maps.strip_html(shown, opacity, cmap, paper_order=paper_order)
             yield _updates(hint="", strip=strip)
         else:
             hint, run = self.announce(shown, model, also)
@@ -204,7 +208,7 @@ def _updates(names: Sequence[str] = (), **changed: Any) -> tuple[Any, ...]:
 def _parts(shown: Shown, opacity: float, cmap: str, paper_order: bool) -> dict[str, Any]:
     report = shown.report
     return {
-        "state": shown,
+        "state": replace(shown, look=(opacity, cmap)),
         "which": gr.update(
             choices=view.chart_names(shown.reports),
             value=shown.number,

@@ -48,6 +48,7 @@ class Shown:
         block: its block that is shown.
         split: the split that was clicked, timm's order; None for none.
         attention: split attention by number of report, where the model has it.
+        look: opacity and colours of the maps when they were last drawn with this state.
     """
 
     photo: RgbArray = field(repr=False)
@@ -59,6 +60,7 @@ class Shown:
     block: str = ""
     split: int | None = None
     attention: dict[int, AttentionReport] = field(default_factory=dict, repr=False)
+    look: tuple[float, str] | None = None
 
     @property
     def report(self) -> ScaleReport:

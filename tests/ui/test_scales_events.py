@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -145,7 +146,10 @@ def test_the_tab_computes_only_in_front_and_for_what_is_new(events, photo, forwa
     ran = len(forwards)
     again = refresh(events, shown, photo)
     assert (again["state"], again["hint"]) == (SKIPPED, "")
-    assert again["strip"].count("<section") == 4
+    # Nothing is drawn that could come after, and hide, what a click draws meanwhile.
+    assert again["strip"] == SKIPPED
+    recoloured = refresh(events, replace(shown, look=(0.1, "viridis")), photo)
+    assert recoloured["strip"].count("<section") == 4
     assert len(forwards) == ran
     fresh = refresh(events, shown, another_photo())["state"]
     other = events.lens.scales(another_photo(), MODEL)
