@@ -62,7 +62,7 @@ def pyarrow_or_error() -> tuple[Any, Any]:
         OptionError: the package is missing.
     """
     try:
-        import pyarrow  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise OptionError(

@@ -62,7 +62,7 @@ def read_saved(root: Path, *, val_share: float, seed: int) -> ImageFolders[Row]:
 
 def _open(root: Path) -> Mapping[str, Any]:
     try:
-        from datasets import load_from_disk  # type: ignore[import-not-found, unused-ignore]
+        from datasets import load_from_disk
     except ImportError:
         raise DatasetError(
             f"{str(root)!r} was saved by Hugging Face's datasets package, which is not installed; "
