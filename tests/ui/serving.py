@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from scripts.smoke import free_port
+
 MODELS = ("starter_res2net", "starter_resnet")
 CLASSES = (
     "lion, king of beasts, Panthera leo",
@@ -88,7 +90,9 @@ def serving(folders: Folders, owned: Sequence[str] = ()) -> Iterator[Site]:
         demo = build_app(engine)
         demo.queue(max_size=64, default_concurrency_limit=1)
         options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
-        _, url, _ = demo.launch(server_name="127.0.0.1", **options)
+        # Of its own choice gradio takes the first free port. Two test processes that start at once
+        # take the same, and with MCP tools gradio cannot try a second one.
+        _, url, _ = demo.launch(server_name="127.0.0.1", server_port=free_port(), **options)
     try:
         yield Site(url.rstrip("/"), engine, demo, folders)
     finally:
