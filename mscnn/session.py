@@ -92,6 +92,10 @@ class Session:
                 self._keep(key, network)
             return network
 
+    def offered(self) -> tuple[str, ...]:
+        """What the owner offers now, by the names for visitors; empty without ``owners``."""
+        return self.owners.names() if self.owners is not None else ()
+
     def place(self, name: str) -> str:
         """Return what ``name`` means to ``mscnn.weights``: the owner's folder, or a model's name.
 

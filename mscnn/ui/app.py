@@ -64,7 +64,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
         engine: shared by all visitors; the owner's models of its session are offered first.
         files: feature files of the owner, offered on the Features tab.
     """
-    extra = _owners_models(engine)
+    extra = engine.session.offered()
     first = _first_model(extra)
     jobs, known = Jobs(), served(examples())
     # One model runs at a time: hooks are not re-entrant, and two would share the cores.
@@ -156,16 +156,10 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
     return built
 
 
-def _owners_models(engine: Engine) -> tuple[str, ...]:
-    """What the owner offers now, by the names for visitors."""
-    owners = engine.session.owners
-    return owners.names() if owners is not None else ()
-
-
 def _offer_new_models(engine: Engine, built: tuple[str, ...], dropdowns: int) -> Any:
     def offer() -> list[Any]:
         """Offer what the owner's folders hold by now; nothing moves where it is what was built."""
-        now = _owners_models(engine)
+        now = engine.session.offered()
         change = gr.skip() if now == built else gr.update(choices=choices.model_choices(now))
         return [change] * dropdowns
 
@@ -203,7 +197,7 @@ def _open_page(engine: Engine, known: Sequence[Example]) -> Any:
     def opened(request: gr.Request) -> tuple[Any, ...]:
         """Fill the page from the link: ``?model=&models=&layer=&tab=&example=``."""
         query: Mapping[str, str] = dict(request.query_params)
-        first = _first_model(_owners_models(engine))
+        first = _first_model(engine.session.offered())
         model = query.get("model", first)
         try:
             handlers.must_download(engine, [model])

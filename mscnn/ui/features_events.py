@@ -172,10 +172,8 @@ class FeaturesEvents:
         Raises:
             OptionError: none of that name is offered here.
         """
-        owners = self.engine.session.owners
-        offered = owners.names() if owners is not None else ()
-        own = file.head.model.removeprefix("./")
-        found = tuple(name for name in offered if Path(self.engine.session.place(name)).name == own)
+        session, own = self.engine.session, file.head.model.removeprefix("./")
+        found = tuple(n for n in session.offered() if Path(session.place(n)).name == own)
         try:
             missing = handlers.must_download(self.engine, [file.head.model])
         except (UnknownModelError, UnsupportedModelError, WeightsError) as error:

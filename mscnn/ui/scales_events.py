@@ -56,10 +56,13 @@ class ScalesEvents:
         elif shown is not None and shown.asked == asked and view.is_photo_of(shown, photo):
             # Only in a new look: a click on the chart in this very moment draws other maps, and
             # these must not come after them.
-            strip = gr.skip()
+            redrawn: dict[str, Any] = {}
             if shown.look != (opacity, cmap):
-                strip = scales_maps.strip_html(shown, opacity, cmap, paper_order=paper_order)
-            yield _updates(hint="", strip=strip)
+                redrawn = {
+                    "state": replace(shown, look=(opacity, cmap)),
+                    "strip": scales_maps.strip_html(shown, opacity, cmap, paper_order=paper_order),
+                }
+            yield _updates(hint="", **redrawn)
         else:
             hint, run = self.announce(shown, model, also)
             if hint:

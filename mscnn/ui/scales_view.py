@@ -48,7 +48,7 @@ class Shown:
         block: its block that is shown.
         split: the split that was clicked, timm's order; None for none.
         attention: split attention by number of report, where the model has it.
-        look: opacity and colours of the maps when they were last drawn with this state.
+        look: opacity and colours of the maps when they were last drawn.
     """
 
     photo: RgbArray = field(repr=False)

@@ -150,6 +150,8 @@ def test_the_tab_computes_only_in_front_and_for_what_is_new(events, photo, forwa
     assert again["strip"] == SKIPPED
     recoloured = refresh(events, replace(shown, look=(0.1, "viridis")), photo)
     assert recoloured["strip"].count("<section") == 4
+    # The look is kept, so that going back to an earlier one draws again.
+    assert recoloured["state"] == shown
     assert len(forwards) == ran
     fresh = refresh(events, shown, another_photo())["state"]
     other = events.lens.scales(another_photo(), MODEL)
