@@ -11,7 +11,7 @@ try:
 except ImportError:
     spaces = None
 
-from mscnn.ui.app import serve
+from mscnn.page.app import serve
 
 # What a call asks for; ZeroGPU weighs it against the visitor's daily quota.
 GPU_SECONDS = 30

@@ -29,14 +29,14 @@ import torch
 from PIL import Image
 from timm.data import resolve_model_data_config
 
-from mscnn.device import choose_device
-from mscnn.folders.evaluation import evaluate
-from mscnn.folders.listing import list_photos
-from mscnn.folders.loading import Loading, Normalise, batches, channels_last, count_batches
-from mscnn.labels import LabelSet
-from mscnn.network import Network
-from mscnn.types import WeightsInfo
-from mscnn.weights import LoadedModel
+from mscnn.data.evaluation import evaluate
+from mscnn.data.listing import list_photos
+from mscnn.data.loading import Loading, Normalise, batches, channels_last, count_batches
+from mscnn.engine.device import choose_device
+from mscnn.engine.network import Network
+from mscnn.models.labels import LabelSet
+from mscnn.models.weights import LoadedModel
+from mscnn.results.explanation import WeightsInfo
 
 PROMISED = 0.95
 CLASSES = 1000

@@ -30,7 +30,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from benchmarks.timing import Candidate, Units, all_of, build, command, ratios, take_turns
-from mscnn.explain.single_pass import Targets, grad_cam
+from mscnn.maps.single_pass import Targets, grad_cam
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 TARGET = 281

@@ -28,12 +28,12 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-import mscnn.starters  # noqa: F401 - registers them with timm
-from mscnn.imaging import load_photo
-from mscnn.training.layouts import find_images
+import mscnn.models.starters  # noqa: F401 - registers them with timm
+from mscnn.data.layouts import find_images
+from mscnn.models.weights import load_model
+from mscnn.photos.imaging import load_photo
 from mscnn.training.recipe import FINE_TUNING
 from mscnn.training.start import RunPlan, start_training
-from mscnn.weights import load_model
 
 SHAPES = (
     "arc", "bars", "chequers", "cross", "disc", "dots", "ring", "square", "star", "triangle",

@@ -31,7 +31,7 @@ from torch import nn
 
 from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
 from mscnn.errors import UnsupportedModelError
-from mscnn.preprocess import Preprocessor
+from mscnn.photos.preprocess import Preprocessor
 from mscnn.scales import receptive_field
 from mscnn.scales.blocks import block_taps
 from mscnn.scales.effective import find_tap, log_scaled, squares, unit_gradient

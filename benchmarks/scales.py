@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Candidate, Units, all_of, build, command, ratios, take_turns
-from mscnn.explain.single_pass import Targets
+from mscnn.maps.single_pass import Targets
 from mscnn.scales.splits import split_evidence
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

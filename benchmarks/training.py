@@ -21,8 +21,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from benchmarks.timing import all_of, ratios, take_turns
+from mscnn.data.processes import Processes
 from mscnn.training.networks import fresh
-from mscnn.training.processes import Processes
 from mscnn.training.recipe import Recipe
 from mscnn.training.schedule import optimiser_and_schedule
 from mscnn.training.steps import Stepper

@@ -15,13 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mscnn.api import load
+    from mscnn.engine.api import load
+    from mscnn.engine.network import Network
     from mscnn.errors import MscnnError
-    from mscnn.network import Network
-    from mscnn.registry import BackboneSpec, list_backbones
-    from mscnn.scale_types import AttentionReport, EffectiveField, ScaleReport, SweepCurve
+    from mscnn.models.registry import BackboneSpec, list_backbones
+    from mscnn.results.explanation import CamMap, Comparison, Explanation, Prediction, Score
+    from mscnn.results.scales import AttentionReport, EffectiveField, ScaleReport, SweepCurve
     from mscnn.scales.receptive_field import ReceptiveField
-    from mscnn.types import CamMap, Comparison, Explanation, Prediction, Score
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,21 +43,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AttentionReport": "scale_types",
-    "BackboneSpec": "registry",
-    "CamMap": "types",
-    "Comparison": "types",
-    "EffectiveField": "scale_types",
-    "Explanation": "types",
+    "AttentionReport": "results.scales",
+    "BackboneSpec": "models.registry",
+    "CamMap": "results.explanation",
+    "Comparison": "results.explanation",
+    "EffectiveField": "results.scales",
+    "Explanation": "results.explanation",
     "MscnnError": "errors",
-    "Network": "network",
-    "Prediction": "types",
+    "Network": "engine.network",
+    "Prediction": "results.explanation",
     "ReceptiveField": "scales.receptive_field",
-    "ScaleReport": "scale_types",
-    "Score": "types",
-    "SweepCurve": "scale_types",
-    "list_backbones": "registry",
-    "load": "api",
+    "ScaleReport": "results.scales",
+    "Score": "results.explanation",
+    "SweepCurve": "results.scales",
+    "list_backbones": "models.registry",
+    "load": "engine.api",
 }
 
 

@@ -18,7 +18,7 @@
 
 A message is one sentence (two at most), says what was found and what is accepted, and holds
 neither a traceback nor a path that the user did not name. The borders (``mscnn.cli`` and
-``mscnn.ui.feedback``) are the only places that catch this tree.
+``mscnn.http.feedback``) are the only places that catch this tree.
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from mscnn.folders.evaluation import evaluate
-from mscnn.folders.loading import Loading
-from mscnn.imaging import load_photo
-from mscnn.session import Session
-from mscnn.weights import manifest
-from mscnn.weights.bundle import add_to_manifest
+from mscnn.data.evaluation import evaluate
+from mscnn.data.loading import Loading
+from mscnn.engine.session import Session
+from mscnn.models.weights import manifest
+from mscnn.models.weights.bundle import add_to_manifest
+from mscnn.photos.imaging import load_photo
 
 Counts = dict[str, int]
 SLACK = 1

@@ -15,10 +15,10 @@ from typing import Any
 
 import typer
 
-from mscnn import registry
 from mscnn.cli.app import app
-from mscnn.registry import BackboneSpec
-from mscnn.weights.manifest import BundledWeights, load_manifest
+from mscnn.models import registry
+from mscnn.models.registry import BackboneSpec
+from mscnn.models.weights.manifest import BundledWeights, load_manifest
 
 ROOT = Path(__file__).parents[1]
 

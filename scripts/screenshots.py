@@ -55,9 +55,9 @@ SHOTS = {f"{tab}-{style}": (tab, style) for tab in TABS for style in STYLES}
 @contextmanager
 def page_url() -> Iterator[str]:
     """Serve the page in this process; yields its address."""
-    from mscnn.pipeline import Engine
-    from mscnn.session import Session
-    from mscnn.ui.app import build_app, launch_options
+    from mscnn.engine.pipeline import Engine
+    from mscnn.engine.session import Session
+    from mscnn.page.app import build_app, launch_options
 
     demo = build_app(Engine(Session("cpu", offline=True)))
     _, url, _ = demo.launch(prevent_thread_lock=True, **{**launch_options(), "quiet": True})

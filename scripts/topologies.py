@@ -11,11 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-from mscnn import registry
+from mscnn.models import registry
+from mscnn.models.weights.architecture import check_supported, from_name
 from mscnn.scales.graph import Graph, to_row
 from mscnn.scales.receptive_field import TABLE
 from mscnn.scales.topology import trace
-from mscnn.weights.architecture import check_supported, from_name
 
 PATH = Path(__file__).parents[1] / "mscnn" / "scales" / TABLE
 

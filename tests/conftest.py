@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from mscnn.network import Network
-    from mscnn.weights import LoadedModel
+    from mscnn.engine.network import Network
+    from mscnn.models.weights import LoadedModel
 
 # Before anything imports huggingface_hub or torch, which read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -202,9 +202,9 @@ def loaded(tiny: Callable[..., nn.Module]) -> Callable[..., LoadedModel]:
     ) -> LoadedModel:
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-        from mscnn.labels import LabelSet
-        from mscnn.types import WeightsInfo
-        from mscnn.weights import LoadedModel
+        from mscnn.models.labels import LabelSet
+        from mscnn.models.weights import LoadedModel
+        from mscnn.results.explanation import WeightsInfo
 
         labels = LabelSet(names or tuple(f"thing {i}" for i in range(CLASSES)))
         model = tiny(family, len(labels), seed)
@@ -236,7 +236,7 @@ def network(loaded: Callable[..., LoadedModel]) -> Callable[..., Network]:
     def make(family: str = "res2net", **options: Any) -> Network:
         import torch
 
-        from mscnn.network import Network
+        from mscnn.engine.network import Network
 
         return Network(loaded(family, **options), torch.device("cpu"))
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from mscnn.geometry import ViewGeometry, resize_map
-from mscnn.preprocess import Preprocessor
-from mscnn.types import CamMap
+from mscnn.photos.preprocess import Preprocessor
+from mscnn.results.explanation import CamMap
 
 CELLS = 7
 

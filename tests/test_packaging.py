@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import mscnn
-from mscnn import registry
+from mscnn.models import registry
 from scripts import readme
 
 ROOT = Path(__file__).parents[1]

@@ -146,7 +146,7 @@ def starter(name: str) -> Any:
     import timm
     from safetensors.torch import load_file
 
-    import mscnn.starters  # noqa: F401 - registers the names
+    import mscnn.models.starters  # noqa: F401 - registers the names
 
     model = timm.create_model(name)
     model.load_state_dict(load_file(ROOT / "assets" / "weights" / f"{name}.safetensors"))
@@ -253,7 +253,7 @@ def check_top5(ran: Ran) -> None:
 
 
 def check_variant(ran: Ran) -> None:
-    from mscnn.registry import list_backbones
+    from mscnn.models.registry import list_backbones
 
     right = expected(ran, "starter_resnet")
     close(softmax(ran["variant_out"][0]), right)

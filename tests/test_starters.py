@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mscnn.engine.network import Network
+from mscnn.engine.session import Session
 from mscnn.geometry import Box
-from mscnn.network import Network
-from mscnn.session import Session
-from mscnn.starters import STARTER_NAMES
-from mscnn.types import CamMap
-from mscnn.ui.examples import examples
-from mscnn.weights.manifest import load_manifest, weights_folder
+from mscnn.models.starters import STARTER_NAMES
+from mscnn.models.weights.manifest import load_manifest, weights_folder
+from mscnn.page.examples import examples
+from mscnn.results.explanation import CamMap
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
 
 # What is accepted among the five, and where on the photo it is: left, top, right, bottom in px.

@@ -10,7 +10,7 @@ import typer
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, progress, share
 from mscnn.errors import MscnnError
-from mscnn.types import ComparedModel, Comparison
+from mscnn.results.explanation import ComparedModel, Comparison
 
 
 def compare(
@@ -35,9 +35,9 @@ def compare(
     scale; for two models also their difference), compare.json, table.csv, manifest.json and the raw
     map of each model (cam-1-NAME.npy, ...) into --out.
     """
-    from mscnn.artifacts import DrawingOptions, check_folder, write_comparison
-    from mscnn.imaging import load_photo
-    from mscnn.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
+    from mscnn.draw.files import DrawingOptions, check_folder, write_comparison
+    from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
+    from mscnn.photos.imaging import load_photo
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     names = options.model_names(models, MIN_COMPARED, MAX_COMPARED)
@@ -58,7 +58,7 @@ def compare(
     comparison = summarise(label, layer, columns)
     files = write_comparison(out, comparison, photo, drawing=drawing)
     if json:
-        from mscnn.serialise import comparison_dict
+        from mscnn.results.serialise import comparison_dict
 
         print_json({**comparison_dict(comparison), "out": str(out), "files": files})
         return

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mscnn.types import JsonDict
+from mscnn.results.explanation import JsonDict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mscnn.pipeline import Engine
+    from mscnn.engine.pipeline import Engine
 
 
 def print_json(document: JsonDict) -> None:
@@ -68,8 +68,8 @@ def open_engine(device: str, models: list[str], weights: Path | None = None) -> 
     Raises:
         UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, DeviceError.
     """
-    from mscnn.pipeline import Engine
-    from mscnn.session import Session
+    from mscnn.engine.pipeline import Engine
+    from mscnn.engine.session import Session
 
     engine = Engine(Session(device))
     for model in models:
@@ -84,7 +84,7 @@ def settle_model(model: str | None) -> str:
     Raises:
         WeightsError: none was asked for and none is there.
     """
-    from mscnn.weights import default_model
+    from mscnn.models.weights import default_model
 
     return model if model is not None else default_model()
 

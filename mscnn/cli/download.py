@@ -8,7 +8,7 @@ import typer
 
 from mscnn.cli import options
 from mscnn.cli.console import print_json, progress
-from mscnn.types import JsonDict
+from mscnn.results.explanation import JsonDict
 
 
 def download(
@@ -21,7 +21,7 @@ def download(
 
     They go into the hub cache (HF_HUB_CACHE or HF_HOME move it). HF_HUB_OFFLINE=1 forbids it.
     """
-    from mscnn.weights import availability
+    from mscnn.models.weights import availability
 
     # A name that is wrong is found before the first of many megabytes arrives.
     before = {name: availability(name).kind for name in models}
@@ -35,7 +35,7 @@ def download(
 
 
 def _fetch(name: str, before: str) -> JsonDict:
-    from mscnn.weights import fetch
+    from mscnn.models.weights import fetch
 
     with progress(f"downloading {name}", "B") as report:
         path = fetch(name, on_progress=report)

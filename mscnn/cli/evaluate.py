@@ -11,7 +11,7 @@ from mscnn.cli import options
 from mscnn.cli.console import accuracy, open_engine, print_json, progress, settle_model, share
 
 if TYPE_CHECKING:
-    from mscnn.folders.evaluation import Evaluation
+    from mscnn.data.evaluation import Evaluation
 
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Photographs at a time.")]
 Workers = Annotated[
@@ -60,14 +60,14 @@ def evaluate(
     classes and of the confusions, a picture of each, and reliability.png. Under torchrun the work
     is shared.
     """
-    from mscnn.device import choose_device
-    from mscnn.folders.evaluation import evaluate as measure
-    from mscnn.folders.loading import Loading
-    from mscnn.folders.sharing import sharing
+    from mscnn.data.evaluation import evaluate as measure
+    from mscnn.data.loading import Loading
+    from mscnn.data.sharing import sharing
+    from mscnn.engine.device import choose_device
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:
-        from mscnn.artifacts import check_folder
+        from mscnn.draw.files import check_folder
 
         check_folder(out)
     model = settle_model(model)
@@ -88,11 +88,11 @@ def evaluate(
 def _tell(found: Evaluation, out: Path | None, json: bool) -> None:
     files: list[str] = []
     if out is not None:
-        from mscnn.artifacts.evaluation import write_evaluation
+        from mscnn.draw.files.evaluation import write_evaluation
 
         files = write_evaluation(out, found)
     if json:
-        from mscnn.serialise_folders import evaluation_dict
+        from mscnn.results.serialise_folders import evaluation_dict
 
         written = {"out": str(out), "files": files} if out is not None else {}
         print_json({**evaluation_dict(found, details=out is not None), **written})

@@ -9,7 +9,7 @@ import typer
 
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, progress, settle_model, share
-from mscnn.types import CamMap, Explanation
+from mscnn.results.explanation import CamMap, Explanation
 
 
 def explain(
@@ -38,9 +38,9 @@ def explain(
     resolution) and manifest.json into --out. Pictures have at most 2048 px on their longer side.
     Files of these names are replaced; after an error nothing is left half written.
     """
-    from mscnn.artifacts import DrawingOptions, check_folder, write_explanation
-    from mscnn.explain.methods import get_method
-    from mscnn.imaging import load_photo
+    from mscnn.draw.files import DrawingOptions, check_folder, write_explanation
+    from mscnn.maps.methods import get_method
+    from mscnn.photos.imaging import load_photo
 
     # What can be refused at once is refused before a model is loaded.
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
@@ -71,7 +71,7 @@ def explain(
 def _document(
     explanation: Explanation, cam: CamMap, out: Path, files: list[str]
 ) -> dict[str, object]:
-    from mscnn import serialise
+    from mscnn.results import serialise
 
     return {
         **serialise.prediction_dict(explanation.prediction),

@@ -56,11 +56,11 @@ def features(
     that cannot be read are listed and left out. When it was stopped, the same command goes on with
     what FILE.part holds; the file is then the same to the byte. Under torchrun the work is shared.
     """
-    from mscnn.device import choose_device
-    from mscnn.folders.extraction import extract
-    from mscnn.folders.feature_files import check_format, check_writable
-    from mscnn.folders.loading import Loading
-    from mscnn.folders.sharing import sharing
+    from mscnn.data.extraction import extract
+    from mscnn.data.feature_files import check_format, check_writable
+    from mscnn.data.loading import Loading
+    from mscnn.data.sharing import sharing
+    from mscnn.engine.device import choose_device
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     block, number = _tap(stage, split)
@@ -85,7 +85,7 @@ def features(
     for name, reason in found.unreadable:
         typer.echo(f"left out {name}: {reason}", err=True)
     if json:
-        from mscnn.serialise_folders import extraction_dict
+        from mscnn.results.serialise_folders import extraction_dict
 
         print_json(extraction_dict(found))
         return

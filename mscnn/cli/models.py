@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from mscnn import registry, serialise
 from mscnn.cli import options
 from mscnn.cli.console import print_json
 from mscnn.errors import MscnnError
-from mscnn.registry import BackboneSpec
-from mscnn.types import JsonDict
+from mscnn.models import registry
+from mscnn.models.registry import BackboneSpec
+from mscnn.results import serialise
+from mscnn.results.explanation import JsonDict
 
 GROUPS = {
     "starter": "Starters: small, bundled, no network needed",
@@ -30,7 +31,7 @@ def models(json: options.Json = False) -> None:
 
 def models_dict() -> JsonDict:
     """The document of ``models``: the default's name (or None) and one element per model."""
-    from mscnn.weights import default_model
+    from mscnn.models.weights import default_model
 
     try:
         default: str | None = default_model()
@@ -42,8 +43,8 @@ def models_dict() -> JsonDict:
 
 def _row(spec: BackboneSpec, default: str | None) -> JsonDict:
     """A backbone with where its weights are; ``bytes`` is the size of the weights file."""
-    from mscnn.weights import availability
-    from mscnn.weights.manifest import load_manifest
+    from mscnn.models.weights import availability
+    from mscnn.models.weights.manifest import load_manifest
 
     row = {**serialise.backbone_dict(spec), "default": spec.name == default}
     try:

@@ -7,8 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from mscnn import registry
 from mscnn.errors import OptionError, UnknownClassError
+from mscnn.models import registry
 
 # typer reads annotations at run time, and on Python 3.10 "X | None" inside Annotated is fine, but
 # a bare alias of it is not; Optional works everywhere.

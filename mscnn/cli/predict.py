@@ -10,7 +10,7 @@ import typer
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, progress, settle_model, share
 from mscnn.errors import ImageError, OptionError
-from mscnn.types import Prediction
+from mscnn.results.explanation import Prediction
 
 
 def predict(
@@ -29,7 +29,7 @@ def predict(
         raise OptionError(f"--top-k is {top_k}; it must be 1 or more.")
     predictions = _predict_all(images, settle_model(model), weights, top_k, device)
     if json:
-        from mscnn.serialise import predictions_dict
+        from mscnn.results.serialise import predictions_dict
 
         print_json(predictions_dict(predictions))
         return
@@ -39,7 +39,7 @@ def predict(
 def _predict_all(
     images: list[str], model: str, weights: Path | None, top_k: int, device: str
 ) -> list[Prediction]:
-    from mscnn.imaging import load_photo
+    from mscnn.photos.imaging import load_photo
 
     engine = open_engine(device, [model], weights)
     predictions = []

@@ -40,21 +40,21 @@ def rf(
     squeeze-and-excitation) is left out. With --out it writes rf.json, rf.csv, spectrum.png and
     growth.png.
     """
-    from mscnn.lens_options import fair_baseline
+    from mscnn.engine.lens_options import fair_baseline
 
     if out is not None:
-        from mscnn.artifacts import check_folder
+        from mscnn.draw.files import check_folder
 
         check_folder(out)
     field = _field(model)
     baseline = fair_baseline(field.model)
     files: list[str] = []
     if out is not None:
-        from mscnn.artifacts import write_receptive_field
+        from mscnn.draw.files import write_receptive_field
 
         files = write_receptive_field(out, field, baseline)
     if json:
-        from mscnn.serialise_lens import receptive_field_dict
+        from mscnn.results.serialise_lens import receptive_field_dict
 
         written = {"out": str(out), "files": files} if out is not None else {}
         print_json({**receptive_field_dict(field, spectrum=spectrum), **written})
@@ -67,7 +67,7 @@ def _field(model: str) -> ReceptiveField:
     found = fields.known(model)
     if found is not None:
         return found
-    from mscnn.lens import Lens
+    from mscnn.engine.lens import Lens
 
     return Lens(open_engine("cpu", [model]).session).receptive_field(model)
 

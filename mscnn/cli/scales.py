@@ -10,12 +10,12 @@ import typer
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, settle_model, share
 from mscnn.errors import UnsupportedModelError
-from mscnn.scale_types import AttentionReport, BlockScales, ScaleReport
+from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mscnn.lens import Lens
+    from mscnn.engine.lens import Lens
 
 
 def scales(
@@ -37,9 +37,9 @@ def scales(
     into --out; for a ResNeSt also its split attention (attention.json, .csv, .npz), which gates
     channels and selects no scale.
     """
-    from mscnn.artifacts import DrawingOptions, check_folder, write_scales
-    from mscnn.imaging import load_photo
-    from mscnn.lens import Lens
+    from mscnn.draw.files import DrawingOptions, check_folder, write_scales
+    from mscnn.engine.lens import Lens
+    from mscnn.photos.imaging import load_photo
 
     # What can be refused at once is refused before a model is loaded.
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
@@ -52,7 +52,7 @@ def scales(
     attention = _attention(lens, photo, model, report.target.index)
     files = write_scales(out, report, photo, attention=attention, drawing=drawing)
     if json:
-        from mscnn.serialise_lens import attention_dict, scales_dict
+        from mscnn.results.serialise_lens import attention_dict, scales_dict
 
         gates = attention_dict(attention)["blocks"] if attention else None
         document = {**scales_dict(report), "attention": gates}

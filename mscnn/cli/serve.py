@@ -49,7 +49,7 @@ def serve(
         raise OptionError(f"--port is {port}; it must lie between 1 and 65535.")
     chosen = options.split_names(models, "--models") if models else []
     files = [_file_and_folder(text) for text in features or ()]
-    from mscnn.ui.app import serve as serve_page
+    from mscnn.page.app import serve as serve_page
 
     try:
         serve_page(host=host, port=port, device=device, models=chosen, features=files)

@@ -31,8 +31,8 @@ def study(
     each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
     as a control. Writes study.json, study.csv, study.png, fields.csv and manifest.json into --out.
     """
-    from mscnn.artifacts import check_folder, write_study
-    from mscnn.serialise_study import study_dict, study_text
+    from mscnn.draw.files import check_folder, write_study
+    from mscnn.results.serialise_study import study_dict, study_text
     from mscnn.study.run import StudyOptions, run_study
 
     names = options.split_names(models, "--models")

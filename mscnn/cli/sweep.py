@@ -14,7 +14,7 @@ import typer
 from mscnn.cli import options
 from mscnn.cli.console import open_engine, print_json, progress, share
 from mscnn.errors import Cancelled, MscnnError
-from mscnn.scale_types import Sweep, SweepCurve
+from mscnn.results.scales import Sweep, SweepCurve
 
 INTERRUPTED = 130  # 128 + the number of SIGINT, as ``mscnn.cli.entry`` has it
 
@@ -63,11 +63,11 @@ def sweep(
     sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps what was done; the
     exit code is 130 then.
     """
-    from mscnn.artifacts import DrawingOptions, check_folder, write_sweep
-    from mscnn.artifacts.manifest import bare_name
-    from mscnn.imaging import load_photo
-    from mscnn.lens import MAX_SWEPT, Lens
-    from mscnn.lens_options import parse_box, parse_sizes
+    from mscnn.draw.files import DrawingOptions, check_folder, write_sweep
+    from mscnn.draw.files.manifest import bare_name
+    from mscnn.engine.lens import MAX_SWEPT, Lens
+    from mscnn.engine.lens_options import parse_box, parse_sizes
+    from mscnn.photos.imaging import load_photo
     from mscnn.scales.sweep import FACTORS, Plan
 
     # What can be refused at once is refused before a model is loaded.
@@ -90,7 +90,7 @@ def sweep(
     _check_done(result)
     files = write_sweep(out, result, name=bare_name(image), drawing=drawing)
     if json:
-        from mscnn.serialise_lens import sweep_dict
+        from mscnn.results.serialise_lens import sweep_dict
 
         head = {"image": {"path": image, "width": photo.width, "height": photo.height}}
         print_json({**head, **sweep_dict(result), "out": str(out), "files": files})

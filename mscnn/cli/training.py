@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from mscnn import registry
 from mscnn.cli.console import progress, share
+from mscnn.models import registry
 
 if TYPE_CHECKING:
     from mscnn.training.progress import TrainProgress
@@ -107,7 +107,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoin
 
 def run(plan: RunPlan) -> None:
     """Train as planned; progress goes to stderr, the result in one line to stdout."""
-    from mscnn.training.processes import is_first_by_environment
+    from mscnn.data.processes import is_first_by_environment
     from mscnn.training.start import start_training
 
     with progress(f"downloading {plan.model}", "B") as report:

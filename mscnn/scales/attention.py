@@ -22,8 +22,8 @@ from timm.layers import SplitAttn
 from torch import nn
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.explain.recorder import Record, record
-from mscnn.explain.single_pass import Targets
+from mscnn.maps.recorder import Record, record
+from mscnn.maps.single_pass import Targets
 
 Floats = npt.NDArray[np.float32]
 

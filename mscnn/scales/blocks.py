@@ -16,7 +16,7 @@ from timm.models.res2net import Bottle2neck
 from torch import nn
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.scale_types import BlockKind
+from mscnn.results.scales import BlockKind
 
 _LAST_CONVOLUTIONS = ("conv3", "conv2")
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from mscnn.errors import BoxError, OptionError
-from mscnn.scale_types import PhotoBox
-from mscnn.types import RgbArray
+from mscnn.results.explanation import RgbArray
+from mscnn.results.scales import PhotoBox
 
 CANVASES = {
     "mean": "The mean colour of the network's training photos, which normalisation makes zero.",

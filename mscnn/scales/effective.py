@@ -24,13 +24,13 @@ import torch
 from torch import nn
 
 from mscnn.errors import UnknownLayerError
-from mscnn.explain.recorder import record
 from mscnn.geometry import Box, ViewGeometry
-from mscnn.scale_types import EffectiveField, Square
+from mscnn.maps.recorder import record
+from mscnn.results.explanation import RgbArray
+from mscnn.results.scales import EffectiveField, Square
 from mscnn.scales.blocks import block_taps
 from mscnn.scales.finite import check_finite
 from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
-from mscnn.types import RgbArray
 
 SHARES = (0.5, 0.9, 0.99)
 Theory = StageField | BlockField | SplitField

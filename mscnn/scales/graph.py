@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from mscnn.scale_types import BlockKind
+from mscnn.results.scales import BlockKind
 
 Op = Literal["input", "conv", "pool", "merge"]
 _OPS: Mapping[str, Op] = {op[0]: op for op in get_args(Op)}

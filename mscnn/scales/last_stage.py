@@ -1,6 +1,6 @@
 """Grad-CAM of the last stage for a whole batch and one class.
 
-The same formulas as ``mscnn.explain.single_pass``, which explains one input: Grad-CAM (Selvaraju
+The same formulas as ``mscnn.maps.single_pass``, which explains one input: Grad-CAM (Selvaraju
 et al., ICCV 2017, arXiv:1610.02391) before its ReLU, in one forward where the head is an average
 over places and one linear layer.
 """
@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.explain.recorder import record
-from mscnn.explain.single_pass import pools_and_multiplies
 from mscnn.geometry import FloatMap
+from mscnn.maps.recorder import record
+from mscnn.maps.single_pass import pools_and_multiplies
 from mscnn.scales.finite import check_finite
 
 Logits = npt.NDArray[np.float32]

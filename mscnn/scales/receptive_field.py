@@ -23,9 +23,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, cast
 
-from mscnn import registry
 from mscnn.errors import UnknownLayerError
-from mscnn.scale_types import BlockKind
+from mscnn.models import registry
+from mscnn.results.scales import BlockKind
 from mscnn.scales.graph import Graph, Node, from_row
 from mscnn.scales.paths import Reach, longest_way, reaches
 

@@ -28,9 +28,9 @@ import torch
 from torch import nn
 
 from mscnn.errors import OptionError, UnknownLayerError
-from mscnn.explain.single_pass import Targets
 from mscnn.geometry import ViewGeometry
-from mscnn.scale_types import BlockScales, SplitEvidence
+from mscnn.maps.single_pass import Targets
+from mscnn.results.scales import BlockScales, SplitEvidence
 from mscnn.scales.blocks import BlockTap, block_taps
 from mscnn.scales.tapped import run_tapped
 

@@ -23,8 +23,9 @@ from torch import nn
 
 from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.geometry import FloatMap, resize_map
-from mscnn.preprocess import Preprocessor
-from mscnn.scale_types import PhotoBox, SweepStep
+from mscnn.photos.preprocess import Preprocessor
+from mscnn.results.explanation import RgbArray
+from mscnn.results.scales import PhotoBox, SweepStep
 from mscnn.scales import splits
 from mscnn.scales.blocks import block_taps
 from mscnn.scales.canvas import (
@@ -40,7 +41,6 @@ from mscnn.scales.canvas import (
 )
 from mscnn.scales.last_stage import batch_cams, cams
 from mscnn.scales.receptive_field import ReceptiveField
-from mscnn.types import RgbArray
 
 __all__ = [
     "BATCH",

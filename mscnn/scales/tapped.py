@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.explain.recorder import record
+from mscnn.maps.recorder import record
 from mscnn.scales.blocks import BlockTap
 from mscnn.scales.finite import check_finite
 

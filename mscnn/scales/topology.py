@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from mscnn.errors import UnsupportedModelError
+from mscnn.models.weights.architecture import on_meta
 from mscnn.scales.blocks import BlockTap, block_taps
 from mscnn.scales.dataflow import Tracker
 from mscnn.scales.graph import Graph, Node
 from mscnn.scales.tracks import Local, Lost, Track
-from mscnn.weights.architecture import on_meta
 
 # Deep enough for a stride of 64, and not square, so that rows are never taken for columns.
 _ROWS, _COLUMNS = 256, 320

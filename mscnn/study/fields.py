@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mscnn.imaging import load_photo
-from mscnn.network import Network, Photo
+from mscnn.engine.network import Network, Photo
+from mscnn.photos.imaging import load_photo
 from mscnn.scales.untrained import with_random_weights
 from mscnn.study.statistics import Interval, interval
 

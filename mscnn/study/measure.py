@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from mscnn.imaging import load_photo
-from mscnn.network import Network
+from mscnn.engine.network import Network
+from mscnn.photos.imaging import load_photo
+from mscnn.results.explanation import RgbArray
 from mscnn.scales.splits import BatchScales, batch_evidence
 from mscnn.scales.sweep import compose, whole
 from mscnn.study.photos import StudyPhoto
-from mscnn.types import RgbArray
 
 FACTORS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.63, 0.5, 0.4, 0.32, 0.25, 0.2)
 """Longer side of the photograph over the network's input."""

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from mscnn.engine.network import Network
+from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
-from mscnn.imaging import load_photo
-from mscnn.network import Network
-from mscnn.pipeline import same_class
+from mscnn.photos.imaging import load_photo
 from mscnn.scales.sweep import compose, whole
 from mscnn.training.dataset import SUFFIXES, find_images
 

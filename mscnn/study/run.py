@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mscnn.engine.network import Network
 from mscnn.errors import OptionError
-from mscnn.network import Network
 from mscnn.study.fields import split_fields
 from mscnn.study.measure import FACTORS, SETTINGS, ModelMeasures, measure
 from mscnn.study.photos import choose, find_photos

@@ -9,11 +9,11 @@ import torch
 from timm.data import create_transform
 from torch.utils.data import DataLoader
 
+from mscnn.data.layouts import ImageFolders, Photo
+from mscnn.data.loaders import leave_signals_to_parent
+from mscnn.data.processes import Processes
 from mscnn.errors import DatasetError, OptionError
 from mscnn.training.dataset import EpochSampler, PhotoDataset, Samples, train_transform
-from mscnn.training.layouts import ImageFolders, Photo
-from mscnn.training.loaders import leave_signals_to_parent
-from mscnn.training.processes import Processes
 from mscnn.training.recipe import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]

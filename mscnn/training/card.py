@@ -7,11 +7,11 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from mscnn.starters import STARTER_NAMES
+from mscnn.data.layouts import ImageFolders, Photo
+from mscnn.data.processes import Processes
+from mscnn.models.starters import STARTER_NAMES
 from mscnn.training.evaluate import Accuracy
-from mscnn.training.layouts import ImageFolders, Photo
 from mscnn.training.networks import StartingPoint
-from mscnn.training.processes import Processes
 from mscnn.training.recipe import FINE_TUNING, Recipe, usual_warmup
 from mscnn.training.state import Position
 
@@ -108,7 +108,7 @@ def _recipe(facts: Facts) -> list[tuple[str, object]]:
 def _usage(architecture: str) -> str:
     lines = ["import timm"]
     if architecture in STARTER_NAMES or architecture.startswith("starter_"):
-        lines.append("import mscnn.starters  # teaches timm this architecture")
+        lines.append("import mscnn.models.starters  # teaches timm this architecture")
     lines += ["", 'model = timm.create_model("local-dir:PATH/OF/THIS/FOLDER", pretrained=True)']
     return "\n".join(
         [

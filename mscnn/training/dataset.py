@@ -15,11 +15,11 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
+from mscnn.data.layouts import ImageFolders, Photo, Samples, find_images
+from mscnn.data.walking import SUFFIXES
 from mscnn.errors import ImageError
-from mscnn.imaging import load_photo
-from mscnn.training.layouts import ImageFolders, Photo, Samples, find_images
+from mscnn.photos.imaging import load_photo
 from mscnn.training.recipe import Recipe
-from mscnn.training.walking import SUFFIXES
 
 __all__ = [
     "SUFFIXES",

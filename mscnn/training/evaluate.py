@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.training.processes import Processes
+from mscnn.data.processes import Processes
 
 Counts = npt.NDArray[np.int64]
 

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from timm.data import resolve_model_data_config
 
+from mscnn.data.layouts import ImageFolders, Photo
+from mscnn.data.loaders import a_killed_loader_is
+from mscnn.data.processes import Processes
 from mscnn.errors import Cancelled, ImageError, TrainingError
 from mscnn.training import checkpoint
 from mscnn.training.batches import Batch, Batches
 from mscnn.training.dataset import read_photo
 from mscnn.training.evaluate import Accuracy, Tally, tally
-from mscnn.training.layouts import ImageFolders, Photo
-from mscnn.training.loaders import a_killed_loader_is
 from mscnn.training.networks import StartingPoint, freeze_backbone, fresh, set_training
-from mscnn.training.processes import Processes
 from mscnn.training.progress import Listener, Notice, TrainProgress, steps_left
 from mscnn.training.recipe import Recipe
 from mscnn.training.results import Facts, write_history, write_results

@@ -9,12 +9,12 @@ import timm
 import torch
 from torch import nn
 
-from mscnn import starters  # noqa: F401 - registers the starters with timm
 from mscnn.errors import UnsupportedModelError
-from mscnn.weights import load_model
-from mscnn.weights.architecture import unknown_model
-from mscnn.weights.download import OnProgress
-from mscnn.weights.resolve import shown_name
+from mscnn.models import starters  # noqa: F401 - registers the starters with timm
+from mscnn.models.weights import load_model
+from mscnn.models.weights.architecture import unknown_model
+from mscnn.models.weights.download import OnProgress
+from mscnn.models.weights.resolve import shown_name
 
 
 @dataclass(frozen=True)

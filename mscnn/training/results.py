@@ -15,9 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from mscnn.render.class_bars import class_bars_figure
-from mscnn.render.confusion import confusion_figure
-from mscnn.render.curves import training_curves
+from mscnn.draw.class_bars import class_bars_figure
+from mscnn.draw.confusion import confusion_figure
+from mscnn.draw.curves import training_curves
 from mscnn.training.card import Facts, model_card
 from mscnn.training.checkpoint import write_atomically
 from mscnn.training.evaluate import Accuracy, Tally, class_rows

@@ -6,12 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscnn.device import choose_device
-from mscnn.errors import OutputError, TrainingError
-from mscnn.training import checkpoint
-from mscnn.training.batches import fitted
-from mscnn.training.evaluate import Accuracy
-from mscnn.training.layouts import (
+from mscnn.data.layouts import (
     ImageFolders,
     Photo,
     check_classes,
@@ -19,13 +14,18 @@ from mscnn.training.layouts import (
     drop_unreadable,
     open_data,
 )
+from mscnn.data.processes import join_processes, leave_processes
+from mscnn.engine.device import choose_device
+from mscnn.errors import OutputError, TrainingError
+from mscnn.models.weights.architecture import check_supported, from_name
+from mscnn.models.weights.download import OnProgress
+from mscnn.training import checkpoint
+from mscnn.training.batches import fitted
+from mscnn.training.evaluate import Accuracy
 from mscnn.training.loop import Trainer, log
 from mscnn.training.networks import StartingPoint, pretrained
-from mscnn.training.processes import join_processes, leave_processes
 from mscnn.training.progress import Listener, Notice
 from mscnn.training.recipe import Recipe
-from mscnn.weights.architecture import check_supported, from_name
-from mscnn.weights.download import OnProgress
 
 _SHOWN = 10
 

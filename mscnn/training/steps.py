@@ -15,7 +15,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mscnn.training.processes import Processes
+from mscnn.data.processes import Processes
 from mscnn.training.recipe import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ui.serving import Folders, Site, make_folders, serving
+from tests.page.serving import Folders, Site, make_folders, serving
 
 pytest.importorskip("playwright", reason="playwright comes with requirements-test.txt")
 

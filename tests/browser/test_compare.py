@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.imaging import load_photo
-from mscnn.network import Network
-from mscnn.ui.examples import examples
+from mscnn.engine.network import Network
+from mscnn.page.examples import examples
+from mscnn.photos.imaging import load_photo
 
 MODELS = ("starter_res2net", "starter_resnet")
 TITLES = ("Starter Res2Net", "Starter ResNet")

@@ -8,9 +8,9 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.imaging import load_photo
-from mscnn.lens import Lens
-from mscnn.ui.examples import examples
+from mscnn.engine.lens import Lens
+from mscnn.page.examples import examples
+from mscnn.photos.imaging import load_photo
 
 OVERLAY = "#erf-overlay img"
 

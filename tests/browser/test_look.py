@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from mscnn.imaging import load_photo
-from mscnn.ui import handlers
-from mscnn.ui.examples import examples
+from mscnn.page import handlers
+from mscnn.page.examples import examples
+from mscnn.photos.imaging import load_photo
 
 MODEL, OTHER = "starter_res2net", "starter_resnet"
 

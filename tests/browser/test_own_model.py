@@ -11,10 +11,10 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from mscnn.models.weights import load_model
 from mscnn.training.export import export_folder
-from mscnn.weights import load_model
 from tests.browser.conftest import TOP5
-from tests.ui.serving import Folders, Site, serving
+from tests.page.serving import Folders, Site, serving
 
 CLASSES = ["espresso", "lion", "my cat"]
 

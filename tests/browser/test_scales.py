@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.imaging import load_photo
-from mscnn.lens import Lens
-from mscnn.ui import scales_view as view
-from mscnn.ui.examples import examples
+from mscnn.engine.lens import Lens
+from mscnn.page import scales_view as view
+from mscnn.page.examples import examples
+from mscnn.photos.imaging import load_photo
 
 MODEL, BASELINE = "starter_res2net", "starter_resnet"
 CARD = "#split-strip .scale-card"

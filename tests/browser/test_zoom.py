@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.imaging import load_photo
-from mscnn.lens import Lens
-from mscnn.lens_options import parse_box
-from mscnn.network import Network
-from mscnn.ui.examples import examples
+from mscnn.engine.lens import Lens
+from mscnn.engine.lens_options import parse_box
+from mscnn.engine.network import Network
+from mscnn.page.examples import examples
+from mscnn.photos.imaging import load_photo
 
 MODELS = ("starter_res2net", "starter_resnet")
 OBJECT = "#zoom-object img"

@@ -20,7 +20,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    import mscnn.starters  # noqa: F401 - registers them with timm
+    import mscnn.models.starters  # noqa: F401 - registers them with timm
 
     root = tmp_path_factory.mktemp("assets")
     folder = root / "weights"

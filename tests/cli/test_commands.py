@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn import registry
 from mscnn.cli import main
+from mscnn.models import registry
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *argv: str):
@@ -27,8 +27,8 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str):
 
 
 def engine():
-    from mscnn.pipeline import Engine
-    from mscnn.session import Session
+    from mscnn.engine.pipeline import Engine
+    from mscnn.engine.session import Session
 
     return Engine(Session("cpu"))
 
@@ -215,9 +215,9 @@ def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
     import types
 
     calls = []
-    page = types.ModuleType("mscnn.ui.app")
+    page = types.ModuleType("mscnn.page.app")
     page.serve = lambda **options: calls.append(options)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mscnn.ui.app", page)
+    monkeypatch.setitem(sys.modules, "mscnn.page.app", page)
     assert main(["serve"]) == 0
     assert main(["serve", "--host", "0.0.0.0", "--port", "8000", "--models", "a, b"]) == 0
     assert calls == [
@@ -250,7 +250,7 @@ def test_light_commands_load_no_heavy_package(argv, bundled):
         "heavy = {'torch', 'timm', 'gradio', 'matplotlib', 'scipy'} & set(sys.modules); "
         "sys.stderr.write(' '.join(heavy)); sys.exit(code)"
     )
-    root = str(Path(registry.__file__).parents[1])
+    root = str(Path(registry.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", script, *argv],
         capture_output=True,

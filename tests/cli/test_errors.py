@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import mscnn.cli.explain
-from mscnn import registry
 from mscnn.cli import main
+from mscnn.models import registry
 
-ROOT = str(Path(registry.__file__).parents[1])
+ROOT = str(Path(registry.__file__).parents[2])
 
 COMPARE = ["compare", "photo.png", "--models", "starter_resnet,starter_res2net"]
 EXPLAIN = ["explain", "photo.png", "--out", "o"]

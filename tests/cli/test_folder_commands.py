@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn import registry
 from mscnn.cli import main
-from mscnn.folders.feature_files import read_feature_file
+from mscnn.data.feature_files import read_feature_file
+from mscnn.models import registry
 
-ROOT = str(Path(registry.__file__).parents[1])
+ROOT = str(Path(registry.__file__).parents[2])
 QUICK = ["--workers", "0", "--device", "cpu"]
 
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 import mscnn.cli.scales
 import mscnn.cli.sweep
-from mscnn import registry
 from mscnn.cli import main
+from mscnn.models import registry
 from mscnn.scales.receptive_field import known
 
-ROOT = str(Path(registry.__file__).parents[1])
+ROOT = str(Path(registry.__file__).parents[2])
 RES2NET, RESNET = "starter_res2net", "starter_resnet"
 SCALES = ["scales", "photo.png", "--out", "o"]
 SWEEP = ["sweep", "photo.png", "--out", "o", "--models", f"{RES2NET},{RESNET}"]
@@ -37,8 +37,8 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 
 
 def lens():
-    from mscnn.lens import Lens
-    from mscnn.session import Session
+    from mscnn.engine.lens import Lens
+    from mscnn.engine.session import Session
 
     return Lens(Session("cpu"))
 

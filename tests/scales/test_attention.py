@@ -15,7 +15,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.explain.single_pass import Targets, grad_cam
+from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.scales.attention import entropy_bits, gated_maps, gates, mean_gates
 from tests.conftest import STAGES, randomise_batch_norms
 

@@ -16,7 +16,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError, WeightsError
-from mscnn.scale_types import Square
+from mscnn.results.scales import Square
 from mscnn.scales.effective import (
     SHARES,
     Measured,

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mscnn import registry
 from mscnn.errors import UnknownLayerError
+from mscnn.models import registry
 from mscnn.scales.graph import Op, from_row, to_row
 from mscnn.scales.receptive_field import Graph, Node, ReceptiveField, fields, known
 

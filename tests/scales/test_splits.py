@@ -17,9 +17,9 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from mscnn.errors import OptionError, UnknownLayerError, UnsupportedModelError
-from mscnn.explain.single_pass import Targets, grad_cam
 from mscnn.geometry import ViewGeometry
-from mscnn.scale_types import BlockScales, ScaleReport
+from mscnn.maps.single_pass import Targets, grad_cam
+from mscnn.results.scales import BlockScales, ScaleReport
 from mscnn.scales import receptive_field, topology
 from mscnn.scales.splits import (
     BatchScales,

@@ -16,21 +16,12 @@ from PIL import Image
 from torch import nn
 
 from mscnn.errors import BoxError, OptionError
-from mscnn.explain.single_pass import Targets
-from mscnn.preprocess import Preprocessor
-from mscnn.scale_types import SweepStep
+from mscnn.maps.single_pass import Targets
+from mscnn.photos.preprocess import Preprocessor
+from mscnn.results.scales import SweepStep
 from mscnn.scales import splits
 from mscnn.scales.receptive_field import ReceptiveField, fields
-from mscnn.scales.sweep import (
-    FACTORS,
-    Composed,
-    Plan,
-    compose,
-    energy_ratio,
-    measure,
-    score,
-    whole,
-)
+from mscnn.scales.sweep import FACTORS, Composed, Plan, compose, energy_ratio, measure, score, whole
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, STAGES
 

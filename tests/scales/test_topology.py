@@ -24,16 +24,10 @@ from torch import nn
 from torch.nn import functional
 
 from mscnn.errors import UnsupportedModelError
+from mscnn.models.weights.architecture import from_name
 from mscnn.scales.graph import to_row
-from mscnn.scales.receptive_field import (
-    BlockField,
-    ReceptiveField,
-    SplitField,
-    StageField,
-    fields,
-)
+from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField, fields
 from mscnn.scales.topology import trace
-from mscnn.weights.architecture import from_name
 from scripts import topologies
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -15,19 +15,19 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-import mscnn.starters  # noqa: F401 - registers them with timm
-from mscnn.artifacts.study import study_files
+import mscnn.models.starters  # noqa: F401 - registers them with timm
 from mscnn.cli.app import app
-from mscnn.device import choose_device
+from mscnn.draw.files.study import study_files
+from mscnn.engine.device import choose_device
+from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
-from mscnn.network import Network
+from mscnn.models.weights import load_model
+from mscnn.results.serialise_study import study_dict, study_text
 from mscnn.scales.sweep import compose, whole
-from mscnn.serialise_study import study_dict, study_text
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.run import StudyOptions, run_study
 from mscnn.study.summary import Study
-from mscnn.weights import load_model
 
 FACTORS = (1.0, 0.4)
 SETTINGS = ("mean", "shuffled")

@@ -7,12 +7,12 @@ import timm
 import torch
 
 from mscnn.errors import TrainingError, UnknownModelError, WeightsError
+from mscnn.models.weights import load_model
 from mscnn.training import loop
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh, pretrained
 from mscnn.training.recipe import FINE_TUNING
 from mscnn.training.start import RunPlan, start_training
-from mscnn.weights import load_model
 from tests.training.trainee import NAME
 
 CPU = torch.device("cpu")

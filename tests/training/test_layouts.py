@@ -7,15 +7,15 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from mscnn.errors import DatasetError
-from mscnn.training.dataset import read_photo
-from mscnn.training.layouts import (
+from mscnn.data.layouts import (
     ImageFolders,
     check_trainable,
     drop_unreadable,
     find_images,
     open_data,
 )
+from mscnn.errors import DatasetError
+from mscnn.training.dataset import read_photo
 from tests.training.conftest import draw
 
 
@@ -143,7 +143,7 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_no_lost_class(tmp_path, m
             raise PermissionError(13, "Permission denied")
         return real(path)
 
-    monkeypatch.setattr("mscnn.training.walking.os.scandir", scandir)
+    monkeypatch.setattr("mscnn.data.walking.os.scandir", scandir)
     with pytest.raises(DatasetError, match="cannot be read: permission denied"):
         find_images(root)
 

@@ -6,11 +6,11 @@ import timm
 import torch
 
 from mscnn.errors import DatasetError, OptionError, TrainingError, UnknownModelError
+from mscnn.models.weights import load_model
 from mscnn.training import checkpoint
 from mscnn.training.dataset import find_images
 from mscnn.training.loop import Trainer
 from mscnn.training.start import RunPlan, start_training
-from mscnn.weights import load_model
 
 CPU = torch.device("cpu")
 ARCHITECTURE = "trainee"

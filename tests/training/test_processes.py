@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mscnn.data.processes import Processes, join_processes
 from mscnn.errors import DatasetError, OptionError
 from mscnn.training.batches import Batches
 from mscnn.training.dataset import find_images
 from mscnn.training.loop import Trainer
-from mscnn.training.processes import Processes, join_processes
 from mscnn.training.recipe import Recipe
 
 CPU = torch.device("cpu")

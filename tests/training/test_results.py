@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
+from mscnn.data.layouts import ImageFolders
+from mscnn.data.processes import Processes
 from mscnn.training.card import Facts, command, model_card
 from mscnn.training.evaluate import Accuracy, Tally
-from mscnn.training.layouts import ImageFolders
 from mscnn.training.networks import StartingPoint, fresh
-from mscnn.training.processes import Processes
 from mscnn.training.recipe import FINE_TUNING, Recipe, usual_warmup
 from mscnn.training.results import write_results
 from mscnn.training.start import RunPlan, start_training
@@ -87,7 +87,7 @@ def test_the_card_is_one_the_hub_reads(source, licence, shown):
     assert (head["license"], head["library_name"]) == (shown, "timm")
     assert {"image-classification", "timm", "mscnn"} <= set(head["tags"])
     assert "Top-1 50.00 %, top-5 100.00 % of 2 images (half of it)" in body
-    assert "import mscnn.starters" in body
+    assert "import mscnn.models.starters" in body
     assert ("set `license` above" in body) == (shown == "unknown")
 
 

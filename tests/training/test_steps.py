@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from mscnn.training.processes import Processes
+from mscnn.data.processes import Processes
 from mscnn.training.schedule import optimiser_and_schedule
 from mscnn.training.steps import Stepper
 from tests.training.trainee import NAME

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from mscnn.cli.finetune import finetune
 from mscnn.cli.train import train
 from mscnn.errors import UnsupportedModelError
+from mscnn.models.weights import load_model
 from mscnn.training.batches import fitted
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
 from mscnn.training.start import RunPlan, start_training
-from mscnn.weights import load_model
 from tests.training.trainee import NAME
 
 ONLY_WHEN_FINE_TUNING = {"freeze", "layer_decay"}

@@ -1,0 +1,108 @@
+"""Which class of the model each class of the data is.
+
+Only what names a class exactly counts: its full name, any one of its synonyms, the name that
+results show, its index, or its WordNet id. Part of a name, which is enough when a person types
+one, is not enough here: a data set's "fox" must not be measured as "fox squirrel".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mscnn.errors import DatasetError, UnknownClassError
+from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, wordnet_lemmas
+
+_WNID = re.compile(r"n\d{8}")
+
+
+def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]:
+    """Find the model's class of each of the data's.
+
+    Args:
+        names: as the data calls its classes.
+        labels: the model's.
+
+    Returns:
+        ``(len(names),)`` int64, indices into the model's classes. Several of the data's classes
+        may be one of the model's.
+
+    Raises:
+        DatasetError: some fit no class or several; the message lists them.
+    """
+    full = _by_full_name(labels)
+    wnids = _wordnet_ids(names, labels, full)
+    found, unknown = [], []
+    for name in names:
+        index = full.get(_key(name))
+        if index is None:
+            index = wnids.get(name)
+        if index is None:
+            index = _named(name, labels)
+        if index is None:
+            unknown.append(name)
+        else:
+            found.append(index)
+    if unknown:
+        raise DatasetError(_no_class(unknown, names, labels))
+    return np.array(found, np.int64)
+
+
+def _by_full_name(labels: LabelSet) -> dict[str, int]:
+    """Return the classes whose full name no other class has."""
+    keys = [_key(name) for name in labels.names]
+    index = {key: i for i, key in enumerate(keys)}
+    repeated = {key for i, key in enumerate(keys) if index[key] != i}
+    return {key: i for key, i in index.items() if key not in repeated}
+
+
+def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -> dict[str, int]:
+    """Return the classes of those names that are WordNet ids."""
+    wanted = [name for name in names if _WNID.fullmatch(name)]
+    if not wanted:
+        return {}
+    if labels.names == imagenet_labels().names:
+        # By id, because ImageNet has two classes of one name (crane, the bird and the machine).
+        from timm.data import ImageNetInfo
+
+        index = {wnid: i for i, wnid in enumerate(ImageNetInfo("imagenet-1k").label_names())}
+        return {wnid: index[wnid] for wnid in wanted if wnid in index}
+    found = {}
+    for wnid in wanted:
+        try:
+            (lemmas,) = wordnet_lemmas([wnid])
+        except UnknownClassError:
+            continue
+        if (key := _key(lemmas)) in full:
+            found[wnid] = full[key]
+    return found
+
+
+def _named(name: str, labels: LabelSet) -> int | None:
+    # Folders are often called golden_retriever.
+    for text in dict.fromkeys((name, name.replace("_", " "))):
+        try:
+            index = labels.resolve(text)
+        except UnknownClassError:
+            continue
+        exact = {labels.names[index], labels.display(index), *labels.names[index].split(", ")}
+        if text.isdigit() or _key(text) in {_key(one) for one in exact}:
+            return index
+    return None
+
+
+def _no_class(unknown: Sequence[str], names: Sequence[str], labels: LabelSet) -> str:
+    listed = ", ".join(repr(name[:60]) for name in unknown[:MAX_CANDIDATES])
+    more = f" and {len(unknown) - MAX_CANDIDATES} more" if len(unknown) > MAX_CANDIDATES else ""
+    return (
+        f"{len(unknown)} of the data's {len(names)} classes fit none of the model's {len(labels)}, "
+        f"or several: {listed}{more}; name folders by the model's class names, their indices or "
+        "WordNet ids, or choose another model."
+    )
+
+
+def _key(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,187 @@
+"""Decoding in loader processes, batch by batch, and the batches' way into the network.
+
+A batch is a fixed range of the list, whatever was read before and whoever reads it: a network's
+answer to one photograph can differ in its last bits with the size of the batch, and resumed or
+shared work must give the same file. A photograph that cannot be read leaves its row black.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mscnn.data.listing import PhotoList
+from mscnn.engine.classifier import Classifier
+from mscnn.errors import DeviceError, ImageError, OptionError
+from mscnn.photos.imaging import load_photo
+from mscnn.photos.preprocess import Preprocessor
+
+MAX_WORKERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How photographs are read.
+
+    Attributes:
+        batch_size: photographs at a time.
+        workers: processes that decode; 0 for none beside this one, None for one per CPU core.
+    """
+
+    batch_size: int = 64
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise OptionError(f"The batch size is {self.batch_size}; it must be 1 or more.")
+        if self.workers is not None and not 0 <= self.workers <= 256:
+            raise OptionError(f"There are {self.workers} workers; it must be 0 to 256.")
+
+    def workers_for(self, batches: int) -> int:
+        """Return how many processes to start for so many batches."""
+        wanted = min(_cores(), MAX_WORKERS) if self.workers is None else self.workers
+        return min(wanted, batches)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+class Batch(NamedTuple):
+    """A range of the list.
+
+    Attributes:
+        first: number of its first photograph.
+        views: ``(B, H, W, 3)`` uint8 RGB, the network's input before normalisation.
+        reasons: number of a photograph that cannot be read, and why.
+    """
+
+    first: int
+    views: torch.Tensor
+    reasons: dict[int, str]
+
+    def readable(self) -> torch.Tensor:
+        """Return ``(B,)`` bool: which rows are photographs."""
+        numbers = range(self.first, self.first + len(self.views))
+        return torch.tensor([number not in self.reasons for number in numbers])
+
+
+class _Views(Dataset[tuple[int, torch.Tensor | None, str]]):
+    """The view that the network sees of each photograph; None and a sentence where unreadable."""
+
+    def __init__(self, photos: PhotoList, preprocess: Preprocessor) -> None:
+        self.photos, self.preprocess = photos, preprocess
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor | None, str]:
+        try:
+            image = load_photo(self.photos.source(index))
+        except ImageError as error:
+            return index, None, str(error)
+        return index, torch.from_numpy(self.preprocess(image).view), ""
+
+
+class _Stack:
+    """Makes a batch of what ``_Views`` gives."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.shape = (size[1], size[0], 3)
+
+    def __call__(self, items: Sequence[tuple[int, torch.Tensor | None, str]]) -> Batch:
+        views = torch.zeros((len(items), *self.shape), dtype=torch.uint8)
+        reasons = {}
+        for row, (index, view, reason) in enumerate(items):
+            if view is None:
+                reasons[index] = reason
+            else:
+                views[row] = view
+        return Batch(items[0][0], views, reasons)
+
+
+def count_batches(photos: int, batch_size: int) -> int:
+    """Return how many batches a list has, the last one perhaps smaller."""
+    return -(-photos // batch_size)
+
+
+def batches(
+    photos: PhotoList,
+    preprocess: Preprocessor,
+    loading: Loading,
+    numbers: Sequence[int],
+    *,
+    pinned: bool = False,
+) -> Iterator[Batch]:
+    """Decode and frame photographs.
+
+    Args:
+        photos: the list.
+        preprocess: of the model.
+        loading: how to read.
+        numbers: of the batches, in the order they are wanted.
+        pinned: put batches where a GPU fetches them faster.
+    """
+    size = loading.batch_size
+    ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]
+    loader: DataLoader[Batch] = DataLoader(
+        _Views(photos, preprocess),  # type: ignore[arg-type]  # of items; the loader gives batches
+        batch_sampler=ranges,
+        collate_fn=_Stack(preprocess.view_size),
+        num_workers=loading.workers_for(len(ranges)),
+        pin_memory=pinned,
+    )
+    yield from loader
+
+
+def killed() -> DeviceError:
+    """Return what is said where one of the processes that decode was killed."""
+    return DeviceError(
+        "A process that decodes photographs was killed, perhaps because memory ran out; use "
+        "fewer --workers or a smaller --batch-size."
+    )
+
+
+class Normalise:
+    """Turns views into a network's input, as timm's ``ToTensor`` and ``Normalize`` do.
+
+    On the network's device: four times less travels there than of float32. The result lies in
+    memory as its channels last, which convolutions like best.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        config = classifier.loaded.data_config
+        self._mean, self._std = (
+            torch.tensor(config[key], dtype=torch.float32).view(-1, 1, 1) for key in ("mean", "std")
+        )
+
+    def __call__(self, views: torch.Tensor) -> torch.Tensor:
+        """Turn ``(B, H, W, 3)`` uint8 into ``(B, 3, H, W)``, ready for the model."""
+        device = self._classifier.device
+        x = views.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        x = x.sub_(self._mean.to(device)).div_(self._std.to(device))
+        return self._classifier.to_device(x)
+
+
+@contextmanager
+def channels_last(classifier: Classifier) -> Iterator[None]:
+    """Lay the weights out as the batches are, and back; values stay what they are."""
+    model: Any = classifier.model  # torch's annotations do not know this use of "to"
+    classifier.guarded(lambda: model.to(memory_format=torch.channels_last))
+    try:
+        yield
+    finally:
+        classifier.guarded(lambda: model.to(memory_format=torch.contiguous_format))
+
+
+def in_list(photos: PhotoList, reasons: dict[int, str]) -> list[tuple[str, str]]:
+    """Return the unreadable photographs as pairs of name and reason, in the list's order."""
+    return [(photos.name(number), reasons[number]) for number in sorted(reasons)]

@@ -1,0 +1,101 @@
+"""Accuracy by the reassessed labels of ImageNet's validation images, through timm.
+
+Beyer et al., "Are we done with ImageNet?" (arXiv:2006.07159): an image may show several classes,
+any of which is a right answer; images that show none are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from mscnn.data.listing import PhotoList
+from mscnn.errors import DatasetError
+from mscnn.models.labels import LabelSet, imagenet_labels
+
+_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+_FORMAT = "a JSON list with one list of class indices per validation image of ImageNet"
+
+
+class RealLabels:
+    """Counts right answers by the reassessed labels.
+
+    Args:
+        path: the list, in the format of ``real.json`` of google-research/reassessed-imagenet.
+        photos: the photographs that will be counted.
+        labels: the model's classes.
+
+    Raises:
+        DatasetError: the file is not such a list, the model's classes are not ImageNet's, or a
+            photograph is not called as ImageNet calls its validation images.
+    """
+
+    def __init__(self, path: Path, photos: PhotoList, labels: LabelSet) -> None:
+        if labels.names != imagenet_labels().names:
+            raise DatasetError(
+                f"Real labels are of ImageNet's 1000 classes, but this model has {len(labels)} "
+                "other ones; leave --real-labels out, or choose another model."
+            )
+        images = _check_list(path)
+        _check_names(photos, images)
+        from timm.data import RealLabelsImagenet
+
+        # timm reads the names by number, and wants as many as there are lists.
+        self._timm: Any = RealLabelsImagenet([""] * images, real_json=str(path))
+
+    def add(self, logits: torch.Tensor, names: Sequence[str]) -> None:
+        """Count a batch.
+
+        Args:
+            logits: ``(B, 1000)``.
+            names: of its photographs.
+        """
+        self._timm.filenames, self._timm.sample_idx = list(names), 0
+        self._timm.add_result(logits)
+
+    def merge(self, other: RealLabels) -> None:
+        """Add another process's counts."""
+        for k, found in self._timm.is_correct.items():
+            found += other._timm.is_correct[k]
+
+    def counts(self) -> RealAccuracy:
+        """Return what was found."""
+        right: dict[int, list[bool]] = self._timm.is_correct
+        images = len(right[1])
+        shares = [float(np.mean(right[k])) if images else None for k in (1, 5)]
+        return images, shares[0], shares[1]
+
+
+RealAccuracy = tuple[int, float | None, float | None]
+"""Photographs that have a real label, and the shares 0..1 with a right first answer and with one
+among the five best; None where no photograph has a real label."""
+
+
+def _check_list(path: Path) -> int:
+    """Return how many images a list of real labels is for."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path.name!r} cannot be read as {_FORMAT}.") from error
+    fits = isinstance(found, list) and all(
+        isinstance(row, list) and all(isinstance(index, int) for index in row) for row in found
+    )
+    if not fits or not found:
+        raise DatasetError(f"{path.name!r} is not {_FORMAT}.")
+    return len(found)
+
+
+def _check_names(photos: PhotoList, images: int) -> None:
+    for index in range(len(photos)):
+        match = _NAME.fullmatch(PurePosixPath(photos.name(index)).name)
+        if match is None or not 1 <= int(match[1]) <= images:
+            raise DatasetError(
+                f"{photos.name(index)!r} is not called as ImageNet calls a validation image "
+                f"(ILSVRC2012_val_00000001.JPEG to {images:08d}), so its real label is not known."
+            )

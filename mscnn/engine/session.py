@@ -1,0 +1,151 @@
+"""Loaded networks, kept and shared: the device, and a bounded cache."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from mscnn.engine.device import choose_device
+from mscnn.engine.network import IsCancelled, Network
+from mscnn.errors import UnknownModelError
+from mscnn.models import registry
+from mscnn.models.owners import OwnersModels
+from mscnn.models.weights import load_model
+from mscnn.models.weights.resolve import is_path
+
+Key = tuple[str, str, tuple[int, int]]
+_MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
+
+
+class Session:
+    """Networks by name, at most ``capacity`` of them at a time.
+
+    Args:
+        device: see ``choose_device``.
+        precision: ``"fp32"`` or ``"bf16"`` (GPU only).
+        capacity: how many networks to keep; the least recently used one goes first. Requests
+            that still run on it finish undisturbed.
+        offline: never ask the hub.
+        owners: the model folders that may be named, by their names for visitors; None for any
+            folder, by its path. A page for visitors must not open, or tell apart, whatever else
+            lies on its disk.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        precision: str = "fp32",
+        capacity: int = 6,
+        offline: bool = False,
+        owners: OwnersModels | None = None,
+    ) -> None:
+        self.device = choose_device(device)
+        self.precision, self.capacity, self.offline = precision, capacity, offline
+        self.owners = owners
+        self._networks: OrderedDict[Key, Network] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: dict[Key, threading.Lock] = {}
+
+    def network(
+        self,
+        name: str,
+        weights: str | Path | None = None,
+        *,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Network:
+        """Return a network, loading it (and downloading its weights) where needed.
+
+        Two users who ask for the same model at once share one load.
+
+        Raises:
+            UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, Cancelled.
+        """
+        place = self.place(name)
+        key = _key(place, weights)
+        with self._lock:
+            if key in self._networks:
+                self._networks.move_to_end(key)
+                return self._networks[key]
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            with self._lock:
+                if key in self._networks:
+                    return self._networks[key]
+            try:
+                loaded = load_model(
+                    place,
+                    weights,
+                    on_progress=on_progress,
+                    is_cancelled=is_cancelled,
+                    offline=self.offline,
+                )
+            except BaseException:
+                with self._lock:  # names that are no model's must not pile up
+                    self._loading.pop(key, None)
+                raise
+            network = Network(loaded, self.device, self.precision)
+            with self._lock:
+                self._keep(key, network)
+            return network
+
+    def offered(self) -> tuple[str, ...]:
+        """What the owner offers now, by the names for visitors; empty without ``owners``."""
+        return self.owners.names() if self.owners is not None else ()
+
+    def place(self, name: str) -> str:
+        """Return what ``name`` means to the loader: the owner's folder, or a model's name.
+
+        Raises:
+            UnknownModelError: a folder that is not offered; the same sentence whether or not
+                there is such a folder.
+        """
+        if self.owners is None:
+            return name
+        folder = self.owners.folder(name)
+        if folder is not None:
+            return str(folder)
+        if is_path(name):
+            raise UnknownModelError(
+                "That is no model's name; choose one from the list, or type a timm CNN's name."
+            )
+        return name
+
+    def _keep(self, key: Key, network: Network) -> None:
+        """Store a network; drop its earlier versions and what was used longest ago."""
+        for other in [k for k in self._networks if k[:2] == key[:2]]:
+            del self._networks[other]
+        self._networks[key] = network
+        while len(self._networks) > self.capacity:
+            self._networks.popitem(last=False)
+        self._loading.pop(key, None)
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether asking for ``name`` returns at once."""
+        with self._lock:
+            return _key(self.place(name), None) in self._networks
+
+
+def _key(name: str, weights: str | Path | None) -> Key:
+    """A model trained again into the same folder or file is another model."""
+    spec = registry.find(name)
+    version = (0, 0)
+    # The name of a known backbone is no path, whatever lies in the current folder.
+    if weights is not None or spec is None:
+        version = _version(Path(name if weights is None else weights).expanduser())
+    return (spec.name if spec else name, str(weights or ""), version)
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Modification time (ns) and bytes of a file or a folder's newest; zeros where none is."""
+    try:
+        if path.is_dir():
+            files = [file.stat() for file in path.iterdir() if file.suffix in _MODEL_FILES]
+            return max(((s.st_mtime_ns, s.st_size) for s in files), default=(0, 0))
+        status = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,90 @@
+"""Running on Hugging Face's ZeroGPU, where a GPU is there only inside decorated calls.
+
+There the page's process has no GPU; each decorated call runs in a forked worker, its arguments
+and result are pickled, and what it changes in memory is lost. So networks are loaded on the CPU
+in the page's process, and a call moves the (forked) network to the GPU and sends NumPy back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from mscnn.engine.network import IsCancelled, Network
+from mscnn.engine.session import Session
+
+_REMOTE = frozenset(
+    {
+        "predict",
+        "explain",
+        "seconds_per_forward",
+        "scales",
+        "split_attention",
+        "effective_receptive_field",
+        "sweep",
+        "features",
+    }
+)
+
+
+class ZeroGpuSession(Session):
+    """A session whose networks compute through ``gpu``.
+
+    Args:
+        gpu: ``spaces.GPU(duration=...)``; any decorator of a function in tests.
+        device: where the worker computes.
+        options: see ``Session``.
+    """
+
+    def __init__(
+        self,
+        gpu: Callable[[Callable[..., Any]], Callable[..., Any]],
+        *,
+        device: str = "cuda",
+        **options: Any,
+    ) -> None:
+        super().__init__("cpu", **options)
+        self._worker_device = torch.device(device)
+        self.compute = gpu(self._compute)
+
+    def network(
+        self,
+        name: str,
+        weights: str | Path | None = None,
+        *,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Network:
+        """Like ``Session.network``, with computation sent to the worker."""
+        local = super().network(name, weights, on_progress=on_progress, is_cancelled=is_cancelled)
+        return cast(Network, _Remote(local, self.compute, name, weights))
+
+    def _compute(
+        self, name: str, weights: str | Path | None, method: str, args: Any, options: Any
+    ) -> Any:
+        network = Session.network(self, name, weights)
+        network.move_to(self._worker_device)
+        return getattr(network, method)(*args, **options)
+
+
+class _Remote:
+    """A network that computes elsewhere and answers all else itself."""
+
+    def __init__(
+        self, local: Network, compute: Callable[..., Any], name: str, weights: str | Path | None
+    ) -> None:
+        self._local, self._compute, self._name, self._weights = local, compute, name, weights
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute not in _REMOTE:
+            return getattr(self._local, attribute)
+
+        def call(*args: Any, **options: Any) -> Any:
+            # Neither progress nor Stop crosses to the worker, and functions cannot be pickled.
+            options = {k: v for k, v in options.items() if not callable(v)}
+            return self._compute(self._name, self._weights, attribute, args, options)
+
+        return call

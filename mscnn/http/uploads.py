@@ -1,0 +1,116 @@
+"""An image input that hands over a safely decoded photo, and refuses everything not uploaded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import gradio as gr
+from gradio import utils
+from gradio.data_classes import ImageData
+from gradio.route_utils import API_PREFIX
+from gradio_client import utils as client_utils
+from PIL import Image
+
+from mscnn.errors import ImageError
+from mscnn.http.feedback import NOT_UPLOADED
+from mscnn.photos.imaging import load_photo
+
+# Not in photo.info, which gradio would write into pictures.
+_UPLOAD = "mscnn_upload"
+
+
+def upload_of(photo: Image.Image) -> str | None:
+    """The file in gradio's cache that a photo was read from; None where there is none (any more).
+
+    Giving it back to the component shows the very file again. Giving the photo itself back would
+    make a lossy copy of it.
+    """
+    path = vars(photo).get(_UPLOAD)
+    return path if path is not None and Path(path).is_file() else None
+
+
+class PhotoInput(gr.Image):
+    """gradio's image component, with our own decoding.
+
+    gradio decodes an upload before our code sees it: it drops EXIF rotation or alpha in some
+    modes, clips 16-bit greys, and shows developer text for a broken file. It would also open
+    any path or link that a request names. Here only files in gradio's upload folder are read,
+    and what is wrong with one comes back as an ``ImageError`` value, so that the handler can
+    show a toast and leave the rest of the page as it is.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: ImageData | None) -> Image.Image | ImageError | None:  # type: ignore[override]
+        """Decode the upload; what is wrong with it is returned, not raised."""
+        if payload is None:
+            return None
+        try:
+            source = _uploaded(payload)
+            photo = load_photo(source)
+        except ImageError as error:
+            return error
+        if isinstance(source, Path):
+            vars(photo)[_UPLOAD] = str(source)
+        return photo
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """Refuse links before gradio fetches them, but for links to uploads of this page."""
+        if url_or_file_path is not None and client_utils.is_http_url_like(str(url_or_file_path)):
+            try:
+                return str(_in_upload_folder(_linked_file(str(url_or_file_path))))
+            except ImageError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def get_block_name(self) -> str:
+        """Use the front end of gradio's image."""
+        return "image"
+
+
+def _uploaded(payload: ImageData) -> Any:
+    """The bytes of a data URL, or the path of a file in the upload folder."""
+    if payload.url and payload.url.startswith("data:"):
+        head, _, body = payload.url.partition(",")
+        if not head.endswith(";base64"):
+            raise ImageError(NOT_UPLOADED)
+        try:
+            return base64.b64decode(body, validate=True)
+        except binascii.Error as error:
+            raise ImageError("The picture's data is damaged; upload the file itself.") from error
+    if not payload.path or client_utils.is_http_url_like(payload.path):
+        raise ImageError(NOT_UPLOADED)
+    return _in_upload_folder(payload.path)
+
+
+def _linked_file(link: str) -> str:
+    """The path in a link to a file that gradio serves, which is how MCP clients name uploads.
+
+    The host does not matter, because nothing is fetched: the path must be one of our uploads.
+    """
+    try:
+        _, served, path = urlsplit(link).path.partition(f"{API_PREFIX}/file=")
+    except ValueError:  # such as http://[
+        raise ImageError(NOT_UPLOADED) from None
+    return unquote(path) if served else ""
+
+
+def _in_upload_folder(path: str) -> Path:
+    """Resolve a path that must lie in gradio's upload folder, symbolic links followed.
+
+    Raises:
+        ImageError: it lies elsewhere, or is no path.
+    """
+    try:
+        real = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links
+        raise ImageError(NOT_UPLOADED) from None
+    if not real.is_relative_to(Path(utils.get_upload_folder()).resolve()):
+        raise ImageError(NOT_UPLOADED)
+    return real

@@ -1,0 +1,251 @@
+"""The only door to the ``grad-cam`` package (pytorch_grad_cam), for the methods we do not compute.
+
+The package rescales every map on its own; we take its map before that step, so that magnitudes
+and signs stay. It has no Stop and no progress, so the model is wrapped in a module that counts
+forwards and raises when the user has asked to stop.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_grad_cam as package
+import torch
+from pytorch_grad_cam import ablation_cam, score_cam
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from mscnn.errors import Cancelled, MethodError
+from mscnn.maps.methods import METHODS
+from mscnn.maps.recorder import record
+from mscnn.maps.single_pass import RawMaps, Targets
+
+# The package draws its own progress bar on stderr, which would mix into the command line's output.
+_quiet = SimpleNamespace(tqdm=lambda batches, **_: batches)
+score_cam.tqdm = ablation_cam.tqdm = _quiet
+
+BATCH = 32
+"""Pictures per forward at 224 px; fewer at larger sizes, so that memory stays the same."""
+MOST_IN_BATCH = 128
+
+
+class _StreamedScoreCAM(package.ScoreCAM):  # type: ignore[misc]  # the package is untyped
+    """The package's ScoreCAM with the same numbers, computed a few channels at a time.
+
+    The package enlarges all channels to the input's size and multiplies the input with each at
+    once, which takes 1.6 GB for ResNet-50 at 224 px and 5.7 GB for ResNeSt-269 at 416 px.
+    """
+
+    def get_cam_weights(
+        self,
+        input_tensor: torch.Tensor,
+        target_layer: Any,
+        targets: Any,
+        activations: Any,
+        grads: Any,
+    ) -> npt.NDArray[np.float32]:
+        """Score every channel of the one picture; ``(1, C)``, adding up to 1."""
+        scores: list[torch.Tensor] = []
+        with torch.no_grad():
+            for part in torch.from_numpy(activations[0]).to(self.device).split(self.batch_size):
+                masks = nn.functional.interpolate(
+                    part[None], size=input_tensor.shape[-2:], mode="bilinear", align_corners=True
+                )[0]
+                low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+                masks = (masks - low) / (high - low + 1e-8)
+                outputs = self.model(input_tensor * masks[:, None])
+                scores += [targets[0](output).cpu() for output in outputs]
+            weights = torch.softmax(torch.stack(scores), dim=0)
+        return weights[None].numpy()
+
+
+_CLASSES: dict[str, Any] = {
+    "gradcam": package.GradCAM,
+    "gradcam++": package.GradCAMPlusPlus,
+    "hirescam": package.HiResCAM,
+    "layercam": package.LayerCAM,
+    "xgradcam": package.XGradCAM,
+    "gradcam-elementwise": package.GradCAMElementWise,
+    "eigengradcam": package.EigenGradCAM,
+    "eigencam": package.EigenCAM,
+    "kpcacam": package.KPCA_CAM,
+    "scorecam": _StreamedScoreCAM,
+    "ablationcam": package.AblationCAM,
+}
+
+
+class _Watched(nn.Module):
+    """Passes calls on; reports each forward and stops when asked."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        on_forward: Callable[[int], None],
+        is_cancelled: Callable[[], bool] | None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._on_forward, self._is_cancelled = on_forward, is_cancelled
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self._is_cancelled is not None and self._is_cancelled():
+            raise Cancelled("Stopped; the last result is kept.")
+        y: torch.Tensor = self.model(x)
+        self._on_forward(len(x))
+        return y
+
+
+def forwards_needed(method: str, channels: int) -> int:
+    """How many single-picture forwards a map of a layer with ``channels`` channels takes."""
+    return channels + 1 if METHODS[method].cost == "per-channel" else 1
+
+
+def packaged_maps(
+    model: nn.Module,
+    x: torch.Tensor,
+    layers: Sequence[str],
+    targets: Targets,
+    method: str,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> RawMaps:
+    """Compute the maps of several layers and classes, one after the other.
+
+    Args:
+        model: in eval mode with frozen parameters; left as it was.
+        x: ``(1, 3, H, W)`` in the model's dtype, on its device. The package hands everything to
+            NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps.
+        layers: module names.
+        targets: classes; settled from the model's own answer.
+        method: a key of ``METHODS``.
+        on_progress: called with (forwards done, forwards needed) over all maps.
+        is_cancelled: polled before every forward.
+
+    Raises:
+        UnknownLayerError, MethodError, Cancelled: see ``packaged_map``.
+    """
+    with torch.inference_mode():
+        logits = model(x)[0].float().cpu()
+    chosen = targets.choose(logits)
+    if x.dtype != torch.float32:
+        model, x = copy.deepcopy(model).float(), x.float()
+    distinct = chosen if METHODS[method].class_specific else chosen[:1]
+    pairs = [(layer, target) for layer in layers for target in distinct]
+    maps: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
+    for i, (layer, target) in enumerate(pairs):
+
+        def progress(done: int, total: int, i: int = i) -> None:
+            if on_progress is not None:
+                on_progress(i * total + done, len(pairs) * total)
+
+        maps[layer, target] = packaged_map(
+            model, x, layer, target, method, on_progress=progress, is_cancelled=is_cancelled
+        )
+    if not METHODS[method].class_specific:
+        maps = {(layer, t): maps[layer, chosen[0]] for layer in layers for t in chosen}
+    return RawMaps(logits.numpy(), chosen, maps)
+
+
+def packaged_map(
+    model: nn.Module,
+    x: torch.Tensor,
+    layer: str,
+    target: int,
+    method: str,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Compute one map through the package.
+
+    Args:
+        model: in eval mode with frozen parameters; left as it was, also after an error.
+        x: ``(1, 3, H, W)`` float32 on the model's device.
+        layer: module name; its output must be ``(1, C, h, w)``.
+        target: class index, within range.
+        method: a key of ``METHODS``.
+        on_progress: called with (forwards done, forwards needed).
+        is_cancelled: polled before every forward.
+
+    Returns:
+        ``(h, w)`` float32, before the package's ReLU and rescaling.
+
+    Raises:
+        UnknownLayerError: the model has no such layer, or it gives no map.
+        MethodError: the method cannot be used on this layer.
+        Cancelled: ``is_cancelled`` said so.
+    """
+    channels = _channels(model, x, layer)
+    total, done = forwards_needed(method, channels), 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done = min(done + images, total)
+        if on_progress is not None:
+            on_progress(done, total)
+
+    # AblationCAM swaps a layer inside the model and does not undo it after an exception.
+    inner = copy.deepcopy(model) if method == "ablationcam" else model
+    watched = _Watched(inner, count, is_cancelled).eval()
+    raw = _run(watched, inner.get_submodule(layer), x, target, method)
+    if raw is None or raw.ndim != 2:
+        raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
+    return np.nan_to_num(np.asarray(raw, dtype=np.float32))
+
+
+def _run(
+    watched: _Watched, module: nn.Module, x: torch.Tensor, target: int, method: str
+) -> npt.NDArray[np.float32] | None:
+    kept: list[npt.NDArray[np.float32]] = []
+    options: dict[str, Any] = {}
+    if method == "ablationcam":
+        # The default is one object shared by all instances of the class.
+        options = {"ablation_layer": package.AblationLayer()}
+    x = x.detach().clone()
+    # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
+    x.requires_grad_(METHODS[method].cost != "forward" and method != "scorecam")
+    cam: Any = None
+    try:
+        # Not in a ``with``: the package's __exit__ hides every IndexError.
+        cam = _CLASSES[method](watched, [module], **options)
+        cam.batch_size = _batch_size(x)
+        make = cam.get_cam_image
+
+        def keep(*args: Any, **kwargs: Any) -> npt.NDArray[np.float32]:
+            kept.append(np.asarray(make(*args, **kwargs)))
+            return kept[-1]
+
+        cam.get_cam_image = keep
+        with torch.enable_grad():
+            cam(input_tensor=x, targets=[ClassifierOutputTarget(target)])
+    finally:
+        if cam is not None:
+            cam.activations_and_grads.release()
+            # Otherwise a reference cycle keeps the model's graph until the collector comes by.
+            vars(cam).clear()
+            cam.activations_and_grads = SimpleNamespace(release=lambda: None)
+    return kept[0][0] if kept else None
+
+
+def _batch_size(x: torch.Tensor) -> int:
+    return min(MOST_IN_BATCH, max(1, BATCH * 224**2 // (x.shape[-2] * x.shape[-1])))
+
+
+@torch.no_grad()
+def _channels(model: nn.Module, x: torch.Tensor, layer: str) -> int:
+    with record(model, [layer]) as taps:
+        model(x)
+    return taps.outputs[layer].shape[1]
+
+
+def check_supported(methods: Sequence[str] = tuple(METHODS)) -> None:
+    """Raise ``MethodError`` if a named method has no class behind it (kept honest by a test)."""
+    for name in methods:
+        if name not in _CLASSES:
+            raise MethodError(f"The method {name!r} is not available.")

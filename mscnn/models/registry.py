@@ -1,0 +1,258 @@
+"""The backbones this project knows, and how to find one by name.
+
+Plain data and lookups: no torch, no timm. The rows are in ``_backbones``. Any other timm
+model or a folder of one's own is not here; ``find`` returns None and the caller looks further.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from mscnn.errors import UnknownModelError
+from mscnn.models._backbone_spec import BackboneSpec, Family, Group
+from mscnn.models._backbones import BACKBONES
+
+__all__ = [
+    "BackboneSpec",
+    "Family",
+    "Group",
+    "fair_pair_hint",
+    "find",
+    "get",
+    "list_backbones",
+    "markdown_table",
+]
+
+_PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
+_COST_RATIO = 1.3
+"""Models further apart in multiply-accumulates than this get a word about it."""
+
+
+def list_backbones(
+    group: Group | None = None, family: Family | None = None
+) -> tuple[BackboneSpec, ...]:
+    """Return the backbones: starters, Res2Net, Res2NeXt, ResNeSt, baselines.
+
+    Args:
+        group: only this group.
+        family: only this family.
+    """
+    return tuple(
+        spec for spec in BACKBONES if group in (None, spec.group) and family in (None, spec.family)
+    )
+
+
+def find(name: str) -> BackboneSpec | None:
+    """Return the backbone of this name, or None.
+
+    Ignores case and the prefixes ``timm/``, ``hf-hub:`` and ``hf-hub:timm/``. Without a tag the
+    first row of that architecture is meant: ``resnet50`` is ``resnet50.tv_in1k`` here, the fair
+    partner, although timm alone would take another tag.
+    """
+    key = _key(name)
+    for spec in BACKBONES:
+        if spec.name == key:
+            return spec
+    return next((spec for spec in BACKBONES if spec.architecture == key), None)
+
+
+def full_name(name: str) -> str:
+    """Return the name with its tag where the backbone is in the list, else ``name`` itself."""
+    spec = find(name)
+    return name if spec is None else spec.name
+
+
+def folder_name(name: str) -> str:
+    """Return a folder's own name, with ``./`` before it where a model of the list is so called."""
+    return name if find(name) is None else f"./{name}"
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """Return the first model that is named twice, however it is spelled; None where none is."""
+    full = [full_name(name) for name in names]
+    return next((name for name in full if full.count(name) > 1), None)
+
+
+def get(name: str) -> BackboneSpec:
+    """Return the backbone of this name, as ``find`` does.
+
+    Raises:
+        UnknownModelError: there is none; the message gives the closest names.
+    """
+    spec = find(name)
+    if spec is not None:
+        return spec
+    text = " ".join(name.split())
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    close = _closest(name)
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UnknownModelError(
+        f"There is no backbone called '{shown}' in the list; "
+        f"`mscnn models` shows all {len(BACKBONES)}.{meant}"
+    )
+
+
+def fair_pair_hint(names: Sequence[str]) -> str:
+    """Say whether models are a fair comparison, and why, in one to three sentences.
+
+    Args:
+        names: names as ``find`` takes them, or names of models it does not know.
+
+    Returns:
+        The hint; "" for fewer than two models.
+    """
+    found = {name: find(name) for name in names}
+    specs = list(dict.fromkeys(spec for spec in found.values() if spec is not None))
+    unknown = [name for name, spec in found.items() if spec is None]
+    if len(specs) + len(unknown) < 2:
+        return ""
+    chosen = {spec.name for spec in specs}
+    pairs = [spec for spec in specs if spec.baseline in chosen]
+    if pairs:
+        return _join(_pairs_text(pairs), _outsiders(specs, pairs, unknown))
+    if not unknown and len({(spec.recipe, spec.input_px) for spec in specs}) == 1:
+        return _join(
+            "These models share one training recipe and input size, so what differs is the "
+            "architecture.",
+            _cost_text(specs),
+        )
+    if unknown:
+        reason = f"Nothing is known here of how {_listed(unknown)} {_was(unknown)} trained"
+    else:
+        reason = "Not a fair pair: these models differ in training recipe or input size"
+    return _join(f"{reason}, so a gap may come from training alone.", _suggestion(specs))
+
+
+def markdown_table() -> str:
+    """Return the backbones as a Markdown table for the README, its sources below."""
+    sources = list(dict.fromkeys(s.paper_source for s in BACKBONES if s.paper_source))
+    lines = [
+        "| Model | Parameters (M) | GMACs | Input (px) | timm top-1 (%) | Paper top-1 (%) "
+        "| Licence of the weights | Fair pair |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+        *(_row(spec, sources) for spec in BACKBONES),
+        "",
+        "GMACs: multiply-accumulates of convolutions and linear layers, one forward at the "
+        f"input size. timm top-1: {_timm_source()}, at this input size. Starters: measured on "
+        "Tiny-ImageNet-200, see `assets/weights/MANIFEST.json`. `*` non-commercial upstream; "
+        "timm lists the licence as unknown.",
+        "",
+        "Sources of the paper column: "
+        + "; ".join(f"[{i}] {source}" for i, source in enumerate(sources, 1))
+        + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    key = name.strip().lower()
+    for prefix in _PREFIXES:
+        key = key.removeprefix(prefix)
+    return key
+
+
+def _closest(name: str) -> list[str]:
+    """Return up to three names that look like ``name``, best first."""
+    owner = {spec.architecture: spec.name for spec in reversed(BACKBONES)}
+    owner |= {spec.name: spec.name for spec in BACKBONES}
+    key = _key(name)[:100]
+    # Another tag of a known architecture is closer than any spelling; so is "res2net-50".
+    bare = re.sub(r"[^a-z0-9]", "", key.partition(".")[0])
+    starts = [
+        s.name for s in BACKBONES if bare and s.architecture.replace("_", "").startswith(bare)
+    ]
+    alike = difflib.get_close_matches(key, owner, n=6, cutoff=0.6)
+    return list(dict.fromkeys([*starts, *(owner[text] for text in alike)]))[:3]
+
+
+def _pairs_text(pairs: Sequence[BackboneSpec]) -> str:
+    if len(pairs) == 1:
+        spec = pairs[0]
+        kind = "Fair pair" if spec.recipe == _baseline(spec).recipe else "Nearest pair"
+        return f"{kind}: {spec.title} and {_baseline(spec).title}. {spec.baseline_reason}"
+    listed = ", ".join(f"{spec.title} with {_baseline(spec).title}" for spec in pairs)
+    unequal = [spec.title for spec in pairs if spec.recipe != _baseline(spec).recipe]
+    if unequal:
+        return (
+            f"Pairs: {listed}. The training recipes still differ for {_listed(unequal)}, so part "
+            "of that gap is training."
+        )
+    return f"Pairs: {listed}. Each pair shares its training recipe and input size."
+
+
+def _outsiders(
+    specs: Sequence[BackboneSpec], pairs: Sequence[BackboneSpec], unknown: Sequence[str]
+) -> str:
+    """Name the chosen models that a pair's recipe and input do not cover."""
+    inside = {spec.name for spec in pairs} | {spec.baseline for spec in pairs}
+    terms = {(spec.recipe, spec.input_px) for spec in specs if spec.name in inside}
+    outside = [
+        spec.title
+        for spec in specs
+        if spec.name not in inside and (spec.recipe, spec.input_px) not in terms
+    ]
+    names = [*outside, *unknown]
+    if not names:
+        return ""
+    return f"{_listed(names)} {_was(names)} trained or fed in another way: do not rank across."
+
+
+def _suggestion(specs: Sequence[BackboneSpec]) -> str:
+    """Name the partner of the first model that has one, or say why it has none."""
+    for spec in specs:
+        if spec.baseline is not None:
+            kind = "fair" if spec.recipe == _baseline(spec).recipe else "nearest"
+            return f"The {kind} partner of {spec.title} is {spec.baseline}."
+    for spec in specs:
+        partner = next((s for s in BACKBONES if s.baseline == spec.name), None)
+        if partner is not None:
+            return f"{spec.title} is in the list as the partner of {partner.name}."
+    reasons = (f"{spec.title}: {spec.baseline_reason}" for spec in specs if spec.baseline_reason)
+    return next(reasons, "")
+
+
+def _cost_text(specs: Sequence[BackboneSpec]) -> str:
+    low, high = min(s.gmacs for s in specs), max(s.gmacs for s in specs)
+    if high <= _COST_RATIO * low:
+        return ""
+    return f"Their cost differs too: {low:.1f} to {high:.1f} GMACs."
+
+
+def _baseline(spec: BackboneSpec) -> BackboneSpec:
+    return get(spec.baseline or "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _was(names: Sequence[str]) -> str:
+    return "was" if len(names) == 1 else "were"
+
+
+def _join(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _timm_source() -> str:
+    return next(spec.top1_source for spec in BACKBONES if spec.top1 is not None)
+
+
+def _row(spec: BackboneSpec, sources: Sequence[str]) -> str:
+    paper = "-"
+    if spec.paper_top1 is not None:
+        paper = f"{100 * spec.paper_top1:.2f} [{sources.index(spec.paper_source) + 1}]"
+    cells = (
+        f"`{spec.name}`",
+        f"{spec.params / 1e6:.2f}",
+        f"{spec.gmacs:.2f}",
+        str(spec.input_px),
+        "-" if spec.top1 is None else f"{100 * spec.top1:.2f}",
+        paper,
+        spec.licence + (" `*`" if spec.licence.startswith("CC-BY-NC") else ""),
+        f"`{spec.baseline}`" if spec.baseline else "-",
+    )
+    return f"| {' | '.join(cells)} |"

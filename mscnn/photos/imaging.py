@@ -1,0 +1,298 @@
+"""The only door to ``PIL.Image.open``: any upload in, an upright sRGB photo without metadata out.
+
+A photo of unknown origin is read whole into memory, its header is checked before a pixel is
+decoded, and the result is painted onto a new canvas, so that neither EXIF, GPS, colour profile
+nor comment can travel on. What cannot be read ends in one ``ImageError``.
+
+No state is shared between calls. ``Image.MAX_IMAGE_PIXELS`` is set once, at import, because
+other libraries of the same process open uploads too; the check here does not rely on it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+# The plugins are imported by name, so that Image.open never has to load all forty at once.
+from PIL import (  # noqa: F401
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from mscnn.errors import ImageError, OptionError
+from mscnn.photos.colour import on_white
+from mscnn.photos.file_kinds import kind_of
+from mscnn.results.explanation import RgbArray
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 40_000_000
+"""Largest photo, width times height."""
+MAX_BYTES = 256 * 2**20
+"""Largest file: an uncompressed BMP or 16-bit TIFF of ``MAX_PIXELS`` has 115 to 229 MiB."""
+ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF"
+"""The formats, as a user reads them."""
+
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+PhotoSource = (
+    str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[np.uint8]
+)
+"""What ``load_photo`` takes."""
+
+# Pillow opens a phone's MPO (JPEG with a second picture behind it) as JPEG.
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
+# "https:/" too: that is what pathlib makes of a link.
+_LINK = re.compile(r"https?:/|ftp:/|file:/|data:[a-z]+/|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_LIMIT = f"{MAX_PIXELS // 10**6} million"
+_ORIENTATION_TAG = 0x0112  # Exif 2.3, table 4
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load_photo(source: PhotoSource) -> Image.Image:
+    """Read a photo of any accepted kind and return it upright, in sRGB, without metadata.
+
+    Of an animation the first frame counts; an open PIL image counts as it stands, with the
+    orientation its EXIF names. Alpha is composited over white. A valid ICC profile that is not
+    sRGB is converted, a broken or unfitting one ignored. Grey data of more than 8 bits becomes
+
+    - 16 bits: ``round(v / 257)``, so that 65535 is 255 (12-bit TIFF: ``4095`` is 255);
+    - 32-bit integers: as they are if all lie in 0..255, as 16 bits if in 0..65535, otherwise
+      the range from minimum to maximum is stretched to 0..255;
+    - floats: times 255 if all lie in 0..1, otherwise stretched likewise; NaN counts as the
+      minimum, an infinity as the end on its side.
+
+    Pixels that end early are refused, whatever ``ImageFile.LOAD_TRUNCATED_IMAGES`` says. One
+    thing cannot be told: a JPEG or PNG that was cut and then properly closed again.
+
+    Args:
+        source: a path, the bytes of a file, a binary stream (read from its start), a PIL image
+            (left unchanged), or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8, in
+            grey, RGB or RGBA.
+
+    Returns:
+        A new image of mode RGB with an empty ``info``, 1 px to ``MAX_PIXELS``.
+
+    Raises:
+        ImageError: nothing there, not readable, not a picture, damaged, or too large. The
+            message names the file by its last part only.
+    """
+    if isinstance(source, np.ndarray):
+        return _clean(_from_array(source))
+    if isinstance(source, Image.Image):
+        with _refusing("The image"):
+            _check_size(source.size, "The image")
+            source.load()
+            # Palette conversions write into the image they read, so work on a copy.
+            return _clean(source.copy(), _orientation(source))
+    data, who = _read(source)
+    with _refusing(who, data):
+        image = Image.open(_WholeFile(data), formats=_FORMATS)
+        _check_size(image.size, who)
+        image.load()
+        return _clean(image, _orientation(image))
+
+
+def thumbnail_of(photo: Image.Image, max_px: int) -> Image.Image:
+    """Return a copy whose longer side has at most ``max_px`` px, without metadata.
+
+    Lanczos filter; a photo that is small enough keeps its pixels, none is enlarged.
+
+    Raises:
+        OptionError: ``max_px`` is below 1.
+    """
+    if max_px < 1:
+        raise OptionError(f"A thumbnail of {max_px} px is not possible; give 1 or more.")
+    rgb = photo if photo.mode == "RGB" else _clean(photo.copy())
+    longer = max(rgb.size)
+    if longer > max_px:
+        width, height = (max(1, round(side * max_px / longer)) for side in rgb.size)
+        rgb = rgb.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _clean(rgb)
+
+
+def to_png_bytes(array: RgbArray) -> bytes:
+    """Encode ``(h, w, 3)`` uint8 RGB as a PNG file without metadata.
+
+    Raises:
+        ImageError: another shape or dtype.
+    """
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            f"A {array.dtype} array of shape {array.shape} is not a picture; "
+            "a PNG is made from (h, w, 3) uint8."
+        )
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(out, "PNG")
+    return out.getvalue()
+
+
+class _WholeFile(io.BytesIO):
+    """A file in memory that refuses to be read beyond its end.
+
+    Pillow takes an empty read for a truncated file, and for a good one where some library of
+    this process has set ``LOAD_TRUNCATED_IMAGES``. An error cannot be taken for either.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data and size is not None and size > 0:
+            raise OSError("the file ends too early")
+        return data
+
+
+def _read(source: Any) -> tuple[bytes, str]:
+    """Return the bytes of a path, stream or bytes, and how messages call it."""
+    if isinstance(source, (bytes, bytearray)):
+        data, who = bytes(source[: MAX_BYTES + 1]), "The picture"
+    elif isinstance(source, (str, os.PathLike)):
+        data, who = _read_path(os.fsdecode(source))
+    elif callable(getattr(source, "read", None)):
+        who = _call(str(getattr(source, "name", "")))
+        data = _read_stream(source, who)
+    else:
+        given = "Nothing" if source is None else f"An object of type {type(source).__name__}"
+        raise ImageError(f"{given} was given where a photo is needed; give a {ACCEPTED} file.")
+    if not data:
+        raise ImageError(f"{who} is empty (0 bytes); give a {ACCEPTED} file.")
+    if len(data) > MAX_BYTES:
+        raise ImageError(_too_heavy(who))
+    return data, who
+
+
+def _read_path(path: str) -> tuple[bytes, str]:
+    """Return a regular file's bytes, ``MAX_BYTES`` + 1 at most, and its name for messages."""
+    if _LINK.match(path):
+        raise ImageError(f"A link cannot be opened here; give a {ACCEPTED} file.")
+    if not path:
+        raise ImageError(f"The file name is empty; give a {ACCEPTED} file.")
+    who = _call(path)
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{who} is a folder; give a {ACCEPTED} file.")
+        if not stat.S_ISREG(mode):  # a pipe would block, a device never end
+            raise ImageError(f"{who} is not a regular file; give a {ACCEPTED} file.")
+        with Path(path).open("rb") as file:
+            return file.read(MAX_BYTES + 1), who
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(f"{who} does not exist; give a {ACCEPTED} file.") from None
+    except PermissionError:
+        raise ImageError(
+            f"{who} may not be read (no permission); give a {ACCEPTED} file that can be read."
+        ) from None
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        raise ImageError(f"{who} cannot be read; give a {ACCEPTED} file.") from None
+
+
+def _read_stream(stream: Any, who: str) -> bytes:
+    """Return a binary stream's bytes from its start, ``MAX_BYTES`` + 1 at most."""
+    data = bytearray()
+    try:
+        if stream.seekable():
+            stream.seek(0)
+        while len(data) <= MAX_BYTES and (part := stream.read(MAX_BYTES + 1 - len(data))):
+            data += part
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise ImageError(
+            f"{who} cannot be read as a binary stream; give a {ACCEPTED} file opened with 'rb'."
+        ) from None
+    return bytes(data)
+
+
+def _call(path: str) -> str:
+    """Return how a message names a file: its last part, printable, at most 80 characters."""
+    name = re.split(r"[\\/]", path.rstrip("\\/"))[-1]
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    if not name:
+        return "The picture"
+    return f"'{name}'" if len(name) <= 80 else f"'{name[:60]}...{name[-16:]}'"
+
+
+def _too_heavy(who: str) -> str:
+    return f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
+
+
+def _check_size(size: tuple[int, int], who: str) -> None:
+    """Refuse a picture by its header."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{who} has no pixels; give a {ACCEPTED} photo of 1 px or more.")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{who} has {width} x {height} px, which is more than {_LIMIT}; "
+            f"smaller {ACCEPTED} photos are accepted."
+        )
+
+
+@contextmanager
+def _refusing(who: str, data: bytes = b"") -> Iterator[None]:
+    """Turn whatever decoding raises into an ``ImageError``."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(
+            f"{who} has more than {_LIMIT} pixels; smaller {ACCEPTED} photos are accepted."
+        ) from None
+    except MemoryError:
+        raise ImageError(
+            f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
+        ) from None
+    # Pillow's plugins let nearly every built-in exception out on hostile bytes (Pillow #9814).
+    except Exception as error:
+        raise ImageError(f"{who} is {kind_of(data)}; give a complete {ACCEPTED} photo.") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation 1..8 of a loaded image; 1 where it is missing or broken."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:  # broken metadata is no reason to refuse good pixels
+        logger.debug("EXIF is broken: %r", error)
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    """Return ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8 as an image."""
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not fits:
+        raise ImageError(
+            f"A {array.dtype} array of shape {array.shape} is not a photo; "
+            "(h, w), (h, w, 3) and (h, w, 4) uint8 are accepted."
+        )
+    _check_size((array.shape[1], array.shape[0]), "The array")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _clean(image: Image.Image, orientation: int = 1) -> Image.Image:
+    """Return a loaded image as upright RGB on a new canvas, without metadata."""
+    canvas = on_white(image)
+    return canvas.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else canvas

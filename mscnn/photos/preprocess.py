@@ -1,0 +1,148 @@
+"""timm's own preprocessing of a model, with the exact view it makes and where that view lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_transform
+from timm.data.transforms import CenterCropOrPad, MaybePILToTensor, MaybeToTensor, ResizeKeepRatio
+from torchvision import transforms as tv
+from torchvision.transforms import functional
+
+from mscnn.geometry import ViewGeometry
+from mscnn.results.explanation import RgbArray
+
+_TENSOR_STEPS = (MaybeToTensor, MaybePILToTensor, tv.ToTensor, tv.PILToTensor)
+_MOST_PX = 2**23
+"""Resized photos up to this are computed whole, as timm does; of larger ones only the part that
+the crop keeps. timm makes 256 x 10,240,000 px (8 GB) of a strip of 1 x 40,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """A photo made ready for one model.
+
+    Attributes:
+        x: ``(1, 3, H, W)`` float32, normalised, on the CPU.
+        view: ``(H, W, 3)`` uint8 RGB, the same pixels before normalisation.
+        geometry: where the view lies on the photo.
+    """
+
+    x: torch.Tensor
+    view: RgbArray
+    geometry: ViewGeometry
+
+
+class Preprocessor:
+    """timm's evaluation transform of one model, run step by step so that the view can be kept.
+
+    Args:
+        data_config: what ``timm.data.resolve_model_data_config(model)`` gives.
+    """
+
+    def __init__(self, data_config: Mapping[str, Any]) -> None:
+        steps = list(create_transform(**data_config, is_training=False).transforms)
+        cut = next(i for i, step in enumerate(steps) if isinstance(step, _TENSOR_STEPS))
+        self._geometric, self._numeric = steps[:cut], tv.Compose(steps[cut:])
+        _, height, width = data_config["input_size"]
+        self._view = (width, height)
+
+    def __call__(self, photo: Image.Image) -> NetworkInput:
+        """Prepare an upright RGB photo.
+
+        Args:
+            photo: RGB, any size from 1 px.
+        """
+        image, resized, offset = photo, photo.size, (0, 0)
+        for step in self._geometric:
+            before = image.size
+            if isinstance(step, (tv.CenterCrop, CenterCropOrPad)):
+                image = step(image)
+                cut = _crop_offset(before, image.size)
+                offset = (offset[0] + cut[0], offset[1] + cut[1])
+            elif isinstance(step, (tv.Resize, ResizeKeepRatio)):
+                resized = _resized_size(step, image)
+                if resized[0] * resized[1] <= _MOST_PX:
+                    image = functional.resize(image, resized[::-1], step.interpolation)
+                else:
+                    image, offset = _resize_middle(step, image, resized, self._view)
+            else:
+                raise TypeError(f"no geometry is known for timm's {type(step).__name__}")
+        geometry = ViewGeometry(photo.size, resized, offset, image.size)
+        return NetworkInput(self._numeric(image)[None], np.array(image), geometry)
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """``(width, height)`` of the network's input, px."""
+        return self._view
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The RGB colour, 0..255, that normalisation turns into zeros."""
+        means = next((s.mean for s in self._numeric.transforms if hasattr(s, "mean")), (0.5,) * 3)
+        red, green, blue = (round(255 * float(value)) for value in means)
+        return red, green, blue
+
+    def tensor_of(self, view: RgbArray) -> torch.Tensor:
+        """Normalise pixels that are the network's input already.
+
+        Args:
+            view: ``(H, W, 3)`` uint8 RGB.
+
+        Returns:
+            ``(1, 3, H, W)`` float32, on the CPU.
+        """
+        tensor: torch.Tensor = self._numeric(Image.fromarray(view))[None]
+        return tensor
+
+
+def _resized_size(step: tv.Resize | ResizeKeepRatio, image: Image.Image) -> tuple[int, int]:
+    """``(width, height)`` that timm's resize step gives; at least 1 px, where timm would fail."""
+    if isinstance(step, ResizeKeepRatio):
+        height, width = step.get_params(image, step.size, step.longest)
+        return max(width, 1), max(height, 1)
+    if not isinstance(step.size, int):
+        height, width = step.size
+        return width, height
+    # torchvision: the shorter side becomes step.size, the longer one is rounded down.
+    shorter, longer = step.size, int(step.size * max(image.size) / min(image.size))
+    return (shorter, longer) if image.width <= image.height else (longer, shorter)
+
+
+def _resize_middle(
+    step: tv.Resize | ResizeKeepRatio,
+    image: Image.Image,
+    resized: tuple[int, int],
+    view: tuple[int, int],
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Resize, but compute only what a centre crop of ``view`` px keeps.
+
+    The crop step still runs after it: it pads where the resized photo is smaller than the view.
+
+    Returns:
+        The part, and its left and top in the whole resized photo.
+    """
+    size = min(resized[0], view[0]), min(resized[1], view[1])
+    left, top = _crop_offset(resized, size)
+    fx, fy = image.width / resized[0], image.height / resized[1]
+    right, bottom = (left + size[0]) * fx, (top + size[1]) * fy
+    box = (left * fx, top * fy, min(right, image.width), min(bottom, image.height))
+    resample = Image.Resampling[step.interpolation.name]
+    return image.resize(size, resample, box=box), (left, top)
+
+
+def _crop_offset(before: tuple[int, int], after: tuple[int, int]) -> tuple[int, int]:
+    """Left and top of a centre crop, as torchvision rounds them; negative where it pads."""
+    return _centre(before[0], after[0]), _centre(before[1], after[1])
+
+
+def _centre(before: int, after: int) -> int:
+    if before < after:
+        # torchvision pads (after - before) // 2 px on the left and top.
+        return -((after - before) // 2)
+    return round((before - after) / 2.0)

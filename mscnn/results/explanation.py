@@ -1,0 +1,231 @@
+"""Frozen results on NumPy: what the engine returns and every front end draws.
+
+No torch here, so that drawing, tables and ``--help`` start at once. Coordinates are
+``(left, top, right, bottom)`` in px of the upright photo (EXIF orientation applied), with
+``right`` and ``bottom`` exclusive, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mscnn.errors import UnknownLayerError
+from mscnn.geometry import Box, FloatMap, ViewGeometry, resize_map
+
+RgbArray = npt.NDArray[np.uint8]
+"""``(h, w, 3)`` uint8, RGB."""
+
+WeightsKind = Literal["file", "folder", "bundled", "hub-cache", "hub"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """Which weights gave a result.
+
+    Attributes:
+        kind: where they came from.
+        source: how a user would name them: a file name, ``assets/weights/x.safetensors``
+            or ``timm/res2net50d.in1k``; never an absolute path of the server.
+        sha256: hex digest of the weights file, 64 characters.
+    """
+
+    kind: WeightsKind
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One class and its softmax probability in 0..1."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoInfo:
+    """The photo a result speaks of.
+
+    Attributes:
+        name: the file's name as the user gave it (a path for the command line), or "".
+        width, height: px of the upright photo.
+        crop: what of the photo the network saw. May reach past the photo's edges where the
+            preprocessing pads.
+    """
+
+    name: str
+    width: int
+    height: int
+    crop: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The best classes of one photo, most probable first.
+
+    Attributes:
+        top: ``top_k`` scores, most probable first.
+        logits: ``(classes,)`` float32, before the softmax.
+        seconds: wall time of preprocessing and forward on ``device``.
+    """
+
+    photo: PhotoInfo
+    model: str
+    weights: WeightsInfo
+    device: str
+    top: tuple[Score, ...]
+    logits: npt.NDArray[np.float32] = field(repr=False)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CamMap:
+    """A class activation map of one layer and class.
+
+    Attributes:
+        layer: module name in the model, such as ``"layer4"``.
+        target: class index.
+        method: ``"gradcam"`` or another name of ``mscnn.maps.METHODS``.
+        raw: ``(h, w)`` float32 at the layer's own resolution, signed, before any ReLU, in units
+            of the logit (for ``gradcam`` over a global average pool and one linear layer, the
+            cells add up to the class's logit less its bias). Normalisation happens when drawing.
+        geometry: where the network's input lies on the photo.
+    """
+
+    layer: str
+    target: int
+    method: str
+    raw: FloatMap
+    geometry: ViewGeometry = field(repr=False)
+
+    def on_view(self) -> FloatMap:
+        """ReLU(raw), resized bilinearly to the network's input: ``(H, W)`` float32, >= 0."""
+        width, height = self.geometry.view
+        return resize_map(np.maximum(self.raw, 0), width, height)
+
+    def on_photo(self, size: tuple[int, int] | None = None) -> FloatMap:
+        """ReLU(raw) on the whole photo: ``(height, width)`` float32, 0 outside the crop.
+
+        Args:
+            size: ``(width, height)`` of the result; None for the photo's own.
+        """
+        return self.geometry.project(self.on_view(), size)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A prediction with its maps.
+
+    Attributes:
+        view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw, before normalisation.
+        targets: the classes asked for, in order, with their probabilities.
+        maps: one per layer and target.
+    """
+
+    prediction: Prediction
+    view: RgbArray = field(repr=False)
+    targets: tuple[Score, ...]
+    maps: tuple[CamMap, ...] = field(repr=False)
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+
+    def map(self, layer: str, target: int) -> CamMap:
+        """Return the map of one layer and class index.
+
+        Raises:
+            UnknownLayerError: that pair was not computed; the message lists what was.
+        """
+        for cam in self.maps:
+            if cam.layer == layer and cam.target == target:
+                return cam
+        known = ", ".join(f"{cam.layer}/{cam.target}" for cam in self.maps)
+        raise UnknownLayerError(
+            f"There is no map of layer {layer!r} for class {target}; there are maps of {known}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a loaded model besides its answer.
+
+    Attributes:
+        params: number of parameters.
+        gmacs: multiply-accumulates of one forward at ``input_px``, in 10^9.
+        top1: published or measured top-1 accuracy in 0..1, None where nobody published it.
+        top1_source: where ``top1`` comes from; "" where it is None.
+    """
+
+    params: int
+    gmacs: float | None
+    input_px: int
+    top1: float | None
+    top1_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two maps of one photo and class agree.
+
+    Attributes:
+        first, second: model names.
+        spearman: rank correlation over the pixels both networks saw, -1..1; None if a map is flat.
+        iou_top20: intersection over union of each map's strongest 20 % of these pixels, 0..1.
+    """
+
+    first: str
+    second: str
+    spearman: float | None
+    iou_top20: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedModel:
+    """One column of a comparison.
+
+    Attributes:
+        explanation: with one map of the compared class; without maps where the model does not
+            know that class; None where the model could not be used at all.
+        latency_ms: median wall time of one forward; None where it was not run.
+        note: why something is missing, fit to show; "" where nothing is.
+    """
+
+    model: str
+    explanation: Explanation | None
+    facts: ModelFacts | None
+    latency_ms: float | None
+    note: str = ""
+
+    @property
+    def cam(self) -> CamMap | None:
+        """The map of the compared class, where there is one."""
+        return self.explanation.maps[0] if self.explanation and self.explanation.maps else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The same photo and class through several models.
+
+    Attributes:
+        label: the class compared.
+        layer: ``"last"`` or a layer name, the same for all.
+        columns: one per model, in the order asked for.
+        agreements: one per pair of models that have a map.
+        scale_max: common top of the colour scale, in units of an even spread: 1 where a place
+            holds as much of the evidence as if all of the view held the same.
+        hint: whether the models are a fair pair, and why.
+    """
+
+    label: str
+    layer: str
+    columns: tuple[ComparedModel, ...]
+    agreements: tuple[Agreement, ...]
+    scale_max: float
+    hint: str = ""
+
+
+JsonDict = dict[str, Any]

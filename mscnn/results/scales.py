@@ -1,0 +1,331 @@
+"""Frozen results of the multi-scale lens, on NumPy: what is drawn, listed and written.
+
+Blocks are named as timm's modules (``"layer2.1"``). Splits are counted from 0 in timm's order, in
+which the untouched split of a Res2Net block is the *last*; the paper's figure has it first. All
+receptive fields are px of the network's input, along one side of a square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mscnn.errors import UnknownLayerError
+from mscnn.geometry import Box, FloatMap, ViewGeometry
+from mscnn.results.explanation import CamMap, Prediction, RgbArray, Score
+
+BlockKind = Literal["hierarchy", "parallel", "single"]
+"""How the parts of a block relate: ``hierarchy``: each split also gets the one before it (Res2Net);
+``parallel``: the splits stand side by side, as in the first block of every Res2Net stage (timm's
+``is_first``); ``single``: one path (ResNet, ResNeXt, ResNeSt)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitEvidence:
+    """One split of a block: what it can see, and how much of the evidence passed through it.
+
+    Attributes:
+        index: 0-based, timm's order.
+        path: the operations from the block's input to this split, in order, along its longest
+            way: ``("1x1", "3x3", "3x3")``; ``"pool"`` where timm averages the last split.
+        rf_min_px, rf_max_px: theoretical receptive field, px of the network's input; None where
+            the topology of the model is not known.
+        evidence: sum over places of ReLU(sum over channels of gradient x activation), in units
+            of the logit, >= 0.
+        share: ``evidence`` over the sum of the block's splits, 0..1; 0 where the block has none.
+    """
+
+    index: int
+    path: tuple[str, ...]
+    rf_min_px: int | None
+    rf_max_px: int | None
+    evidence: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlockScales:
+    """The splits of one block for one photo and class.
+
+    Attributes:
+        block: module name, such as ``"layer2.1"``.
+        stride_px: px of the network's input between two places of the splits' maps.
+        maps: ``(splits, h, w)`` float32: the split CAMs, signed, before the ReLU:
+            sum over channels of mean gradient x activation. One colour scale suits them all.
+        gradient_times_activation: sum over all splits, channels and places, signed; equals the
+            sum of the splits' parts before the ReLU.
+    """
+
+    block: str
+    kind: BlockKind
+    stride_px: int | None
+    splits: tuple[SplitEvidence, ...]
+    maps: npt.NDArray[np.float32] = field(repr=False)
+    gradient_times_activation: float
+    target: int
+    geometry: ViewGeometry = field(repr=False)
+
+    @property
+    def weighted_rf_px(self) -> float | None:
+        """Evidence-weighted receptive field: sum of share x largest receptive field, px.
+
+        None where no evidence passed, or where the receptive fields are not known.
+        """
+        if not any(s.evidence > 0 for s in self.splits):
+            return None
+        if any(s.rf_max_px is None for s in self.splits):
+            return None
+        return float(sum(s.share * (s.rf_max_px or 0) for s in self.splits))
+
+    def cam(self, split: int) -> CamMap:
+        """The map of one split, to be projected and drawn like any other.
+
+        Raises:
+            UnknownLayerError: the block has no such split.
+        """
+        if not 0 <= split < len(self.splits):
+            raise UnknownLayerError(
+                f"The block {self.block} has no split {split}; "
+                f"its splits are numbered 0 to {len(self.splits) - 1}."
+            )
+        layer = f"{self.block}/split{split}"
+        return CamMap(layer, self.target, "splitcam", self.maps[split], self.geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleReport:
+    """Through which splits the evidence for one class passed, block by block.
+
+    Attributes:
+        prediction: the answer itself.
+        target: the class explained.
+        blocks: all blocks of the model that have a tap, in order of depth.
+        view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw.
+    """
+
+    prediction: Prediction
+    target: Score
+    blocks: tuple[BlockScales, ...]
+    view: RgbArray = field(repr=False)
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+
+    @property
+    def attribution(self) -> dict[str, tuple[float, ...]]:
+        """Block to the shares of its splits (0..1, timm's order), in order of depth."""
+        return {b.block: tuple(s.share for s in b.splits) for b in self.blocks}
+
+    @property
+    def weighted_rf_px(self) -> float | None:
+        """Evidence-weighted receptive field of the whole decision, px.
+
+        Mean over the blocks that have one, each block counted once: every block passes on the
+        same decision, so its evidence must not count more where maps are larger.
+        """
+        known = [w for b in self.blocks if (w := b.weighted_rf_px) is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether any block has more than one split."""
+        return any(len(b.splits) > 1 for b in self.blocks)
+
+    def block(self, name: str) -> BlockScales:
+        """Return one block.
+
+        Raises:
+            UnknownLayerError: no block has this name; the message lists those there are.
+        """
+        for block in self.blocks:
+            if block.block == name:
+                return block
+        known = ", ".join(b.block for b in self.blocks)
+        raise UnknownLayerError(f"There is no block {name!r}; choose one of {known}.")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAttention:
+    """Split attention (ResNeSt) of one block for one photo.
+
+    The gate weighs channels of branches that all see the same area; it has no map and selects no
+    scale.
+
+    Attributes:
+        block: module name, such as ``"layer3.1"``.
+        radix, cardinality: as in the paper; channel c belongs to cardinal group
+            ``c // (channels / cardinality)``.
+        gates: ``(radix, channels)`` float32 in 0..1; adds up to 1 over ``radix`` (softmax), or, for
+            radix 1, a sigmoid without competition.
+        entropy_bits: mean over channels of the entropy over ``radix``, 0..log2(radix); None for
+            radix 1, where there is no distribution.
+        reference: ``(radix, channels)`` mean gates over reference photos; None where not asked for.
+        maps: ``(radix, h, w)`` float32: per radix branch, sum over channels of
+            mean gradient x gate x branch, signed; they add up to the map of the gated sum.
+    """
+
+    block: str
+    radix: int
+    cardinality: int
+    gates: npt.NDArray[np.float32] = field(repr=False)
+    entropy_bits: float | None
+    reference: npt.NDArray[np.float32] | None = field(repr=False)
+    maps: npt.NDArray[np.float32] = field(repr=False)
+    target: int
+    geometry: ViewGeometry = field(repr=False)
+
+    def decided(self, count: int = 10) -> tuple[tuple[int, int, float], ...]:
+        """The most decided channels: (channel, winning radix, its gate), most decided first.
+
+        For radix 1: the channels whose gate lies farthest from one half.
+        """
+        best = self.gates.argmax(0)
+        top = self.gates.max(0)
+        rank = top if self.radix > 1 else np.abs(self.gates[0] - 0.5)
+        order = np.argsort(-rank, kind="stable")[:count]
+        return tuple((int(c), int(best[c]), float(top[c])) for c in order)
+
+    def cam(self, branch: int) -> CamMap:
+        """The gated map of one radix branch."""
+        layer = f"{self.block}/radix{branch}"
+        return CamMap(layer, self.target, "radixcam", self.maps[branch], self.geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionReport:
+    """Split attention of all blocks of a ResNeSt for one photo and class.
+
+    Attributes:
+        references: how many photos ``BlockAttention.reference`` was averaged over; 0 for none.
+    """
+
+    prediction: Prediction
+    target: Score
+    blocks: tuple[BlockAttention, ...]
+    references: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """The smallest square around the unit that holds a share of the gradient.
+
+    Attributes:
+        share: 0..1, such as 0.5.
+        side_px: odd side length, px of the network's input; what of the square lies outside the
+            input holds nothing.
+    """
+
+    share: float
+    side_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveField:
+    """The effective receptive field of one unit: the gradient of its activation to the input.
+
+    Attributes:
+        layer: stage or block, such as ``"layer3"`` or ``"layer3.1"``.
+        split: 0-based, timm's order; None for the whole layer.
+        unit: ``(row, column)`` of the unit in the layer's map.
+        centre: ``(x, y)`` of the unit's centre, px of the network's input, continuous.
+        gradient: ``(H, W)`` float32 >= 0, px of the network's input: |d sum over channels of the
+            unit's activation / d input|, summed over RGB and averaged over ``inputs``.
+        theoretical: the theoretical field's box, px of the network's input; may reach past it.
+            None where the topology is not known.
+        squares: on ``gradient`` (Luo et al., NIPS 2016, arXiv:1701.04128).
+        log_squares: on ``log10(gradient + 1)`` after scaling to a maximum of 1000 (RepLKNet's
+            measure, arXiv:2203.06717, made independent of the gradient's scale).
+        inputs: how many photos the gradient was averaged over.
+        trained: False for the same architecture with random weights.
+    """
+
+    model: str
+    layer: str
+    split: int | None
+    unit: tuple[int, int]
+    centre: tuple[float, float]
+    gradient: FloatMap = field(repr=False)
+    theoretical: Box | None
+    squares: tuple[Square, ...]
+    log_squares: tuple[Square, ...]
+    inputs: int
+    trained: bool
+    view: RgbArray = field(repr=False)
+    geometry: ViewGeometry = field(repr=False)
+    seconds: float = 0.0
+
+
+PhotoBox = tuple[float, float, float, float]
+"""``(left, top, right, bottom)`` as shares 0..1 of the upright photo's width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStep:
+    """One size of the object.
+
+    Attributes:
+        factor: longer side of the pasted object over the side of the network's input.
+        rect: where the object lies on the network's input, px, clipped to it.
+        probability: of the class, 0..1.
+        rank: of the class among all, 1 is best.
+        energy_ratio: share of the map's positive evidence inside ``rect`` over the rectangle's
+            share of the area; 1 for an even spread. None where the map has no positive evidence.
+        weighted_rf_px: evidence-weighted receptive field of the decision; None where the model has
+            no splits or no evidence passed.
+        raw: ``(h, w)`` float32, the last stage's Grad-CAM, signed, before the ReLU.
+        view: ``(H, W, 3)`` uint8 RGB, what the network saw.
+    """
+
+    factor: float
+    rect: tuple[int, int, int, int]
+    probability: float
+    rank: int
+    energy_ratio: float | None
+    weighted_rf_px: float | None
+    raw: FloatMap = field(repr=False)
+    view: RgbArray = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCurve:
+    """One model over all sizes, largest first.
+
+    Attributes:
+        label: the class, as this model calls it; "" where it does not know it.
+        octaves: width of the range of sizes in which the probability stays at or above half of
+            its best, in factors of two, interpolated; None where the class is unknown.
+        mean_probability: area under probability over log size, divided by the range, 0..1.
+        note: why something is missing, fit to show; "" where nothing is.
+    """
+
+    model: str
+    target: int | None
+    label: str
+    steps: tuple[SweepStep, ...]
+    octaves: float | None
+    mean_probability: float | None
+    note: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The same object at many sizes through one to four models.
+
+    Attributes:
+        label: the class.
+        factors: sizes, largest first; see ``SweepStep.factor``.
+        canvas: what surrounds the object: see ``mscnn.scales.sweep.CANVASES``.
+        box: the part of the photo that was used, shares of the photo.
+        partial: it was stopped before all sizes or models were done.
+    """
+
+    label: str
+    factors: tuple[float, ...]
+    canvas: str
+    box: PhotoBox
+    curves: tuple[SweepCurve, ...]
+    partial: bool = False

@@ -1,0 +1,115 @@
+"""Feature files, read back by other packages than those that wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+import mscnn.data.parquet as parquet_module
+from mscnn.data.feature_files import (
+    check_format,
+    check_writable,
+    read_feature_file,
+    write_feature_file,
+)
+from mscnn.errors import DatasetError, OptionError, OutputError
+from mscnn.results.features import FeatureHead, Paths
+
+ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+NAMES = ["a/1.png", "ü.jpg", *(f"{'x' * i}.png" for i in range(5))]
+HEAD = FeatureHead(
+    rows=7, width=3, model="resnet50", weights_sha256="ab" * 32, stage="layer3.1", split="2",
+    unreadable=("b/bad.png", "b/wörse.png"),
+)  # fmt: skip
+
+
+def write(path: Path, names: list[str] = NAMES, head: FeatureHead = HEAD) -> Path:
+    write_feature_file(path, head, Paths(lambda: iter(names)), iter([ROWS[:4], ROWS[:0], ROWS[4:]]))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
+def test_round_trip(tmp_path, suffix) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    found = read_feature_file(write(tmp_path / f"f{suffix}"))
+    np.testing.assert_array_equal(found.features, ROWS)
+    assert found.features.dtype == np.float32
+    assert (found.paths, found.head) == (tuple(NAMES), HEAD)
+
+
+def test_numpy_reads_npz(tmp_path) -> None:
+    with np.load(write(tmp_path / "f.npz")) as archive:
+        assert sorted(archive) == sorted(
+            ["features", "paths", "model", "weights_sha256", "stage", "split", "unreadable"]
+        )
+        np.testing.assert_array_equal(archive["features"], ROWS)
+        assert archive["paths"].tolist() == NAMES
+        assert str(archive["model"]) == "resnet50"
+
+
+def test_safetensors_reads_safetensors(tmp_path) -> None:
+    path = write(tmp_path / "f.safetensors")
+    tensors = load_file(path)
+    np.testing.assert_array_equal(tensors["features"], ROWS)
+    assert bytes(tensors["paths"]).decode().split("\0") == NAMES
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["unreadable"]) == list(HEAD.unreadable)
+    assert metadata["stage"] == "layer3.1"
+
+
+def test_pyarrow_reads_parquet_in_groups(tmp_path, monkeypatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(parquet_module, "_ROW_GROUP", 3)
+    file = parquet.ParquetFile(write(tmp_path / "f.parquet"))
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [3, 3, 1]
+    table = file.read()
+    assert table.column("path").to_pylist() == NAMES
+    np.testing.assert_array_equal(np.array(table.column("features").to_pylist(), np.float32), ROWS)
+    assert table.schema.metadata[b"model"] == b"resnet50"
+
+
+def test_parquet_without_its_package(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(OptionError, match="pip install pyarrow"):
+        check_format(tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_the_same_bytes_whenever_written(tmp_path, suffix, monkeypatch) -> None:
+    first = write(tmp_path / f"f{suffix}").read_bytes()
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 3, 33, 20, 2, 138, 0))
+    assert write(tmp_path / f"g{suffix}").read_bytes() == first
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_names_of_any_bytes(tmp_path, suffix) -> None:
+    names = ["a\udcff.png", *NAMES[1:]]
+    assert read_feature_file(write(tmp_path / f"f{suffix}", names)).paths[0] == "a\\udcff.png"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_what_is_no_feature_file(tmp_path, suffix) -> None:
+    path = tmp_path / f"f{suffix}"
+    with pytest.raises(DatasetError, match="not there"):
+        read_feature_file(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(DatasetError, match="no feature file"):
+        read_feature_file(path)
+
+
+def test_refusals_before_any_work(tmp_path) -> None:
+    with pytest.raises(OptionError, match=r"\.npz, \.parquet or \.safetensors"):
+        check_format(tmp_path / "f.csv")
+    (tmp_path / "d.npz").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_writable(tmp_path / "d.npz")
+    with pytest.raises(OutputError, match="no folder"):
+        check_writable(tmp_path / "no" / "f.npz")

@@ -1,0 +1,224 @@
+"""``mscnn.engine.session``: which device, and which networks are kept."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mscnn.engine import session as module
+from mscnn.engine.device import choose_device
+from mscnn.engine.session import Session
+from mscnn.errors import DeviceError, WeightsError
+
+
+class Loader:
+    """Stands in for ``load_model``: counts, waits and fails as told."""
+
+    def __init__(self, loaded: Callable[..., Any]) -> None:
+        self.loaded = loaded
+        self.calls: list[str] = []
+        self.wait_s = 0.0
+        self.failures: list[Exception] = []
+
+    def __call__(self, name: str, weights: Any = None, **options: Any) -> Any:
+        self.calls.append(name)
+        time.sleep(self.wait_s)
+        if self.failures:
+            raise self.failures.pop()
+        return self.loaded("resnet", name=name)
+
+
+@pytest.fixture
+def loader(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Loader:
+    stand_in = Loader(loaded)
+    monkeypatch.setattr(module, "load_model", stand_in)
+    return stand_in
+
+
+def test_a_network_is_loaded_once(loader: Loader) -> None:
+    session = Session("cpu")
+    assert not session.is_loaded("mine")
+    first = session.network("mine")
+    assert session.is_loaded("mine")
+    assert session.network("mine") is first
+    assert loader.calls == ["mine"]
+
+
+def test_names_of_one_backbone_are_one_network(loader: Loader) -> None:
+    session = Session("cpu")
+    first = session.network("resnet50.tv_in1k")
+    for alias in ("resnet50", "timm/resnet50.tv_in1k", "ResNet50.tv_in1k"):
+        assert session.network(alias) is first
+    assert len(loader.calls) == 1
+
+
+def test_the_least_recently_used_network_goes_first(loader: Loader) -> None:
+    session = Session("cpu", capacity=2)
+    a = session.network("a")
+    session.network("b")
+    session.network("a")
+    session.network("c")
+    assert [session.is_loaded(name) for name in "abc"] == [True, False, True]
+    assert session.network("a") is a
+    session.network("b")
+    assert loader.calls == ["a", "b", "c", "b"]
+
+
+def test_two_threads_share_one_load(loader: Loader) -> None:
+    loader.wait_s = 0.2
+    session = Session("cpu")
+    start = threading.Barrier(8)
+
+    def ask(_: int) -> Any:
+        start.wait()
+        return session.network("shared")
+
+    with ThreadPoolExecutor(8) as pool:
+        networks = set(map(id, pool.map(ask, range(8))))
+    assert len(networks) == 1
+    assert loader.calls == ["shared"]
+
+
+def test_different_models_load_side_by_side(loader: Loader) -> None:
+    arrived = threading.Barrier(2, timeout=30)
+    loaded = loader.loaded
+
+    def meet(*args: Any, **kwargs: Any) -> Any:
+        arrived.wait()  # breaks unless the other load is under way too
+        return loaded(*args, **kwargs)
+
+    loader.loaded = meet
+    session = Session("cpu")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(session.network, ["one", "two"]))
+    assert sorted(loader.calls) == ["one", "two"]
+
+
+def test_a_failed_load_is_tried_again(loader: Loader) -> None:
+    loader.failures = [WeightsError("The file is broken.")]
+    session = Session("cpu")
+    with pytest.raises(WeightsError, match="broken"):
+        session.network("mine")
+    assert session.network("mine").name == "mine"
+    assert loader.calls == ["mine", "mine"]
+
+
+@pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])
+def test_changed_weights_are_loaded_again(as_folder: bool, loader: Loader, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    file = folder / "model.safetensors"
+    file.write_bytes(b"first")
+    (folder / "notes.txt").write_text("of no importance")
+    where = folder if as_folder else file
+    session = Session("cpu", capacity=6)
+    first = session.network("resnet50", weights=where)
+    assert session.network("resnet50", weights=str(where)) is first
+    os.utime(folder / "notes.txt", ns=(1, 2**62))
+    assert session.network("resnet50", weights=where) is first
+    stamp = file.stat().st_mtime_ns
+    file.write_bytes(b"second")
+    os.utime(file, ns=(stamp, stamp))  # the same moment, another size
+    second = session.network("resnet50", weights=where)
+    assert second is not first
+    os.utime(file, ns=(stamp + 10**9, stamp + 10**9))
+    assert session.network("resnet50", weights=where) is not second
+    assert len(session._networks) == 1, "outdated versions are not kept"
+
+
+def test_a_retrained_model_folder_is_loaded_again(loader: Loader, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"first")
+    session = Session("cpu")
+    first = session.network(str(tmp_path))
+    os.utime(file, ns=(1, 1))
+    assert session.network(str(tmp_path)) is not first
+
+
+def test_a_folder_called_like_a_backbone_changes_nothing(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "resnet50").mkdir()
+    monkeypatch.chdir(tmp_path)
+    session = Session("cpu")
+    first = session.network("resnet50")
+    (tmp_path / "resnet50" / "model.safetensors").write_bytes(b"other")
+    assert session.network("resnet50") is first
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "nul\0byte", "a" * 300 + "/b"])
+def test_a_name_that_is_no_path_reaches_the_loader(name: str, loader: Loader) -> None:
+    assert Session("cpu").network(name).name == name
+
+
+def test_the_session_passes_its_wishes_on(
+    loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def load(name: str, weights: Any, **options: Any) -> Any:
+        seen.update(options, name=name, weights=weights)
+        return loaded("resnet")
+
+    monkeypatch.setattr(module, "load_model", load)
+    ask, count = (lambda: False), (lambda done, total: None)
+    Session("cpu", offline=True).network("m", "w", on_progress=count, is_cancelled=ask)
+    assert seen == {
+        "name": "m",
+        "weights": "w",
+        "offline": True,
+        "on_progress": count,
+        "is_cancelled": ask,
+    }
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "wanted", "expected"),
+    [
+        (0, False, "auto", "cpu"),
+        (2, True, "auto", "cuda"),
+        (0, True, "auto", "mps"),
+        (2, False, "cuda:1", "cuda:1"),
+        (1, True, "cpu", "cpu"),
+        (1, True, "mps", "mps"),
+    ],
+)
+def test_the_device_that_is_chosen(
+    cuda: int, mps: bool, wanted: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pretend(cuda, mps, monkeypatch)
+    assert choose_device(wanted) == torch.device(expected)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("cuda", "'cuda' is not available here"),
+        ("cuda:0", "'cuda:0' is not available"),
+        ("mps", "'mps' is not available"),
+        ("tpu", "no device 'tpu'; choose one of auto, cpu, cuda, mps"),
+        ("cpu:1", "no device 'cpu:1'"),
+        ("cuda:x", "no device 'cuda:x'"),
+        ("", "no device ''"),
+    ],
+)
+def test_a_device_that_is_not_there(
+    wanted: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pretend(0, False, monkeypatch)
+    with pytest.raises(DeviceError, match=message):
+        Session(wanted)
+
+
+def _pretend(cuda: int, mps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)

@@ -1,0 +1,90 @@
+"""Whatever crosses to a ZeroGPU worker must survive pickling, in both directions."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mscnn.engine.pipeline import Engine
+from mscnn.engine.session import Session
+from mscnn.engine.zerogpu import ZeroGpuSession
+
+
+class PicklingGpu:
+    """Stands in for ``spaces.GPU``: arguments and result go through pickle, as to a worker."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def through_pickle(*args: Any) -> Any:
+            self.calls.append(args[2])
+            return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(args)))))
+
+        return through_pickle
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    import mscnn.models.starters  # noqa: F401
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "starter.safetensors"
+    names = '["' + '", "'.join(f"kind {i}" for i in range(200)) + '"]'
+    save_file(
+        timm.create_model("starter_res2net", zero_init_last=False).state_dict(),
+        path,
+        metadata={"label_names": names},
+    )
+    return path
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_the_worker_gives_the_same_answer(weights: Path, picture: Image.Image) -> None:
+    gpu = PicklingGpu()
+    remote = Engine(ZeroGpuSession(gpu, device="cpu"))
+    local = Engine(Session("cpu"))
+    options: dict[str, Any] = {"weights": weights, "layers": ["1", "4"], "targets": ["top1", 7]}
+    there = remote.explain(picture, "starter_res2net", **options)
+    here = local.explain(picture, "starter_res2net", **options)
+    assert gpu.calls == ["explain"]
+    for a, b in zip(there.maps, here.maps, strict=True):
+        assert (a.layer, a.target) == (b.layer, b.target)
+        np.testing.assert_array_equal(a.raw, b.raw)
+    np.testing.assert_array_equal(there.prediction.logits, here.prediction.logits)
+
+
+def test_progress_and_stop_stay_behind(weights: Path, picture: Image.Image) -> None:
+    gpu = PicklingGpu()
+    remote = Engine(ZeroGpuSession(gpu, device="cpu"))
+    explanation = remote.explain(
+        picture,
+        "starter_res2net",
+        weights=weights,
+        on_progress=lambda done, total: None,
+        is_cancelled=lambda: False,
+    )
+    assert len(explanation.maps) == 1
+
+
+def test_what_needs_no_gpu_is_answered_in_place(weights: Path) -> None:
+    gpu = PicklingGpu()
+    network = ZeroGpuSession(gpu, device="cpu").network("starter_res2net", weights)
+    assert network.last_stage == "layer4"
+    assert len(network.labels) == 200
+    assert gpu.calls == []

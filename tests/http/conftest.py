@@ -1,0 +1,117 @@
+"""The page's HTTP interface, served once from this process; see ``tests/ui/serving.py``."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client
+from PIL import Image
+
+from tests.page.serving import Folders, Site, make_folders, serving
+
+ANSWER_LIMIT_S = 120.0
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return make_folders(tmp_path_factory.mktemp("api"))
+
+
+@pytest.fixture(autouse=True)
+def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders.use(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def site(folders: Folders) -> Iterator[Site]:
+    with serving(folders) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _client(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    got = tmp_path_factory.mktemp("downloads")
+    return Client(site.url, verbose=False, analytics_enabled=False, download_files=str(got))
+
+
+@pytest.fixture
+def ask(_client: Client) -> Callable[..., Any]:
+    """``ask("/predict", image=..., model=...)``: a request through gradio's own client."""
+
+    def request(endpoint: str, **arguments: Any) -> Any:
+        job = _client.submit(**arguments, api_name=endpoint)
+        return job.result(timeout=ANSWER_LIMIT_S)
+
+    return request
+
+
+@pytest.fixture
+def http(site: Site) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.url, timeout=ANSWER_LIMIT_S) as client:
+        yield client
+
+
+Answer = tuple[str, Any]
+"""Name of the last event of the stream, ``complete`` or ``error``, and its data."""
+
+
+@pytest.fixture
+def raw(http: httpx.Client) -> Callable[..., Answer]:
+    """``raw("predict", [image, model, 5])``: a request as anyone can send it, without a client."""
+
+    def call(endpoint: str, data: list[Any]) -> Answer:
+        started = http.post(f"/gradio_api/call/{endpoint}", json={"data": data})
+        assert started.status_code == httpx.codes.OK, started.text
+        event_id = started.json()["event_id"]
+        answer = http.get(f"/gradio_api/call/{endpoint}/{event_id}").text
+        event, _, rest = answer.rpartition("event: ")[2].partition("\n")
+        return event, json.loads(rest.strip().removeprefix("data: "))
+
+    return call
+
+
+@pytest.fixture
+def upload(http: httpx.Client) -> Callable[..., dict[str, Any]]:
+    """``upload(content, name)``: store a file as the page does; returns what names it."""
+
+    def send(content: bytes, name: str = "photo.png") -> dict[str, Any]:
+        answer = http.post("/gradio_api/upload", files={"files": (name, content)})
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+    return send
+
+
+def synthetic(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
+    """A photo of coarse coloured patches with grain, different for each seed."""
+    generator = np.random.default_rng(seed)
+    patches = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    pixels = np.asarray(patches.resize(size, Image.Resampling.BICUBIC)).astype(np.int16)
+    grain = generator.integers(-12, 13, pixels.shape)
+    return Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def make_photo() -> Callable[..., Image.Image]:
+    return synthetic
+
+
+@pytest.fixture
+def photo_bytes() -> bytes:
+    out = io.BytesIO()
+    synthetic(1).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def photo_file(tmp_path: Path, photo_bytes: bytes) -> Path:
+    path = tmp_path / "photo.png"
+    path.write_bytes(photo_bytes)
+    return path

@@ -1,0 +1,221 @@
+"""The methods that go through the grad-cam package: same maps, no traces, stoppable."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import pytorch_grad_cam as package
+import torch
+from pytorch_grad_cam.utils.image import scale_cam_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from mscnn.errors import Cancelled, MethodError, UnknownClassError, UnknownLayerError
+from mscnn.maps import packaged
+from mscnn.maps.methods import METHODS
+from mscnn.maps.packaged import forwards_needed, packaged_map, packaged_maps
+from mscnn.maps.single_pass import Targets, grad_cam
+
+LAYER = "layer3"
+CHANNELS = 32 * 4
+THEIR_CLASSES = {
+    "gradcam": package.GradCAM,
+    "gradcam++": package.GradCAMPlusPlus,
+    "hirescam": package.HiResCAM,
+    "layercam": package.LayerCAM,
+    "xgradcam": package.XGradCAM,
+    "gradcam-elementwise": package.GradCAMElementWise,
+    "eigengradcam": package.EigenGradCAM,
+    "eigencam": package.EigenCAM,
+    "kpcacam": package.KPCA_CAM,
+    "scorecam": package.ScoreCAM,
+    "ablationcam": package.AblationCAM,
+}
+GRADIENT_FREE = ("eigencam", "kpcacam", "scorecam", "ablationcam")
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    """Smaller than elsewhere, for the methods with a forward for every channel."""
+    return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+def call_package(model: Any, x: torch.Tensor, method: str, target: int) -> npt.NDArray[Any]:
+    """The package used as its README says, without anything of ours."""
+    options: dict[str, Any] = {}
+    if method == "ablationcam":
+        options["ablation_layer"] = package.AblationLayer()
+    x = x.clone().requires_grad_(method not in GRADIENT_FREE)
+    with THEIR_CLASSES[method](model, [model.get_submodule(LAYER)], **options) as cam:
+        cam.batch_size = 50
+        result: npt.NDArray[Any] = cam(x, [ClassifierOutputTarget(target)])[0]
+    return result
+
+
+def test_every_method_has_a_class_behind_it() -> None:
+    packaged.check_supported()
+    assert set(THEIR_CLASSES) == set(METHODS)
+    with pytest.raises(MethodError, match="'nocam' is not available"):
+        packaged.check_supported(["nocam"])
+
+
+@pytest.mark.parametrize("family", ["res2net", "resnest"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_map_is_the_packages_before_it_is_rescaled(
+    method: str, family: str, loaded: Any, tiny: Any, x: torch.Tensor
+) -> None:
+    # A class of these random networks whose map is not all negative, for every method.
+    target = 11
+    raw = packaged_map(tiny(family), x, LAYER, target, method)
+    assert raw.shape == (4, 4)
+    assert raw.dtype == np.float32
+    theirs = call_package(loaded(family, fresh=True).model, x, method, target)
+    assert theirs.max() > 0.9, "the package's map is flat, so nothing would be compared"
+    ours = scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], (64, 64)))[0]
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("method", ["hirescam", "layercam"])
+def test_methods_that_coincide_with_a_formula(method: str, tiny: Any, x: torch.Tensor) -> None:
+    model = tiny("resnext")
+    with torch.no_grad():
+        y = model.layer1(model.maxpool(model.act1(model.bn1(model.conv1(x)))))
+        a = model.layer3(model.layer2(y))
+    a.requires_grad_()
+    logits = model.fc(model.layer4(a).mean(dim=(2, 3)))[0]
+    (g,) = torch.autograd.grad(logits[2], a)
+    products = {"hirescam": g * a, "layercam": g.clamp(min=0) * a}[method]
+    expected = products.sum(dim=1)[0].detach().numpy()
+    np.testing.assert_allclose(
+        packaged_map(model, x, LAYER, 2, method), expected, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_grad_cam_is_signed_and_equals_the_single_pass(tiny: Any, x: torch.Tensor) -> None:
+    raw = packaged_map(tiny("res2next"), x, LAYER, 1, "gradcam")
+    ours = grad_cam(tiny("res2next"), x, [LAYER], Targets([1])).maps[LAYER, 1]
+    assert raw.min() < 0
+    np.testing.assert_allclose(raw, ours, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stop_works_before_the_first_forward_and_leaves_nothing(
+    method: str, tiny: Any, x: torch.Tensor
+) -> None:
+    # The guard of conftest.py looks for hooks, gradients and swapped layers after the test.
+    with pytest.raises(Cancelled):
+        packaged_map(tiny("res2net"), x, LAYER, 0, method, is_cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_stop_works_between_the_forwards(
+    method: str, tiny: Any, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged, "MOST_IN_BATCH", 16)
+    done: list[tuple[int, int]] = []
+    with pytest.raises(Cancelled):
+        packaged_map(
+            tiny("res2net"), x, LAYER, 0, method,
+            on_progress=lambda *step: done.append(step),
+            is_cancelled=lambda: len(done) >= 3,
+        )  # fmt: skip
+    assert len(done) == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_error_in_the_model_leaves_nothing(method: str, tiny: Any, x: torch.Tensor) -> None:
+    class Broken(Exception):
+        pass
+
+    def fail(done: int, total: int) -> None:
+        # In the middle of the work, where AblationCAM has another layer in the model.
+        if total == 1 or done > 2:
+            raise Broken
+
+    with pytest.raises(Broken):
+        packaged_map(tiny("resnest"), x, LAYER, 0, method, on_progress=fail)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_progress_counts_the_forwards_it_promised(
+    method: str, tiny: Any, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged, "MOST_IN_BATCH", 48)
+    steps: list[tuple[int, int]] = []
+    packaged_map(tiny("resnet"), x, LAYER, 0, method, on_progress=lambda *s: steps.append(s))
+    total = forwards_needed(method, CHANNELS)
+    assert total == CHANNELS + 1
+    assert steps[-1] == (total, total)
+    assert len(steps) > 3
+    assert steps == sorted(steps)
+
+
+def test_no_method_keeps_the_graph_alive(tiny: Any, x: torch.Tensor) -> None:
+    """The package's objects hold graphs; without a collection they must be gone all the same."""
+    seen: list[weakref.ref[Any]] = []
+    handle = tiny("resnet").layer1.register_forward_hook(
+        lambda _m, _i, output: seen.append(weakref.ref(output))
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        packaged_map(tiny("resnet"), x, LAYER, 0, "gradcam++")
+        assert seen
+        assert [ref for ref in seen if ref() is not None] == []
+    finally:
+        gc.enable()
+        handle.remove()
+
+
+@pytest.mark.parametrize("method", ["layercam", "eigencam"])
+def test_several_layers_and_classes(method: str, tiny: Any, x: torch.Tensor) -> None:
+    steps: list[tuple[int, int]] = []
+    result = packaged_maps(
+        tiny("res2net"), x, ["layer2", LAYER], Targets([3, "top1"]), method,
+        on_progress=lambda *s: steps.append(s),
+    )  # fmt: skip
+    best = int(result.logits.argmax())
+    assert result.targets == (3, best)
+    assert set(result.maps) == {(n, t) for n in ("layer2", LAYER) for t in (3, best)}
+    for (layer, target), raw in result.maps.items():
+        alone = packaged_map(tiny("res2net"), x, layer, target, method)
+        np.testing.assert_allclose(raw, alone, rtol=1e-4, atol=1e-5)
+    same = np.array_equal(result.maps[LAYER, 3], result.maps[LAYER, best])
+    assert same is not METHODS[method].class_specific
+    assert steps[-1] == (len(steps), len(steps))
+
+
+def test_bfloat16_networks_are_explained_in_float32(loaded: Any, x: torch.Tensor) -> None:
+    model = loaded("resnet", fresh=True).model.bfloat16()
+    result = packaged_maps(model, x.bfloat16(), [LAYER], Targets([1]), "layercam")
+    assert next(model.parameters()).dtype == torch.bfloat16
+    expected = packaged_map(model.float(), x.bfloat16().float(), LAYER, 1, "layercam")
+    np.testing.assert_allclose(result.maps[LAYER, 1], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["layer7", "layer2.0.convs", "fc"])
+def test_a_layer_without_a_map_is_refused(layer: str, tiny: Any, x: torch.Tensor) -> None:
+    with pytest.raises(UnknownLayerError, match=layer):
+        packaged_map(tiny("res2net"), x, layer, 0, "layercam")
+
+
+@pytest.mark.parametrize("target", [12, -1, "thing 99"])
+def test_a_class_out_of_range_never_reaches_the_package(
+    target: Any, network: Callable[..., Any], photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the package was called")
+
+    monkeypatch.setattr(packaged, "packaged_maps", never)
+    with pytest.raises(UnknownClassError, match="12 classes"):
+        network("res2net").explain(photo, targets=[target], method="layercam")
+
+
+@pytest.mark.parametrize(("px", "expected"), [(64, 128), (96, 128), (224, 32), (416, 9), (4000, 1)])
+def test_large_inputs_go_in_small_batches(px: int, expected: int) -> None:
+    assert packaged._batch_size(torch.empty(1, 3, px, px, device="meta")) == expected

@@ -1,0 +1,244 @@
+"""Class names: against timm's own ImageNetInfo, and every way a name can be unclear."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from timm.data.imagenet_info import ImageNetInfo
+
+from mscnn.errors import MscnnError, UnknownClassError
+from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, short, wordnet_lemmas
+
+ZOO = LabelSet(
+    (
+        "lion, king of beasts",  # 0
+        "crane",  # 1
+        "crane",  # 2
+        "maillot",  # 3
+        "maillot, tank suit",  # 4
+        "bearskin, busby",  # 5
+        "brown bear, bruin",  # 6
+        "ice bear, polar bear",  # 7
+        "harp",  # 8
+        "harmonica, harp",  # 9
+        "coffee mug",  # 10
+        "coffeepot",  # 11
+    )
+)
+BY_NUMBER = LabelSet(("0", "1", "10", "2"))
+
+
+def test_imagenet_names_equal_timms() -> None:
+    assert list(imagenet_labels().names) == ImageNetInfo().label_descriptions()
+
+
+def test_imagenet_labels_are_read_once() -> None:
+    assert imagenet_labels() is imagenet_labels()
+
+
+def test_imagenet_display_names_are_unique_and_lead_back() -> None:
+    labels = imagenet_labels()
+    shown = [labels.display(i) for i in range(len(labels))]
+    assert len({s.casefold() for s in shown}) == 1000
+    assert [labels.resolve(s) for s in shown] == list(range(1000))
+
+
+def test_imagenet_full_names_lead_back_except_where_they_are_shared() -> None:
+    labels = imagenet_labels()
+    unclear = []
+    for i, name in enumerate(labels.names):
+        try:
+            assert labels.resolve(name) == i
+        except UnknownClassError:
+            unclear.append(i)
+    # cranes, maillot (whose name opens another one), cardigan (also a corgi)
+    assert unclear == [134, 474, 517, 638]
+
+
+@pytest.mark.parametrize(
+    ("index", "shown"),
+    [
+        (291, "lion"),
+        (134, "crane (134)"),
+        (517, "crane (517)"),
+        (638, "maillot (638)"),
+        (639, "maillot (tank suit)"),
+        (836, "sunglass"),
+        (837, "sunglasses"),
+    ],
+)
+def test_imagenet_display(index: int, shown: str) -> None:
+    assert imagenet_labels().display(index) == shown
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (291, 291),
+        (np.int64(291), 291),
+        ("291", 291),
+        (" 0 ", 0),
+        ("0" * 30 + "291", 291),
+        ("lion", 291),
+        ("LION", 291),
+        ("Lion,  king of beasts, Panthera leo", 291),
+        ("king of beasts", 291),
+        ("panthera l", 291),
+        ("cheeta", 293),
+        ("espresso", 967),
+        ("projectile", 744),
+        ("goldfish", 1),
+        ("Egyptian", 285),
+        ("retriever, golden", None),
+    ],
+)
+def test_imagenet_resolve(query: str | int, index: int | None) -> None:
+    if index is None:
+        with pytest.raises(UnknownClassError):
+            imagenet_labels().resolve(query)
+    else:
+        assert imagenet_labels().resolve(query) == index
+
+
+def test_names_of_tiny_imagenet_ids() -> None:
+    info = ImageNetInfo()
+    wnids = ["n02129165", "n02124075", "n07920052", "n04008634"]
+    assert wordnet_lemmas(wnids) == [info.label_name_to_description(w) for w in wnids]
+    assert [short(name) for name in wordnet_lemmas(wnids)] == [
+        "lion",
+        "Egyptian cat",
+        "espresso",
+        "projectile",
+    ]
+
+
+def test_unknown_wordnet_id() -> None:
+    with pytest.raises(UnknownClassError, match=r"1 of 2 class ids .* 'n00000000'"):
+        wordnet_lemmas(["n02129165", "n00000000"])
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("lion, king of beasts", "lion"), ("espresso", "espresso"), ("", ""), (", a", "a")],
+)
+def test_short(name: str, first: str) -> None:
+    assert short(name) == first
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("harp", 8),  # its own name goes before a synonym of another class
+        ("bruin", 6),
+        ("polar", 7),  # prefix of a later synonym
+        ("bearsk", 5),
+        ("mug", 10),  # whole word inside a name
+        ("of beasts", 0),
+        ("maillot, tank suit", 4),
+        ("maillot (3)", 3),
+        ("crane (2)", 2),
+    ],
+)
+def test_resolve(query: str, index: int) -> None:
+    assert ZOO.resolve(query) == index
+
+
+@pytest.mark.parametrize(
+    ("query", "listed"),
+    [
+        ("crane", ["1 crane", "2 crane"]),
+        ("Maillot", ["3 maillot", "4 maillot (tank suit)"]),
+        ("coffee", ["10 coffee mug", "11 coffeepot"]),
+        ("bear", ["6 brown bear", "7 ice bear", "5 bearskin"]),  # not bearskin for its prefix
+    ],
+)
+def test_ambiguous_name_lists_candidates(query: str, listed: list[str]) -> None:
+    with pytest.raises(UnknownClassError) as caught:
+        ZOO.resolve(query)
+    assert f"'{query}' fits {len(listed)} classes: {', '.join(listed)}; give" in str(caught.value)
+
+
+def test_ambiguous_name_lists_eight_at_most() -> None:
+    with pytest.raises(UnknownClassError, match=r"fits 14 classes: .* and 6 more; ") as caught:
+        imagenet_labels().resolve("dog")
+    assert str(caught.value).count(",") == MAX_CANDIDATES - 1
+
+
+def test_unknown_name_offers_close_ones() -> None:
+    with pytest.raises(UnknownClassError) as caught:
+        imagenet_labels().resolve("liom")
+    assert "No class fits 'liom'; this model knows 1000 classes" in str(caught.value)
+    assert "291 lion" in str(caught.value)
+
+
+def test_unknown_name_without_a_close_one() -> None:
+    with pytest.raises(UnknownClassError) as caught:
+        ZOO.resolve("qqqqqq")
+    assert "Close" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", [12, -1, "12", "99999999999999999999999999", 1.0, None])
+def test_index_out_of_range(query: object) -> None:
+    with pytest.raises(UnknownClassError, match="knows 12 classes, by name or by an index from 0"):
+        ZOO.resolve(query)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("query", ["", "   ", "²", "-1", "(", "." * 500, "a\nb", "\x00"])
+def test_odd_text_is_one_short_line(query: str) -> None:
+    with pytest.raises(UnknownClassError) as caught:
+        ZOO.resolve(query)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_name_and_display_check_the_index() -> None:
+    assert ZOO.name(0) == "lion, king of beasts"
+    for ask in (ZOO.name, ZOO.display):
+        for index in (-1, 12):
+            with pytest.raises(UnknownClassError, match="There is no class"):
+                ask(index)
+
+
+def test_names_made_of_digits_go_before_indices() -> None:
+    assert BY_NUMBER.resolve("2") == 3
+    assert BY_NUMBER.resolve(2) == 2
+    assert BY_NUMBER.resolve("3") == 3
+
+
+def test_no_classes() -> None:
+    with pytest.raises(UnknownClassError, match="this model has no classes"):
+        LabelSet(()).resolve("lion")
+
+
+def test_label_set_is_a_value() -> None:
+    assert LabelSet(("a", "b")) == LabelSet(("a", "b"))
+    assert len(ZOO) == 12
+
+
+def test_missing_timm_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mscnn.models import labels
+
+    monkeypatch.setattr("mscnn.models.labels.importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(MscnnError, match="come with timm, which is not installed"):
+        labels._timm_info("imagenet_synsets.txt")
+
+
+def test_other_timm_layout_is_a_sentence() -> None:
+    from mscnn.models import labels
+
+    with pytest.raises(MscnnError, match=r"has no readable no_such\.txt") as caught:
+        labels._timm_info("no_such.txt")
+    assert "site-packages" not in str(caught.value)
+
+
+def test_reading_names_loads_no_torch() -> None:
+    code = (
+        "import sys; from mscnn.models.labels import imagenet_labels as names; "
+        "names().resolve('lion');"
+        "print([m for m in ('torch', 'timm', 'gradio', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

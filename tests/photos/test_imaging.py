@@ -1,0 +1,965 @@
+"""``mscnn.photos.imaging`` against oracles that share no code with it.
+
+Expected pixels come from the definitions (EXIF's table of orientations, the formula of alpha
+compositing, round(v / 257), the sRGB curve), files from Pillow's writers or byte by byte.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageCms, ImageFile
+
+from mscnn.errors import ImageError, OptionError
+from mscnn.photos import imaging
+from mscnn.photos.imaging import ACCEPTED, load_photo, thumbnail_of, to_png_bytes
+
+Rgb = tuple[int, int, int]
+U8 = npt.NDArray[np.uint8]
+
+TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT = (
+    (200, 40, 40),
+    (40, 180, 60),
+    (40, 60, 200),
+    (230, 220, 70),
+)
+
+
+def quadrants(height: int = 48, width: int = 64) -> U8:
+    """Four flat colours, none of them symmetric to another, on a picture that is not square."""
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2] = TOP_LEFT
+    picture[: height // 2, width // 2 :] = TOP_RIGHT
+    picture[height // 2 :, : width // 2] = BOTTOM_LEFT
+    picture[height // 2 :, width // 2 :] = BOTTOM_RIGHT
+    return picture
+
+
+def encode(image: Image.Image | npt.NDArray[Any], fmt: str, **options: Any) -> bytes:
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    out = io.BytesIO()
+    image.save(out, fmt, **options)
+    return out.getvalue()
+
+
+def pixels(image: Image.Image) -> npt.NDArray[np.int16]:
+    assert image.mode == "RGB"
+    assert image.info == {}
+    assert type(image) is Image.Image
+    return np.asarray(image).astype(np.int16)
+
+
+def load(source: Any) -> npt.NDArray[np.int16]:
+    return pixels(load_photo(source))
+
+
+def assert_quadrants(got: npt.NDArray[np.int16], tolerance: int) -> None:
+    """Compare the middle of each quadrant; lossy codecs smear the borders."""
+    assert got.shape == (48, 64, 3)
+    for row, column, colour in [
+        (12, 16, TOP_LEFT),
+        (12, 48, TOP_RIGHT),
+        (36, 16, BOTTOM_LEFT),
+        (36, 48, BOTTOM_RIGHT),
+    ]:
+        patch = got[row - 4 : row + 4, column - 4 : column + 4]
+        assert np.abs(patch - np.array(colour)).max() <= tolerance, colour
+
+
+# Encoders of one still picture: name -> (bytes of an RGB picture, tolerance of a flat patch).
+ENCODERS: dict[str, tuple[Callable[[Image.Image], bytes], int]] = {
+    "jpeg": (lambda i: encode(i, "JPEG", quality=95), 4),
+    "jpeg-progressive": (lambda i: encode(i, "JPEG", quality=95, progressive=True), 4),
+    "mpo": (
+        lambda i: encode(
+            i, "MPO", quality=95, save_all=True, append_images=[Image.new("RGB", i.size)]
+        ),
+        4,
+    ),
+    "png": (lambda i: encode(i, "PNG"), 0),
+    "webp": (lambda i: encode(i, "WEBP", quality=95), 6),
+    "webp-lossless": (lambda i: encode(i, "WEBP", lossless=True), 0),
+    "avif": (lambda i: encode(i, "AVIF", quality=95), 6),
+    "bmp": (lambda i: encode(i, "BMP"), 0),
+    "tiff": (lambda i: encode(i, "TIFF"), 0),
+    "tiff-lzw": (lambda i: encode(i, "TIFF", compression="tiff_lzw"), 0),
+    "tiff-deflate": (lambda i: encode(i, "TIFF", compression="tiff_adobe_deflate"), 0),
+    "tiff-jpeg": (lambda i: encode(i, "TIFF", compression="jpeg", quality=95), 6),
+    "gif": (lambda i: encode(i.quantize(16), "GIF"), 2),
+}
+
+
+@pytest.fixture(params=ENCODERS)
+def still(request: pytest.FixtureRequest) -> tuple[bytes, int]:
+    encoder, tolerance = ENCODERS[request.param]
+    return encoder(Image.fromarray(quadrants())), tolerance
+
+
+# --- every format, every door -----------------------------------------------------------------
+
+
+def test_colours_survive_each_format(still: tuple[bytes, int]) -> None:
+    data, tolerance = still
+    assert_quadrants(load(data), tolerance)
+
+
+def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
+    data = encode(quadrants(), "PNG")
+    path = tmp_path / "photo.png"
+    path.write_bytes(data)
+    moved = io.BytesIO(data)
+    moved.seek(20)  # a stream counts from its start, wherever it stands
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        for source in (path, str(path), data, bytearray(data), moved, file, raw):
+            assert np.array_equal(load(source), quadrants())
+    assert np.array_equal(load(quadrants()), quadrants())
+    assert np.array_equal(load(quadrants()[:, ::-1]), quadrants()[:, ::-1])
+    assert np.array_equal(load(Image.fromarray(quadrants())), quadrants())
+
+
+def test_array_channels() -> None:
+    grey = np.array([[0, 100, 255]], np.uint8)
+    assert load(grey).tolist() == [[[0] * 3, [100] * 3, [255] * 3]]
+    assert load(np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)).tolist() == [
+        [[255, 255, 255], [10, 20, 30]]
+    ]
+
+
+def test_the_content_counts_not_the_extension(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(quadrants(), "PNG") + b"PK\x03\x04 and an archive behind it")
+    assert np.array_equal(load(path), quadrants())
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"])
+def test_one_pixel(fmt: str) -> None:
+    got = load(encode(Image.new("RGB", (1, 1), (250, 250, 250)), fmt))
+    assert got.shape == (1, 1, 3)
+    assert np.abs(got - 250).max() <= 3
+
+
+@pytest.mark.parametrize("fmt", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_the_first_frame_counts(fmt: str) -> None:
+    first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+    data = encode(first, fmt, save_all=True, append_images=[second])
+    assert np.abs(load(data) - [255, 0, 0]).max() <= 4
+
+
+# --- orientation ------------------------------------------------------------------------------
+
+# EXIF 2.3, tag 0x0112: where the stored row 0 and column 0 lie on the upright picture.
+STORED: dict[int, Callable[[U8], U8]] = {
+    1: lambda up: up,  # row 0 top, column 0 left
+    2: lambda up: up[:, ::-1],  # top, right
+    3: lambda up: up[::-1, ::-1],  # bottom, right
+    4: lambda up: up[::-1],  # bottom, left
+    5: lambda up: up.swapaxes(0, 1),  # left, top
+    6: lambda up: up.swapaxes(0, 1)[::-1],  # right, top
+    7: lambda up: up.swapaxes(0, 1)[::-1, ::-1],  # right, bottom
+    8: lambda up: up.swapaxes(0, 1)[:, ::-1],  # left, bottom
+}
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_orientation(fmt: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED[orientation](quadrants()))
+    data = encode(stored, fmt, exif=exif, quality=95)
+    assert_quadrants(load(data), 6)
+    assert_quadrants(load(Image.open(io.BytesIO(data))), 6)  # and as an image not yet decoded
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0II*\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"rubbish",
+        # an orientation that is the text "abc"
+        b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\4abc\0",
+    ],
+)
+def test_broken_exif_does_not_refuse_good_pixels(fmt: str, exif: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns, which is right
+        assert_quadrants(load(encode(quadrants(), fmt, exif=exif, quality=95)), 4)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_orientation_outside_the_table_is_upright(value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert_quadrants(load(encode(quadrants(), "PNG", exif=exif)), 0)
+
+
+# --- modes ------------------------------------------------------------------------------------
+
+
+def palette_image(transparency: int | bytes | None, mode: str = "P") -> Image.Image:
+    """Left (10, 20, 30), right (200, 100, 50)."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([0, 1])
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image if mode == "P" else image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected", "tolerance"),
+    [
+        ("1", 1, (255, 255, 255), 0),
+        ("L", 100, (100, 100, 100), 0),
+        ("LA", (100, 51), (224, 224, 224), 0),  # 0.2 * 100 + 0.8 * 255
+        ("La", (20, 51), (224, 224, 224), 0),  # the same, premultiplied
+        ("RGB", (1, 2, 3), (1, 2, 3), 0),
+        ("RGBX", (1, 2, 3, 4), (1, 2, 3), 0),
+        ("RGBA", (100, 0, 255, 51), (224, 204, 255), 0),
+        ("RGBa", (20, 0, 51, 51), (224, 204, 255), 0),
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0), 0),
+        ("CMYK", (0, 0, 0, 255), (0, 0, 0), 0),
+        ("YCbCr", (76, 85, 255), (254, 0, 0), 1),  # JFIF: R = Y + 1.402 (Cr - 128)
+        ("HSV", (85, 255, 255), (0, 255, 0), 1),
+        ("LAB", (255, 128, 128), (255, 255, 255), 1),  # a* and b* are stored plus 128
+        # L* = 50: Y = ((50 + 16) / 116) ** 3 = 0.1842, sRGB 1.055 * Y ** (1 / 2.4) - 0.055
+        ("LAB", (128, 128, 128), (119, 119, 119), 1),
+    ],
+)
+def test_modes(mode: str, value: Any, expected: Rgb, tolerance: int) -> None:
+    got = load(Image.new(mode, (3, 2), value))
+    assert np.abs(got - np.array(expected)).max() <= tolerance, got[0, 0]
+
+
+@pytest.mark.parametrize("fmt", [None, "PNG", "GIF"])
+@pytest.mark.parametrize(
+    ("transparency", "left", "right"),
+    [
+        (None, (10, 20, 30), (200, 100, 50)),
+        (0, (255, 255, 255), (200, 100, 50)),
+        (1, (10, 20, 30), (255, 255, 255)),
+        (b"\xff\x33", (10, 20, 30), (244, 224, 214)),  # alpha 51 = 0.2
+    ],
+)
+def test_palettes(fmt: str | None, transparency: int | bytes | None, left: Rgb, right: Rgb) -> None:
+    if fmt == "GIF" and isinstance(transparency, bytes):
+        pytest.skip("GIF has no partial transparency")
+    image = palette_image(transparency)
+    before = (image.tobytes(), image.getpalette("RGBA"), dict(image.info))
+    source: Any = image
+    if fmt is not None:
+        options = {} if transparency is None else {"transparency": transparency}
+        source = encode(image, fmt, **options)
+    assert load(source).tolist() == [[list(left), list(right)]]
+    assert (image.tobytes(), image.getpalette("RGBA"), dict(image.info)) == before
+
+
+def test_palette_with_alpha_channel() -> None:
+    assert load(palette_image(b"\xff\x33", "PA")).tolist() == [[[10, 20, 30], [244, 224, 214]]]
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "WEBP", "TIFF"])
+def test_alpha_over_white_is_exact(fmt: str) -> None:
+    value, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    rgba = np.stack([value, 255 - value, value // 2, alpha], axis=-1).astype(np.uint8)
+    data = encode(rgba, fmt, **({"lossless": True, "exact": True} if fmt == "WEBP" else {}))
+    colour, weight = rgba[..., :3].astype(np.int64), rgba[..., 3:].astype(np.int64)
+    expected = (2 * (colour * weight + 255 * (255 - weight)) + 255) // 510  # rounded half up
+    assert np.array_equal(load(data), expected)
+
+
+def test_transparent_colour_of_png_without_alpha() -> None:
+    rgb = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    assert load(encode(rgb, "PNG", transparency=(1, 2, 3))).tolist() == [[[255] * 3, [4, 5, 6]]]
+    grey = np.array([[7, 8]], np.uint8)
+    assert load(encode(grey, "PNG", transparency=7)).tolist() == [[[255] * 3, [8] * 3]]
+    wide = np.array([[514, 771]], np.uint16)
+    assert load(encode(wide, "PNG", transparency=514)).tolist() == [[[255] * 3, [3] * 3]]
+
+
+def test_cmyk_jpeg_with_adobe_marker() -> None:
+    ink = np.zeros((16, 16, 4), np.uint8)
+    ink[:, :8] = (0, 255, 255, 0)  # red, by full magenta and yellow
+    data = encode(Image.frombytes("CMYK", (16, 16), ink.tobytes()), "JPEG", quality=95)
+    assert b"Adobe" in data
+    got = load(data)
+    assert np.abs(got[:, :6] - [255, 0, 0]).max() <= 6
+    assert np.abs(got[:, 10:] - 255).max() <= 6
+
+
+# --- more than eight bits ---------------------------------------------------------------------
+
+RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+RAMP_AS_BYTES = (RAMP.astype(np.int64) + 128) // 257  # round(v / 257): 257 is odd, no ties
+
+
+def big_endian_tiff() -> bytes:
+    image = Image.frombytes("I;16B", (256, 256), RAMP.astype(">u2").tobytes())
+    return encode(image, "TIFF")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(lambda: encode(RAMP, "PNG"), id="png"),
+        pytest.param(lambda: encode(RAMP, "TIFF"), id="tiff"),
+        pytest.param(big_endian_tiff, id="tiff-big-endian"),
+        pytest.param(lambda: Image.fromarray(RAMP), id="I;16"),
+        pytest.param(lambda: Image.fromarray(RAMP.astype(np.int32)), id="I"),
+        pytest.param(lambda: encode(RAMP.astype(np.int32), "TIFF"), id="tiff-32"),
+    ],
+)
+def test_sixteen_bits(source: Callable[[], Any]) -> None:
+    got = load(source())
+    assert np.array_equal(got, np.repeat(RAMP_AS_BYTES[..., None], 3, axis=2))
+    flat = got[..., 0].ravel()
+    assert (flat[0], flat[-1]) == (0, 255)
+    assert (np.diff(flat) >= 0).all()
+
+
+def test_dark_sixteen_bits_are_not_stretched() -> None:
+    dark = np.array([[0, 257, 514]], np.uint16)
+    assert load(encode(dark, "PNG"))[0, :, 0].tolist() == [0, 1, 2]
+
+
+def tiff(bits: int, strip: bytes, width: int, height: int) -> bytes:
+    """A little-endian greyscale TIFF with one strip, byte by byte (TIFF 6.0)."""
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8)]
+    tags += [(277, 1), (278, height), (279, len(strip))]
+    ifd = struct.pack("<H", len(tags))
+    ifd += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + ifd + bytes(4)
+
+
+def test_twelve_bits_reach_white() -> None:
+    # Two pixels in three bytes: 0x000 and 0xFFF, then 0x800 and 0x001.
+    data = tiff(12, b"\x00\x0f\xff" + b"\x80\x00\x01", 4, 1)
+    assert load(data)[0, :, 0].tolist() == [0, 255, round(0x800 * 255 / 4095), 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 100, 255], [0, 100, 255]),
+        ([257, 514, 65535], [1, 2, 255]),
+        ([-100, 20, 100], [0, 153, 255]),
+        ([0, 1_000_000, 5_000_000], [0, 51, 255]),
+        ([-(2**31), 2**30, 2**31 - 1], [0, 191, 255]),
+        ([70_000] * 3, [0, 0, 0]),
+    ],
+)
+def test_32_bit_integers(values: list[int], expected: list[int]) -> None:
+    got = load(Image.fromarray(np.array([values], np.int32)))
+    assert got[0, :, 0].tolist() == expected
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.2, 1.0], [0, 51, 255]),
+        ([0.0, 0.2, 0.4], [0, 51, 102]),
+        ([20.0, 32.0, 40.0], [0, 153, 255]),
+        ([-1.0, 0.6, 1.0], [0, 204, 255]),
+        ([-3e38, -1.8e38, 3e38], [0, 51, 255]),
+        ([NAN, 0.2, 1.0], [0, 51, 255]),
+        ([-INF, 0.2, INF], [0, 51, 255]),
+        ([NAN, 10.0, 20.0], [0, 0, 255]),
+        ([NAN, NAN, NAN], [0, 0, 0]),
+        ([7.0, 7.0, 7.0], [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_floats(values: list[float], expected: list[int], as_file: bool) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    got = load(encode(image, "TIFF") if as_file else image)
+    assert got[0, :, 0].tolist() == expected
+
+
+# --- colour profiles --------------------------------------------------------------------------
+
+
+def icc_profile(space: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile of version 2.1 (ICC.1:1998-09): header, tag table, tags."""
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    header = struct.pack(">I4sI", start + len(body), bytes(4), 0x02100000) + kind + space + pcs
+    header += bytes(12) + b"acsp" + bytes(28) + D50[8:]
+    return header.ljust(128, b"\0") + table + body
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
+
+
+D50 = xyz(0.9642, 1.0, 0.8249)
+LINEAR = b"curv\0\0\0\0" + struct.pack(">I", 0)  # an empty curve is the identity
+
+
+def rgb_profile(curve: bytes) -> bytes:
+    """The primaries of sRGB with another curve."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).profile
+    tags = {b"wtpt": D50}
+    for letter, colorant in zip("rgb", ("red", "green", "blue"), strict=True):
+        tags[f"{letter}XYZ".encode()] = xyz(*getattr(srgb, f"{colorant}_colorant")[0])
+        tags[f"{letter}TRC".encode()] = curve
+    return icc_profile(b"RGB ", b"XYZ ", tags)
+
+
+def linear_rgb() -> bytes:
+    return rgb_profile(LINEAR)
+
+
+def srgb_by_table() -> bytes:
+    """sRGB as cameras write it: the curve as a short table, so that rounding differs."""
+    encoded = np.linspace(0, 1, 16)
+    table = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    words = np.rint(65535 * table).astype(">u2").tobytes()
+    return rgb_profile(b"curv\0\0\0\0" + struct.pack(">I", 16) + words)
+
+
+def only_black_counts() -> bytes:
+    """A CMYK profile in which cyan, magenta and yellow are invisible: L* = 100 (1 - K)."""
+    nodes = bytes(v for i in range(16) for v in (0 if i & 1 else 255, 128, 128))
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0])
+    lut += struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    lut += bytes(range(256)) * 4 + nodes + bytes(range(256)) * 3
+    return icc_profile(b"CMYK", b"Lab ", {b"wtpt": D50, b"A2B0": lut})
+
+
+def srgb_curve(linear: Any) -> npt.NDArray[np.float64]:
+    """IEC 61966-2-1."""
+    high = 1.055 * linear ** (1 / 2.4) - 0.055
+    curve: npt.NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, high)
+    return curve
+
+
+GREYS = np.arange(256, dtype=np.uint8).reshape(16, 16)
+GREYS_FROM_LINEAR = 255 * srgb_curve(GREYS / 255.0)[..., None]
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "TIFF", "WEBP"])
+def test_rgb_profile_is_converted(fmt: str) -> None:
+    rgb = np.repeat(GREYS[..., None], 3, axis=2)
+    options = {"lossless": True} if fmt == "WEBP" else {}
+    got = load(encode(rgb, fmt, icc_profile=linear_rgb(), **options))
+    assert np.abs(got - GREYS_FROM_LINEAR).max() <= 2
+    red = np.array([[[55, 0, 0]]], np.uint8)  # a colour, so that channels cannot be swapped
+    got = load(encode(red, fmt, icc_profile=linear_rgb(), **options))
+    assert np.abs(got - [255 * srgb_curve(55 / 255), 0, 0]).max() <= 2
+
+
+def test_grey_profile_is_converted_also_below_alpha_and_in_16_bits() -> None:
+    profile = icc_profile(b"GRAY", b"XYZ ", {b"wtpt": D50, b"kTRC": LINEAR})
+    for picture in (GREYS, np.stack([GREYS, np.full_like(GREYS, 255)], axis=-1), RAMP[::16, ::16]):
+        expected = GREYS_FROM_LINEAR
+        if picture.dtype == np.uint16:
+            eight_bits = (picture.astype(np.int64) + 128) // 257
+            expected = 255 * srgb_curve(eight_bits / 255)[..., None]
+        got = load(encode(picture, "PNG", icc_profile=profile))
+        assert np.abs(got - expected).max() <= 2
+
+
+def test_grey_photo_with_rgb_profile() -> None:
+    got = load(encode(GREYS, "PNG", icc_profile=linear_rgb()))
+    assert np.abs(got - GREYS_FROM_LINEAR).max() <= 2
+
+
+def test_profile_applies_below_alpha() -> None:
+    rgba = np.array([[[55, 55, 55, 51]]], np.uint8)
+    got = load(encode(rgba, "PNG", icc_profile=linear_rgb()))
+    expected = 0.2 * 255 * srgb_curve(55 / 255) + 0.8 * 255
+    assert np.abs(got - expected).max() <= 1
+
+
+def test_cmyk_profile_is_converted() -> None:
+    ink = np.zeros((16, 48, 4), np.uint8)
+    ink[:, :16] = (255, 0, 0, 0)
+    ink[:, 16:32] = (0, 0, 0, 255)
+    image = Image.frombytes("CMYK", (48, 16), ink.tobytes())
+    plain, through = (
+        load(encode(image, "TIFF", **options))
+        for options in ({}, {"icc_profile": only_black_counts()})
+    )
+    assert [plain[8, x].tolist() for x in (8, 24, 40)] == [[0, 255, 255], [0] * 3, [255] * 3]
+    assert np.abs(through[8, [8, 24, 40]] - [[255] * 3, [0] * 3, [255] * 3]).max() <= 1
+
+
+def test_srgb_profile_leaves_every_pixel_as_it_is() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    for profile in (
+        srgb_by_table(),
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    ):
+        assert np.array_equal(load(encode(noise, "PNG", icc_profile=profile)), noise)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        pytest.param(b"rubbish", id="rubbish"),
+        pytest.param(linear_rgb()[:200], id="cut"),
+        pytest.param(only_black_counts(), id="cmyk-profile-on-rgb"),
+        pytest.param(
+            icc_profile(b"GRAY", b"XYZ ", {b"wtpt": D50, b"kTRC": LINEAR}), id="grey-on-rgb"
+        ),
+        pytest.param(icc_profile(b"RGB ", b"XYZ ", {b"wtpt": D50}), id="no-curves"),
+    ],
+)
+def test_useless_profile_is_ignored(profile: bytes) -> None:
+    assert np.array_equal(load(encode(quadrants(), "PNG", icc_profile=profile)), quadrants())
+
+
+# --- metadata ---------------------------------------------------------------------------------
+
+
+def photo_with_secrets(fmt: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x013B] = "SECRET artist"
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 29: "SECRET:day"})
+    options: dict[str, Any] = {"exif": exif.tobytes(), "icc_profile": linear_rgb()}
+    if fmt in ("JPEG", "WEBP"):
+        options["xmp"] = b"<x:xmpmeta>SECRET</x:xmpmeta>"
+    if fmt == "JPEG":
+        options["comment"] = b"SECRET comment"
+    return encode(quadrants(), fmt, **options)
+
+
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("target", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF"])
+@pytest.mark.parametrize("shrink", [False, True])
+def test_metadata_does_not_survive(source: str, target: str, shrink: bool) -> None:
+    data = photo_with_secrets(source)
+    assert b"SECRET" in data
+    assert Image.open(io.BytesIO(data)).getexif().get_ifd(0x8825)
+    photo = load_photo(data)
+    written = encode(thumbnail_of(photo, 20) if shrink else photo, target)
+    assert b"SECRET" not in written
+    again = Image.open(io.BytesIO(written))
+    again.load()
+    assert not {"exif", "icc_profile", "xmp", "comment", "photoshop"} & set(again.info)
+    assert not again.getexif().get_ifd(0x8825)
+    assert 0x013B not in again.getexif()
+
+
+def test_metadata_of_an_open_image_does_not_survive() -> None:
+    image = Image.open(io.BytesIO(photo_with_secrets("JPEG")))
+    assert b"SECRET" not in encode(load_photo(image), "JPEG")
+    assert b"SECRET" not in encode(thumbnail_of(image, 1000), "JPEG")
+    assert "exif" in image.info  # the caller's image is left alone
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def assert_refusal(error: pytest.ExceptionInfo[ImageError], *secrets: object) -> None:
+    message = str(error.value)
+    assert message.endswith(".")
+    assert message.count(". ") == 0
+    assert "\n" not in message
+    assert ACCEPTED in message
+    for secret in secrets:
+        assert str(secret) not in message
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def one_bit_png(width: int, height: int) -> bytes:
+    """A black 1-bit PNG, written row by row, so that no picture is ever in memory."""
+    deflate, row = zlib.compressobj(9), bytes(1 + (width + 7) // 8)
+    body = b"".join(deflate.compress(row) for _ in range(height)) + deflate.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (SVG, "SVG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->' + SVG, "SVG"),
+        ("<svg></svg>".encode("utf-16"), "SVG"),
+        (b"<!DOCTYPE html><html><body>404" + SVG, "web page"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
+        (b"\x1aE\xdf\xa3 webm", "video"),
+        (b"RIFF\0\0\0\0AVI LIST", "video"),
+        (b"PK\3\4", "ZIP"),
+        (b"just some words", "not a picture"),
+        (b"\0" * 4096, "not a picture"),
+        (b"P6 1 1 255 \0\0\0", "not a picture"),  # PPM, which Pillow could open
+        (b"\xff\xd8\xff\xe0", "broken or rare JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"),
+        (one_bit_png(0, 1), "no pixels|broken"),
+    ],
+)
+def test_what_is_no_photo_is_named(tmp_path: Path, data: bytes, words: str) -> None:
+    path = tmp_path / "upload.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=words) as error:
+        load_photo(path)
+    assert_refusal(error, tmp_path)
+    assert "'upload.jpg'" in str(error.value)
+    with pytest.raises(ImageError, match=words) as error:
+        load_photo(data)
+    assert_refusal(error)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://example.org/cat.jpg",
+        "HTTPS://example.org/cat.jpg",
+        Path("https://example.org/cat.jpg"),  # pathlib makes it https:/example.org/cat.jpg
+        "file:///etc/passwd",
+        "s3://bucket/cat.jpg",
+        "data:image/png;base64,AAAA",
+    ],
+)
+def test_links_are_refused(link: str | Path) -> None:
+    with pytest.raises(ImageError, match="link") as error:
+        load_photo(link)
+    assert_refusal(error, "example", "passwd")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("missing.jpg", "'missing.jpg' does not exist"),
+        ("photo.png/inside.jpg", "'inside.jpg' does not exist"),
+        ("folder", "'folder' is a folder"),
+        ("n" * 300, "nnn.*cannot be read"),
+        ("nul\0.jpg", r"'nul\?\.jpg' cannot be read"),
+        ("line\nbreak.jpg", r"'line\?break\.jpg' does not exist"),
+    ],
+)
+def test_wrong_paths(tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "photo.png").write_bytes(b"x")
+    with pytest.raises(ImageError, match=words) as error:
+        load_photo(f"{tmp_path}/{path}")
+    assert_refusal(error, tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ImageError, match="'pipe' is not a regular file"):
+        load_photo(tmp_path / "pipe")
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "private.jpg"
+    path.write_bytes(b"x")
+
+    def refuse(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)  # chmod would not stop root
+    with pytest.raises(ImageError, match=r"'private\.jpg' may not be read") as error:
+        load_photo(path)
+    assert_refusal(error, tmp_path)
+
+
+class Failing(io.RawIOBase):
+    name = "/srv/uploads/live.jpg"
+
+    def read(self, size: int = -1) -> bytes:
+        raise OSError("/srv/uploads is gone")
+
+
+@pytest.mark.parametrize("source", [None, 3, object(), "", io.StringIO("text"), Failing()])
+def test_wrong_things(source: Any) -> None:
+    with pytest.raises(ImageError) as error:
+        load_photo(source)
+    assert_refusal(error, "/srv")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 3), bool),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros(4, np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((2, 4, 4, 3), np.uint8),
+    ],
+)
+def test_wrong_arrays(array: Any) -> None:
+    with pytest.raises(ImageError, match="array"):
+        load_photo(array)
+
+
+def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(quadrants(), "BMP")
+    path = tmp_path / "big.bmp"
+    path.write_bytes(data)
+    monkeypatch.setattr(imaging, "MAX_BYTES", len(data))
+    for source in (path, data, io.BytesIO(data)):
+        assert_quadrants(load(source), 0)
+    monkeypatch.setattr(imaging, "MAX_BYTES", len(data) - 1)
+    for source in (path, data, io.BytesIO(data)):
+        with pytest.raises(ImageError, match=r"more than .* MiB") as error:
+            load_photo(source)
+        assert_refusal(error, tmp_path)
+
+
+@pytest.fixture
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where a pixel buffer is asked for."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a refused picture was decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", fail)
+    monkeypatch.setattr(Image, "new", fail)
+
+
+@pytest.mark.usefixtures("no_decoding")
+@pytest.mark.parametrize("size", [(12_000, 12_000), (8_000, 5_001), (40_000_001, 1)])
+@pytest.mark.parametrize("pillow_limit", [imaging.MAX_PIXELS, None, 10])
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_bombs_are_refused_by_their_header(
+    size: tuple[int, int], pillow_limit: int | None, action: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = one_bit_png(*size)
+    assert len(data) < 40_000
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        with pytest.raises(ImageError, match="more than 40 million") as error:
+            load_photo(data)
+    assert_refusal(error)
+
+
+def test_limit_is_inclusive_and_holds_for_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imaging, "MAX_PIXELS", 48 * 64)
+    fits, over = quadrants(), quadrants(49, 64)
+    for make in (lambda a: a, Image.fromarray, lambda a: encode(a, "PNG")):
+        assert load(make(fits)).shape == (48, 64, 3)
+        with pytest.raises(ImageError, match="more than 40 million"):
+            load_photo(make(over))
+
+
+def test_pillow_has_our_limit_for_other_libraries() -> None:
+    assert Image.MAX_IMAGE_PIXELS == imaging.MAX_PIXELS == 40_000_000
+
+
+# --- damaged files ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_half_pictures_are_never_returned(
+    still: tuple[bytes, int], tolerant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut anywhere, a file is refused, or gives every pixel (only trailing bytes are gone)."""
+    # Other libraries of the process like to set this switch.
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
+    data, _ = still
+    whole, refused = load(data), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for length in range(1, len(data), max(1, len(data) // 150)):
+            try:
+                got = load(data[:length])
+            except ImageError:
+                refused += 1
+            else:
+                assert np.array_equal(got, whole), length
+    assert refused >= 60
+
+
+def test_a_truncated_open_image_is_refused() -> None:
+    image = Image.open(io.BytesIO(encode(quadrants(), "JPEG")[:-100]))
+    with pytest.raises(ImageError) as error:
+        load_photo(image)
+    assert_refusal(error)
+
+
+def mutants(data: bytes, count: int) -> Iterator[bytes]:
+    """Yield copies with a few bytes changed, removed, repeated or cut, by a fixed seed."""
+    rng = random.Random(len(data))
+    for _ in range(count):
+        mutant = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            # Headers decide most, so half of the changes fall into the first 128 bytes.
+            at = rng.randrange(min(len(mutant), rng.choice([128, len(mutant)])))
+            match rng.randrange(6):
+                case 0:
+                    del mutant[at : at + rng.randint(1, 8)]
+                case 1:
+                    mutant[at:at] = mutant[at : at + rng.randint(1, 8)]
+                case 2:
+                    mutant[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF])
+                case _:
+                    mutant[at] = rng.randrange(256)
+            if not mutant:
+                break
+        yield bytes(mutant)
+
+
+@pytest.mark.parametrize(
+    "kind", [*ENCODERS, "bmp-rle", "png-palette", "png-16", "secrets-jpeg", "secrets-tiff"]
+)
+def test_mutated_files_give_a_photo_or_an_image_error(kind: str) -> None:
+    small = Image.fromarray(quadrants(12, 16))
+    data = {
+        "bmp-rle": lambda: BMP_RLE,
+        "png-palette": lambda: encode(palette_image(b"\xff\x33"), "PNG", transparency=b"\xff\x33"),
+        "png-16": lambda: encode(RAMP[::32, ::32], "PNG", transparency=0),
+        "secrets-jpeg": lambda: photo_with_secrets("JPEG"),
+        "secrets-tiff": lambda: photo_with_secrets("TIFF"),
+    }.get(kind, lambda: ENCODERS[kind][0](small))()
+    messages = []
+    load_photo(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for mutant in mutants(data, 200):
+            try:
+                photo = load_photo(mutant)
+            except ImageError as error:
+                messages.append(str(error))
+            else:
+                assert (photo.mode, photo.info) == ("RGB", {})
+    assert messages, "the mutations do not reach the decoder"
+    assert all(message.endswith(".") for message in messages)
+
+
+def rle_bmp() -> bytes:
+    """A 4 x 2 BMP of compression BI_RLE8: two runs of one palette entry each."""
+    palette = bytes([0, 0, 255, 0, 255, 0, 0, 0])  # red, blue as BGR0
+    body = bytes([4, 0, 0, 0, 4, 1, 0, 1])
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 2, 1, 8, 1, len(body), 2835, 2835, 2, 2)
+    offset = 14 + len(header) + len(palette)
+    return struct.pack("<2sIHHI", b"BM", offset + len(body), 0, 0, offset) + header + palette + body
+
+
+BMP_RLE = rle_bmp()
+
+
+def test_rle_bmp() -> None:
+    assert load(BMP_RLE).tolist() == [[[0, 0, 255]] * 4, [[255, 0, 0]] * 4]  # bottom row first
+
+
+# --- the helpers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "max_px", "expected"),
+    [
+        ((400, 200), 100, (100, 50)),
+        ((200, 400), 100, (50, 100)),
+        ((100, 50), 100, (100, 50)),
+        ((30, 20), 100, (30, 20)),
+        ((1000, 1), 10, (10, 1)),
+        ((301, 300), 7, (7, 7)),
+    ],
+)
+def test_thumbnail_size(size: tuple[int, int], max_px: int, expected: tuple[int, int]) -> None:
+    assert thumbnail_of(Image.new("RGB", size), max_px).size == expected
+
+
+def test_thumbnail_averages_instead_of_picking() -> None:
+    board = (np.indices((256, 256)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    got = pixels(thumbnail_of(Image.fromarray(board), 32))
+    assert np.abs(got[2:-2, 2:-2] - 127.5).max() < 6
+    assert_quadrants(pixels(thumbnail_of(Image.fromarray(quadrants(480, 640)), 64)), 0)
+
+
+def test_thumbnail_is_a_copy() -> None:
+    photo = load_photo(quadrants())
+    copy = thumbnail_of(photo, 1000)
+    assert np.array_equal(pixels(copy), quadrants())
+    copy.putpixel((0, 0), (0, 0, 0))
+    assert photo.getpixel((0, 0)) == TOP_LEFT
+
+
+@pytest.mark.parametrize("max_px", [0, -5])
+def test_thumbnail_needs_a_pixel(max_px: int) -> None:
+    with pytest.raises(OptionError, match=f"{max_px} px"):
+        thumbnail_of(Image.new("RGB", (4, 4)), max_px)
+
+
+def test_the_result_belongs_to_the_caller() -> None:
+    array = quadrants()
+    image = Image.fromarray(array.copy())
+    for source in (array, image):
+        load_photo(source).paste("black", (0, 0, 64, 48))
+    assert np.array_equal(array, quadrants())
+    assert np.array_equal(np.asarray(image), quadrants())
+
+
+def test_png_bytes_hold_the_pixels_and_nothing_else() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
+    for array in (noise, noise[::2, ::-1], np.asfortranarray(noise)):
+        data = to_png_bytes(array)
+        names, at = [], 8
+        while at < len(data):
+            (length,) = struct.unpack_from(">I", data, at)
+            names.append(data[at + 4 : at + 8])
+            at += 12 + length
+        assert set(names) == {b"IHDR", b"IDAT", b"IEND"}
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), array)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_png_bytes_of_something_else(array: Any) -> None:
+    with pytest.raises(ImageError, match=r"\(h, w, 3\) uint8"):
+        to_png_bytes(array)
+
+
+def test_threads_get_the_serial_answers() -> None:
+    image = Image.fromarray(quadrants())
+    files = [encoder(image) for encoder, _ in ENCODERS.values()]
+    files.append(encode(quadrants(), "PNG", icc_profile=linear_rgb()))
+    serial = [load(data) for data in files]
+    with ThreadPoolExecutor(8) as pool:
+        for got, expected in zip(pool.map(load, files * 8), serial * 8, strict=True):
+            assert np.array_equal(got, expected)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, mscnn.photos.imaging; from PIL import Image;"
+        "assert Image.MAX_IMAGE_PIXELS == 40_000_000;"
+        "sys.exit(bool({'torch', 'timm', 'gradio', 'matplotlib'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
