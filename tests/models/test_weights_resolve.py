@@ -226,7 +226,8 @@ def test_assets_beside_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_table_of_models_needs_no_torch() -> None:
     code = (
-        "import sys; from mscnn.models import registry; from mscnn.models.weights import availability\n"
+        "import sys; from mscnn.models import registry\n"
+        "from mscnn.models.weights import availability\n"
         "[availability(s.name) for s in registry.list_backbones() if s.hub_id]\n"
         "sys.exit(int('torch' in sys.modules or 'timm' in sys.modules))"
     )
