@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import print_json, progress
-from mscnn.results.explanation import JsonDict
+from mscnn.cli.console import progress, tell
 
 
 def download(
@@ -21,25 +20,17 @@ def download(
 
     They go into the hub cache (HF_HUB_CACHE or HF_HOME move it). HF_HUB_OFFLINE=1 forbids it.
     """
-    from mscnn.models.weights import availability
+    from mscnn.models.weights import availability, fetch
 
     # A name that is wrong is found before the first of many megabytes arrives.
     before = {name: availability(name).kind for name in models}
-    results = [_fetch(name, kind) for name, kind in before.items()]
-    if json:
-        print_json({"results": results})
-        return
-    for result in results:
-        size = f"{result['bytes'] / 2**20:.1f} MiB"
-        typer.echo(f"{result['model']}: {result['status']}, {size}")
-
-
-def _fetch(name: str, before: str) -> JsonDict:
-    from mscnn.models.weights import fetch
-
-    with progress(f"downloading {name}", "B") as report:
-        path = fetch(name, on_progress=report)
-    # A damaged file in the cache is fetched again, though it was there before.
-    new = before == "download" or report.reported
-    status = "downloaded" if new else f"already here ({before})"
-    return {"model": name, "status": status, "bytes": path.stat().st_size}
+    rows = []
+    for name, kind in before.items():
+        with progress(f"downloading {name}", "B") as report:
+            path = fetch(name, on_progress=report)
+        # A damaged file in the cache is fetched again, though it was there before.
+        new = kind == "download" or report.reported
+        status = "downloaded" if new else f"already here ({kind})"
+        rows.append({"model": name, "status": status, "bytes": path.stat().st_size})
+    lines = [f"{r['model']}: {r['status']}, {r['bytes'] / 2**20:.1f} MiB" for r in rows]  # type: ignore[operator]
+    tell(json, lambda: {"results": rows}, lambda: lines)
