@@ -24,9 +24,10 @@ from mscnn.draw.pictures import DrawingOptions, as_image
 from mscnn.draw.reliability import reliability_figure
 from mscnn.draw.study import study_figure
 from mscnn.photos.imaging import to_png_bytes
-from mscnn.results.evaluation import Evaluation
+from mscnn.results.evaluation import ClassResult, Evaluation
 from mscnn.results.explanation import (
     SPREAD_UNIT,
+    Agreement,
     CamMap,
     ComparedModel,
     Comparison,
@@ -41,6 +42,7 @@ from mscnn.results.scales import (
     EffectiveField,
     ScaleReport,
     Sweep,
+    SweepStep,
 )
 from mscnn.results.schema import (
     Cell,
@@ -49,6 +51,7 @@ from mscnn.results.schema import (
     cells,
     csv_text,
     document,
+    headings,
     json_bytes,
     manifest,
     table,
@@ -128,9 +131,7 @@ def comparison_files(
         ),
         "compare.json": json_bytes(shown),
         "table.csv": _csv(table(map(_compared_cells, comparison.columns))),
-        "agreements.csv": _csv(
-            table(comparison.agreements, ("first", "second", "spearman", "iou_top20"))
-        ),
+        "agreements.csv": _csv(table(comparison.agreements, headings(Agreement))),
     }
     for position, column in enumerate(comparison.columns, 1):
         if column.cam is not None:
@@ -310,7 +311,7 @@ def sweep_files(
     ]
     files = {
         "sweep.json": json_bytes(shown),
-        "sweep.csv": _csv(table(rows, ("model", "class", "factor", "size_px"))),
+        "sweep.csv": _csv(table(rows, ("model", "class", *headings(SweepStep)))),
         "sweep.png": to_png_bytes(pictures.sweep_sheet(sweep)),
     }
     film = pictures.film_strip(sweep, drawing)
@@ -350,7 +351,7 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
     calibration = f"{found.model}: calibration error {100 * found.ece:.1f} %"
     files = {
         "evaluation.json": json_bytes(manifest(document(found, details=True), created)),
-        "classes.csv": _csv(table(found.classes)),
+        "classes.csv": _csv(table(found.classes, headings(ClassResult))),
         "confusion.csv": _csv(table(pairs)),
         "classes.png": _png(class_bars_figure(bars, title)),
         "confusion.png": _png(_confusion(found, title)),
@@ -412,7 +413,7 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
     shown = document(study)
     head = ("model", "setting", "quantity", "block", "split", "factor")
     field_head = ("model", "block", "split", "theoretical_px", "weights")
-    interval = tuple(cells(Interval(0, 0, 0, 0)))
+    interval = headings(Interval)
     return {
         "study.json": json_bytes(shown),
         "study.csv": _csv(table(_study_rows(study), (*head, *interval))),

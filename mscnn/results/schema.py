@@ -241,6 +241,11 @@ def cells(result: Any) -> dict[str, Cell]:
     return _cells(type(result), result)
 
 
+def headings(cls: type) -> tuple[str, ...]:
+    """Return the headings that results of a class have in a table, also where there are none."""
+    return tuple(_cells(cls, None))
+
+
 def _cells(cls: type, result: Any | None) -> dict[str, Cell]:
     out: dict[str, Cell] = {}
     for attribute, key, how in _members(cls):
@@ -264,15 +269,15 @@ def _cells(cls: type, result: Any | None) -> dict[str, Cell]:
     return out
 
 
-def table(rows: Iterable[Any], headings: Sequence[str] = ()) -> Table:
+def table(rows: Iterable[Any], first: Sequence[str] = ()) -> Table:
     """Make a table of results, or of dictionaries from heading to cell; what is missing is None.
 
     Args:
         rows: of any number.
-        headings: those that come first, and stand there also where there are no rows.
+        first: headings that come first, and stand there also where there are no rows.
     """
     filled = [dict(row) if isinstance(row, Mapping) else cells(row) for row in rows]
-    names = list(dict.fromkeys([*headings, *(name for row in filled for name in row)]))
+    names = list(dict.fromkeys([*first, *(name for row in filled for name in row)]))
     return Table(names, [[row.get(name) for name in names] for row in filled])
 
 
