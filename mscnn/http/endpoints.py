@@ -160,8 +160,8 @@ class Functions:
             Theoretical receptive fields in px of the input as JSON (numbers beyond 2^53 as text),
             and a chart of both models (PNG).
         """
-        found, beside = self.lens.receptive_field(model), baseline.strip()
-        other = self.lens.receptive_field(beside) if beside else fair_baseline(found.model)
+        found = self.lens.receptive_field(model)
+        other = self.lens.receptive_field(baseline) if baseline else fair_baseline(found.model)
         shown = document(found, details=True)
         shown["baseline"] = other and document(other, details=True)
         return shown, _png("receptive_field.png", pictures.receptive_field_sheet(found, other))
@@ -185,7 +185,7 @@ class Functions:
             parse_names(models),
             target=target,
             box=parse_box(box),
-            canvas=canvas.strip().lower(),
+            canvas=canvas.lower(),
         )
         return document(found), _png("sweep.png", pictures.sweep_sheet(found))
 
@@ -275,9 +275,9 @@ def _served(function: Callable[..., Answer], defaults: Mapping[str, Any]) -> Cal
 def _read(value: Any, default: Any) -> Any:
     if default is _Photo:
         return need_photo(value)
-    text = value.strip() if isinstance(value, str) else value
-    # A JSON null, as an empty text, is the default.
-    return (default or "") if text in ("", None) and not isinstance(default, int) else text
+    if value in ("", None) and not isinstance(default, int):
+        return default or ""  # a JSON null, as an empty text, is the default
+    return value.strip() if isinstance(value, str) else value
 
 
 def parse_names(text: str) -> list[str]:

@@ -364,7 +364,7 @@ class SweepStep:
     """
 
     factor: float = field(metadata=column(convert=float))
-    rect: tuple[int, int, int, int]
+    rect: tuple[int, int, int, int] = field(metadata=column(heading=""))
     probability: float
     rank: int
     energy_ratio: float | None
