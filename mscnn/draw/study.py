@@ -24,7 +24,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def study_figure(document: Mapping[str, Any]) -> RgbArray:
-    """Draw what ``mscnn.results.serialise_study.study_dict`` gives.
+    """Draw the document of a ``mscnn.results.study.Study``.
 
     Shown are the first model that has splits, in its last block with a hierarchy of which shares
     are known, and the probability of all models.
