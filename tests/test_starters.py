@@ -10,8 +10,8 @@ import pytest
 from mscnn.engine.network import Network
 from mscnn.engine.session import Session
 from mscnn.geometry import Box
+from mscnn.models.manifest import load_manifest, weights_folder
 from mscnn.models.starters import STARTER_NAMES
-from mscnn.models.weights.manifest import load_manifest, weights_folder
 from mscnn.page.examples import examples
 from mscnn.results.explanation import CamMap
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded

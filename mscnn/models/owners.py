@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mscnn.errors import OptionError
 from mscnn.models import registry
-
-_CONFIG = "config.json"
+from mscnn.models.files import is_model_folder
 
 
 class OwnersModels:
@@ -54,18 +53,14 @@ class OwnersModels:
 
 def _models_in(place: Path) -> Iterator[Path]:
     """Yield the place itself where it is a model folder, else the model folders in it."""
-    if _is_model(place):
+    if is_model_folder(place):
         yield place
         return
     try:
         inside = sorted(place.iterdir())
     except OSError:  # a shelf that is not there yet, or was taken away
         return
-    yield from (path for path in inside if path.name[0] != "." and _is_model(path))
-
-
-def _is_model(path: Path) -> bool:
-    return (path / _CONFIG).is_file()
+    yield from (path for path in inside if path.name[0] != "." and is_model_folder(path))
 
 
 def _check(place: Path) -> None:

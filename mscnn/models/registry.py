@@ -6,24 +6,13 @@ model or a folder of one's own is not here; ``find`` returns None and the caller
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Sequence
 
 from mscnn.errors import UnknownModelError
-from mscnn.models._backbone_spec import BackboneSpec, Family, Group
 from mscnn.models._backbones import BACKBONES
-
-__all__ = [
-    "BackboneSpec",
-    "Family",
-    "Group",
-    "fair_pair_hint",
-    "find",
-    "get",
-    "list_backbones",
-    "markdown_table",
-]
+from mscnn.models._backbones import BackboneSpec as BackboneSpec
+from mscnn.models._backbones import Family as Family
+from mscnn.models._backbones import Group as Group
 
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
 _COST_RATIO = 1.3
@@ -79,19 +68,14 @@ def get(name: str) -> BackboneSpec:
     """Return the backbone of this name, as ``find`` does.
 
     Raises:
-        UnknownModelError: there is none; the message gives the closest names.
+        UnknownModelError: there is none.
     """
     spec = find(name)
-    if spec is not None:
-        return spec
-    text = " ".join(name.split())
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
-    close = _closest(name)
-    meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UnknownModelError(
-        f"There is no backbone called '{shown}' in the list; "
-        f"`mscnn models` shows all {len(BACKBONES)}.{meant}"
-    )
+    if spec is None:
+        raise UnknownModelError(
+            f"There is no backbone {name[:60]!r} in the list; see `mscnn models`."
+        )
+    return spec
 
 
 def fair_pair_hint(names: Sequence[str]) -> str:
@@ -125,46 +109,11 @@ def fair_pair_hint(names: Sequence[str]) -> str:
     return _join(f"{reason}, so a gap may come from training alone.", _suggestion(specs))
 
 
-def markdown_table() -> str:
-    """Return the backbones as a Markdown table for the README, its sources below."""
-    sources = list(dict.fromkeys(s.paper_source for s in BACKBONES if s.paper_source))
-    lines = [
-        "| Model | Parameters (M) | GMACs | Input (px) | timm top-1 (%) | Paper top-1 (%) "
-        "| Licence of the weights | Fair pair |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
-        *(_row(spec, sources) for spec in BACKBONES),
-        "",
-        "GMACs: multiply-accumulates of convolutions and linear layers, one forward at the "
-        f"input size. timm top-1: {_timm_source()}, at this input size. Starters: measured on "
-        "Tiny-ImageNet-200, see `assets/weights/MANIFEST.json`. `*` non-commercial upstream; "
-        "timm lists the licence as unknown.",
-        "",
-        "Sources of the paper column: "
-        + "; ".join(f"[{i}] {source}" for i, source in enumerate(sources, 1))
-        + ".",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def _key(name: str) -> str:
     key = name.strip().lower()
     for prefix in _PREFIXES:
         key = key.removeprefix(prefix)
     return key
-
-
-def _closest(name: str) -> list[str]:
-    """Return up to three names that look like ``name``, best first."""
-    owner = {spec.architecture: spec.name for spec in reversed(BACKBONES)}
-    owner |= {spec.name: spec.name for spec in BACKBONES}
-    key = _key(name)[:100]
-    # Another tag of a known architecture is closer than any spelling; so is "res2net-50".
-    bare = re.sub(r"[^a-z0-9]", "", key.partition(".")[0])
-    starts = [
-        s.name for s in BACKBONES if bare and s.architecture.replace("_", "").startswith(bare)
-    ]
-    alike = difflib.get_close_matches(key, owner, n=6, cutoff=0.6)
-    return list(dict.fromkeys([*starts, *(owner[text] for text in alike)]))[:3]
 
 
 def _pairs_text(pairs: Sequence[BackboneSpec]) -> str:
@@ -235,24 +184,3 @@ def _was(names: Sequence[str]) -> str:
 
 def _join(*sentences: str) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _timm_source() -> str:
-    return next(spec.top1_source for spec in BACKBONES if spec.top1 is not None)
-
-
-def _row(spec: BackboneSpec, sources: Sequence[str]) -> str:
-    paper = "-"
-    if spec.paper_top1 is not None:
-        paper = f"{100 * spec.paper_top1:.2f} [{sources.index(spec.paper_source) + 1}]"
-    cells = (
-        f"`{spec.name}`",
-        f"{spec.params / 1e6:.2f}",
-        f"{spec.gmacs:.2f}",
-        str(spec.input_px),
-        "-" if spec.top1 is None else f"{100 * spec.top1:.2f}",
-        paper,
-        spec.licence + (" `*`" if spec.licence.startswith("CC-BY-NC") else ""),
-        f"`{spec.baseline}`" if spec.baseline else "-",
-    )
-    return f"| {' | '.join(cells)} |"

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from mscnn.errors import WeightsError
-from mscnn.models.weights.digest import sha256_of
-from mscnn.models.weights.files import read_checkpoint
+from mscnn.models.files import sha256_of
+from mscnn.models.loading import read_checkpoint
 
 TENSORS = {
     "conv.weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),
@@ -53,10 +53,10 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pickled_forms(tmp_path: Path, name: str, content: Any, zipped: bool) -> None:
     torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
-    read = read_checkpoint(tmp_path / name)
-    assert set(read.tensors) == set(TENSORS)
+    tensors, _ = read_checkpoint(tmp_path / name)
+    assert set(tensors) == set(TENSORS)
     for key, value in TENSORS.items():
-        assert torch.equal(read.tensors[key], value)
+        assert torch.equal(tensors[key], value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -68,11 +68,11 @@ def test_every_float_becomes_float32(tmp_path: Path, dtype: torch.dtype, suffix:
         torch.save(stored, path)
     else:
         save_file(stored, path, metadata={"label_names": "[]"})
-    read = read_checkpoint(path)
-    assert read.tensors["conv.weight"].dtype == torch.float32
-    assert torch.equal(read.tensors["conv.weight"], TENSORS["conv.weight"])
-    assert read.tensors["bn.num_batches_tracked"].dtype == torch.int64
-    assert read.metadata == ({"label_names": "[]"} if suffix == ".safetensors" else {})
+    tensors, metadata = read_checkpoint(path)
+    assert tensors["conv.weight"].dtype == torch.float32
+    assert torch.equal(tensors["conv.weight"], TENSORS["conv.weight"])
+    assert tensors["bn.num_batches_tracked"].dtype == torch.int64
+    assert metadata == ({"label_names": "[]"} if suffix == ".safetensors" else {})
 
 
 def _truncated(write: Callable[[Path], object]) -> Callable[[Path], object]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from timm.models import save_for_hf
 
 from mscnn.engine.classifier import Classifier
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
+from mscnn.models.architecture import check_supported, from_name, on_meta
 from mscnn.models.labels import imagenet_labels
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 
 # timm's own tiny networks, made for tests: below 0.5 M parameters.
 TINY = "test_resnet.r160_in1k"
@@ -84,8 +86,6 @@ def test_logits_equal_timm(tmp_path: Path, name: str, head: str | None) -> None:
 
 
 def test_stages_and_labels() -> None:
-    from mscnn.models.weights.architecture import check_supported, from_name
-
     four = ("layer1", "layer2", "layer3", "layer4")
     for name in ("res2net50_26w_4s", "resnest14d", "resnet50", "starter_resnet"):
         assert check_supported(from_name(name)) == four
@@ -95,8 +95,6 @@ def test_stages_and_labels() -> None:
 
 
 def test_names_without_a_tag() -> None:
-    from mscnn.models.weights.architecture import from_name
-
     # Of the registry: the fair partner of Res2Net, not timm's own default.
     assert from_name("resnet50").name == "resnet50.tv_in1k"
     assert from_name("timm/res2net50d").name == "res2net50d.in1k"
@@ -317,6 +315,10 @@ def test_folder_of_another_architecture(tmp_path: Path) -> None:
     [
         ("res2net50_26w_4", "close names: res2net50_26w_4s"),
         ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
+        ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
+        ("resnest50", "close names: .*resnest50d.in1k"),
+        ("res2nxt50", "close names: .*res2next50"),
+        ("starter", "close names: .*starter_res2net"),
         ("zzzzzz", "give a name of the model list"),
         ("", "give a name of the model list"),
         ("./no_such_folder", "no folder ./no_such_folder"),
@@ -351,15 +353,17 @@ def test_unsupported(name: str, reason: str, fake_hub: Any) -> None:
     assert fake_hub.requests == []
 
 
-def test_unsupported_reason_of_a_model_in_hand() -> None:
-    from mscnn.models.weights import unsupported_reason
+def test_a_network_without_feature_stages() -> None:
+    bare: Any = SimpleNamespace(name="mine", build=lambda device: torch.nn.Linear(2, 2))
+    with pytest.raises(UnsupportedModelError, match="timm describes no feature stages for it"):
+        check_supported(bare)
 
+
+def test_a_copy_on_meta_leaves_the_model_alone() -> None:
     model = seeded(TINY)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert unsupported_reason(model) is None
-    assert unsupported_reason(torch.nn.Linear(2, 2)) == "timm describes no feature stages for it"
+    assert all(tensor.is_meta for tensor in on_meta(model).state_dict().values())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_published_nowhere() -> None:

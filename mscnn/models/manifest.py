@@ -11,7 +11,7 @@ Schema 1::
         "dtype": "float16",                                    as stored; loaded as float32
         "classes": 200, "labels": "tiny-imagenet-200",
         "training": {"command": "...", "data": "...", "seed": 0, "epochs": 30},
-        "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  share, 0..1
+        "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  fraction, 0..1
         "licence": "..."}]}
 
 ``training`` and ``accuracy`` may hold more fields; ``accuracy`` is null where nobody measured.
@@ -28,7 +28,7 @@ from typing import Any
 
 import mscnn
 from mscnn.errors import WeightsError
-from mscnn.models.weights.digest import os_reason, sha256_of
+from mscnn.models.files import os_reason, sha256_of
 
 NAME = "MANIFEST.json"
 SCHEMA = 1
@@ -109,9 +109,8 @@ def read_document(path: Path) -> dict[str, Any]:
         raise WeightsError(f"assets/weights/{NAME} is not valid JSON; {RESTORE}.") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise WeightsError(f"assets/weights/{NAME} is not of schema {SCHEMA}; {RESTORE}.")
-    if not isinstance(document.get("labels"), dict) or not isinstance(
-        document.get("weights"), list
-    ):
+    parts = document.get("labels"), document.get("weights")
+    if not isinstance(parts[0], dict) or not isinstance(parts[1], list):
         raise WeightsError(f"assets/weights/{NAME} lacks 'labels' or 'weights'; {RESTORE}.")
     return document
 
