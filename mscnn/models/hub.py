@@ -55,7 +55,6 @@ OnProgress = Callable[[int, "int | None"], None]
 """Called with bytes done and bytes in total, None where the total is unknown."""
 IsCancelled = Callable[[], bool]
 
-_FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # EDQUOT (a quota is used up) does not exist on Windows.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -81,13 +80,7 @@ class HubFile:
 
     repo_id: str
     revision: str = "main"
-    names: tuple[str, ...] = _FILE_NAMES
-
-    @classmethod
-    def of(cls, hub_id: str, file_name: str | None = None) -> HubFile:
-        """Read timm's notation ``owner/name@revision``."""
-        repo_id, _, revision = hub_id.partition("@")
-        return cls(repo_id, revision or "main", (file_name,) if file_name else _FILE_NAMES)
+    names: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
 
 
 def is_offline() -> bool:
@@ -337,21 +330,18 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
         return (
             f"The disk is full, so the weights of {name} were not saved; make room and try again."
         )
-    if isinstance(error, OfflineModeIsEnabled):
-        why = "offline mode is on"
-    elif isinstance(error, HfHubHTTPError):
-        why = f"the hub answers with error {status}"
-    elif "Timeout" in type(error).__name__:
-        why = "the hub does not answer in time"
-    elif transport & {"httpx", "httpx2", "requests", "urllib3"}:
-        why = "the hub cannot be reached"
-    elif isinstance(error, OSError) and error.errno is not None:
-        return f"The hub cache cannot be written: {os_reason(error)}."
-    elif isinstance(error, OSError):
+    reasons = (
+        (isinstance(error, OfflineModeIsEnabled), "offline mode is on"),
+        (isinstance(error, HfHubHTTPError), f"the hub answers with error {status}"),
+        ("Timeout" in type(error).__name__, "the hub does not answer in time"),
+        (transport & {"httpx", "httpx2", "requests", "urllib3"}, "the hub cannot be reached"),
+    )
+    why = next((text for applies, text in reasons if applies), None)
+    if why is None and isinstance(error, OSError):
+        if error.errno is not None:
+            return f"The hub cache cannot be written: {os_reason(error)}."
         why = "the hub gives no usable answer"
-    else:
-        return None
-    return f"{_absent(name)}, and {why}; {_INSTEAD}."
+    return f"{_absent(name)}, and {why}; {_INSTEAD}." if why else None
 
 
 def _absent(name: str) -> str:

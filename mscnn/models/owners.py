@@ -11,7 +11,7 @@ from mscnn.models.files import is_model_folder
 
 
 class OwnersModels:
-    """Model folders by the names that visitors use, which tell nothing of the owner's disk.
+    """Model folders by the names that visitors use, which reveal nothing of the owner's disk.
 
     A name is the folder's own; where a model of the list is so called it begins with ``./``, and
     where several folders are, the later ones end with a number.

@@ -6,7 +6,7 @@ a table of all models with where each comes from is there at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -103,7 +103,7 @@ def default_model() -> str:
         WeightsError: nothing is on this machine, or the manifest is broken.
     """
     practical = [s for s in registry.list_backbones() if s.gmacs <= _PRACTICAL_GMACS and s.hub_id]
-    cached = [s for s in practical if hub.cached_path(HubFile.of(s.hub_id or "")) is not None]
+    cached = [s for s in practical if hub.cached_path(HubFile(s.hub_id or "")) is not None]
     if cached:
         return max(cached, key=lambda spec: spec.top1 or 0.0).name
     bundled = manifest.load_manifest()
@@ -226,7 +226,7 @@ def _published(name: str) -> tuple[str, HubFile | None]:
     """Return the full name of a model and its file on the hub, where it has one."""
     spec = registry.find(name)
     if spec is not None:
-        return spec.name, HubFile.of(spec.hub_id) if spec.hub_id else None
+        return spec.name, HubFile(spec.hub_id) if spec.hub_id else None
     from timm.models import get_pretrained_cfg
 
     from mscnn.models.architecture import from_name
@@ -235,4 +235,7 @@ def _published(name: str) -> tuple[str, HubFile | None]:
     cfg = get_pretrained_cfg(blueprint.name)
     if cfg is None or not cfg.hf_hub_id:
         return blueprint.name, None
-    return blueprint.name, HubFile.of(cfg.hf_hub_id, cfg.hf_hub_filename)
+    repo_id, _, revision = cfg.hf_hub_id.partition("@")  # timm's notation
+    hub_file = HubFile(repo_id, revision or "main")
+    file_name = cfg.hf_hub_filename
+    return blueprint.name, replace(hub_file, names=(file_name,)) if file_name else hub_file

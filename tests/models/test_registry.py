@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -335,10 +333,8 @@ def test_fair_pair_hint(names: list[str], parts: list[str]) -> None:
     assert (hint == "") == (not parts)
     for part in parts:
         assert part in hint
-
-
-def test_hint_is_silent_on_cost_where_it_is_alike() -> None:
-    assert "GMACs" not in fair_pair_hint(["res2net50_26w_4s", "res2net50_14w_8s"])
+    # Cost is named where it differs, and only there.
+    assert ("GMACs" in hint) == any("GMACs" in part for part in parts)
 
 
 def test_markdown_table() -> None:
@@ -364,13 +360,3 @@ def test_spec_is_a_frozen_value_fit_for_json() -> None:
     assert dataclasses.replace(spec) == spec
     kinds = {type(v) for s in ALL for v in dataclasses.asdict(s).values()}
     assert kinds <= {str, int, float, type(None)}
-
-
-def test_registry_loads_no_torch() -> None:
-    code = (
-        "import sys; from mscnn.models.registry import fair_pair_hint as hint;"
-        "hint(['resnet50', 'resnest50d']);"
-        "print([m for m in ('torch', 'timm', 'gradio', 'numpy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
