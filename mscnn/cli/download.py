@@ -8,6 +8,7 @@ import typer
 
 from mscnn.cli import options
 from mscnn.cli.console import progress, tell
+from mscnn.results.schema import JsonDict
 
 
 def download(
@@ -20,17 +21,19 @@ def download(
 
     They go into the hub cache (HF_HUB_CACHE or HF_HOME move it). HF_HUB_OFFLINE=1 forbids it.
     """
-    from mscnn.models.weights import availability, fetch
+    from mscnn.models.sources import fetch, locate
 
     # A name that is wrong is found before the first of many megabytes arrives.
-    before = {name: availability(name).kind for name in models}
-    rows = []
+    before = {name: locate(name).kind for name in models}
+    rows: list[JsonDict] = []
+    lines: list[str] = []
     for name, kind in before.items():
         with progress(f"downloading {name}", "B") as report:
             path = fetch(name, on_progress=report)
         # A damaged file in the cache is fetched again, though it was there before.
         new = kind == "download" or report.reported
         status = "downloaded" if new else f"already here ({kind})"
-        rows.append({"model": name, "status": status, "bytes": path.stat().st_size})
-    lines = [f"{r['model']}: {r['status']}, {r['bytes'] / 2**20:.1f} MiB" for r in rows]  # type: ignore[operator]
+        size = path.stat().st_size
+        rows.append({"model": name, "status": status, "bytes": size})
+        lines.append(f"{name}: {status}, {size / 2**20:.1f} MiB")
     tell(json, lambda: {"results": rows}, lambda: lines)

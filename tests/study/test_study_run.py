@@ -21,7 +21,7 @@ from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.results.schema import document
 from mscnn.results.study import Interval, ModelSummary, Study
 from mscnn.scales.sweep import compose, whole
