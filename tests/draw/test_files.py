@@ -275,7 +275,8 @@ def test_splits_share_one_scale_in_units_of_an_even_spread():
     # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
     heats, top = samples.block("layer1.1").heats((40, 20))
     for heat, expected in zip(heats, (0.5, 1.5), strict=True):
-        assert (heat.shape, heat.dtype) == ((20, 40), np.float32)
+        assert heat.shape == (20, 40)
+        assert heat.dtype == np.float32
         np.testing.assert_allclose(heat[:, 10:30], expected, rtol=1e-5)
         assert not heat[:, :10].any()
         assert not heat[:, 30:].any()
