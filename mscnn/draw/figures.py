@@ -166,8 +166,7 @@ def _advances(bold: bool) -> dict[str, float]:
     font.set_size(100, 72)
     charmap = font.get_charmap()
     codes = {*range(32, 0x250), *range(0x370, 0x500), *range(0x2000, 0x2200)} & set(charmap)
-    flags = ft2font.LoadFlags.NO_HINTING
-    return {chr(c): font.load_char(c, flags).linearHoriAdvance / 6553600 for c in codes}
+    return {chr(c): font.load_char(c).linearHoriAdvance / 6553600 for c in codes}
 
 
 def _printable(text: str) -> str:
