@@ -315,10 +315,10 @@ def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred() -> None:
     ],
 )
 @pytest.mark.parametrize("width", [240, 1200])
-def test_the_scale_is_stated(width: int, options: dict, words: list[str]) -> None:
+def test_the_scale_is_stated(width: int, options: dict[str, float], words: list[str]) -> None:
     figure = Figure((width / 72, 1), 72)
     box = figure.add_axes((12 / width, 0.8, 1 - 24 / width, 0.15))
-    axis = colour_bar(figure, unit="evidence per area of a long long name " * 3, cax=box, **options)
+    axis = colour_bar(figure, unit="evidence per area of a long long name " * 3, cax=box, **options)  # type: ignore[arg-type]
     pixels(figure, width)
     labels = axis.get_xticklabels()
     assert [label.get_text() for label in labels] == words
