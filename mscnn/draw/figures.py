@@ -261,15 +261,15 @@ def style(
     axis.tick_params(colors=SOFT, labelsize=SMALL, length=0, pad=4)
     if grid:
         axis.grid(axis=grid, color=GRID, linewidth=0.8)
-    if title:
+    figure = axis.figure
+    if title and isinstance(figure, Figure):
         spec = axis.get_subplotspec()
         columns = 1 if spec is None else spec.get_gridspec().ncols
-        width = axis.figure.bbox.width * PER_INCH / axis.figure.dpi / columns
-        width -= 40 if columns == 1 else 55
+        width = figure.get_figwidth() * PER_INCH / columns - (40 if columns == 1 else 55)
         heading = axis.set_title("", loc="left", fontsize=FONT, color=INK, pad=7)
         words = wrapped(title, width)
         say(heading, words)
-        grow(axis.figure.get_figure(root=True), 1.2 * FONT * words.count("\n"))
+        grow(figure, 1.2 * FONT * words.count("\n"))
     for label, words in ((axis.xaxis.label, x), (axis.yaxis.label, y)):
         label.set(color=SOFT, fontsize=SMALL)
         if words:
