@@ -16,13 +16,24 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mscnn.draw import pictures
-from mscnn.draw.class_bars import class_bars_figure
-from mscnn.draw.confused_pairs import confused_pairs_figure
-from mscnn.draw.confusion import confusion_figure
-from mscnn.draw.pictures import DrawingOptions, as_image
-from mscnn.draw.reliability import reliability_figure
-from mscnn.draw.study import study_figure
+from mscnn.draw.charts import evidence_chart, growth_chart, spectrum_chart, sweep_chart
+from mscnn.draw.evaluation import (
+    class_bars_figure,
+    confused_pairs_figure,
+    confusion_figure,
+    reliability_figure,
+    study_figure,
+)
+from mscnn.draw.figures import png
+from mscnn.draw.sheets import (
+    DrawingOptions,
+    as_image,
+    comparison_sheet,
+    film_scale,
+    film_strip,
+    map_pictures,
+    split_strip,
+)
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.evaluation import ClassResult, Evaluation
 from mscnn.results.explanation import (
@@ -75,6 +86,7 @@ __all__ = [
 
 Photo = Image.Image | RgbArray
 """The whole upright photo, RGB."""
+CHART_PX, SHEET_PX, FILM_PX = 1200, 1600, 2000
 MATRIX_CLASSES = 40
 """Up to so many classes are drawn as a matrix; of more the most confused pairs are."""
 NO_EVIDENCE = "Nothing in this layer speaks for the class, so the map is empty."
@@ -93,7 +105,7 @@ def explanation_files(
 ) -> Files:
     """Make ``overlay.png, heatmap.png, cam.npy, manifest.json`` of ``cam``, a map of the result."""
     drawing = drawing or DrawingOptions()
-    painted, plain, top = pictures.map_pictures(explanation, cam, as_image(photo), drawing)
+    painted, plain, top = map_pictures(explanation, cam, as_image(photo), drawing)
     target = next(score for score in explanation.targets if score.index == cam.target)
     packages = () if cam.method == "gradcam" else ("grad-cam",)
     say = {
@@ -126,9 +138,7 @@ def comparison_files(
     drawing = drawing or DrawingOptions()
     shown = _without_path(document(comparison))
     files = {
-        "comparison.png": to_png_bytes(
-            pictures.comparison_sheet(comparison, as_image(photo), drawing)
-        ),
+        "comparison.png": png(comparison_sheet(comparison, as_image(photo), drawing), SHEET_PX),
         "compare.json": json_bytes(shown),
         "table.csv": _csv(table(map(_compared_cells, comparison.columns))),
         "agreements.csv": _csv(table(comparison.agreements, headings(Agreement))),
@@ -184,13 +194,13 @@ def scales_files(
     ]
     files = {
         "scales.json": json_bytes(_without_path(shown)),
-        "attribution.png": to_png_bytes(pictures.attribution_chart(report).picture),
+        "attribution.png": png(evidence_chart(report), CHART_PX),
         "attribution.csv": _csv(table(splits)),
     }
     for block in report.blocks:
         if block.kind == "hierarchy":
-            strip = pictures.block_strip(report, block, image, drawing)
-            files[f"splits-{block.block}.png"] = to_png_bytes(strip)
+            strip = split_strip(report, block, image, drawing)
+            files[f"splits-{block.block}.png"] = png(strip, CHART_PX)
     files["splits.npz"] = _npz({block.block: block.maps for block in report.blocks})
     if attention is not None:
         arrays = {f"{block.block}.gates": block.gates for block in attention.blocks}
@@ -224,8 +234,8 @@ def receptive_field_files(
     files = {
         "rf.json": json_bytes({**full, "baseline": baseline and document(baseline, details=True)}),
         "rf.csv": _csv(table([row for one in shown for row in _field_rows(one)], head)),
-        "spectrum.png": to_png_bytes(pictures.field_spectrum_chart(shown).picture),
-        "growth.png": to_png_bytes(pictures.field_growth_chart(shown).picture),
+        "spectrum.png": png(spectrum_chart(shown), CHART_PX),
+        "growth.png": png(growth_chart(shown), CHART_PX),
     }
     say = {"model": field.model, "input_px": field.input_px}
     return _with_manifest(files, {**say, "baseline": baseline and baseline.model}, created)
@@ -312,12 +322,12 @@ def sweep_files(
     files = {
         "sweep.json": json_bytes(shown),
         "sweep.csv": _csv(table(rows, ("model", "class", *headings(SweepStep)))),
-        "sweep.png": to_png_bytes(pictures.sweep_sheet(sweep)),
+        "sweep.png": png(sweep_chart(sweep), SHEET_PX),
     }
-    film = pictures.film_strip(sweep, drawing)
+    film = film_strip(sweep, drawing)
     if film is not None:
-        files["film.png"] = to_png_bytes(film)
-    top, clipped = pictures.film_scale(sweep)
+        files["film.png"] = png(film, FILM_PX)
+    top, clipped = film_scale(sweep)
     models = [
         {key: value for key, value in model.items() if key != "steps"}
         for model in shown.pop("models")
@@ -353,9 +363,9 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
         "evaluation.json": json_bytes(manifest(document(found, details=True), created)),
         "classes.csv": _csv(table(found.classes, headings(ClassResult))),
         "confusion.csv": _csv(table(pairs)),
-        "classes.png": _png(class_bars_figure(bars, title)),
-        "confusion.png": _png(_confusion(found, title)),
-        "reliability.png": _png(reliability_figure(bins, calibration)),
+        "classes.png": png(class_bars_figure(bars, title)),
+        "confusion.png": png(_confusion(found, title)),
+        "reliability.png": png(reliability_figure(bins, calibration)),
     }
     shown, kept = document(found), ("model", "weights", "device", "part", "images")
     return _with_manifest(files, {key: shown[key] for key in kept}, created)
@@ -418,7 +428,7 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
         "study.json": json_bytes(shown),
         "study.csv": _csv(table(_study_rows(study), (*head, *interval))),
         "fields.csv": _csv(table(_study_field_rows(study), (*field_head, *interval))),
-        "study.png": to_png_bytes(study_figure(shown)),
+        "study.png": png(study_figure(shown)),
         "manifest.json": json_bytes(manifest({"answers": study.answers()}, created)),
     }
 
@@ -492,10 +502,4 @@ def _npz(arrays: Mapping[str, npt.NDArray[np.float32]]) -> bytes:
     out = io.BytesIO()
     plain = {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
     np.savez_compressed(out, allow_pickle=False, **plain)
-    return out.getvalue()
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120)
     return out.getvalue()

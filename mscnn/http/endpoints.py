@@ -14,8 +14,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mscnn.draw import pictures
+from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.figures import png
 from mscnn.draw.files import DrawingOptions, explanation_files
+from mscnn.draw.sheets import comparison_sheet
 from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
@@ -23,8 +25,6 @@ from mscnn.engine.pipeline import Engine
 from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import PhotoInput, cache_file, need_photo
-from mscnn.photos.imaging import to_png_bytes
-from mscnn.results.explanation import RgbArray
 from mscnn.results.schema import JsonDict, document, safe_integers
 
 Answer = tuple[Any, ...]
@@ -119,8 +119,8 @@ class Functions:
             The comparison as JSON, and a contact sheet (PNG).
         """
         found = self.engine.compare(image, parse_names(models), target=target, layer=layer, name="")
-        sheet = pictures.comparison_sheet(found, image, DrawingOptions())
-        return document(found), _png("comparison.png", sheet)
+        sheet = comparison_sheet(found, image, DrawingOptions())
+        return document(found), ("comparison.png", png(sheet, 1600))
 
     def scales(self, image: Image.Image, model: str, target: str) -> Answer:
         """Show at which receptive-field size a network found its evidence for a class.
@@ -136,7 +136,7 @@ class Functions:
         """
         report = self.lens.scales(image, model, target=target, name="")
         gates = self._attention(image, model, report.target.index)
-        chart = _png("attribution.png", pictures.attribution_chart(report).picture)
+        chart = ("attribution.png", png(evidence_chart(report), 1200))
         return {**document(report), "attention": gates}, chart
 
     def _attention(self, image: Image.Image, model: str, target: int) -> list[JsonDict] | None:
@@ -164,7 +164,8 @@ class Functions:
         other = self.lens.receptive_field(baseline) if baseline else fair_baseline(found.model)
         shown = document(found, details=True)
         shown["baseline"] = other and document(other, details=True)
-        return shown, _png("receptive_field.png", pictures.receptive_field_sheet(found, other))
+        sheet = field_charts([found, *([other] if other else [])])
+        return shown, ("receptive_field.png", png(sheet, 1200))
 
     def sweep(self, image: Image.Image, models: str, target: str, box: str, canvas: str) -> Answer:
         """Show one object at twelve sizes to networks, and measure at which they still know it.
@@ -187,7 +188,7 @@ class Functions:
             box=parse_box(box),
             canvas=canvas.lower(),
         )
-        return document(found), _png("sweep.png", pictures.sweep_sheet(found))
+        return document(found), ("sweep.png", png(sweep_chart(found), 1200))
 
 
 ENDPOINTS = (
@@ -299,7 +300,3 @@ def _whole(value: float | None) -> int:
     if not (isinstance(value, int | float) and float(value).is_integer()):
         raise OptionError(f"top_k is {value}; it must be a whole number of 1 or more.")
     return int(value)
-
-
-def _png(name: str, drawn: RgbArray) -> tuple[str, bytes]:
-    return name, to_png_bytes(drawn)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from mscnn.draw.legend import with_legend
-from mscnn.draw.overlay import overlay
+from mscnn.draw.overlay import overlay, with_legend
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import MscnnError

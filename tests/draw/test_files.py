@@ -12,12 +12,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
+from mscnn.draw.confused_pairs import SHOWN, confused_pairs_figure
+from mscnn.draw.reliability import reliability_figure
 from PIL import Image
 
 from mscnn.draw import files, pictures
-from mscnn.draw.confused_pairs import SHOWN, confused_pairs_figure
 from mscnn.draw.files import DrawingOptions
-from mscnn.draw.reliability import reliability_figure
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.errors import OptionError
 from mscnn.models import registry

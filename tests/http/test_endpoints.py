@@ -13,7 +13,8 @@ import pytest
 from gradio_client import handle_file
 from PIL import Image
 
-from mscnn.draw import pictures
+from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
 from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import fair_baseline
@@ -185,7 +186,7 @@ def test_scales_equals_the_lens(
     )
     expected = lens.scales(str(photo_file), model, target=target, name="")
     assert differences(numbers, {**document(expected), "attention": None}) == []
-    assert_drawn(picture, pictures.attribution_chart(expected).picture)
+    assert_drawn(picture, png(evidence_chart(expected), 1200))
 
 
 def test_receptive_field_needs_no_photo_and_no_download(ask: Any) -> None:
@@ -197,7 +198,7 @@ def test_receptive_field_needs_no_photo_and_no_download(ask: Any) -> None:
     assert [s["rf_max_px"] for s in numbers["stages"]] == [67, 219, 715, 1131]
     assert numbers.pop("baseline")["model"] == "resnet50.tv_in1k"
     assert numbers == document(field, details=True)
-    assert_drawn(picture, pictures.receptive_field_sheet(field, beside))
+    assert_drawn(picture, png(field_charts([field, beside]), 1200))
 
 
 def test_numbers_beyond_javascript_are_text(raw: Any) -> None:
@@ -227,4 +228,4 @@ def test_sweep_equals_the_lens(
     )  # fmt: skip
     assert differences(numbers, document(expected)) == []
     assert len(numbers["models"][0]["steps"]) == 12
-    assert_drawn(picture, pictures.sweep_sheet(expected))
+    assert_drawn(picture, png(sweep_chart(expected), 1200))
