@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mscnn.models import registry
-from mscnn.models.weights import manifest
+from mscnn.models import manifest, registry
 from mscnn.results.explanation import WeightsInfo
 
 FILE = "reliability.json"

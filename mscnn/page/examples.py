@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscnn.models.weights import manifest
+from mscnn.models import manifest
 
 
 @dataclass(frozen=True, slots=True)

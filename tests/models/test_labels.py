@@ -11,7 +11,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from mscnn.errors import MscnnError, UnknownClassError
 from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, short, wordnet_lemmas
-from mscnn.models.weights.manifest import load_manifest
+from mscnn.models.manifest import load_manifest
 
 ZOO = LabelSet(
     (
