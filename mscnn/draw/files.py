@@ -322,7 +322,7 @@ def sweep_files(
     files = {
         "sweep.json": json_bytes(shown),
         "sweep.csv": _csv(table(rows, ("model", "class", *headings(SweepStep)))),
-        "sweep.png": png(sweep_chart(sweep), SHEET_PX),
+        "sweep.png": png(sweep_chart(sweep), CHART_PX),
     }
     film = film_strip(sweep, drawing)
     if film is not None:
@@ -428,7 +428,7 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
         "study.json": json_bytes(shown),
         "study.csv": _csv(table(_study_rows(study), (*head, *interval))),
         "fields.csv": _csv(table(_study_field_rows(study), (*field_head, *interval))),
-        "study.png": png(study_figure(shown)),
+        "study.png": png(study_figure(shown), 1500),
         "manifest.json": json_bytes(manifest({"answers": study.answers()}, created)),
     }
 

@@ -7,16 +7,14 @@ import dataclasses
 import io
 import json
 from datetime import datetime, timedelta, timezone
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.patches import Rectangle
-from mscnn.draw.confused_pairs import SHOWN, confused_pairs_figure
-from mscnn.draw.reliability import reliability_figure
 from PIL import Image
 
-from mscnn.draw import files, pictures
+from mscnn.draw import charts, files, sheets
+from mscnn.draw import figures as look
 from mscnn.draw.files import DrawingOptions
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.errors import OptionError
@@ -219,7 +217,9 @@ def test_sheet_shows_one_scale_and_a_difference_for_two_models():
     first, second = samples.column("a", [[9, 0]]), samples.column("b", [[0, 3]])
 
     def clear_blue_px(comparison: Comparison) -> int:
-        sheet = pictures.comparison_sheet(comparison, PHOTO, DrawingOptions(opacity=1.0))
+        sheet = look.pixels(
+            sheets.comparison_sheet(comparison, PHOTO, DrawingOptions(opacity=1.0)), 1600
+        )
         assert sheet.shape[1] == 1600
         return int((sheet[..., 2].astype(int) > sheet[..., 0].astype(int) + 60).sum())
 
@@ -289,7 +289,7 @@ def test_splits_share_one_scale_in_units_of_an_even_spread():
 def test_the_split_with_more_evidence_is_drawn_brighter():
     one = samples.block("layer1.1")
     options = DrawingOptions(opacity=1.0, colour_map="viridis")
-    strip = pictures.block_strip(samples.scaled(one), one, PHOTO, options)
+    strip = look.pixels(sheets.split_strip(samples.scaled(one), one, PHOTO, options))
     # The top of viridis is yellow; only the second split reaches it.
     yellow = (strip[..., 0] > 200) & (strip[..., 1] > 200) & (strip[..., 2] < 80)
     half = strip.shape[1] // 2
@@ -342,7 +342,7 @@ def test_a_network_without_known_blocks_or_baseline_is_drawn_by_its_stages():
     assert json.loads(found["rf.json"])["baseline"] is None
     assert [r["level"] for r in rows(found["rf.csv"])] == ["stage"]
     assert pixels(found["growth.png"]).min() < 100
-    assert pictures.receptive_field_sheet(samples.theory(blocks=False), None).shape[1] == 1200
+    assert look.png(charts.field_charts([samples.theory(blocks=False)]))
 
 
 def test_the_baseline_is_the_registrys():
@@ -413,16 +413,16 @@ def test_a_film_is_drawn_in_units_of_an_even_spread():
     assert (corner.max(), corner.mean()) == (pytest.approx(4), pytest.approx(1, rel=1e-5))
     assert corner[0, -1] == corner.max()
     assert not nothing.any()
-    assert pictures.film_scale(samples.swept(samples.curve("a", STEPS[2]))) == (0, False)
+    assert sheets.film_scale(samples.swept(samples.curve("a", STEPS[2]))) == (0, False)
 
 
 def test_a_film_has_a_row_per_model_and_shows_what_each_network_saw():
     options = DrawingOptions(opacity=1.0)
     a, b = samples.curve("a", *STEPS), samples.curve("b", *STEPS)
-    one = pictures.film_strip(samples.swept(a), options)
-    two = pictures.film_strip(samples.swept(a, UNKNOWN, b), options)
-    assert one is not None
-    assert two is not None
+    figures = [
+        sheets.film_strip(samples.swept(*curves), options) for curves in ([a], [a, UNKNOWN, b])
+    ]
+    one, two = (look.pixels(figure) for figure in figures if figure is not None)
     plain_one, plain_two = ((f == 100).all(-1).sum() for f in (one, two))
     assert plain_one > 0
     assert plain_two == pytest.approx(2 * plain_one, rel=0.02)
@@ -446,8 +446,8 @@ def test_a_sweep_of_nothing_has_a_table_of_headings_and_no_film():
 
 def test_a_sweep_without_splits_has_no_receptive_field_chart():
     steps: list[SweepStep] = [dataclasses.replace(step, weighted_rf_px=None) for step in STEPS]
-    assert len(pictures.sweep_charts(samples.swept(samples.curve("a", *STEPS)))) == 3
-    assert len(pictures.sweep_charts(samples.swept(samples.curve("a", *steps)))) == 2
+    assert len(charts.sweep_chart(samples.swept(samples.curve("a", *STEPS))).axes) == 3
+    assert len(charts.sweep_chart(samples.swept(samples.curve("a", *steps))).axes) == 2
 
 
 # --- many photographs ----------------------------------------------------------------------
@@ -485,26 +485,6 @@ def test_pictures_of_any_number_of_classes(classes):
         picture = Image.open(io.BytesIO(found[name]))
         assert max(picture.size) <= 1700
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
-
-
-def test_the_most_frequent_mistakes_are_bars_with_their_counts():
-    pairs = [(f"class {i}", "b$", 30 - i, 50) for i in range(30)]
-    figure = confused_pairs_figure(pairs, "a$title")
-    figure.draw_without_rendering()
-    (axis,) = figure.axes
-    bars = cast("list[Rectangle]", axis.patches)
-    assert [bar.get_width() for bar in bars] == list(range(30, 30 - SHOWN, -1))
-    assert axis.texts[0].get_text().strip() == "30 of 50"
-    assert axis.get_yticklabels()[0].get_text() == "class 0, taken for b$"
-    assert "No photograph" in confused_pairs_figure([], "t").axes[0].texts[0].get_text()
-
-
-def test_a_reliability_diagram_shows_filled_bins_only():
-    bins = [dataclasses.astuple(one) for one in samples.evaluated().bins]
-    upper, lower = reliability_figure(bins, "t").axes
-    (bar,) = cast("list[Rectangle]", upper.patches)
-    assert [bar.get_x(), bar.get_height()] == pytest.approx([0.6, 2 / 3])
-    assert [p.get_height() for p in cast("list[Rectangle]", lower.patches)] == [3]
 
 
 def test_neighbours_are_written_with_what_was_searched():
