@@ -62,7 +62,7 @@ def evaluate(
     """
     from mscnn.data.evaluation import evaluate as measure
     from mscnn.data.loading import Loading
-    from mscnn.data.sharing import sharing
+    from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
@@ -82,7 +82,23 @@ def evaluate(
             on_progress=report if processes.is_first else None,
         )
     if processes.is_first:
+        if weights is None:
+            _keep_reliability(model, found)
         _tell(found, out, json)
+
+
+def _keep_reliability(model: str, found: Evaluation) -> None:
+    """Write ``reliability.json`` into a model folder of the user where all its classes were met."""
+    from mscnn.data.evaluation import write_reliability
+    from mscnn.data.tally import RELIABILITY
+    from mscnn.models.weights.resolve import model_folder
+
+    folder = model_folder(model)
+    if folder is not None and write_reliability(folder, found):
+        typer.echo(
+            f"written {folder / RELIABILITY}: how often this model is right when it is so sure",
+            err=True,
+        )
 
 
 def _tell(found: Evaluation, out: Path | None, json: bool) -> None:

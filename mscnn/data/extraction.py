@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,15 +12,22 @@ import torch
 
 from mscnn.data.feature_files import check_format, check_writable, write_feature_file
 from mscnn.data.listing import FileList, list_photos
-from mscnn.data.loaders import a_killed_loader_is
-from mscnn.data.loading import Loading, Normalise, batches, channels_last, in_list, killed
-from mscnn.data.part_files import PartFiles, Plan, Rows, part_folder, writing
+from mscnn.data.loading import (
+    LOADER_KILLED,
+    Loading,
+    Normalise,
+    batches,
+    channels_last,
+    killed_loader_raises,
+)
+from mscnn.data.part_files import PartFiles, Plan, forget, writing
 from mscnn.data.processes import Processes
 from mscnn.engine.classifier import Classifier
 from mscnn.engine.pooling import FeatureTap, find_tap, pooled
-from mscnn.errors import DatasetError
+from mscnn.errors import DatasetError, ImageError
+from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import WeightsInfo
-from mscnn.results.features import FeatureHead, Paths
+from mscnn.results.features import FeatureHead, Rows
 
 Progress = Callable[[int, int], None]
 _WAIT_S = 0.2
@@ -100,22 +106,21 @@ def extract(
     plan = _plan(classifier, photos, tap, loading)
     if restart and processes.is_first:
         forget(out)
+    part = _open_part(out, plan, processes)
+    kept = part.photographs()
+    mine = range(processes.rank, plan.batches, processes.size)
+    todo = sorted(set(mine) - set(part.done()))
+    # No process may write before all have looked what is to do.
     processes.wait()
-    with PartFiles(out, plan, processes.rank) as part:
-        kept = _photographs(part)
-        todo = [
-            n for n in range(processes.rank, plan.batches, processes.size) if n not in part.done
-        ]
-        # No process may delete the part while another one still looks what is to do.
-        processes.wait()
-        with a_killed_loader_is(killed()):
-            _compute(classifier, photos, tap, loading, todo, part, on_progress)
-        _wait_for_all(part, on_progress)
-        processes.wait()
-        unreadable = tuple(in_list(photos, part.reasons))
-        head = _head(plan, [name for name, _ in unreadable])
-        if processes.is_first:
-            _finish(part, photos, head, unreadable)
+    with killed_loader_raises(LOADER_KILLED):
+        _compute(classifier, photos, tap, loading, todo, part, on_progress)
+    _wait_for_all(part, on_progress)
+    unreadable = tuple(_unreadable(photos, part))
+    head = _head(plan, [name for name, _ in unreadable])
+    # No process may delete the rows while another one still reads them.
+    processes.wait()
+    if processes.is_first:
+        _finish(part, photos, head, unreadable)
     return Extraction(
         file=str(out),
         model=classifier.name,
@@ -132,9 +137,14 @@ def extract(
     )
 
 
-def forget(out: Path) -> None:
-    """Delete what an earlier run kept for ``out``."""
-    shutil.rmtree(part_folder(out), ignore_errors=True)
+def _open_part(out: Path, plan: Plan, processes: Processes) -> PartFiles:
+    """Open what is kept: the first process makes and checks it, then the others look at it."""
+    if processes.is_first:
+        part = PartFiles(out, plan)
+        processes.wait()
+        return part
+    processes.wait()
+    return PartFiles(out, plan, first=False)
 
 
 def _plan(classifier: Classifier, photos: FileList, tap: FeatureTap, loading: Loading) -> Plan:
@@ -178,18 +188,9 @@ def _compute(
     with channels_last(classifier):
         for batch in batches(photos, classifier.preprocess, loading, todo, pinned=pinned):
             rows = _rows(classifier, normalise, batch.views, tap)
-            part.write(batch.first // loading.batch_size, rows, batch.reasons)
-            _report(part, on_progress)
-
-
-def _photographs(part: PartFiles) -> int:
-    return sum(len(part.plan.batch(number)) for number in part.done)
-
-
-def _report(part: PartFiles, on_progress: Progress | None) -> None:
-    if on_progress is not None:
-        part.refresh()
-        on_progress(_photographs(part), part.plan.images)
+            part.write(batch.first // loading.batch_size, rows, batch.readable().numpy())
+            if on_progress is not None:
+                on_progress(part.photographs(), part.plan.images)
 
 
 def _wait_for_all(part: PartFiles, on_progress: Progress | None) -> None:
@@ -199,8 +200,30 @@ def _wait_for_all(part: PartFiles, on_progress: Progress | None) -> None:
     """
     while not part.is_complete():
         time.sleep(_WAIT_S)
-        part.refresh()
-        _report(part, on_progress)
+        if on_progress is not None:
+            on_progress(part.photographs(), part.plan.images)
+
+
+def _unreadable(photos: FileList, part: PartFiles) -> Iterator[tuple[str, str]]:
+    """Yield the names of unreadable photographs, each with the reason."""
+    for index in (~part.readable).nonzero()[0].tolist():
+        try:
+            load_photo(photos.source(index))
+            reason = "It could not be read for a moment."
+        except ImageError as error:
+            reason = str(error)
+        yield photos.name(index), reason
+
+
+class _Names(Iterable[str]):
+    """Paths of readable photographs; file names of any bytes fit into UTF-8."""
+
+    def __init__(self, photos: FileList, part: PartFiles) -> None:
+        self.photos, self.numbers = photos, part.readable.nonzero()[0]
+
+    def __iter__(self) -> Iterator[str]:
+        names = (self.photos.name(int(number)) for number in self.numbers)
+        return (name.encode("utf-8", "backslashreplace").decode() for name in names)
 
 
 def _head(plan: Plan, unreadable: Sequence[str]) -> FeatureHead:
@@ -225,12 +248,9 @@ def _finish(
             f"None of the {len(photos)} photographs can be read; the first: {unreadable[0][1]}"
         )
 
-    def names() -> Iterator[str]:
-        return (photos.name(i) for i in range(len(photos)) if i not in part.reasons)
-
     whole = part.folder / f"whole{part.out.suffix.lower()}"
     with writing(part.out):
-        write_feature_file(whole, head, Paths(names), part.readable_rows())
+        write_feature_file(whole, head, _Names(photos, part), part.readable_rows())
         with whole.open("r+b") as file:
             os.fsync(file.fileno())
         whole.replace(part.out)

@@ -73,8 +73,8 @@ class RealLabels:
 
 
 RealAccuracy = tuple[int, float | None, float | None]
-"""Photographs that have a real label, and the shares 0..1 with a right first answer and with one
-among the five best; None where no photograph has a real label."""
+"""Photographs that have a real label, and the fractions 0..1 with a right top-1 prediction and
+with one among the five best; None where no photograph has a real label."""
 
 
 def _check_list(path: Path) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mscnn.data.part_files import Rows
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +57,6 @@ class FeatureFile:
     head: FeatureHead
     paths: tuple[str, ...] = field(repr=False)
     features: Rows = field(repr=False)
-
-
-class Paths:
-    """Paths that can be gone through several times; not all in memory.
-
-    Args:
-        names: makes a new iterator each time.
-    """
-
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self._names = names
-
-    def __iter__(self) -> Iterator[str]:
-        # File names of any bytes must fit into UTF-8.
-        return (name.encode("utf-8", "backslashreplace").decode() for name in self._names())
 
 
 def head_of(features: Rows, texts: dict[str, str], unreadable: Iterable[str]) -> FeatureHead:

@@ -6,26 +6,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscnn.data.layouts import (
-    ImageFolders,
-    Photo,
-    check_classes,
-    check_trainable,
-    drop_unreadable,
-    open_data,
-)
-from mscnn.data.processes import join_processes, leave_processes
+from mscnn.data.layouts import DataSet, check_classes, check_trainable, drop_unreadable, open_data
+from mscnn.data.processes import sharing
+from mscnn.data.tally import Accuracy
 from mscnn.engine.device import choose_device
 from mscnn.errors import OutputError, TrainingError
 from mscnn.models.weights.architecture import check_supported, from_name
 from mscnn.models.weights.download import OnProgress
-from mscnn.training import checkpoint
 from mscnn.training.batches import fitted
-from mscnn.training.evaluate import Accuracy
-from mscnn.training.loop import Trainer, log
-from mscnn.training.networks import StartingPoint, pretrained
-from mscnn.training.progress import Listener, Notice
+from mscnn.training.loop import Listener, Notice, Trainer, log
+from mscnn.training.networks import pretrained
 from mscnn.training.recipe import Recipe
+from mscnn.training.state import CHECKPOINT
 
 _SHOWN = 10
 
@@ -82,7 +74,7 @@ def start_training(
             DeviceError, OptionError: the input cannot be used.
         Cancelled: the user stopped the run.
     """
-    if (plan.out / checkpoint.NAME).is_file() and not plan.resume:
+    if (plan.out / CHECKPOINT).is_file() and not plan.resume:
         raise TrainingError(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
         )
@@ -96,35 +88,24 @@ def start_training(
         check_supported(from_name(plan.model))
     images = _open(plan.data, plan.recipe)
     _make(plan.out)
-    processes = join_processes(device)
-    try:
+    with sharing(device) as processes:
         say = notice if processes.is_first else log.info
         _tell_unreadable(images, say)
         recipe = _fitted(plan.recipe, len(images.train), processes.size, say)
-        trainer = Trainer(
-            plan.model,
-            images,
-            plan.out,
-            recipe,
-            processes,
-            start=_pretrained(plan, len(images.names), on_progress) if plan.fine_tune else None,
-            notice=say,
-        )
+        start = None
+        if plan.fine_tune:
+            start = pretrained(
+                plan.model, plan.weights, len(images.names), recipe.seed, on_progress=on_progress
+            )
+        trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)
         if plan.resume and not trainer.resume():
             say("There is no checkpoint in --out yet, so the run starts from the beginning.")
         # Everybody has looked for a checkpoint before the first one is written.
         processes.wait()
         return trainer.run(listener)
-    finally:
-        leave_processes(processes)
 
 
-def _pretrained(plan: RunPlan, classes: int, on_progress: OnProgress | None) -> StartingPoint:
-    seed = plan.recipe.seed
-    return pretrained(plan.model, plan.weights, classes, seed, on_progress=on_progress)
-
-
-def _open(data: Path, recipe: Recipe) -> ImageFolders[Photo]:
+def _open(data: Path, recipe: Recipe) -> DataSet:
     images = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
     images = drop_unreadable(images)
     check_classes(data, images)
@@ -151,7 +132,7 @@ def _make(out: Path) -> None:
         raise OutputError(f"The folder {str(out)!r} may not be written; give another --out.")
 
 
-def _tell_unreadable(images: ImageFolders[Photo], say: Notice) -> None:
+def _tell_unreadable(images: DataSet, say: Notice) -> None:
     bad = images.unreadable
     if not bad:
         return

@@ -19,7 +19,7 @@ from mscnn.data.extraction import extract
 from mscnn.data.feature_files import read_feature_file
 from mscnn.data.loading import Loading
 from mscnn.data.part_files import part_folder
-from mscnn.data.sharing import sharing
+from mscnn.data.processes import sharing
 from mscnn.engine.pooling import features
 from mscnn.errors import DatasetError, OutputError
 
