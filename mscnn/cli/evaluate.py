@@ -61,9 +61,12 @@ def evaluate(
     is shared.
     """
     from mscnn.data.evaluation import evaluate as measure
+    from mscnn.data.evaluation import write_reliability
     from mscnn.data.loading import Loading
     from mscnn.data.processes import sharing
+    from mscnn.data.tally import RELIABILITY
     from mscnn.engine.device import choose_device
+    from mscnn.models.weights.resolve import model_folder
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:
@@ -81,24 +84,13 @@ def evaluate(
             processes=processes,
             on_progress=report if processes.is_first else None,
         )
-    if processes.is_first:
-        if weights is None:
-            _keep_reliability(model, found)
-        _tell(found, out, json)
-
-
-def _keep_reliability(model: str, found: Evaluation) -> None:
-    """Write ``reliability.json`` into a model folder of the user where all its classes were met."""
-    from mscnn.data.evaluation import write_reliability
-    from mscnn.data.tally import RELIABILITY
-    from mscnn.models.weights.resolve import model_folder
-
-    folder = model_folder(model)
+    if not processes.is_first:
+        return
+    folder = model_folder(model) if weights is None else None
     if folder is not None and write_reliability(folder, found):
-        typer.echo(
-            f"written {folder / RELIABILITY}: how often this model is right when it is so sure",
-            err=True,
-        )
+        kept = folder / RELIABILITY
+        typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)
+    _tell(found, out, json)
 
 
 def _tell(found: Evaluation, out: Path | None, json: bool) -> None:

@@ -18,7 +18,6 @@ from mscnn.training.recipe import FINE_TUNING, Recipe, option_name, parse_sizes,
 
 if TYPE_CHECKING:
     from mscnn.training.loop import TrainProgress
-    from mscnn.training.start import RunPlan
 
 # The order of the help; "device" is the one option of both commands that is no part of a recipe.
 _ORDER = (
@@ -84,8 +83,8 @@ def finetune(**given: Any) -> None:
     _run(given, fine_tune=True)
 
 
-def _parameters(usual: Recipe, *, fine_tune: bool) -> dict[str, tuple[Any, Any]]:
-    """Return annotation and default (``...`` for none) of each parameter of a command."""
+def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) -> None:
+    """Give a command the signature that typer reads."""
     model = Trained if fine_tune else Architecture
     found: dict[str, tuple[Any, Any]] = {"data": (Data, ...), "model": (model, ...)}
     found["out"] = (Out, ...)
@@ -105,25 +104,21 @@ def _parameters(usual: Recipe, *, fine_tune: bool) -> dict[str, tuple[Any, Any]]
             shown = default is not None
             option = typer.Option(option_name(name), help=text, show_default=shown)
             found[name] = (Annotated[kind, option], default)
-    return {**found, "resume": (Resume, False)}
-
-
-def _declare(command: Callable[..., None], parameters: dict[str, tuple[Any, Any]]) -> None:
-    """Give a command the signature that typer reads."""
+    found["resume"] = (Resume, False)
     keyword, nothing = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # for inspect
         [
             inspect.Parameter(
                 name, keyword, default=nothing if default is ... else default, annotation=kind
             )
-            for name, (kind, default) in parameters.items()
+            for name, (kind, default) in found.items()
         ]
     )
-    command.__annotations__ = {name: kind for name, (kind, _) in parameters.items()}
+    command.__annotations__ = {name: kind for name, (kind, _) in found.items()}
 
 
-_declare(train, _parameters(Recipe(), fine_tune=False))
-_declare(finetune, _parameters(FINE_TUNING, fine_tune=True))
+_declare(train, Recipe(), fine_tune=False)
+_declare(finetune, FINE_TUNING, fine_tune=True)
 
 
 def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
@@ -131,7 +126,12 @@ def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
     from mscnn.data.processes import is_first_by_environment
     from mscnn.training.start import RunPlan, start_training
 
-    plan = _plan(given, RunPlan, fine_tune)
+    names = given.keys() & {item.name for item in dataclasses.fields(Recipe)}
+    values = {name: given.pop(name) for name in names}
+    if values["warmup_epochs"] is None:
+        values["warmup_epochs"] = usual_warmup(values["epochs"])
+    values["sizes"] = parse_sizes(values["sizes"])
+    plan = RunPlan(recipe=Recipe(**values), fine_tune=fine_tune, **given)
     with progress(f"downloading {plan.model}", "B") as report:
         result = start_training(plan, listener=show, notice=tell, on_progress=report)
     if is_first_by_environment():
@@ -140,21 +140,6 @@ def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
         # Without "./" a model of the list would be meant.
         out = shlex.quote(registry.folder_name(str(plan.out)))
         tell(f"written {plan.out}; see it with 'mscnn serve --models {out}'")
-
-
-def _plan(given: dict[str, Any], make: type[RunPlan], fine_tune: bool) -> RunPlan:
-    """Return what was asked for.
-
-    Raises:
-        OptionError: a value is out of its range.
-    """
-    names = {item.name for item in dataclasses.fields(Recipe)}
-    values = {name: value for name, value in given.items() if name in names}
-    others = {name: value for name, value in given.items() if name not in names}
-    if values["warmup_epochs"] is None:
-        values["warmup_epochs"] = usual_warmup(values["epochs"])
-    values["sizes"] = parse_sizes(values["sizes"])
-    return make(recipe=Recipe(**values), fine_tune=fine_tune, **others)
 
 
 def tell(sentence: str) -> None:

@@ -106,7 +106,7 @@ def find_labelled(root: Path) -> Part:
     except OSError as error:
         raise unreadable_folder(root, error) from error
     if not len(found.samples):
-        raise DatasetError(_nothing_to_measure(root))
+        raise DatasetError(_nothing_in(root, to_learn=False))
     return found
 
 
@@ -170,7 +170,7 @@ def check_classes(root: Path, data: DataSet) -> None:
         DatasetError: as said.
     """
     if not data.names or not (len(data.train) or len(data.val)):
-        raise DatasetError(_nothing_to_learn(root))
+        raise DatasetError(_nothing_in(root, to_learn=True))
     if len(data.names) < 2:
         raise DatasetError(
             f"{str(root)!r} holds one class folder or class, {data.names[0]!r}; a classifier needs "
@@ -203,25 +203,21 @@ def check_trainable(data: DataSet) -> None:
         )
 
 
-def _nothing_to_learn(root: Path) -> str:
-    shape = "make one folder per class and put its images in there"
-    if root.is_file():
-        return f"The table {root.name!r} names no images; give lines of a path and a label."
-    if loose := _loose(root):
-        return f"{str(root)!r} holds {loose} images and no folder per class; {shape}."
-    if not any(root.iterdir()):
-        return f"The folder {str(root)!r} is empty; {shape}."
-    return f"{str(root)!r} holds {len(_folders(root))} folders and no images in them; {shape}."
-
-
-def _nothing_to_measure(root: Path) -> str:
+def _nothing_in(root: Path, *, to_learn: bool) -> str:
     shape = "give one folder per class with its images, or a CSV table with the header path,label"
+    loose_but = "but nothing says their classes"
+    if to_learn:
+        shape = "make one folder per class and put its images in there"
+        loose_but = "and no folder per class"
     if root.is_file():
-        return f"The table {root.name!r} names no images; {shape}."
+        lines = "give lines of a path and a label" if to_learn else shape
+        return f"The table {root.name!r} names no images; {lines}."
+    if loose := _loose(root):
+        return f"{str(root)!r} holds {loose} images {loose_but}; {shape}."
     if not any(root.iterdir()):
         return f"The folder {str(root)!r} is empty; {shape}."
-    if loose := _loose(root):
-        return f"{str(root)!r} holds {loose} images but nothing says their classes; {shape}."
+    if to_learn:
+        return f"{str(root)!r} holds {len(_folders(root))} folders and no images in them; {shape}."
     return f"There is no image in {str(root)!r}; {shape}."
 
 

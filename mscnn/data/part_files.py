@@ -9,14 +9,14 @@ disk do not fit their checksum, and are computed again.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import os
 import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from mscnn.errors import OutputError
 from mscnn.results.features import Rows
+from mscnn.results.writing import reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,7 @@ class PartFiles:
 
     def photographs(self) -> int:
         """Return how many photographs are done."""
-        batches = map(self.plan.batch, self.done())
-        return sum(batch.stop - batch.start for batch in batches)
+        return sum(batch.stop - batch.start for batch in map(self.plan.batch, self.done()))
 
     def is_complete(self) -> bool:
         """Whether all batches are written."""
@@ -162,24 +162,22 @@ class PartFiles:
         return np.lib.format.open_memmap(path, "r+")
 
     def _settle_plan(self) -> None:
-        path = self.folder / "plan.json"
-        wanted = asdict(self.plan)
+        path, wanted = self.folder / "plan.json", asdict(self.plan)
         if not path.exists():
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
             fresh.replace(path)
             return
-        try:
-            found = json.loads(path.read_bytes())
-        except ValueError:
-            found = None
-        if found != wanted:
-            known = found if isinstance(found, dict) else {}
-            names = [f.name for f in fields(Plan) if known.get(f.name) != wanted[f.name]]
+        known: Any = None
+        with contextlib.suppress(ValueError):
+            known = json.loads(path.read_bytes())
+        known = known if isinstance(known, dict) else {}
+        names = [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]
+        if names:
             raise OutputError(
                 f"{self.folder.name!r} holds what an earlier run began that was different "
-                f"({', '.join(name.replace('_', ' ') for name in names)}); give the same command "
-                "to go on with it, --restart to begin anew, or another --out."
+                f"({', '.join(names)}); give the same command to go on with it, --restart to begin "
+                "anew, or another --out."
             )
 
 
@@ -211,9 +209,7 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else (error.strerror or "unknown error").lower()
         raise OutputError(
-            f"{out.name!r} could not be written: {reason}. What was done is kept: free space or "
-            "change permissions, and give the same command again."
+            f"{out.name!r} could not be written: {reason(error)}. What was done is kept: free "
+            "space or change permissions, and give the same command again."
         ) from error

@@ -93,7 +93,7 @@ class Trainer:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         classes = len(data.names)
-        self.start = start if start is not None else fresh(architecture, classes, recipe.seed)
+        self.start = start or fresh(architecture, classes, recipe.seed)
         self.architecture, self.data, self.out = self.start.architecture, data, out
         self.recipe, self.notice = recipe, notice
         model = self.start.model
@@ -193,7 +193,9 @@ class Trainer:
             self.best.put_into(self.stepper.averaged)
             counted, accuracy = self.validate()
             if self.processes.is_first:
-                write_results(self.out, self._facts(), self.stepper.averaged, counted)
+                kept = self.best.epoch or self.at.epoch
+                facts = Facts(self.start, self.data, self.recipe, self.at, kept, self.processes)
+                write_results(self.out, facts, self.stepper.averaged, counted)
             self.processes.wait()
         return accuracy
 
@@ -241,7 +243,8 @@ class Trainer:
 
     def _stopped(self, where: str) -> Cancelled:
         sentence = f"Stopped {where}; what was trained is kept, so go on with --resume."
-        self._say(sentence)
+        if self.processes.is_first:
+            self.notice(sentence)
         return Cancelled(sentence)
 
     def _not_finite(self, what: str) -> TrainingError:
@@ -249,10 +252,6 @@ class Trainer:
             f"In epoch {self.at.epoch + 1} {what}; the last checkpoint is kept, so lower --lr and "
             "go on with --resume."
         )
-
-    def _say(self, sentence: str) -> None:
-        if self.processes.is_first:
-            self.notice(sentence)
 
     def _leave_out_of(self, parts: list[Batch]) -> None:
         """Note the photographs of a batch that could not be read."""
@@ -274,13 +273,16 @@ class Trainer:
         self.notice(f"{reason} It is left out.")
 
     def _progress(self, seconds_per_step: float) -> TrainProgress:
-        at, steps = self.at, self.steps_per_epoch
+        at, steps, epochs = self.at, self.steps_per_epoch, self.recipe.epochs
         final_px = self.data_config["input_size"][-1]
-        left = steps_left(self.recipe, at.epoch, at.step, steps, final_px)
+        px = self.recipe.size_at(at.epoch, final_px)
+        # Later, larger phases cost more per step, in proportion to their area.
+        later = (self.recipe.size_at(e, final_px) / px for e in range(at.epoch + 1, epochs))
+        left = steps - at.step + sum(factor**2 for factor in later) * steps
         return TrainProgress(
-            at.epoch, self.recipe.epochs, at.step, steps, self.recipe.size_at(at.epoch, final_px),
-            at.loss_sum / at.step, self.stepper.lr, self.recipe.batch_size / seconds_per_step,
-            seconds_per_step * left, at.history[-1]["val_top1"] if at.history else None,
+            at.epoch, epochs, at.step, steps, px, at.loss_sum / at.step, self.stepper.lr,
+            self.recipe.batch_size / seconds_per_step, seconds_per_step * left,
+            at.history[-1]["val_top1"] if at.history else None,
         )  # fmt: skip
 
     def _end_epoch(self) -> None:
@@ -304,27 +306,6 @@ class Trainer:
         self.save()
         if self.processes.is_first:
             write_history(self.out, self.history)
-
-    def _facts(self) -> Facts:
-        return Facts(
-            start=self.start,
-            data=self.data,
-            recipe=self.recipe,
-            state=self.at,
-            epoch_kept=self.best.epoch or self.at.epoch,
-            processes=self.processes,
-        )
-
-
-def steps_left(recipe: Recipe, epoch: int, step: int, steps: int, final_px: int) -> float:
-    """Return how many steps of the present cost remain.
-
-    Later, larger phases cost more per step, in proportion to their area.
-    """
-    size_px = recipe.size_at(epoch, final_px)
-    later = range(epoch + 1, recipe.epochs)
-    areas = sum((recipe.size_at(e, final_px) / size_px) ** 2 for e in later)
-    return steps - step + areas * steps
 
 
 @torch.inference_mode()

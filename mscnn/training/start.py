@@ -86,12 +86,21 @@ def start_training(
     device = choose_device(plan.device)
     if not plan.fine_tune:  # which loads the model, and so finds out by itself
         check_supported(from_name(plan.model))
-    images = _open(plan.data, plan.recipe)
+    images = drop_unreadable(
+        open_data(plan.data, val_share=plan.recipe.val_share, seed=plan.recipe.seed)
+    )
+    check_classes(plan.data, images)
+    check_trainable(images)
     _make(plan.out)
     with sharing(device) as processes:
         say = notice if processes.is_first else log.info
         _tell_unreadable(images, say)
-        recipe = _fitted(plan.recipe, len(images.train), processes.size, say)
+        recipe = fitted(plan.recipe, len(images.train), processes.size)
+        if recipe.batch_size != plan.recipe.batch_size:
+            say(
+                f"There are {len(images.train)} training images, fewer than one batch of "
+                f"{plan.recipe.batch_size}, so a batch has {recipe.batch_size}."
+            )
         start = None
         if plan.fine_tune:
             start = pretrained(
@@ -103,24 +112,6 @@ def start_training(
         # Everybody has looked for a checkpoint before the first one is written.
         processes.wait()
         return trainer.run(listener)
-
-
-def _open(data: Path, recipe: Recipe) -> DataSet:
-    images = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
-    images = drop_unreadable(images)
-    check_classes(data, images)
-    check_trainable(images)
-    return images
-
-
-def _fitted(recipe: Recipe, images: int, processes: int, say: Notice) -> Recipe:
-    found = fitted(recipe, images, processes)
-    if found.batch_size != recipe.batch_size:
-        say(
-            f"There are {images} training images, fewer than one batch of {recipe.batch_size}, so "
-            f"a batch has {found.batch_size}."
-        )
-    return found
 
 
 def _make(out: Path) -> None:
