@@ -66,7 +66,7 @@ def evaluate(
     from mscnn.data.processes import sharing
     from mscnn.data.tally import RELIABILITY
     from mscnn.engine.device import choose_device
-    from mscnn.models.weights.resolve import model_folder
+    from mscnn.models.sources import model_folder
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:

@@ -11,8 +11,8 @@ from mscnn.data.processes import sharing
 from mscnn.data.tally import Accuracy
 from mscnn.engine.device import choose_device
 from mscnn.errors import OutputError, TrainingError
-from mscnn.models.weights.architecture import check_supported, from_name
-from mscnn.models.weights.download import OnProgress
+from mscnn.models.architecture import check_supported, from_name
+from mscnn.models.hub import OnProgress
 from mscnn.training.batches import fitted
 from mscnn.training.loop import Listener, Notice, Trainer, log
 from mscnn.training.networks import pretrained

@@ -7,7 +7,7 @@ import torch
 
 from mscnn.data.layouts import open_data
 from mscnn.errors import DatasetError, OptionError, TrainingError, UnknownModelError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.training.loop import Trainer
 from mscnn.training.start import RunPlan, start_training
 from mscnn.training.state import CHECKPOINT

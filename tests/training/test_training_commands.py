@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mscnn.cli.training import finetune, train
 from mscnn.errors import UnsupportedModelError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
 from mscnn.training.results import export_folder
