@@ -66,7 +66,7 @@ def evaluate(
     from mscnn.data.processes import sharing
     from mscnn.data.tally import RELIABILITY
     from mscnn.engine.device import choose_device
-    from mscnn.models.sources import model_folder
+    from mscnn.models.sources import locate
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:
@@ -86,7 +86,7 @@ def evaluate(
         )
     if not processes.is_first:
         return
-    folder = model_folder(model) if weights is None else None
+    folder = locate(model).folder if weights is None else None
     if folder is not None and write_reliability(folder, found):
         kept = folder / RELIABILITY
         typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)

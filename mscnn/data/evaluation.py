@@ -22,7 +22,6 @@ from mscnn.data.loading import (
     batches,
     channels_last,
     count_batches,
-    in_list,
     killed_loader_raises,
 )
 from mscnn.data.processes import Processes
@@ -122,7 +121,8 @@ def evaluate(
         if rank != processes.rank:
             run.merge(*other)
     seconds = time.perf_counter() - started
-    tally, unreadable = run.tally, in_list(data.samples, run.reasons)
+    tally, names = run.tally, data.samples
+    unreadable = [(names.name(number), run.reasons[number]) for number in sorted(run.reasons)]
     if not tally.images:
         raise DatasetError(
             f"None of the {len(data.samples)} photographs can be read; the first: "

@@ -209,8 +209,3 @@ def channels_last(classifier: Classifier) -> Iterator[None]:
         yield
     finally:
         classifier.guarded(lambda: model.to(memory_format=torch.contiguous_format))
-
-
-def in_list(photos: PhotoList, reasons: dict[int, str]) -> list[tuple[str, str]]:
-    """Return the unreadable photographs as pairs of name and reason, in the list's order."""
-    return [(photos.name(number), reasons[number]) for number in sorted(reasons)]

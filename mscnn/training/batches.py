@@ -220,24 +220,24 @@ def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
 
 def _check(images: int, recipe: Recipe, processes: int) -> None:
     """Refuse a batch that cannot be filled or divided."""
-    if images < recipe.batch_size:
+    batch, parts = recipe.batch_size, processes * recipe.accumulate
+    if images < batch:
         raise DatasetError(
-            f"There are {images} training images, fewer than one batch of {recipe.batch_size}; "
-            "give a smaller --batch-size or more images."
+            f"There are {images} training images, fewer than one batch of {batch}; give a smaller "
+            "--batch-size or more images."
         )
-    parts = processes * recipe.accumulate
-    if recipe.batch_size % parts:
+    if batch % parts:
         raise OptionError(
-            f"--batch-size {recipe.batch_size} cannot be shared by {processes} processes of "
+            f"--batch-size {batch} cannot be shared by {processes} processes of "
             f"{recipe.accumulate} part(s) each; give a multiple of {parts}."
         )
-    if recipe.batch_size < 2 * parts:
+    if batch < 2 * parts:
         raise OptionError(
-            f"--batch-size {recipe.batch_size} leaves one image to each of {parts} parts, and "
-            f"batch norm needs two; give at least {2 * parts}, or a smaller --accumulate."
+            f"--batch-size {batch} leaves one image to each of {parts} parts, and batch norm "
+            f"needs two; give at least {2 * parts}, or a smaller --accumulate."
         )
-    if (recipe.mixup or recipe.cutmix) and recipe.batch_size // parts % 2:
+    if (recipe.mixup or recipe.cutmix) and batch // parts % 2:
         raise OptionError(
-            f"Mixup and CutMix mix images in pairs, and a part of the batch has "
-            f"{recipe.batch_size // parts}; give an even multiple of {parts} as --batch-size."
+            f"Mixup and CutMix mix images in pairs, and a part of the batch has {batch // parts}; "
+            f"give an even multiple of {parts} as --batch-size."
         )

@@ -162,36 +162,26 @@ class Stepper:
         return value
 
     def _forward(self, part: Batch) -> torch.Tensor:
-        device = self.processes.device
-        x, target = part
-        x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
-        target = target.to(device, non_blocking=True)
-        known = part[1] >= 0
-        if not bool(known.all()):
-            return self._forward_some(x, target, known.to(device))
-        soft = target
-        if self.mix is not None:
-            x, soft = self.mix(x, target)
-        with self._autocast():
-            logits = self.parallel(x).float()
-        loss: torch.Tensor = self.loss(logits, soft)
-        return loss
-
-    def _forward_some(
-        self, x: torch.Tensor, target: torch.Tensor, known: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the loss of the readable images of a part, without mixing.
+        """Return the mean loss of a part's readable images.
 
         0 where fewer than two are: batch norm over one image alone is not defined everywhere.
+        With unreadable ones among them nothing is mixed.
         """
-        if int(known.sum()) < 2:
+        device, known = self.processes.device, part[1] >= 0
+        x = part[0].to(device, memory_format=torch.channels_last, non_blocking=True)
+        target = part[1].to(device, non_blocking=True)
+        if bool(known.all()):
+            if self.mix is not None:
+                x, target = self.mix(x, target)
+        elif int(known.sum()) < 2:
             # Every process must take part in the sum of gradients, also with nothing to add.
             return self.parallel(x).float().sum() * 0.0  # type: ignore[no-any-return]
-        x, target = x[known], target[known]
-        if self.mix is not None:
-            target = nn.functional.one_hot(target, self.mix.num_classes).float()
-            smoothing = self.recipe.smoothing
-            target = target * (1 - smoothing) + smoothing / self.mix.num_classes
+        else:
+            x, target = x[known.to(device)], target[known.to(device)]
+            if self.mix is not None:
+                target = nn.functional.one_hot(target, self.mix.num_classes).float()
+                smoothing = self.recipe.smoothing
+                target = target * (1 - smoothing) + smoothing / self.mix.num_classes
         with self._autocast():
             logits = self.parallel(x).float()
         loss: torch.Tensor = self.loss(logits, target)

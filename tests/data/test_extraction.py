@@ -69,6 +69,16 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
     assert not part_folder(tmp_path / "f.npz").exists()
 
 
+def test_names_of_any_bytes_fit_into_every_format(network, data, tmp_path) -> None:
+    try:
+        (data / "thing 0" / "00.png").rename(data / "thing 0" / "a\udcff.png")
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    for suffix in (".npz", ".safetensors"):
+        extract(network("resnet", fresh=True), data, tmp_path / f"f{suffix}", loading=HERE)
+        assert "thing 0/a\\udcff.png" in read_feature_file(tmp_path / f"f{suffix}").paths
+
+
 def test_loader_processes_give_the_same_bytes(network, data, tmp_path) -> None:
     net = network("resnet", fresh=True)
     extract(net, data, tmp_path / "a.npz", loading=HERE)

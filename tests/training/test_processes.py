@@ -1,6 +1,7 @@
 """Two processes train like one that cuts its batches in two."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,11 @@ def test_two_processes_arrive_where_one_does(folder, tmp_path):
         for key in ("train_loss", "val_loss", "val_top1"):
             assert two[key] == pytest.approx(one[key], rel=1e-4), key
     assert f"top-1 {result.top1:.4f}" in done.stdout
+    measured = [json.loads((tmp_path / n / "reliability.json").read_text()) for n in ("one", "two")]
+    assert [m["images"] for m in measured] == [result.images] * 2
+    assert [[b["right"] for b in m["bins"]] for m in measured] == [
+        [b["right"] for b in measured[0]["bins"]]
+    ] * 2
     states = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, value in states[0].items():
         if value.is_floating_point():
