@@ -78,21 +78,13 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The parts of a data set, none of them listed before it is asked for.
+    """The parts of a data set, none of them listed before it is asked for."""
 
-    Attributes:
-        measured: what an evaluation uses.
-        train: all there is to learn from.
-        val: the data's own validation part, with the same classes; None where there is none.
-        split: where that comes from.
-        wordnet: whether classes are called by WordNet ids.
-    """
-
-    measured: Callable[[], Part]
+    measured: Callable[[], Part]  # what an evaluation uses
     train: Callable[[], Part]
-    val: Callable[[], Part] | None = None
+    val: Callable[[], Part] | None = None  # of the same classes; None: to be held out of train
     split: str = OWN_PART
-    wordnet: bool = False
+    wordnet: bool = False  # whether classes are called by WordNet ids
 
 
 def find_labelled(root: Path) -> Part:
@@ -143,9 +135,7 @@ def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
 def hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples]:
     """Split photographs per class; what is held out depends on the class's name and ``seed``.
 
-    Returns:
-        The training and the validation part; the latter has ``val_share`` of each class, and at
-        least one of two or more.
+    The second of the two parts has ``val_share`` of each class, and at least one of two or more.
     """
     train: list[int] = []
     val: list[int] = []

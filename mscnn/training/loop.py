@@ -206,7 +206,7 @@ class Trainer:
         try:
             mine, unread = tally(self.stepper.averaged, batches, self.processes.device)
         except WeightsError as error:
-            raise self._not_finite("an answer is no finite number") from error
+            raise self._not_finite("an answer is not finite") from error
         for index in unread:
             self._leave_out(self.data.val, index)
         # In the same order in all processes, so that all come to the same sums.

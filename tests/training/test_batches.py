@@ -1,4 +1,5 @@
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_randaugment_is_the_same_wherever_it_runs(folder):
 
 def test_what_cannot_be_read_is_marked_with_its_place(folder):
     found = open_data(folder)
-    path = found.train[5][0]
+    path = Path(found.train.full_name(5))
     path.write_bytes(path.read_bytes()[:200])
     dataset = PhotoDataset(found.train, train_transform(16, Recipe(), CONFIG), 0, 0, (16, 16))
     x, target = dataset[5]
