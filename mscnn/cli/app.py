@@ -13,7 +13,6 @@ from mscnn.cli.download import download
 from mscnn.cli.evaluate import evaluate
 from mscnn.cli.explain import explain
 from mscnn.cli.features import features
-from mscnn.cli.finetune import finetune
 from mscnn.cli.models import models
 from mscnn.cli.predict import predict
 from mscnn.cli.rf import rf
@@ -21,7 +20,7 @@ from mscnn.cli.scales import scales
 from mscnn.cli.serve import serve
 from mscnn.cli.study import study
 from mscnn.cli.sweep import sweep
-from mscnn.cli.train import train
+from mscnn.cli.training import finetune, train
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn serve"

@@ -61,9 +61,12 @@ def evaluate(
     is shared.
     """
     from mscnn.data.evaluation import evaluate as measure
+    from mscnn.data.evaluation import write_reliability
     from mscnn.data.loading import Loading
-    from mscnn.data.sharing import sharing
+    from mscnn.data.processes import sharing
+    from mscnn.data.tally import RELIABILITY
     from mscnn.engine.device import choose_device
+    from mscnn.models.sources import locate
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:
@@ -81,8 +84,13 @@ def evaluate(
             processes=processes,
             on_progress=report if processes.is_first else None,
         )
-    if processes.is_first:
-        _tell(found, out, json)
+    if not processes.is_first:
+        return
+    folder = locate(model).folder if weights is None else None
+    if folder is not None and write_reliability(folder, found):
+        kept = folder / RELIABILITY
+        typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)
+    _tell(found, out, json)
 
 
 def _tell(found: Evaluation, out: Path | None, json: bool) -> None:

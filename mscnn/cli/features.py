@@ -59,7 +59,7 @@ def features(
     from mscnn.data.extraction import extract
     from mscnn.data.feature_files import check_format, check_writable
     from mscnn.data.loading import Loading
-    from mscnn.data.sharing import sharing
+    from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)

@@ -43,8 +43,15 @@ class RealLabels:
                 f"Real labels are of ImageNet's 1000 classes, but this model has {len(labels)} "
                 "other ones; leave --real-labels out, or choose another model."
             )
-        images = _check_list(path)
-        _check_names(photos, images)
+        images = _count_lists(path)
+        for index in range(len(photos)):
+            match = _NAME.fullmatch(PurePosixPath(photos.name(index)).name)
+            if match is None or not 1 <= int(match[1]) <= images:
+                raise DatasetError(
+                    f"{photos.name(index)!r} is not called as ImageNet calls a validation image "
+                    f"(ILSVRC2012_val_00000001.JPEG to {images:08d}), so its real label is not "
+                    "known."
+                )
         from timm.data import RealLabelsImagenet
 
         # timm reads the names by number, and wants as many as there are lists.
@@ -73,7 +80,7 @@ class RealLabels:
         return RealAccuracy(images, shares[0], shares[1])
 
 
-def _check_list(path: Path) -> int:
+def _count_lists(path: Path) -> int:
     """Return how many images a list of real labels is for."""
     try:
         found = json.loads(path.read_bytes())
@@ -85,13 +92,3 @@ def _check_list(path: Path) -> int:
     if not fits or not found:
         raise DatasetError(f"{path.name!r} is not {_FORMAT}.")
     return len(found)
-
-
-def _check_names(photos: PhotoList, images: int) -> None:
-    for index in range(len(photos)):
-        match = _NAME.fullmatch(PurePosixPath(photos.name(index)).name)
-        if match is None or not 1 <= int(match[1]) <= images:
-            raise DatasetError(
-                f"{photos.name(index)!r} is not called as ImageNet calls a validation image "
-                f"(ILSVRC2012_val_00000001.JPEG to {images:08d}), so its real label is not known."
-            )

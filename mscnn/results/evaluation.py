@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mscnn.results.explanation import WeightsInfo
 from mscnn.results.schema import HIDDEN, column, computed
@@ -83,6 +83,7 @@ class Evaluation:
         known_classes: how many classes the model has.
         confusion: ``(class, best answer)`` to how often, without zeros.
         labels: short names of all classes in ``confusion``.
+        reliability: the document ``reliability.json``.
     """
 
     model: str
@@ -114,6 +115,7 @@ class Evaluation:
     known_classes: int = field(metadata=HIDDEN)
     confusion: dict[tuple[int, int], int] = field(repr=False, metadata=HIDDEN)
     labels: dict[int, str] = field(repr=False, metadata=HIDDEN)
+    reliability: dict[str, Any] = field(default_factory=dict, repr=False, metadata=HIDDEN)
 
     @property
     @computed(before="unreadable")

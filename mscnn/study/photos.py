@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from mscnn.data.layouts import open_data
+from mscnn.data.listing import SUFFIXES
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.sweep import compose, whole
-from mscnn.training.dataset import SUFFIXES, find_images
 
 BATCH = 32
 
@@ -66,8 +67,8 @@ def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], b
     found: list[tuple[Path, str | None]] = []
     loose = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not loose:
-        data = find_images(root)
-        found = [(path, data.names[index]) for path, index in data.val]
+        data = open_data(root)
+        found = [(path, data.names[i]) for path, i in data.val if isinstance(path, Path)]
     else:
         found = [(path, None) for path in loose]
     random.Random(seed).shuffle(found)

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from mscnn.models.loading import load_model
-from mscnn.training.export import export_folder
+from mscnn.training.results import export_folder
 from tests.browser.conftest import TOP5
 from tests.page.serving import Folders, Site, serving
 

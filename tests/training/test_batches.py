@@ -1,86 +1,31 @@
-from collections import Counter
+import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mscnn.errors import DatasetError
-from mscnn.training.dataset import (
+from mscnn.data.layouts import open_data
+from mscnn.data.processes import Processes
+from mscnn.errors import DatasetError, OptionError
+from mscnn.training.batches import (
+    Batches,
     EpochSampler,
     PhotoDataset,
     ScaleJitter,
-    find_images,
+    fitted,
     train_transform,
 )
-from mscnn.training.recipe import Recipe
-from tests.training.conftest import draw
+from mscnn.training.recipe import FINE_TUNING, Recipe
 
-CONFIG = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-
-
-def test_one_folder_per_class_holds_out_a_tenth_of_each(folder):
-    found = find_images(folder)
-    assert found.names == ("blue", "red")
-    assert Counter(i for _, i in found.val) == {0: 2, 1: 2}
-    assert Counter(i for _, i in found.train) == {0: 14, 1: 14}
-    assert not {p for p, _ in found.val} & {p for p, _ in found.train}
-    assert all(path.parent.name == found.names[i] for path, i in found.train + found.val)
-
-
-def test_what_is_held_out_depends_on_the_seed_alone(folder):
-    assert find_images(folder).val == find_images(folder).val
-    assert find_images(folder, seed=1).val != find_images(folder).val
-
-
-def test_a_given_split_is_used(folder, tmp_path):
-    root = tmp_path / "split"
-    (root / "train").mkdir(parents=True)
-    (root / "val" / "red").mkdir(parents=True)
-    for name in ("red", "blue"):
-        (folder / name).rename(root / "train" / name)
-    draw(0, 99).save(root / "val" / "red" / "x.png")
-    found = find_images(root)
-    assert [(p.name, i) for p, i in found.val] == [("x.png", 1)]
-    assert len(found.train) == 32
-
-
-def test_tiny_imagenets_layout_and_names(tmp_path):
-    wnids = ("n02123045", "n01443537")  # tabby, goldfish
-    for wnid in wnids:
-        (tmp_path / "train" / wnid / "images").mkdir(parents=True)
-        draw(0, 1).save(tmp_path / "train" / wnid / "images" / f"{wnid}_0.JPEG")
-    (tmp_path / "wnids.txt").write_text("\n".join(wnids))
-    (tmp_path / "val" / "images").mkdir(parents=True)
-    rows = ["val_0.JPEG\tn02123045\t0\t0\t9\t9", "val_1.JPEG\tn99999999\t0\t0\t9\t9"]
-    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(rows) + "\n")
-    found = find_images(tmp_path)
-    assert [name.split(",")[0] for name in found.names] == ["goldfish", "tabby"]
-    assert [(p.name, i) for p, i in found.val] == [("val_0.JPEG", 1)]
-    assert [(p.name, i) for p, i in found.train] == [
-        ("n01443537_0.JPEG", 0),
-        ("n02123045_0.JPEG", 1),
-    ]
-
-
-@pytest.mark.parametrize("make", ["absent", "empty", "one class", "no pictures"])
-def test_a_useless_folder_says_what_was_found(make, tmp_path):
-    root = tmp_path / "data"
-    if make != "absent":
-        root.mkdir()
-    if make == "one class":
-        (root / "cat").mkdir()
-        draw(0, 1).save(root / "cat" / "1.png")
-    if make == "no pictures":
-        for name in ("cat", "dog"):
-            (root / name).mkdir()
-            (root / name / "notes.txt").write_text("x")
-    with pytest.raises(DatasetError, match="folder"):
-        find_images(root)
+CPU = torch.device("cpu")
+CONFIG = {"input_size": (3, 16, 16), "mean": (0.5,) * 3, "std": (0.25,) * 3, "crop_pct": 1.0,
+          "interpolation": "bilinear", "crop_mode": "center"}  # fmt: skip
 
 
 def test_a_sample_looks_the_same_wherever_it_is_read(folder):
-    found = find_images(folder)
+    found = open_data(folder)
     transform = train_transform(16, Recipe(), CONFIG)
     first = PhotoDataset(found.train, transform, seed=3, epoch=1)
     again = PhotoDataset(found.train, transform, seed=3, epoch=1)
@@ -96,8 +41,6 @@ def test_zooming_out_shrinks_the_whole_photo_onto_a_plain_canvas():
     jitter = ScaleJitter(32, Recipe(zoom_out_prob=1.0, zoom_out=2.0), (0.0, 0.0, 0.0))
     shares = []
     for seed in range(40):
-        import random
-
         random.seed(seed)
         torch.manual_seed(seed)
         out = np.asarray(jitter(white))
@@ -144,7 +87,7 @@ def test_processes_share_each_batch_and_take_no_image_twice(processes, accumulat
 
 
 def test_randaugment_is_the_same_wherever_it_runs(folder):
-    found = find_images(folder)
+    found = open_data(folder)
     recipe = Recipe(randaugment="rand-m9-n2-mstd0.5")
     dataset = PhotoDataset(found.train, train_transform(16, recipe, CONFIG), seed=3, epoch=1)
     plain = PhotoDataset(found.train, train_transform(16, Recipe(), CONFIG), seed=3, epoch=1)
@@ -156,10 +99,69 @@ def test_randaugment_is_the_same_wherever_it_runs(folder):
 
 
 def test_what_cannot_be_read_is_marked_with_its_place(folder):
-    found = find_images(folder)
-    path = found.train[5][0]
+    found = open_data(folder)
+    path = Path(found.train.full_name(5))
     path.write_bytes(path.read_bytes()[:200])
     dataset = PhotoDataset(found.train, train_transform(16, Recipe(), CONFIG), 0, 0, (16, 16))
     x, target = dataset[5]
     assert target == -6
     assert torch.equal(x, torch.zeros(3, 16, 16))
+
+
+def test_the_parts_of_a_step_are_the_same_whoever_takes_them(folder):
+    data = open_data(folder)
+    recipe = Recipe(batch_size=12, workers=0, accumulate=4)
+    whole = Batches(data, recipe, CONFIG, Processes(CPU)).training(1, 1)
+    halves = [
+        Batches(data, recipe.replaced(accumulate=2), CONFIG, Processes(CPU, rank, 2)).training(1, 1)
+        for rank in (0, 1)
+    ]
+    for parts, *shares in zip(whole, *halves, strict=True):
+        together = [part for share in shares for part in share]
+        assert len(parts) == len(together) == 4
+        for (x, target), (other_x, other_target) in zip(parts, together, strict=True):
+            assert torch.equal(x, other_x)
+            assert torch.equal(target, other_target)
+
+
+def test_each_validation_image_is_measured_by_one_process(folder):
+    data = open_data(folder, val_share=0.4)
+    targets = []
+    for rank in range(3):
+        batches = Batches(data, Recipe(batch_size=12, workers=0), CONFIG, Processes(CPU, rank, 3))
+        targets.append([int(t) for _, target in batches.validation(0) for t in target])
+    assert np.concatenate(targets).sum() == sum(index for _, index in data.val)
+    assert [len(part) for part in targets] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "error", "said"),
+    [
+        ({"batch_size": 64}, 1, DatasetError, "28 training images.*--batch-size"),
+        ({"batch_size": 10}, 4, OptionError, "4 processes of 1 part.*multiple of 4"),
+        ({"batch_size": 12, "accumulate": 3}, 3, OptionError, "multiple of 9"),
+        ({"batch_size": 6, "mixup": 0.1}, 2, OptionError, "pairs.*has 3.*even multiple of 2"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(folder, changes, processes, error, said):
+    with pytest.raises(error, match=said):
+        Batches(open_data(folder), Recipe(**changes), CONFIG, Processes(CPU, 0, processes))
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "changes", "batch"),
+    [
+        (40, 1, {}, 32),
+        (32, 1, {}, 32),
+        (31, 1, {}, 31),
+        (31, 2, {}, 30),
+        (31, 2, {"accumulate": 4}, 24),
+        (31, 1, {"mixup": 0.2}, 30),
+        (2, 1, {}, 2),
+        (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
+        (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
+    ],
+)
+def test_a_small_folder_gets_a_batch_that_it_fills(images, processes, changes, batch):
+    recipe = FINE_TUNING.replaced(**changes)
+    assert fitted(recipe, images, processes) == recipe.replaced(batch_size=batch)
