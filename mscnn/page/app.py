@@ -14,7 +14,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
-from mscnn.engine.lens import Lens
 from mscnn.engine.pipeline import MAX_COMPARED, Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
@@ -151,7 +150,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
         )  # fmt: skip
         build_api(engine, first, queue)
         references = [example.path for example in known]
-        build_lens_api(Lens(engine.session), first, queue, references=references)
+        build_lens_api(engine, first, queue, references=references)
     built: gr.Blocks = demo
     return built
 

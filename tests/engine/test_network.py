@@ -230,7 +230,7 @@ def test_the_time_of_a_forward_leaves_the_wait_for_others_out(
 ) -> None:
     net = network("resnet")
     clock = iter(np.arange(0.0, 100.0, 0.5))
-    monkeypatch.setattr("mscnn.engine.placement.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("mscnn.engine.network.time.perf_counter", lambda: float(next(clock)))
     assert net.seconds_per_forward(photo) == 0.5
 
 
