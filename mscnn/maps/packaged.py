@@ -24,7 +24,7 @@ from pytorch_grad_cam import ablation_cam, score_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from mscnn.errors import MethodError
+from mscnn.errors import Cancelled, MethodError
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import RawMaps, Targets
@@ -108,27 +108,27 @@ def batch_size(height: int, width: int) -> int:
     return min(MOST_IN_BATCH, max(1, BATCH * 224**2 // (height * width)))
 
 
-@torch.inference_mode()
 def seconds_needed(model: nn.Module, x: torch.Tensor, layer: str, method: str) -> float:
-    """How long a map will take here, s, from one measured forward of a whole batch.
+    """How long a map will take here, s: its first batches are computed and timed.
 
     Args:
         model: in eval mode, not used by others meanwhile.
-        x: ``(1, 3, H, W)`` on the model's device and in its dtype.
+        x: ``(1, 3, H, W)`` float32 on the model's device.
         layer: module name.
         method: a key of ``METHODS``.
     """
-    with record(model, [layer]) as seen:
-        model(x)
-    total = forwards_needed(method, seen.outputs[layer].shape[1])
-    batch = x.repeat(min(total, batch_size(*x.shape[-2:])), 1, 1, 1)
-    times = []
-    for _ in range(2):  # the first one warms up
-        started = time.perf_counter()
-        model(batch).cpu()
-        times.append(time.perf_counter() - started)
-    backward = 3 if METHODS[method].cost == "gradient" else 1
-    return min(times) * backward * total / len(batch)
+    started = time.perf_counter()
+    done: list[tuple[float, int, int]] = []
+    call = Call(
+        lambda count, total: done.append((time.perf_counter(), count, total)),
+        lambda: len(done) > 1 and done[-1][1] > 2 * batch_size(*x.shape[-2:]),
+    )
+    try:
+        packaged_map(model, x, layer, 0, method, call=call)
+    except Cancelled:
+        (before, few, _), (after, many, total) = done[-2:]
+        return (after - before) * total / (many - few)
+    return time.perf_counter() - started
 
 
 def packaged_maps(

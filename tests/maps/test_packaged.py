@@ -18,7 +18,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from mscnn.errors import Cancelled, UnknownClassError, UnknownLayerError
 from mscnn.maps import packaged
 from mscnn.maps.methods import METHODS, Call
-from mscnn.maps.packaged import forwards_needed, packaged_map, packaged_maps
+from mscnn.maps.packaged import forwards_needed, packaged_map, packaged_maps, seconds_needed
 from mscnn.maps.single_pass import Targets, grad_cam
 
 LAYER = "layer3"
@@ -149,6 +149,33 @@ def test_progress_counts_the_forwards_it_promised(
     assert steps[-1] == (total, total)
     assert len(steps) > 3
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_an_estimate_is_what_the_clock_says(
+    method: str, tiny: Any, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only forwards move: a fixed cost each, and one per picture."""
+    now = [0.0]
+
+    class Clocked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = tiny("resnet")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            now[0] += 0.2 + 0.05 * len(x)
+            y: torch.Tensor = self.inner(x)
+            return y
+
+    monkeypatch.setattr(packaged, "MOST_IN_BATCH", 16)
+    monkeypatch.setattr(packaged.time, "perf_counter", lambda: now[0])
+    model, layer = Clocked().eval(), f"inner.{LAYER}"
+    estimate = seconds_needed(model, x, layer, method)
+    cost, now[0] = now[0], 0.0
+    packaged_map(model, x, layer, 0, method)
+    assert 1 / 1.5 < estimate / now[0] < 1.5
+    assert cost < now[0] / 2
 
 
 def test_no_method_keeps_the_graph_alive(tiny: Any, x: torch.Tensor) -> None:

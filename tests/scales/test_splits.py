@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from mscnn.errors import OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.results.scales import BlockScales, ScaleReport
-from mscnn.scales import receptive_field, topology
+from mscnn.scales import families, receptive_field, topology
 from mscnn.scales.splits import (
     BatchScales,
     RawScales,
@@ -504,3 +505,45 @@ def test_the_sweep_and_the_report_mean_the_same_by_it(tiny: Any, x: torch.Tensor
     assert first == pytest.approx(report.weighted_rf_px, rel=1e-4)
     assert second is not None
     assert second != pytest.approx(first, rel=1e-4)
+
+
+def test_a_family_of_ones_own_is_one_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks with two branches of another kernel each, read by the lens and traced like others."""
+
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.small = nn.Conv2d(8, 4, 3, padding=1)
+            self.large = nn.Conv2d(8, 4, 5, padding=2)
+            self.join = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            branches = [self.small(x).relu(), self.large(x).relu()]
+            return x + self.join(torch.cat(branches, 1))
+
+    model = nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(3, 8, 4, stride=4),
+            stage=nn.Sequential(Forked(), Forked()),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, 5),
+        )
+    ).eval()
+    with pytest.raises(UnsupportedModelError):
+        families.hook_points(model, ["stage"])
+    adapter = families.Adapter(
+        fits=lambda block: isinstance(block, Forked),
+        last="join",
+        splits=lambda _: 2,
+        kind=lambda _: "parallel",
+        path=lambda _, index: (("3x3",), ("5x5",))[index],
+    )
+    monkeypatch.setattr(families, "ADAPTERS", [*families.ADAPTERS, adapter])
+    field = receptive_field.fields(topology.trace(model, ["stage"]), model="m", input_px=32)
+    assert [[s.rf_max_px for s in block.splits] for block in field.blocks] == [[12, 20], [28, 36]]
+    assert [s.path for s in field.blocks[0].splits] == [("3x3",), ("5x5",)]
+    found = split_evidence(model, torch.randn(1, 3, 32, 32), Targets([2]), ["stage"])
+    assert [block.maps.shape for block in found.blocks] == [(2, 8, 8)] * 2
+    blocks = with_fields(found, None, GEOMETRY)
+    assert [split.path for split in blocks[1].splits] == [("3x3",), ("5x5",)]
