@@ -125,15 +125,14 @@ def measure(
     """Show a batch of sizes to a network.
 
     Args:
-        model: in eval mode; its parameters are not touched.
+        model: the network.
         batch: at least one size.
         target: class index.
         place: puts a tensor on the model's device, in its dtype.
-        stages: module names of the stages, the last one's map is read.
-        linear: the head's linear layer, where the model is said to end in the last stage ->
-            average over positions -> ``linear``: a model without splits then needs no backward.
-            Checked against the logits; where it fails, autograd serves, for one more forward.
-        field: the model's theoretical receptive fields, where they are known.
+        stages: the last one's map is read.
+        linear: see ``mscnn.maps.methods.Method.compute``; a model without splits then needs no
+            backward. Where it turns out not to hold, autograd serves, for one more forward.
+        field: the theoretical fields.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)
