@@ -498,7 +498,8 @@ def test_a_family_of_ones_own_is_one_adapter(monkeypatch) -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             branches = [self.small(x).relu(), self.large(x).relu()]
-            return x + self.join(torch.cat(branches, 1))
+            y: torch.Tensor = x + self.join(torch.cat(branches, 1))
+            return y
 
     model = nn.Sequential(
         OrderedDict(

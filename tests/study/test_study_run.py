@@ -197,7 +197,7 @@ def test_a_study_by_command(photos, tmp_path) -> None:
 )
 def test_refused_options(options, words) -> None:
     with pytest.raises(OptionError, match=words):
-        StudyOptions(**options)  # type: ignore[arg-type]
+        StudyOptions(**options)
 
 
 def number(mean: float, low: float | None, high: float | None) -> dict[str, float | None]:
