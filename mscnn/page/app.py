@@ -23,7 +23,7 @@ from mscnn.http.feedback import Page, toast
 from mscnn.http.lens_endpoints import build_lens_api
 from mscnn.models import registry
 from mscnn.models.owners import OwnersModels
-from mscnn.models.weights import default_model
+from mscnn.models.sources import default_model
 from mscnn.page import choices, handlers
 from mscnn.page.compare import CompareEvents, bind_compare, build_compare
 from mscnn.page.examples import Example, examples

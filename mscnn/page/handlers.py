@@ -16,8 +16,8 @@ from mscnn.errors import ImageError, MscnnError
 from mscnn.maps.agreement import density
 from mscnn.maps.methods import METHODS
 from mscnn.models import registry
-from mscnn.models.weights import availability
-from mscnn.models.weights.typed import typed_bytes
+from mscnn.models.architecture import typed_bytes
+from mscnn.models.sources import locate
 from mscnn.results.explanation import CamMap, Explanation, RgbArray
 
 DRAWN_PX = 900
@@ -255,7 +255,7 @@ def model_note(engine: Engine, name: str) -> str:
     """What a newcomer should know before choosing a model (Markdown)."""
     spec = registry.find(name)
     try:
-        where = availability(engine.session.place(name))
+        where = locate(engine.session.place(name))
         size = download_size(name) if where.kind == "download" else ""
     except MscnnError as error:
         return str(error)
@@ -278,7 +278,7 @@ def download_size(name: str) -> str:
     Raises:
         UnknownModelError, UnsupportedModelError: for a typed name, before anything is downloaded.
     """
-    size = availability(name).download_bytes
+    size = locate(name).download_bytes
     return f"{(typed_bytes(name) if size is None else size) / 1e6:.0f} MB"
 
 
@@ -289,7 +289,7 @@ def must_download(engine: Engine, names: Sequence[str]) -> list[str]:
         UnknownModelError, WeightsError: one of them is no model.
     """
     places = [(name, engine.session.place(name)) for name in names if name]
-    return [name for name, place in places if availability(place).kind == "download"]
+    return [name for name, place in places if locate(place).kind == "download"]
 
 
 def scores(shown: Look) -> dict[str, float]:

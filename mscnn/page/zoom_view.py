@@ -13,7 +13,7 @@ from mscnn.draw.charts import lines_chart
 from mscnn.engine.lens_options import parse_box
 from mscnn.errors import MscnnError
 from mscnn.models import registry
-from mscnn.models.weights import availability
+from mscnn.models.sources import locate
 from mscnn.page.compare_view import rounded, title
 from mscnn.page.handlers import fitted
 from mscnn.results.explanation import RgbArray
@@ -135,7 +135,7 @@ def default_models(model: str) -> list[str]:
     partner = spec.baseline if spec is not None else None
     try:
         here = bool(partner) and all(
-            availability(name).kind != "download" for name in (model, str(partner))
+            locate(name).kind != "download" for name in (model, str(partner))
         )
     except MscnnError:
         here = False

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.training.export import export_folder
 from tests.browser.conftest import TOP5
 from tests.page.serving import Folders, Site, serving
