@@ -47,9 +47,7 @@ def rf(
         check_folder(out)
     field = fields.known(model)
     if field is None:
-        from mscnn.engine.lens import Lens
-
-        field = Lens(open_engine("cpu", [model]).session).receptive_field(model)
+        field = open_engine("cpu", [model]).receptive_field(model)
     found, baseline = field, fair_baseline(field.model)
     files: list[str] = []
     if out is not None:

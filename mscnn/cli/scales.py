@@ -29,7 +29,6 @@ def scales(
     channels and selects no scale.
     """
     from mscnn.draw.files import scales_files
-    from mscnn.engine.lens import Lens
     from mscnn.results.writing import write
 
     # What can be refused at once is refused before a model is loaded.
@@ -37,7 +36,7 @@ def scales(
     target = options.one_class(target)
     photo = options.open_photo(image, out)
     name = settle_model(model)
-    lens = Lens(open_engine(device, [name]).session)
+    lens = open_engine(device, [name])
     report = lens.scales(photo, name, target=target, name=image)
     try:
         attention = lens.split_attention(photo, name, target=report.target.index)

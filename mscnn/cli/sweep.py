@@ -64,8 +64,8 @@ def sweep(
     exit code is 130 then.
     """
     from mscnn.draw.files import sweep_files
-    from mscnn.engine.lens import MAX_SWEPT, Lens
     from mscnn.engine.lens_options import parse_box, parse_sizes
+    from mscnn.engine.pipeline import MAX_SWEPT
     from mscnn.results.writing import bare_name, write
     from mscnn.scales.sweep import FACTORS, Plan
 
@@ -75,7 +75,7 @@ def sweep(
     target = options.one_class(target)
     plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
     photo = options.open_photo(image, out)
-    lens = Lens(open_engine(device, names).session)
+    lens = open_engine(device, names)
     with stopped_by_ctrl_c() as is_cancelled, progress("sizes", "size") as report:
 
         def show(model: str, done: int, total: int) -> None:

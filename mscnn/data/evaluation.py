@@ -25,7 +25,7 @@ from mscnn.data.loading import (
 from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import RELIABILITY, Tally
-from mscnn.engine.classifier import Classifier
+from mscnn.engine.network import Network
 from mscnn.errors import DatasetError
 from mscnn.results.evaluation import Evaluation
 from mscnn.results.writing import replacing
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 def evaluate(
-    classifier: Classifier,
+    classifier: Network,
     root: Path,
     *,
     loading: Loading | None = None,
@@ -122,7 +122,7 @@ class _Run:
     """Batches through a network into counts."""
 
     def __init__(
-        self, classifier: Classifier, data: Part, targets: torch.Tensor, real: RealLabels | None
+        self, classifier: Network, data: Part, targets: torch.Tensor, real: RealLabels | None
     ) -> None:
         self.classifier, self.photos, self.targets = classifier, data.samples, targets
         self.tally, self.real = Tally(), real

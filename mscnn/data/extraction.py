@@ -21,7 +21,7 @@ from mscnn.data.loading import (
 )
 from mscnn.data.part_files import PartFiles, Plan, forget, writing
 from mscnn.data.processes import Processes
-from mscnn.engine.classifier import Classifier
+from mscnn.engine.network import Network
 from mscnn.engine.pooling import find_tap, pooled
 from mscnn.errors import DatasetError, ImageError
 from mscnn.photos.imaging import load_photo
@@ -32,7 +32,7 @@ _WAIT_S = 0.2
 
 
 def extract(
-    classifier: Classifier,
+    classifier: Network,
     folder: Path,
     out: Path,
     *,

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mscnn.engine.lens import Lens
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import (
@@ -70,7 +69,7 @@ class FeaturesEvents:
     def __init__(
         self, engine: Engine, references: Sequence[Path] = (), files: Sequence[OwnersFile] = ()
     ) -> None:
-        self.engine, self.lens = engine, Lens(engine.session)
+        self.engine = self.lens = engine
         self.examples, self.files = Examples(references), tuple(files)
 
     def refresh(

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mscnn.engine.lens import Lens
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import Cancelled, MscnnError, PointError, UnsupportedModelError
 from mscnn.page import field_draw, handlers
@@ -43,7 +42,7 @@ class FieldEvents:
 
     def __init__(self, engine: Engine, jobs: Jobs, references: Sequence[Path] = ()) -> None:
         self.engine, self.jobs, self.references = engine, jobs, tuple(references)
-        self.lens = Lens(engine.session)
+        self.lens = engine
 
     def read(
         self, front: bool, read: tuple[str, ...] | None, model: str, others: list[str] | None,

@@ -95,10 +95,9 @@ def fitted(photo: Image.Image, longer_px: int) -> RgbArray:
 
 def estimate_seconds(network: Network, photo: Image.Image, method: str) -> float:
     """Wall time of one last-stage map by ``method``, from one measured forward."""
-    from mscnn.maps.packaged import forwards_needed
+    from mscnn.engine.pipeline import estimate_seconds
 
-    channels = int(network.model.num_features)  # type: ignore[arg-type]  # timm's attribute
-    return network.seconds_per_forward(photo, repeats=1) * forwards_needed(method, channels)
+    return estimate_seconds(method, network, photo)
 
 
 def at_layer(shown: Look, layer: str) -> Look:

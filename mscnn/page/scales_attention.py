@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mscnn.engine.lens import Lens
+from mscnn.engine.pipeline import Engine
 from mscnn.errors import UnsupportedModelError
 from mscnn.geometry import FloatMap
 from mscnn.page import attention_view as view
@@ -29,7 +29,7 @@ class Attention:
         references: photographs to average the gates over.
     """
 
-    def __init__(self, lens: Lens, references: Sequence[str | Path]) -> None:
+    def __init__(self, lens: Engine, references: Sequence[str | Path]) -> None:
         self._lens, self._references = lens, tuple(references)
         # The examples never change, so each model need see them only once.
         self._means: dict[tuple[str, str], dict[str, FloatMap | None]] = {}

@@ -11,7 +11,6 @@ import gradio as gr
 from PIL import Image
 
 from mscnn.draw.charts import Chart
-from mscnn.engine.lens import Lens
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import MscnnError, OptionError
 from mscnn.page import handlers, scales_maps
@@ -38,7 +37,7 @@ class ScalesEvents:
     """
 
     def __init__(self, engine: Engine, references: Sequence[str | Path] = ()) -> None:
-        self.engine, self.lens = engine, Lens(engine.session)
+        self.engine = self.lens = engine
         self.attention = Attention(self.lens, references)
 
     def refresh(

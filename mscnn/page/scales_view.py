@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from mscnn.draw.charts import Chart
-from mscnn.draw.pictures import attribution_chart
-from mscnn.engine.lens import Lens
+from mscnn.draw.files.scales import attribution_chart
+from mscnn.engine.pipeline import Engine
 from mscnn.errors import MscnnError, OptionError
 from mscnn.models.labels import LabelSet
 from mscnn.page.compare_view import rounded, title
@@ -113,7 +113,7 @@ def wanted_classes(text: str | None, labels: LabelSet) -> list[str]:
 
 
 def measure(
-    lens: Lens, photo: Image.Image, models: Sequence[str], classes: Sequence[str]
+    lens: Engine, photo: Image.Image, models: Sequence[str], classes: Sequence[str]
 ) -> tuple[list[tuple[str, ScaleReport]], tuple[str, ...]]:
     """Reports class by class, each through all models; a class named twice is shown once.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from mscnn.engine.lens import MAX_SWEPT
+from mscnn.engine.pipeline import MAX_SWEPT
 from mscnn.http.feedback import toast
 from mscnn.page import choices, zoom_film, zoom_view
 from mscnn.page.zoom_events import OBJECT, OPENED, RESULTS, RUN, ZoomEvents

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 from PIL import Image
 
-from mscnn.engine.lens import MAX_SWEPT, Lens
 from mscnn.engine.lens_options import parse_box
-from mscnn.engine.pipeline import Engine
+from mscnn.engine.pipeline import MAX_SWEPT, Engine
 from mscnn.errors import BoxError, Cancelled
 from mscnn.page import handlers, zoom_film
 from mscnn.page import zoom_view as view
@@ -48,7 +47,7 @@ class ZoomEvents:
 
     def __init__(self, engine: Engine, jobs: Jobs) -> None:
         self.engine, self.jobs = engine, jobs
-        self.lens = Lens(engine.session)
+        self.lens = engine
 
     def open(
         self, front: bool, shown: Picking | None, photo: Any, model: str, models: list[str],

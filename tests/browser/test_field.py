@@ -8,7 +8,6 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.engine.lens import Lens
 from mscnn.page.examples import examples
 from mscnn.photos.imaging import load_photo
 
@@ -43,7 +42,7 @@ def packed(look):
 def test_the_tab_answers_without_a_click_and_a_click_chooses_the_unit(visit, site, lion):
     look = opened(visit)
     page = look.page
-    lens = Lens(site.engine.session)
+    lens = site.engine
     theory = lens.receptive_field("starter_res2net")
     middle = lens.effective_receptive_field(lion, "starter_res2net", layer=theory.blocks[-1].block)
     most = theory.blocks[-1].rf_max_px

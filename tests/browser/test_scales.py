@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.engine.lens import Lens
 from mscnn.page import scales_view as view
 from mscnn.page.examples import examples
 from mscnn.photos.imaging import load_photo
@@ -22,7 +21,7 @@ CHART = "#scale-plot img"
 @pytest.fixture
 def report(site):
     photo = load_photo(next(e.path for e in examples() if e.label == "Lion"))
-    return Lens(site.engine.session).scales(photo, MODEL)
+    return site.engine.scales(photo, MODEL)
 
 
 def opened(visit: Any, **options: Any) -> Any:

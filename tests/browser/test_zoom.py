@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import parse_box
 from mscnn.engine.network import Network
 from mscnn.page.examples import examples
@@ -47,7 +46,7 @@ def test_two_clicks_make_the_box_and_the_sweep_uses_it(visit, site, lion):
     assert box == pytest.approx((0.2, 0.1, 0.8, 0.9), abs=0.01)
     page.locator("#sweep-run").click()
     swept(page)
-    expected = Lens(site.engine.session).sweep(lion, MODELS, box=box)
+    expected = site.engine.sweep(lion, MODELS, box=box)
     expect(page.locator("#sweep-hint")).to_contain_text(expected.label)
     shown = page.locator(f"{FRAMES} strong").all_inner_texts()
     wanted = [s.probability for curve in expected.curves for s in curve.steps]

@@ -22,10 +22,10 @@ SWEEP = ["sweep", "photo.png", "--out", "o", "--models", f"{RES2NET},{RESNET}"]
 
 
 def lens():
-    from mscnn.engine.lens import Lens
+    from mscnn.engine.pipeline import Engine
     from mscnn.engine.session import Session
 
-    return Lens(Session("cpu"))
+    return Engine(Session("cpu"))
 
 
 def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mscnn.errors import DatasetError, OptionError
 from mscnn.models.loading import load_model
 from mscnn.results.schema import document
 from mscnn.results.study import Interval, ModelSummary, Study
-from mscnn.scales.sweep import compose, whole
+from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.run import StudyOptions, run_study
@@ -70,9 +70,7 @@ def study(networks: tuple[Network, Network], photos: Path) -> Study:
     return run_study([networks[1]], photos, options)
 
 
-def test_loose_photographs_count_by_the_first_models_answer(
-    networks: tuple[Network, Network], photos: Path
-) -> None:
+def test_loose_photographs_count_by_the_first_models_answer(networks, photos) -> None:
     files, labelled = find_photos(photos, 0)
     assert (len(files), labelled) == (PHOTOS + 1, False)
     chosen = choose(networks[:1], files, labelled=False, limit=3)
@@ -89,9 +87,7 @@ def test_loose_photographs_count_by_the_first_models_answer(
         assert photo.targets == (best,)
 
 
-def test_only_photographs_that_all_models_agree_on(
-    networks: tuple[Network, Network], photos: Path
-) -> None:
+def test_only_photographs_that_all_models_agree_on(networks, photos) -> None:
     files, _ = find_photos(photos, 0)
     both = []
     for network in networks:
@@ -106,9 +102,7 @@ def test_only_photographs_that_all_models_agree_on(
             choose(networks, files, labelled=False, limit=PHOTOS)
 
 
-def test_folders_of_classes_say_what_is_right(
-    networks: tuple[Network, Network], photos: Path, tmp_path: Path
-) -> None:
+def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path) -> None:
     """Of the same photographs, those whose folder bears another class's name are left out."""
     files, _ = find_photos(photos, 0)
     answers = choose(networks[:1], files, labelled=False, limit=PHOTOS).photos
@@ -130,9 +124,7 @@ def test_folders_of_classes_say_what_is_right(
     assert names == {photo.path.name for photo in answers[1:]}
 
 
-def test_every_number_equals_the_engines(
-    study: Study, networks: tuple[Network, Network], photos: Path
-) -> None:
+def test_every_number_equals_the_engines(study, networks, photos) -> None:
     """The network's own sweep and scale report, photograph by photograph."""
     network = networks[1]
     model = study.models[0]
@@ -173,7 +165,7 @@ def test_the_control_keeps_colours_and_loses_the_object() -> None:
     np.testing.assert_array_equal(out, view)
 
 
-def test_the_files_say_the_same_as_the_document(study: Study) -> None:
+def test_the_files_say_the_same_as_the_document(study) -> None:
     files = study_files(study)
     shown = json.loads(files["study.json"])
     assert shown == json.loads(json.dumps(document(study)))
@@ -191,7 +183,7 @@ def test_the_files_say_the_same_as_the_document(study: Study) -> None:
     assert all(row["half_side_px"]["trained"]["mean"] <= 2 * 64 + 1 for row in fields)
 
 
-def test_a_study_by_command(photos: Path, tmp_path: Path) -> None:
+def test_a_study_by_command(photos, tmp_path) -> None:
     out = tmp_path / "out"
     arguments = ["--models", "starter_res2net", "--out", str(out), "--limit", "1"]
     result = CliRunner().invoke(app, ["study", str(photos), *arguments])
@@ -203,9 +195,9 @@ def test_a_study_by_command(photos: Path, tmp_path: Path) -> None:
     ("options", "words"),
     [({"limit": 1}, "2 or more"), ({"factors": (1.0, 0.5)}, "must hold")],
 )
-def test_refused_options(options: dict[str, object], words: str) -> None:
+def test_refused_options(options, words) -> None:
     with pytest.raises(OptionError, match=words):
-        StudyOptions(**options)  # type: ignore[arg-type]
+        StudyOptions(**options)
 
 
 def number(mean: float, low: float = float("nan"), high: float = float("nan")) -> Interval:
@@ -236,7 +228,7 @@ def test_the_words_say_larger_smaller_or_nothing() -> None:
     assert document(number(0.1)) == {"mean": 0.1, "low": None, "high": None, "photos": 3}
 
 
-def test_an_empty_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_an_empty_folder_is_a_sentence(tmp_path) -> None:
     with pytest.raises(DatasetError):
         find_photos(tmp_path, 0)
     with pytest.raises(DatasetError, match="no folder"):

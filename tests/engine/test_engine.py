@@ -1,11 +1,10 @@
-"""Use cases on tiny networks: comparisons that go on, stop, and name the same class."""
+"""Use cases on tiny networks: one class for all models, notes instead of failures, Stop."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,14 @@ from mscnn.engine import session as session_module
 from mscnn.engine.pipeline import Engine, counted_gmacs, model_facts, summarise
 from mscnn.engine.session import Session
 from mscnn.errors import (
+    BoxError,
     Cancelled,
     DownloadError,
     ImageError,
     OptionError,
     UnknownClassError,
     UnknownLayerError,
+    UnsupportedModelError,
 )
 from mscnn.maps.agreement import density
 from mscnn.photos.imaging import load_photo
@@ -54,8 +55,15 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def engine(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Engine:
+def asked() -> list[str]:
+    """Names of the models that were loaded, in order."""
+    return []
+
+
+@pytest.fixture
+def engine(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Engine:
     def load(name: str, weights: Any = None, **options: Any) -> Any:
+        asked.append(name)
         if name not in MODELS:
             raise DownloadError(f"The weights of {name} could not be downloaded.")
         return loaded(name=name, **MODELS[name])
@@ -64,7 +72,7 @@ def engine(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Engin
     return Engine(Session("cpu"))
 
 
-def test_predict_and_explain_are_the_networks(engine: Engine, photo: Image.Image) -> None:
+def test_predict_and_explain_are_the_networks(engine, photo) -> None:
     network = engine.session.network("one")
     np.testing.assert_array_equal(
         engine.predict(photo, "one", top_k=2, name="n").logits, network.predict(photo).logits
@@ -75,7 +83,7 @@ def test_predict_and_explain_are_the_networks(engine: Engine, photo: Image.Image
     np.testing.assert_array_equal(ours.maps[0].raw, theirs.maps[0].raw)
 
 
-def test_the_first_models_best_class_is_compared_in_all(engine: Engine, photo: Image.Image) -> None:
+def test_the_first_models_best_class_is_compared_in_all(engine, photo) -> None:
     result = engine.compare(photo, ["one", "two", "three"], name="cup.png")
     best = engine.predict(photo, "one").top[0]
     assert result.label == best.label
@@ -88,7 +96,9 @@ def test_the_first_models_best_class_is_compared_in_all(engine: Engine, photo: I
         assert column.cam.target == best.index
         assert column.explanation.prediction.photo.name == "cup.png"
         assert column.latency_ms is not None
-        assert column.latency_ms > 0
+        assert column.latency_range_ms is not None
+        assert 0 < column.latency_ms == column.latency_range_ms[0] <= column.latency_range_ms[1]
+        assert column.threads == torch.get_num_threads()
         alone = engine.explain(photo, column.model, targets=best.index)
         np.testing.assert_array_equal(column.cam.raw, alone.maps[0].raw)
     pairs = [(a.first, a.second) for a in result.agreements]
@@ -99,9 +109,7 @@ def test_the_first_models_best_class_is_compared_in_all(engine: Engine, photo: I
 
 @pytest.mark.parametrize("target", [4, "thing 4", "4"])
 @pytest.mark.parametrize("layer", ["2", "layer2"])
-def test_a_named_class_and_layer(
-    target: Any, layer: str, engine: Engine, photo: Image.Image
-) -> None:
+def test_a_named_class_and_layer(target, layer, engine, photo) -> None:
     result = engine.compare(photo, ["two", "border"], target=target, layer=layer)
     assert result.label == "thing 4"
     for column in result.columns:
@@ -126,13 +134,7 @@ def test_a_named_class_and_layer(
         (["imagenet", "two.full"], 0, {"imagenet": 0, "two.full": 0}),
     ],
 )
-def test_the_same_class_by_name_in_other_label_sets(
-    models: list[str],
-    target: Any,
-    expected: dict[str, int],
-    engine: Engine,
-    photo: Image.Image,
-) -> None:
+def test_the_same_class_by_name_in_other_label_sets(models, target, expected, engine, photo):
     result = engine.compare(photo, models, target=target)
     got = {c.model: c.cam.target for c in result.columns if c.cam is not None}
     assert got == expected
@@ -149,16 +151,14 @@ def test_the_same_class_by_name_in_other_label_sets(
     assert len(result.agreements) == (len(expected) * (len(expected) - 1)) // 2
 
 
-def test_when_the_first_model_does_not_know_the_class_the_next_settles_it(
-    engine: Engine, photo: Image.Image
-) -> None:
+def test_when_the_first_model_does_not_know_the_class_the_next_settles_it(engine, photo) -> None:
     result = engine.compare(photo, ["one", "imagenet", "animals"], target="lion")
     assert [c.cam.target if c.cam else None for c in result.columns] == [None, 0, 2]
     assert result.label == "lion"
     assert "No class fits 'lion'" in result.columns[0].note
 
 
-def test_nobody_knows_the_class(engine: Engine, photo: Image.Image) -> None:
+def test_nobody_knows_the_class(engine, photo) -> None:
     result = engine.compare(photo, ["one", "two"], target="unicorn")
     assert result.label == "unicorn"
     assert result.agreements == ()
@@ -166,7 +166,7 @@ def test_nobody_knows_the_class(engine: Engine, photo: Image.Image) -> None:
     assert all("unicorn" in column.note for column in result.columns)
 
 
-def test_a_model_that_fails_leaves_the_other_columns(engine: Engine, photo: Image.Image) -> None:
+def test_a_model_that_fails_leaves_the_other_columns(engine, photo) -> None:
     result = engine.compare(photo, ["not there", "one", "two"])
     broken, *others = result.columns
     assert (broken.model, broken.explanation, broken.facts) == ("not there", None, None)
@@ -176,13 +176,13 @@ def test_a_model_that_fails_leaves_the_other_columns(engine: Engine, photo: Imag
     assert len(result.agreements) == 1
 
 
-def test_an_unknown_layer_is_a_note(engine: Engine, photo: Image.Image) -> None:
+def test_an_unknown_layer_is_a_note(engine, photo) -> None:
     result = engine.compare(photo, ["one", "two"], layer="layer2.0.convs.0")
     assert "no layer 'layer2.0.convs.0'" in result.columns[0].note
     assert result.columns[1].cam is not None
 
 
-def test_stop_between_models_keeps_what_was_done(engine: Engine, photo: Image.Image) -> None:
+def test_stop_between_models_keeps_what_was_done(engine, photo) -> None:
     done: list[str] = []
 
     def follow() -> None:
@@ -198,9 +198,7 @@ def test_stop_between_models_keeps_what_was_done(engine: Engine, photo: Image.Im
         engine.compare(photo, ["one", "two"], is_cancelled=lambda: True)
 
 
-def test_stop_during_a_download_is_not_a_failed_column(
-    engine: Engine, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_during_a_download_is_not_a_failed_column(engine, photo, monkeypatch) -> None:
     def load(name: str, weights: Any = None, **options: Any) -> Any:
         raise Cancelled("Stopped; what was loaded so far is kept.")
 
@@ -219,23 +217,19 @@ def test_stop_during_a_download_is_not_a_failed_column(
         (["resnet50", "resnet50.tv_in1k"], "resnet50.tv_in1k was chosen twice"),
     ],
 )
-def test_too_few_too_many_and_repeated_models(
-    models: list[str], message: str, engine: Engine, photo: Image.Image
-) -> None:
+def test_too_few_too_many_and_repeated_models(models, message, engine, photo) -> None:
     with pytest.raises(OptionError, match=message):
         engine.compare(photo, models)
 
 
-def test_a_bad_photo_is_one_error_not_a_note_per_model(engine: Engine, tmp_path: Path) -> None:
+def test_a_bad_photo_is_one_error_not_a_note_per_model(engine, tmp_path) -> None:
     bad = tmp_path / "note.txt"
     bad.write_text("no photo")
     with pytest.raises(ImageError, match=r"note\.txt"):
         engine.compare(bad, ["one", "two"])
 
 
-def test_a_photo_is_decoded_once(
-    engine: Engine, photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_photo_is_decoded_once(engine, photo, tmp_path, monkeypatch) -> None:
     path = tmp_path / "cup.png"
     photo.save(path)
     decoded: list[Any] = []
@@ -254,9 +248,7 @@ def test_a_photo_is_decoded_once(
     assert named.prediction.photo.name == str(path)
 
 
-def test_unknown_classes_and_layers_of_one_model_are_errors(
-    engine: Engine, photo: Image.Image
-) -> None:
+def test_unknown_classes_and_layers_of_one_model_are_errors(engine, photo) -> None:
     with pytest.raises(UnknownClassError):
         engine.explain(photo, "one", targets="lion")
     with pytest.raises(UnknownLayerError):
@@ -271,9 +263,7 @@ def test_an_empty_comparison_still_has_a_scale() -> None:
     ("name", "published_gmacs"),
     [("resnet50", 4.09), ("resnest50d", 5.37)],
 )
-def test_counted_cost_is_the_known_one(
-    name: str, published_gmacs: float, loaded: Callable[..., Any]
-) -> None:
+def test_counted_cost_is_the_known_one(name, published_gmacs, loaded) -> None:
     class Fake:
         """Only what ``counted_gmacs`` asks for."""
 
@@ -288,7 +278,7 @@ def test_counted_cost_is_the_known_one(
     assert counted_gmacs(Fake()) == pytest.approx(published_gmacs, abs=0.01)  # type: ignore[arg-type]
 
 
-def test_facts_of_a_network_that_no_table_lists(engine: Engine) -> None:
+def test_facts_of_a_network_that_no_table_lists(engine) -> None:
     network = engine.session.network("two")
     facts = model_facts(network)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -312,7 +302,7 @@ def test_facts_of_a_network_that_no_table_lists(engine: Engine) -> None:
     assert facts.top1 is None
 
 
-def test_facts_can_be_counted_while_others_explain(engine: Engine, photo: Image.Image) -> None:
+def test_facts_can_be_counted_while_others_explain(engine, photo) -> None:
     """A copy made during a request would carry its hooks; a process-wide hook would hear it."""
     network = engine.session.network("three")
     expected, answer = counted_gmacs(network), engine.explain(photo, "three", layers="2").maps[0]
@@ -335,27 +325,208 @@ def test_facts_can_be_counted_while_others_explain(engine: Engine, photo: Image.
         np.testing.assert_array_equal(cam.raw, answer.raw)
 
 
-def test_eight_threads_mix_predictions_explanations_and_comparisons(
-    engine: Engine, photo: Image.Image
-) -> None:
-    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+# --- the multi-scale lens ----------------------------------------------------------------------
 
-    def ask(i: int) -> list[Any]:
-        picture = (photo, mirrored)[i % 2]
-        if i % 4 == 0:
-            return [engine.predict(picture, ("one", "two", "three")[i % 3]).logits]
-        if i % 4 == 1:
-            maps = engine.explain(picture, "two", targets="top5", layers=["3", "4"]).maps
-            return [cam.raw for cam in maps]
-        if i % 4 == 2:
-            return [engine.explain(picture, "one", layers="2", method="gradcam++").maps[0].raw]
-        columns = engine.compare(picture, ["three", "one", "two"], target=2).columns
-        return [column.cam.raw for column in columns if column.cam is not None]
+SIZES = (1.0, 0.5, 0.25)
 
-    serial = [ask(i) for i in range(12)]
-    assert len(serial[3]) == 3
-    with ThreadPoolExecutor(8) as pool:
-        parallel = list(pool.map(ask, [*range(12)] * 2))
-    for i, got in enumerate(parallel):
-        for ours, expected in zip(got, serial[i % 12], strict=True):
-            np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+def best(engine: Engine, photo: Image.Image, model: str) -> int:
+    return engine.session.network(model).predict(photo).top[0].index
+
+
+def test_a_registry_models_field_needs_no_model(engine, asked) -> None:
+    # Largest fields of the four stages: ResNet-50 as Araujo et al. have it, Res2Net-50 26w 4s.
+    for name, largest in (
+        ("resnet50.tv_in1k", [35, 91, 267, 427]),
+        ("timm/res2net50_26w_4s", [67, 219, 715, 1131]),
+    ):
+        field = engine.receptive_field(name)
+        assert [stage.rf_max_px for stage in field.stages] == largest
+    assert asked == []
+
+
+def test_another_timm_models_field_needs_no_weights(engine, asked) -> None:
+    field = engine.receptive_field("resnet34.a1_in1k")
+    assert asked == []
+    # Stem 11 px at stride 4; layer1 adds 6 x 8; then each stage 1 x (stride before it) x 2, and
+    # all other 3x3 of it at its own stride: 24 + 96, 48 + 320, 96 + 256.
+    assert [stage.rf_max_px for stage in field.stages] == [59, 179, 547, 899]
+
+
+def test_another_models_field_is_traced(engine) -> None:
+    field = engine.session.network("two").receptive_field()
+    # Stem: 7x7 at stride 2, then a 3x3 pool: 11 px at stride 4. Each 3x3 then adds 8 px. In stage 1
+    # already the first block has a ladder here, because nothing changes its shape: 19, 27, 35, 11.
+    assert [s.rf_max_px for s in field.block("layer1.0").splits] == [19, 27, 35, 11]
+    assert [s.rf_max_px for s in field.block("layer1.1").splits] == [43, 51, 59, 35]
+    # In stage 2 the first block strides: no ladder. Its second block adds 16 px per 3x3.
+    assert [s.rf_max_px for s in field.block("layer2.0").splits] == [67] * 4
+    assert [s.rf_max_px for s in field.block("layer2.1").splits] == [83, 99, 115, 67]
+
+
+def test_one_model_is_the_networks_own(engine, photo) -> None:
+    report = engine.scales(photo, "two", target=5, name="cup.png")
+    alone = engine.session.network("two").scales(photo, target=5)
+    assert report.prediction.photo.name == "cup.png"
+    assert report.target.index == 5
+    assert report.attribution == alone.attribution
+
+
+def test_the_first_models_best_class_is_attributed_in_all(engine, photo) -> None:
+    reports = engine.scales_of(photo, ["one", "two", "three"])
+    wanted = best(engine, photo, "one")
+    assert [r.prediction.model for r in reports] == ["one", "two", "three"]
+    assert [r.target.index for r in reports] == [wanted] * 3
+    for report in reports:
+        alone = engine.scales(photo, report.prediction.model, target=wanted)
+        assert report.attribution == alone.attribution
+
+
+def test_a_class_of_other_models_is_found_by_its_name(engine, photo) -> None:
+    reports = engine.scales_of(photo, ["imagenet", "animals"], target="lion")
+    assert [r.target.index for r in reports] == [0, 2]
+    with pytest.raises(UnknownClassError, match="no class 'thing 3'"):
+        engine.scales_of(photo, ["two", "animals"], target=3)
+    said: dict[str, str] = {}
+    models = ["two", "animals", "one"]
+    reports = engine.scales_of(photo, models, target=3, on_unknown=said.__setitem__)
+    assert [r.prediction.model for r in reports] == ["two", "one"]
+    assert list(said) == ["animals"]
+    assert "no class 'thing 3'" in said["animals"]
+
+
+def test_only_a_resnest_has_split_attention(engine, photo) -> None:
+    report = engine.split_attention(photo, "three", target=2, references=[photo, photo])
+    assert (report.target.index, report.references) == (2, 2)
+    for block in report.blocks:
+        np.testing.assert_allclose(block.gates.sum(0), 1, atol=1e-5)
+        assert block.reference is not None
+        # The mean over the photo itself is the photo's own.
+        np.testing.assert_allclose(block.reference, block.gates, atol=1e-5)
+    with pytest.raises(UnsupportedModelError):
+        engine.split_attention(photo, "two")
+
+
+def test_an_effective_field_is_the_networks_own(engine, photo) -> None:
+    ours = engine.effective_receptive_field(photo, "two", point=(0.4, 0.6), layer="2", split=None)
+    theirs = engine.session.network("two").effective_receptive_field(
+        photo, point=(0.4, 0.6), layer="layer2"
+    )
+    assert (ours.model, ours.layer, ours.unit) == ("two", "layer2", theirs.unit)
+    np.testing.assert_array_equal(ours.gradient, theirs.gradient)
+
+
+def test_a_sweep_settles_the_class_by_the_first_model(engine, photo) -> None:
+    result = engine.sweep(photo, ["one", "two"], factors=SIZES)
+    wanted = best(engine, photo, "one")
+    assert (result.label, result.partial, result.canvas) == (f"thing {wanted}", False, "mean")
+    assert result.box == (0.0, 0.0, 1.0, 1.0)
+    for curve in result.curves:
+        alone = engine.session.network(curve.model).sweep(photo, target=wanted, factors=SIZES)
+        assert (curve.target, curve.note) == (wanted, "")
+        assert [s.factor for s in curve.steps] == [1.0, 0.5, 0.25]
+        assert [s.probability for s in curve.steps] == [s.probability for s in alone.steps]
+        assert (curve.octaves, curve.mean_probability) == (alone.octaves, alone.mean_probability)
+
+
+def test_a_model_that_does_not_know_the_class_gets_a_note(engine, photo) -> None:
+    result = engine.sweep(photo, ["two", "animals", "one"], target=3, factors=SIZES)
+    first, stranger, third = result.curves
+    assert (first.target, third.target, result.partial) == (3, 3, False)
+    assert (stranger.target, stranger.steps, stranger.octaves) == (None, (), None)
+    assert "no class 'thing 3'" in stranger.note
+
+
+def test_the_next_model_settles_what_the_first_does_not_know(engine, photo) -> None:
+    result = engine.sweep(photo, ["one", "animals", "imagenet"], target="lion", factors=SIZES)
+    assert [curve.target for curve in result.curves] == [None, 2, 0]
+    assert "lion" in result.curves[0].note
+    assert result.label == "lion"
+
+
+def test_a_model_that_cannot_be_had_gets_a_note(engine, photo) -> None:
+    result = engine.sweep(photo, ["not there", "one"], factors=SIZES)
+    assert result.curves[0].note == "The weights of not there could not be downloaded."
+    assert len(result.curves[1].steps) == 3
+
+
+def test_alone_a_model_says_what_is_wrong(engine, photo) -> None:
+    with pytest.raises(DownloadError, match="not there"):
+        engine.sweep(photo, ["not there"])
+    with pytest.raises(UnknownClassError, match="unicorn"):
+        engine.sweep(photo, ["one"], target="unicorn")
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ([], "0 model"),
+        (list("abcde"), "5 model"),
+        (["one", "one"], "one was chosen twice"),
+        (["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
+    ],
+)
+def test_a_choice_of_models_that_is_refused(models, says, engine, photo, asked) -> None:
+    with pytest.raises(OptionError, match=says):
+        engine.sweep(photo, models)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
+        ({"canvas": "polka dots"}, OptionError),
+        ({"factors": ()}, OptionError),
+    ],
+)
+def test_what_no_model_can_do_is_refused_for_all(options, error, engine, photo) -> None:
+    with pytest.raises(error):
+        engine.sweep(photo, ["one", "two"], **options)
+    with pytest.raises(ImageError):
+        engine.sweep(b"no photo", ["one", "two"])
+
+
+def test_progress_names_the_model(engine, photo) -> None:
+    said: list[tuple[str, int, int]] = []
+    engine.sweep(photo, ["one", "two"], factors=SIZES, on_progress=lambda *step: said.append(step))
+    assert [step for step in said if step[1] == 3] == [("one", 3, 3), ("two", 3, 3)]
+
+
+def test_stop_keeps_the_models_that_were_done(engine, photo) -> None:
+    done: list[str] = []
+    steps = engine.sweep_steps(
+        photo, ["one", "two", "three"], factors=SIZES, is_cancelled=lambda: len(done) == 2
+    )
+    for result in steps:
+        done.append(result.curves[-1].model)
+        assert result.partial is True
+    assert done == ["one", "two"]
+    assert len(result.curves) == 2
+
+
+def test_stop_keeps_the_sizes_that_were_done(engine, photo) -> None:
+    said: list[int] = []
+    result = engine.sweep(
+        photo,
+        ["one", "two"],
+        factors=np.geomspace(2, 0.1, 20).tolist(),
+        on_progress=lambda model, done, total: said.append(done),
+        is_cancelled=lambda: len(said) == 2,
+    )
+    (curve,) = result.curves
+    assert result.partial is True
+    assert 0 < said[1] == len(curve.steps) < 20
+    # A score of part of the range would be no score.
+    assert (curve.octaves, curve.mean_probability) == (None, None)
+
+
+def test_stop_before_anything_was_done(engine, photo, asked) -> None:
+    with pytest.raises(Cancelled, match="before the first model"):
+        engine.sweep(photo, ["one"], is_cancelled=lambda: True)
+    assert asked == []
+
+
+def test_a_sweep_is_told_after_each_model(engine, photo) -> None:
+    steps = engine.sweep_steps(photo, ["one", "two"], factors=SIZES)
+    assert [(len(s.curves), s.partial) for s in steps] == [(1, True), (2, False)]
