@@ -18,7 +18,6 @@ from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.sheets import comparison_sheet
-from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
 from mscnn.engine.pipeline import Engine
@@ -65,11 +64,6 @@ class Functions:
 
     engine: Engine
     references: Sequence[Photo] = ()
-
-    @property
-    def lens(self) -> Lens:
-        """The multi-scale lens on the same models."""
-        return Lens(self.engine.session)
 
     def predict(self, image: Image.Image, model: str, top_k: float) -> Answer:
         """Classify a photo with a multi-scale CNN.
@@ -134,7 +128,7 @@ class Functions:
             The share of each split in each block's evidence as JSON ("attention" for a ResNeSt),
             and a chart of the shares over depth (PNG).
         """
-        report = self.lens.scales(image, model, target=target, name="")
+        report = self.engine.scales(image, model, target=target, name="")
         gates = self._attention(image, model, report.target.index)
         chart = ("attribution.png", png(evidence_chart(report), 1200))
         return {**document(report), "attention": gates}, chart
@@ -142,7 +136,7 @@ class Functions:
     def _attention(self, image: Image.Image, model: str, target: int) -> list[JsonDict] | None:
         """The blocks' split attention; None for a model without."""
         try:
-            report = self.lens.split_attention(
+            report = self.engine.split_attention(
                 image, model, target=target, references=self.references
             )
         except UnsupportedModelError:
@@ -160,8 +154,8 @@ class Functions:
             Theoretical receptive fields in px of the input as JSON (numbers beyond 2^53 as text),
             and a chart of both models (PNG).
         """
-        found = self.lens.receptive_field(model)
-        other = self.lens.receptive_field(baseline) if baseline else fair_baseline(found.model)
+        found = self.engine.receptive_field(model)
+        other = self.engine.receptive_field(baseline) if baseline else fair_baseline(found.model)
         shown = document(found, details=True)
         shown["baseline"] = other and document(other, details=True)
         sheet = field_charts([found, *([other] if other else [])])
@@ -181,7 +175,7 @@ class Functions:
             Probability, rank, share of the evidence on the object and evidence-weighted receptive
             field at each size as JSON, and charts of them (PNG).
         """
-        found = self.lens.sweep(
+        found = self.engine.sweep(
             image,
             parse_names(models),
             target=target,

@@ -17,6 +17,7 @@ from mscnn.engine.network import Network
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
 from mscnn.results.study import SHUFFLED
+from mscnn.scales.canvas import compose, whole
 from mscnn.scales.splits import BatchScales, batch_evidence
 from mscnn.study.photos import StudyPhoto
 

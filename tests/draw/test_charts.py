@@ -21,6 +21,7 @@ from mscnn.draw.figures import NEUTRAL, SERIES, inline_svg, marks, png
 from mscnn.errors import UnknownLayerError
 from mscnn.geometry import ViewGeometry
 from mscnn.results.explanation import PhotoInfo, Prediction, Score, WeightsInfo
+from mscnn.results.receptive_field import BlockField, ReceptiveField, Spectrum, StageField
 from mscnn.results.scales import (
     AttentionReport,
     BlockAttention,
@@ -31,7 +32,7 @@ from mscnn.results.scales import (
     SweepCurve,
     SweepStep,
 )
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, Spectrum, StageField, known
+from mscnn.scales.receptive_field import known
 
 GEOMETRY = ViewGeometry(photo=(64, 64), resized=(64, 64), offset=(0, 0), view=(64, 64))
 LION = Score(3, "lion $x", 0.75)

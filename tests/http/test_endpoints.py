@@ -16,7 +16,6 @@ from PIL import Image
 from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
-from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.http.endpoints import ENDPOINTS
 from mscnn.http.uploads import PhotoInput
@@ -52,11 +51,6 @@ PUBLIC: dict[str, tuple[dict[str, tuple[str, Any]], list[str]]] = {
         ["Json", "File"],
     ),
 }
-
-
-@pytest.fixture
-def lens(site: Any) -> Lens:
-    return Lens(site.engine.session)
 
 
 @pytest.fixture
@@ -134,7 +128,7 @@ def test_predict_equals_the_engine(ask: Any, site: Any, photo_file: Any, model: 
     assert len(answer["results"][0]["top"]) == 7
 
 
-def test_predict_needs_no_more_than_the_photo(ask: Any, photo_file: Any) -> None:
+def test_predict_needs_no_more_than_the_photo(site: Any, ask: Any, photo_file: Any) -> None:
     (result,) = ask("/predict", image=handle_file(str(photo_file)))["results"]
     assert (result["model"], len(result["top"])) == (RES2NET, 5)
 
@@ -179,12 +173,12 @@ def test_compare_equals_the_engine(
 
 @pytest.mark.parametrize(("model", "target"), [(RES2NET, "top1"), (RESNET, "espresso")])
 def test_scales_equals_the_lens(
-    ask: Any, lens: Lens, photo_file: Any, model: str, target: str
+    site: Any, ask: Any, photo_file: Any, model: str, target: str
 ) -> None:
     numbers, picture = ask(
         "/scales", image=handle_file(str(photo_file)), model=model, target=target
     )
-    expected = lens.scales(str(photo_file), model, target=target, name="")
+    expected = site.engine.scales(str(photo_file), model, target=target, name="")
     assert differences(numbers, {**document(expected), "attention": None}) == []
     assert_drawn(picture, png(evidence_chart(expected), 1200))
 
@@ -214,15 +208,13 @@ def test_numbers_beyond_javascript_are_text(raw: Any) -> None:
 @pytest.mark.parametrize(
     ("models", "box"), [(f"{RESNET}, {RES2NET}", ""), (f'["{RES2NET}"]', "25,0,75,100")]
 )
-def test_sweep_equals_the_lens(
-    ask: Any, lens: Lens, photo_file: Any, models: str, box: str
-) -> None:
+def test_sweep_equals_the_lens(site: Any, ask: Any, photo_file: Any, models: str, box: str) -> None:
     numbers, picture = ask(
         "/sweep", image=handle_file(str(photo_file)), models=models, target="sea lion",
         box=box, canvas="blur",
     )  # fmt: skip
     names = [RESNET, RES2NET] if "," in models else [RES2NET]
-    expected = lens.sweep(
+    expected = site.engine.sweep(
         str(photo_file), names, target="sea lion", canvas="blur",
         box=(0.25, 0.0, 0.75, 1.0) if box else None,
     )  # fmt: skip
