@@ -268,25 +268,7 @@ def _compared_caption(column: ComparedModel) -> str:
 # --- splits ----------------------------------------------------------------------------------
 
 
-def split_heats(block: BlockScales, size: tuple[int, int]) -> tuple[list[FloatMap], float]:
-    """Put a block's maps on the photo, on one scale.
-
-    ReLU(map) divided by its mean over all splits and the view, so that a split with little
-    evidence stays dark beside one with much.
-
-    Args:
-        block: with its maps.
-        size: ``(width, height)`` of a drawing of the photo.
-
-    Returns:
-        Per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop, and the
-        largest value of all: the top of their colour scale, 0 without evidence.
-    """
-    cams = [block.cam(split.index) for split in block.splits]
-    mean = float(np.mean([cam.on_view().mean() for cam in cams]))
-    heats = [cam.on_photo(size) / mean if mean > 0 else np.zeros(size[::-1]) for cam in cams]
-    as_float32 = [heat.astype(np.float32) for heat in heats]
-    return as_float32, max(float(heat.max()) for heat in as_float32)
+split_heats = BlockScales.heats
 
 
 def split_strip(
@@ -482,16 +464,7 @@ def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patc
 # --- a sweep's film --------------------------------------------------------------------------
 
 
-def view_density(step: SweepStep) -> FloatMap:
-    """Evidence per area on what the network saw, 1 = an even spread; see ``agreement.density``.
-
-    Returns:
-        ``(H, W)`` float32, all 0 for a map without positive evidence.
-    """
-    height, width = step.view.shape[:2]
-    heat = resize_map(np.maximum(step.raw, 0), width, height)
-    mean = float(heat.mean())
-    return heat / mean if mean > 0 else np.zeros_like(heat)
+view_density = SweepStep.density
 
 
 def film_scale(sweep: Sweep) -> tuple[float, bool]:

@@ -271,21 +271,6 @@ def test_scales_are_written_with_a_strip_for_each_hierarchy():
     assert shown["weighted_rf_px"] == manifest["weighted_rf_px"] == 21.0
 
 
-def test_splits_share_one_scale_in_units_of_an_even_spread():
-    # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
-    heats, top = samples.block("layer1.1").heats((40, 20))
-    for heat, expected in zip(heats, (0.5, 1.5), strict=True):
-        assert heat.shape == (20, 40)
-        assert heat.dtype == np.float32
-        np.testing.assert_allclose(heat[:, 10:30], expected, rtol=1e-5)
-        assert not heat[:, :10].any()
-        assert not heat[:, 30:].any()
-    assert top == pytest.approx(1.5)
-    heats, top = samples.block("layer1.1", maps=-FLAT).heats((40, 20))
-    assert top == 0
-    assert not np.any(heats)
-
-
 def test_the_split_with_more_evidence_is_drawn_brighter():
     one = samples.block("layer1.1")
     options = DrawingOptions(opacity=1.0, colour_map="viridis")
@@ -404,16 +389,6 @@ def test_a_sweep_is_written_with_its_numbers():
     assert manifest["colour_scale"]["max"] == pytest.approx(1.75)
     assert pixels(found["sweep.png"]).shape[1] == 1200
     assert pixels(found["film.png"]).shape[1] == 2000
-
-
-def test_a_film_is_drawn_in_units_of_an_even_spread():
-    flat, corner, nothing = (step.density() for step in STEPS)
-    np.testing.assert_allclose(flat, 1, rtol=1e-6)
-    # One of four positions holds all: bilinear resizing keeps its peak of 4 and its mean of 1.
-    assert (corner.max(), corner.mean()) == (pytest.approx(4), pytest.approx(1, rel=1e-5))
-    assert corner[0, -1] == corner.max()
-    assert not nothing.any()
-    assert sheets.film_scale(samples.swept(samples.curve("a", STEPS[2]))) == (0, False)
 
 
 def test_a_film_has_a_row_per_model_and_shows_what_each_network_saw():
