@@ -13,9 +13,7 @@ from mscnn.draw.files import DrawingOptions, comparison_files, explanation_files
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import ImageError, OptionError
 from mscnn.http.feedback import http_errors
-from mscnn.http.uploads import PhotoInput
-from mscnn.page.downloads import cache_file
-from mscnn.page.handlers import need_photo
+from mscnn.http.uploads import PhotoInput, cache_file, need_photo
 from mscnn.results.serialise import comparison_dict, explanation_dict, predictions_dict
 
 

@@ -15,9 +15,7 @@ from mscnn.engine.network import Photo
 from mscnn.errors import ImageError, UnsupportedModelError
 from mscnn.http.endpoints import parse_names
 from mscnn.http.feedback import http_errors
-from mscnn.http.uploads import PhotoInput
-from mscnn.page.downloads import cache_file
-from mscnn.page.handlers import need_photo
+from mscnn.http.uploads import PhotoInput, cache_file, need_photo
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.explanation import JsonDict, RgbArray
 from mscnn.results.serialise_lens import (

@@ -21,6 +21,11 @@ class Example:
     path: Path
     credit: str
 
+    @property
+    def id(self) -> str:
+        """As links name it."""
+        return self.label.lower()
+
 
 _WANTED = (
     ("Lion", "gradio", "media_assets/images/lion.jpg", "gradio's sample photographs"),
