@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 
 
 def load(

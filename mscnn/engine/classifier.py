@@ -16,7 +16,7 @@ from mscnn.errors import OptionError, UnknownLayerError
 from mscnn.maps.methods import get_method
 from mscnn.maps.single_pass import RawMaps, Targets, grad_cam
 from mscnn.models import registry
-from mscnn.models.weights import LoadedModel
+from mscnn.models.loading import LoadedModel
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput, Preprocessor
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score

@@ -12,9 +12,9 @@ from mscnn.engine.pipeline import same_class
 from mscnn.engine.session import Session
 from mscnn.errors import BoxError, Cancelled, ImageError, MscnnError, OptionError, UnknownClassError
 from mscnn.models import registry
+from mscnn.models.architecture import check_supported, from_name
 from mscnn.models.labels import LabelSet
-from mscnn.models.weights.architecture import check_supported, from_name
-from mscnn.models.weights.resolve import is_path, shown_name
+from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import (
     AttentionReport,

@@ -17,8 +17,8 @@ from mscnn.errors import Cancelled, MscnnError, OptionError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, density
 from mscnn.models import registry
 from mscnn.models.labels import LabelSet, short
-from mscnn.models.weights.manifest import load_manifest
-from mscnn.models.weights.resolve import shown_name
+from mscnn.models.manifest import load_manifest
+from mscnn.models.sources import shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
 

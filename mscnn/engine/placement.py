@@ -13,7 +13,7 @@ import torch
 
 from mscnn.engine.device import is_out_of_memory
 from mscnn.errors import DeviceError, OptionError
-from mscnn.models.weights import LoadedModel
+from mscnn.models.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.models.weights.architecture import on_meta
+from mscnn.models.architecture import on_meta
 from mscnn.scales.blocks import BlockTap, block_taps
 from mscnn.scales.dataflow import Tracker
 from mscnn.scales.graph import Graph, Node

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import zipfile
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,0 +1,162 @@
+"""The bundled weights and the file that vouches for them, ``assets/weights/MANIFEST.json``.
+
+Schema 1::
+
+    {"schema": 1,
+     "labels": {"tiny-imagenet-200": ["goldfish", ...]},       class names in index order, by set
+     "weights": [
+       {"model": "starter_res2net",                            name in the registry
+        "file": "starter_res2net.safetensors",                 beside the manifest
+        "sha256": "<64 hex digits>", "bytes": 3456789,         of that file
+        "dtype": "float16",                                    as stored; loaded as float32
+        "classes": 200, "labels": "tiny-imagenet-200",
+        "training": {"command": "...", "data": "...", "seed": 0, "epochs": 30},
+        "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  fraction, 0..1
+        "licence": "..."}]}
+
+``training`` and ``accuracy`` may hold more fields; ``accuracy`` is null where nobody measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mscnn
+from mscnn.errors import WeightsError
+from mscnn.models.files import os_reason, sha256_of
+
+NAME = "MANIFEST.json"
+SCHEMA = 1
+_RESTORE = "restore it with 'git checkout -- assets/weights' or clone the repository again"
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("model", "file", "sha256", "dtype", "labels", "licence"), str),
+    **{"bytes": int, "classes": int, "training": dict, "accuracy": (dict, type(None))},
+}
+
+
+@dataclass(frozen=True)
+class BundledWeights:
+    """One entry of the manifest; field by field what the module's text shows.
+
+    Attributes:
+        labels: class names in index order, ``classes`` of them.
+        accuracy: None where nobody measured it.
+    """
+
+    model: str
+    file: str
+    sha256: str
+    bytes: int
+    dtype: str
+    classes: int
+    labels: tuple[str, ...] = field(repr=False)
+    label_set: str
+    training: Mapping[str, Any]
+    accuracy: Mapping[str, Any] | None
+    licence: str
+
+    @property
+    def source(self) -> str:
+        """How a user would name the file."""
+        return f"assets/weights/{self.file}"
+
+
+def assets_folder() -> Path:
+    """Return the folder of shipped files.
+
+    ``MSCNN_ASSETS`` where it is set (read at each call), else ``assets`` beside the package (a
+    clone), else ``mscnn/_assets`` (an installed wheel).
+    """
+    named = os.environ.get("MSCNN_ASSETS")
+    if named:
+        return Path(named)
+    package = Path(mscnn.__path__[0])
+    beside = package.parent / "assets"
+    return beside if beside.is_dir() else package / "_assets"
+
+
+def weights_folder() -> Path:
+    """Return the folder of the bundled weights and their manifest; it need not exist."""
+    return assets_folder() / "weights"
+
+
+def load_manifest() -> dict[str, BundledWeights]:
+    """Return the bundled weights by model name, in the manifest's order; {} without a manifest.
+
+    Raises:
+        WeightsError: the manifest is there but broken.
+    """
+    path = weights_folder() / NAME
+    if not path.is_file():
+        return {}
+    document = read_document(path)
+    entries = [_parse(entry, document["labels"]) for entry in document["weights"]]
+    return {entry.model: entry for entry in entries}
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the manifest as JSON, its outer shape checked.
+
+    Raises:
+        WeightsError: it is not JSON, or of another schema.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"assets/weights/{NAME} cannot be read: {os_reason(error)}.") from error
+    except ValueError as error:
+        raise _broken("is not valid JSON") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise _broken(f"is not of schema {SCHEMA}")
+    parts = document.get("labels"), document.get("weights")
+    if not isinstance(parts[0], dict) or not isinstance(parts[1], list):
+        raise _broken("lacks 'labels' or 'weights'")
+    return document
+
+
+def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
+    if not isinstance(entry, dict):
+        raise _broken("has an entry that is no object")
+    who = entry.get("model", "?")
+    for name, kind in _FIELDS.items():
+        if name not in entry or not isinstance(entry[name], kind):
+            raise _broken(f"has no usable {name!r} for {who}")
+    # A manifest names files beside itself only.
+    if Path(entry["file"]).name != entry["file"]:
+        raise WeightsError(f"assets/weights/{NAME} names a file outside its folder for {who}.")
+    labels = label_sets.get(entry["labels"])
+    if not isinstance(labels, list) or len(labels) != entry["classes"]:
+        count = len(labels) if isinstance(labels, list) else "no"
+        raise WeightsError(
+            f"assets/weights/{NAME} has {count} names for the {entry['classes']} classes of {who}."
+        )
+    values = {key: entry[key] for key in _FIELDS if key != "labels"}
+    return BundledWeights(**values, labels=tuple(map(str, labels)), label_set=entry["labels"])
+
+
+def _broken(fault: str) -> WeightsError:
+    return WeightsError(f"assets/weights/{NAME} {fault}; {_RESTORE}.")
+
+
+def checked_path(entry: BundledWeights) -> Path:
+    """Return the bundled file after comparing its size and sha256 with the manifest.
+
+    Raises:
+        WeightsError: the file is missing or differs.
+    """
+    path = weights_folder() / entry.file
+    fault = ""
+    if not path.is_file():
+        fault = "is missing"
+    elif (size := path.stat().st_size) != entry.bytes:
+        fault = f"has {size} bytes instead of {entry.bytes}"
+    elif sha256_of(path) != entry.sha256.lower():
+        fault = f"is damaged: its sha256 differs from {NAME}"
+    if fault:
+        raise WeightsError(f"The bundled file {entry.source} {fault}; {_RESTORE}.")
+    return path

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub.file_download
+import pytest
+from huggingface_hub import constants
+
+from mscnn.errors import Cancelled, DownloadError, UnsupportedModelError, WeightsError
+from mscnn.models import sources
+from mscnn.models.sources import fetch, locate
+
+NAME = "resnest14d.gluon_in1k"
+KEY = f"timm/{NAME}/model.safetensors"
+CONTENT = os.urandom(3 * 2**20 + 17)
+
+
+@pytest.fixture
+def stocked(fake_hub: Any) -> Any:
+    fake_hub.files[KEY] = CONTENT
+    return fake_hub
+
+
+def partial_files(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "hub").rglob("*.incomplete"))
+
+
+def test_download_then_cache(stocked: Any) -> None:
+    before = locate(NAME)
+    assert before.kind == "download"
+    assert before.download_bytes is not None
+    assert fetch(NAME).read_bytes() == CONTENT
+    assert locate(NAME).kind == "hub-cache"
+    seen = len(stocked.requests)
+    assert fetch(NAME).read_bytes() == CONTENT
+    assert len(stocked.requests) == seen, "a cached file needs no request"
+
+
+def test_progress_reaches_the_total_in_the_callers_thread(stocked: Any) -> None:
+    stocked.pause_s = 0.02
+    calls: list[tuple[int, int | None, int]] = []
+    fetch(NAME, on_progress=lambda d, t: calls.append((d, t, threading.get_ident())))
+    done = [call[0] for call in calls]
+    assert done == sorted(done)
+    assert len(set(done)) >= 3
+    assert done[-1] == len(CONTENT)
+    assert {call[1:] for call in calls} == {(len(CONTENT), threading.get_ident())}
+
+
+def test_cancel_is_prompt_and_leaves_nothing(stocked: Any, tmp_path: Path) -> None:
+    stocked.pause_s = 0.2
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        fetch(NAME, is_cancelled=lambda: bool(stocked.gets()))
+    assert time.monotonic() - started < 3
+    stocked.pause_s = 0
+    assert fetch(NAME).read_bytes() == CONTENT
+    deadline = time.monotonic() + 10
+    while partial_files(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert partial_files(tmp_path) == []
+
+
+def test_broken_transfer_resumes(stocked: Any, tmp_path: Path) -> None:
+    stocked.cuts = [2 * 2**20]
+    assert fetch(NAME).read_bytes() == CONTENT
+    ranges = [request[2] for request in stocked.gets()]
+    assert ranges[0] == ""
+    assert ranges[1].startswith("bytes="), "the second request asks for the rest only"
+    assert partial_files(tmp_path) == []
+
+
+def test_reset_connection_starts_again(stocked: Any) -> None:
+    stocked.cuts, stocked.reset = [2**20], True
+    assert fetch(NAME).read_bytes() == CONTENT
+    assert len(stocked.gets()) == 2
+
+
+def test_transfer_that_stays_broken(stocked: Any) -> None:
+    # 64 KiB each: older versions of the library go on where they were, newer ones start again.
+    stocked.cuts, stocked.reset = [1] * 3, True
+    with pytest.raises(DownloadError, match="broke off; try again"):
+        fetch(NAME)
+    assert locate(NAME).kind == "download"
+    stocked.reset = False
+    assert fetch(NAME).read_bytes() == CONTENT
+
+
+def test_wrong_checksum_is_not_kept(stocked: Any, tmp_path: Path) -> None:
+    stocked.etags[KEY] = "ab" * 32
+    with pytest.raises(DownloadError, match="arrived damaged"):
+        fetch(NAME)
+    assert locate(NAME).kind == "download"
+    assert not any(path.is_file() for path in (tmp_path / "hub").rglob("blobs/*"))
+    stocked.etags.clear()
+    assert fetch(NAME).read_bytes() == CONTENT
+
+
+def test_damaged_cache_is_replaced_online(stocked: Any, cache_put: Any) -> None:
+    # The blob's name promises the good content.
+    link = cache_put(f"timm/{NAME}", b"broken", sha=hashlib.sha256(CONTENT).hexdigest())
+    assert link.read_bytes() == b"broken"
+    assert fetch(NAME).read_bytes() == CONTENT
+
+
+def test_damaged_cache_offline(cache_put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    link = cache_put(f"timm/{NAME}", b"broken", sha="cd" * 32)
+    with pytest.raises(WeightsError, match=r"are damaged .* offline"):
+        fetch(NAME)
+    assert link.read_bytes() == b"broken", "nothing is removed before there is better"
+
+
+def test_failed_replacement_keeps_the_old_file(cache_put: Any, fake_hub: Any) -> None:
+    link = cache_put(f"timm/{NAME}", b"broken", sha="cd" * 32)
+    fake_hub.status = 503
+    with pytest.raises(DownloadError, match="error 503"):
+        fetch(NAME)
+    assert link.read_bytes() == b"broken"
+
+
+def test_pointer_moved_by_a_failed_update(tmp_path: Path, cache_put: Any) -> None:
+    """The library moves ``refs/main`` before the new file is there."""
+    link = cache_put(f"timm/{NAME}", CONTENT)
+    (tmp_path / "hub" / f"models--timm--{NAME}" / "refs" / "main").write_text("f" * 40)
+    assert fetch(NAME) == link
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [
+        (200, "", "has no weights at timm/resnest14d"),  # no such file
+        (404, "RepoNotFound", "has no weights at timm/resnest14d"),
+        (401, "RepoNotFound", "has no weights at timm/resnest14d"),
+        (403, "GatedRepo", "without permission"),
+        (403, "", "without permission"),
+        (500, "", "answers with error 500"),
+    ],
+)
+def test_hub_says_no(fake_hub: Any, status: int, code: str, text: str) -> None:
+    fake_hub.status, fake_hub.error_code = status, code
+    with pytest.raises(DownloadError, match=text) as raised:
+        fetch(NAME)
+    assert "http" not in str(raised.value)
+
+
+def test_nobody_listens() -> None:
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match="not on this machine, and the hub cannot be reached"):
+        fetch(NAME)
+    assert time.monotonic() - started < 5
+
+
+def test_hub_does_not_answer(stocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+    stocked.hang_s = 1.0
+    with pytest.raises(DownloadError, match="does not answer in time"):
+        fetch(NAME)
+
+
+def test_offline_mode_asks_nobody(stocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="offline mode is on; choose a model"):
+        fetch(NAME)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with pytest.raises(DownloadError, match="downloads are off"):
+        sources.obtain(sources.locate(NAME), offline=True)
+    assert stocked.requests == []
+
+
+def test_disk_too_small_is_said_before(stocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = SimpleNamespace(free=10 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
+    with pytest.raises(DownloadError, match=r"they need 3 MiB and 10 MiB are free"):
+        fetch(NAME)
+    assert stocked.gets() == []
+
+
+def test_disk_fills_up(stocked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.file_download, "http_get", full)
+        with pytest.raises(DownloadError, match="disk is full") as raised:
+            fetch(NAME)
+    assert str(tmp_path) not in str(raised.value)
+    assert fetch(NAME).read_bytes() == CONTENT
+
+
+def test_cache_folder_is_no_folder(stocked: Any, tmp_path: Path) -> None:
+    (tmp_path / "hub").write_text("in the way")
+    with pytest.raises(DownloadError, match="hub cache cannot be written") as raised:
+        fetch(NAME)
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_leftovers_of_a_killed_process(stocked: Any, tmp_path: Path) -> None:
+    blobs = tmp_path / "hub" / f"models--timm--{NAME}" / "blobs"
+    blobs.mkdir(parents=True)
+    old, young = blobs / "x.1.incomplete", blobs / "x.2.incomplete"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    two_hours_ago = time.time() - 7200
+    os.utime(old, (two_hours_ago, two_hours_ago))
+    fetch(NAME)
+    assert partial_files(tmp_path) == [young], "another process may still write the young one"
+
+
+def test_two_users_at_once(stocked: Any) -> None:
+    stocked.pause_s = 0.01
+    results: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(fetch(NAME).read_bytes())) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [CONTENT, CONTENT]
+
+
+def test_transformer_is_refused_before_any_request(fake_hub: Any) -> None:
+    with pytest.raises(UnsupportedModelError, match="tokens"):
+        fetch("vit_tiny_patch16_224")
+    assert fake_hub.requests == []
