@@ -51,6 +51,7 @@ costs a download or minutes, unless ``request.agreed``. Any ``MscnnError`` becom
 In the HTML, with no JavaScript of the lens's own
 =================================================
 Values are JSON; write them in a template as ``data-set="{{ value|tojson|forceescape }}"``.
+Headings are ``<h2>`` (the page has the ``<h1>``).
 
 ``data-set='{"target": "lion"}'``  on a button: changes the state; asks only where it must.
 ``data-set='{"options": {"also": "x"}}'`` changes an option of this lens.

@@ -23,6 +23,7 @@ function renderPanels() {
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
+      viewer.hovered = null;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);
       if (focus) (all('[data-set]', body).find(e => e.dataset.set === focus) ?? body.querySelector('#' + CSS.escape(focus)))?.focus();
