@@ -250,6 +250,18 @@ def with_legend(
     return np.concatenate([*parts, figures.pixels(strip, width)])
 
 
+def palette(name: str) -> RgbArray:
+    """Return the colours of all levels, lowest first.
+
+    Args:
+        name: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``.
+
+    Returns:
+        ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
+    """
+    return _signed_palette() if name == "signed" else _palette(name)
+
+
 @functools.cache
 def _palette(cmap: str) -> RgbArray:
     """Return the colours of all levels, ``(256, 3)`` uint8, read-only because it is shared."""
