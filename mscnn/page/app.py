@@ -97,7 +97,8 @@ def _first_model(owners: Sequence[str]) -> str:
 
 def _card() -> str:
     """Path, in gradio's cache, of the picture that other sites show beside a link to the page."""
-    return save_file_to_cache(STATIC / "card.jpg", get_upload_folder())
+    path: str = save_file_to_cache(STATIC / "card.jpg", get_upload_folder())
+    return path
 
 
 def launch_options() -> dict[str, Any]:
