@@ -64,8 +64,8 @@ def evaluate(
     from mscnn.data.evaluation import write_reliability
     from mscnn.data.loading import Loading
     from mscnn.data.processes import sharing
-    from mscnn.data.tally import RELIABILITY
     from mscnn.engine.device import choose_device
+    from mscnn.models import reliability
     from mscnn.models.sources import locate
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
@@ -88,7 +88,7 @@ def evaluate(
         return
     folder = locate(model).folder if weights is None else None
     if folder is not None and write_reliability(folder, found):
-        kept = folder / RELIABILITY
+        kept = folder / reliability.FILE
         typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)
     _tell(found, out, json)
 

@@ -24,9 +24,10 @@ from mscnn.data.loading import (
 )
 from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
-from mscnn.data.tally import RELIABILITY, Tally
+from mscnn.data.tally import Tally
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError
+from mscnn.models import reliability
 from mscnn.results.evaluation import Evaluation
 from mscnn.results.writing import replacing
 
@@ -112,7 +113,7 @@ def write_reliability(folder: Path, found: Evaluation) -> bool:
     """
     if len(found.classes) == found.known_classes:
         document = json.dumps(found.reliability, indent=1) + "\n"
-        with contextlib.suppress(OSError), replacing(folder / RELIABILITY) as path:
+        with contextlib.suppress(OSError), replacing(folder / reliability.FILE) as path:
             path.write_text(document, encoding="utf-8")
             return True
     return False

@@ -20,8 +20,6 @@ from mscnn.errors import WeightsError
 from mscnn.results.evaluation import ClassResult, ReliabilityBin
 
 BINS = 15
-RELIABILITY = "reliability.json"
-"""Name of the file in a model folder that holds ``Tally.reliability``."""
 RELIABILITY_BINS = 10
 _FINE = 30  # bins counted: of equal width, and both numbers above divide it
 
@@ -145,7 +143,7 @@ class Tally:
         )
 
     def reliability(self, what: str) -> dict[str, Any]:
-        """Return the document ``reliability.json``.
+        """Return the document that ``mscnn.models.reliability`` reads.
 
         Args:
             what: the set of photographs, in words.

@@ -35,7 +35,7 @@ class ClassResult:
         index: in the model.
         label: short name.
         images: photographs of it.
-        top1, top5: fractions of them with a right answer, 0..1.
+        top1, top5: fractions of them with a right answer, 0..1; 0 without any photograph.
         predicted: how often it was the best answer to any photograph.
         precision: fraction of those that were right, 0..1; None where it never was the answer.
     """
@@ -83,7 +83,7 @@ class Evaluation:
         known_classes: how many classes the model has.
         confusion: ``(class, best answer)`` to how often, without zeros.
         labels: short names of all classes in ``confusion``.
-        reliability: the document ``reliability.json``.
+        reliability: what ``mscnn.models.reliability`` reads.
     """
 
     model: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,21 +61,6 @@ class FeatureFile:
     head: FeatureHead
     paths: tuple[str, ...] = field(repr=False)
     features: Rows = field(repr=False)
-
-
-class Paths:
-    """Paths that can be gone through several times; not all in memory.
-
-    Args:
-        names: makes a new iterator each time.
-    """
-
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self._names = names
-
-    def __iter__(self) -> Iterator[str]:
-        # File names of any bytes must fit into UTF-8.
-        return (name.encode("utf-8", "backslashreplace").decode() for name in self._names())
 
 
 def head_of(features: Rows, texts: dict[str, str], unreadable: Iterable[str]) -> FeatureHead:

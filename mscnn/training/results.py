@@ -23,9 +23,10 @@ from torch import nn
 
 from mscnn.data.layouts import DataSet
 from mscnn.data.processes import Processes
-from mscnn.data.tally import RELIABILITY, Accuracy, Tally
+from mscnn.data.tally import Accuracy, Tally
 from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
 from mscnn.draw.figures import png
+from mscnn.models import reliability
 from mscnn.models.starters import STARTER_NAMES
 from mscnn.results.writing import replacing
 from mscnn.training.networks import StartingPoint
@@ -96,7 +97,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     if unreadable:
         _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
     _write_json(out / "training.json", _summary(facts, accuracy))
-    _write_json(out / RELIABILITY, tally.reliability(facts.data.split))
+    _write_json(out / reliability.FILE, tally.reliability(facts.data.split))
     card = model_card(facts, accuracy, out.resolve().name)
     _write(out / "README.md", card.encode("utf-8", "backslashreplace"))
 
