@@ -6,9 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,63 +23,15 @@ from mscnn.data.loading import (
     killed_loader_raises,
 )
 from mscnn.data.processes import Processes
-from mscnn.data.real_labels import RealAccuracy, RealLabels
-from mscnn.data.tally import RELIABILITY, ClassResult, ReliabilityBin, Tally
+from mscnn.data.real_labels import RealLabels
+from mscnn.data.tally import Tally
 from mscnn.engine.classifier import Classifier
 from mscnn.errors import DatasetError
-from mscnn.results.explanation import WeightsInfo
+from mscnn.models import reliability
+from mscnn.results.evaluation import Evaluation
 from mscnn.results.writing import replacing
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        model, weights, device: what was evaluated, and where.
-        part: which part of the data, in words.
-        class_map: the data's name of a class to the model's index and short name.
-        known_classes: how many classes the model has.
-        images: photographs that counted.
-        top1, top5: fractions of right answers among all of the model's classes, 0..1.
-        ece: expected calibration error over ``bins``, 0..1.
-        bins: of the reliability diagram.
-        classes: per class, by index.
-        confusion: ``(class, best answer)`` to how often, without zeros.
-        labels: short names of all classes in ``confusion``.
-        seconds: wall time, with decoding.
-        unreadable: what was left out, as ``(name, reason)``.
-        real: by ImageNet's reassessed labels, where asked for.
-        notices: what the user should know, such as a change of device.
-        reliability: the document ``reliability.json``.
-    """
-
-    model: str
-    weights: WeightsInfo
-    device: str
-    part: str
-    class_map: dict[str, tuple[int, str]] = field(repr=False)
-    known_classes: int
-    images: int
-    top1: float
-    top5: float
-    ece: float
-    bins: tuple[ReliabilityBin, ...] = field(repr=False)
-    classes: tuple[ClassResult, ...] = field(repr=False)
-    confusion: dict[tuple[int, int], int] = field(repr=False)
-    labels: dict[int, str] = field(repr=False)
-    seconds: float
-    unreadable: tuple[tuple[str, str], ...] = ()
-    real: RealAccuracy | None = None
-    notices: tuple[str, ...] = ()
-    reliability: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def images_per_second(self) -> float:
-        """Speed, with decoding."""
-        return self.images / max(self.seconds, 1e-9)
 
 
 def evaluate(
@@ -163,7 +113,7 @@ def write_reliability(folder: Path, found: Evaluation) -> bool:
     """
     if len(found.classes) == found.known_classes:
         document = json.dumps(found.reliability, indent=1) + "\n"
-        with contextlib.suppress(OSError), replacing(folder / RELIABILITY) as path:
+        with contextlib.suppress(OSError), replacing(folder / reliability.FILE) as path:
             path.write_text(document, encoding="utf-8")
             return True
     return False

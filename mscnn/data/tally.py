@@ -17,30 +17,11 @@ import numpy.typing as npt
 import torch
 
 from mscnn.errors import WeightsError
+from mscnn.results.evaluation import ClassResult, ReliabilityBin
 
 BINS = 15
-RELIABILITY = "reliability.json"
-"""Name of the file in a model folder that holds ``Tally.reliability``."""
 RELIABILITY_BINS = 10
 _FINE = 30  # bins counted: of equal width, and both numbers above divide it
-
-
-@dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """The photographs whose best class had a probability in ``(low, high]``.
-
-    Attributes:
-        low, high: 0..1.
-        images: how many.
-        confidence: mean probability of the best class; None where there is no photograph.
-        accuracy: fraction of them that was right; None likewise.
-    """
-
-    low: float
-    high: float
-    images: int
-    confidence: float | None
-    accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +41,6 @@ class Accuracy:
     def top5_tells(self) -> bool:
         """Whether top-5 can be anything but 1."""
         return self.classes > 5
-
-
-@dataclass(frozen=True, slots=True)
-class ClassResult:
-    """How one class fared.
-
-    Attributes:
-        index: in the model.
-        label: short name.
-        images: photographs of it.
-        top1, top5: fractions of them, 0..1; 0 where there are none. The former is the recall.
-        predicted: how often it was the best answer to any photograph.
-        precision: fraction of those that were right, 0..1; None where it never was the answer.
-    """
-
-    index: int
-    label: str
-    images: int
-    top1: float
-    top5: float
-    predicted: int
-    precision: float | None
 
 
 class Tally:
@@ -184,7 +143,7 @@ class Tally:
         )
 
     def reliability(self, what: str) -> dict[str, Any]:
-        """Return the document ``reliability.json``.
+        """Return the document that ``mscnn.models.reliability`` reads.
 
         Args:
             what: the set of photographs, in words.

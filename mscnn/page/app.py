@@ -14,14 +14,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
-from mscnn.engine.lens import Lens
 from mscnn.engine.pipeline import MAX_COMPARED, Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
 from mscnn.errors import MscnnError
 from mscnn.http.endpoints import build_api
 from mscnn.http.feedback import Page, toast
-from mscnn.http.lens_endpoints import build_lens_api
 from mscnn.models import registry
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import default_model
@@ -149,9 +147,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
             [look.state, compare.layer, look.opacity, look.cmap], look.drawn,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
-        build_api(engine, first, queue)
-        references = [example.path for example in known]
-        build_lens_api(Lens(engine.session), first, queue, references=references)
+        build_api(engine, first, queue, references=[example.path for example in known])
     built: gr.Blocks = demo
     return built
 

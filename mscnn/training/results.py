@@ -17,17 +17,16 @@ from typing import Any
 import timm
 import torch
 from huggingface_hub import EvalResult, ModelCardData
-from matplotlib.figure import Figure
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 from torch import nn
 
 from mscnn.data.layouts import DataSet
 from mscnn.data.processes import Processes
-from mscnn.data.tally import RELIABILITY, Accuracy, Tally
-from mscnn.draw.class_bars import class_bars_figure
-from mscnn.draw.confusion import confusion_figure
-from mscnn.draw.curves import training_curves
+from mscnn.data.tally import Accuracy, Tally
+from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
+from mscnn.draw.figures import png
+from mscnn.models import reliability
 from mscnn.models.starters import STARTER_NAMES
 from mscnn.results.writing import replacing
 from mscnn.training.networks import StartingPoint
@@ -98,7 +97,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     if unreadable:
         _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
     _write_json(out / "training.json", _summary(facts, accuracy))
-    _write_json(out / RELIABILITY, tally.reliability(facts.data.split))
+    _write_json(out / reliability.FILE, tally.reliability(facts.data.split))
     card = model_card(facts, accuracy, out.resolve().name)
     _write(out / "README.md", card.encode("utf-8", "backslashreplace"))
 
@@ -112,7 +111,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
         ("confusion", confusion_figure(confusion, names, title)),
         ("classes", class_bars_figure(bars, title)),
     ):  # fmt: skip
-        _write(out / f"{name}.png", _png(figure))
+        _write(out / f"{name}.png", png(figure))
 
 
 def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
@@ -136,12 +135,6 @@ def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:

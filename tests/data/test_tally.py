@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn import metrics
 
-from mscnn.data.tally import BINS, ClassResult, Tally
+from mscnn.data.tally import BINS, Tally
 from mscnn.errors import WeightsError
+from mscnn.results.evaluation import ClassResult
 
 
 def logits_of(*rows: list[float]) -> torch.Tensor:

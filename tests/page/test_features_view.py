@@ -15,7 +15,7 @@ from mscnn.errors import DatasetError, OptionError
 from mscnn.page import features_view as view
 from mscnn.page.features_search import LISTED, SHOWN, Answer, Found, search
 from mscnn.page.features_sets import OwnersFile, Where, fingerprint, open_files, small_picture
-from mscnn.results.features import FeatureHead, Paths
+from mscnn.results.features import FeatureHead
 from mscnn.scales import receptive_field as fields
 
 MODEL = "starter_res2net"
@@ -62,7 +62,7 @@ def plain(level: int) -> Image.Image:
 def opened(folder: Path, names: list[str], rows: Any, **head: Any) -> OwnersFile:
     said = {"model": MODEL, "weights_sha256": "ab" * 32, **head}
     whole = FeatureHead(rows=len(rows), width=rows.shape[1], **said)
-    write_feature_file(folder / "mine.npz", whole, Paths(lambda: names), [rows])
+    write_feature_file(folder / "mine.npz", whole, names, rows)
     (found,) = open_files([(folder / "mine.npz", folder)])
     return found
 
@@ -182,6 +182,6 @@ def test_a_file_is_named_by_what_it_holds_never_by_its_folder(tmp_path):
 def test_files_that_cannot_be_searched_are_refused_at_the_start(tmp_path, rows, folder, says):
     head = FeatureHead(rows=rows, width=2, model=MODEL, weights_sha256="")
     names = ["a.png"] * rows
-    write_feature_file(tmp_path / "f.npz", head, Paths(lambda: names), [at(0)] * rows)
+    write_feature_file(tmp_path / "f.npz", head, names, np.concatenate([at(0)] * rows))
     with pytest.raises(DatasetError, match=says):
         open_files([(tmp_path / "f.npz", tmp_path / folder)])
