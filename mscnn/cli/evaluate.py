@@ -11,7 +11,7 @@ from mscnn.cli import options
 from mscnn.cli.console import accuracy, open_engine, print_json, progress, settle_model, share
 
 if TYPE_CHECKING:
-    from mscnn.data.evaluation import Evaluation
+    from mscnn.results.evaluation import Evaluation
 
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Photographs at a time.")]
 Workers = Annotated[
@@ -67,7 +67,7 @@ def evaluate(
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:
-        from mscnn.draw.files import check_folder
+        from mscnn.results.writing import check_folder
 
         check_folder(out)
     model = settle_model(model)
@@ -88,14 +88,15 @@ def evaluate(
 def _tell(found: Evaluation, out: Path | None, json: bool) -> None:
     files: list[str] = []
     if out is not None:
-        from mscnn.draw.files.evaluation import write_evaluation
+        from mscnn.draw.files import evaluation_files
+        from mscnn.results.writing import write
 
-        files = write_evaluation(out, found)
+        files = write(out, evaluation_files(found))
     if json:
-        from mscnn.results.serialise_folders import evaluation_dict
+        from mscnn.results.schema import document
 
         written = {"out": str(out), "files": files} if out is not None else {}
-        print_json({**evaluation_dict(found, details=out is not None), **written})
+        print_json({**document(found, details=out is not None), **written})
         return
     typer.echo("\n".join([*_lines(found), *([f"written {out}: {', '.join(files)}"] * bool(files))]))
 

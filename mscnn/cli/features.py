@@ -85,9 +85,9 @@ def features(
     for name, reason in found.unreadable:
         typer.echo(f"left out {name}: {reason}", err=True)
     if json:
-        from mscnn.results.serialise_folders import extraction_dict
+        from mscnn.results.schema import document
 
-        print_json(extraction_dict(found))
+        print_json(document(found))
         return
     what = found.stage or "pooled features"
     what += "" if found.split is None else f", split {found.split}"

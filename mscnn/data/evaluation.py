@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,83 +23,14 @@ from mscnn.data.loading import (
     killed,
 )
 from mscnn.data.processes import Processes
-from mscnn.data.real_labels import RealAccuracy, RealLabels
+from mscnn.data.real_labels import RealLabels
 from mscnn.data.sharing import gather_objects
-from mscnn.data.tally import ReliabilityBin, Tally
+from mscnn.data.tally import Tally
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError
-from mscnn.results.explanation import WeightsInfo
+from mscnn.results.evaluation import ClassResult, Evaluation
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClassResult:
-    """One class of the model that the data has photographs of.
-
-    Attributes:
-        index: in the model.
-        label: short name.
-        images: photographs of it.
-        top1, top5: shares of them, 0..1.
-        predicted: how often it was the best answer to any photograph.
-        precision: share of those that were right, 0..1; None where it never was the answer.
-    """
-
-    index: int
-    label: str
-    images: int
-    top1: float
-    top5: float
-    predicted: int
-    precision: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        model, weights, device: what was evaluated, and where.
-        part: which part of the data, in words.
-        class_map: the data's name of a class to the model's index and short name.
-        known_classes: how many classes the model has.
-        images: photographs that counted.
-        top1, top5: shares of right answers among all of the model's classes, 0..1.
-        ece: expected calibration error over ``bins``, 0..1.
-        bins: of the reliability diagram.
-        classes: per class, by index.
-        confusion: ``(class, best answer)`` to how often, without zeros.
-        labels: short names of all classes in ``confusion``.
-        seconds: wall time, with decoding.
-        unreadable: what was left out, as ``(name, reason)``.
-        real: by ImageNet's reassessed labels, where asked for.
-        notices: what the user should know, such as a change of device.
-    """
-
-    model: str
-    weights: WeightsInfo
-    device: str
-    part: str
-    class_map: dict[str, tuple[int, str]] = field(repr=False)
-    known_classes: int
-    images: int
-    top1: float
-    top5: float
-    ece: float
-    bins: tuple[ReliabilityBin, ...] = field(repr=False)
-    classes: tuple[ClassResult, ...] = field(repr=False)
-    confusion: dict[tuple[int, int], int] = field(repr=False)
-    labels: dict[int, str] = field(repr=False)
-    seconds: float
-    unreadable: tuple[tuple[str, str], ...] = ()
-    real: RealAccuracy | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def images_per_second(self) -> float:
-        """Speed, with decoding."""
-        return self.images / max(self.seconds, 1e-9)
 
 
 def evaluate(

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,42 +19,10 @@ from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
 from mscnn.engine.pooling import FeatureTap, find_tap, pooled
 from mscnn.errors import DatasetError
-from mscnn.results.explanation import WeightsInfo
-from mscnn.results.features import FeatureHead, Paths
+from mscnn.results.features import Extraction, FeatureHead, Paths
 
 Progress = Callable[[int, int], None]
 _WAIT_S = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
-    """What a feature file holds, and what it took.
-
-    Attributes:
-        file: the feature file's name as the user gave it.
-        model, weights, device: what the features are of, and where they were computed.
-        stage: layer; None for the network's own pooled features.
-        split: of the block ``stage``; None for none.
-        images: rows of the file.
-        width: numbers per row.
-        seconds: wall time of this run.
-        computed: photographs of this run, by all processes; the others were there from before.
-        unreadable: what was left out, as ``(name, reason)``.
-        notices: what the user should know, such as a change of device.
-    """
-
-    file: str
-    model: str
-    weights: WeightsInfo
-    device: str
-    stage: str | None
-    split: int | None
-    images: int
-    width: int
-    seconds: float
-    computed: int
-    unreadable: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    notices: tuple[str, ...] = ()
 
 
 def extract(

@@ -18,6 +18,7 @@ import torch
 from mscnn.data.listing import PhotoList
 from mscnn.errors import DatasetError
 from mscnn.models.labels import LabelSet, imagenet_labels
+from mscnn.results.evaluation import RealAccuracy
 
 _NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 _FORMAT = "a JSON list with one list of class indices per validation image of ImageNet"
@@ -69,12 +70,7 @@ class RealLabels:
         right: dict[int, list[bool]] = self._timm.is_correct
         images = len(right[1])
         shares = [float(np.mean(right[k])) if images else None for k in (1, 5)]
-        return images, shares[0], shares[1]
-
-
-RealAccuracy = tuple[int, float | None, float | None]
-"""Photographs that have a real label, and the shares 0..1 with a right first answer and with one
-among the five best; None where no photograph has a real label."""
+        return RealAccuracy(images, shares[0], shares[1])
 
 
 def _check_list(path: Path) -> int:

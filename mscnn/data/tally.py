@@ -8,32 +8,14 @@ and 5: 15 bins of equal width, the m-th is ((m-1)/15, m/15], by the probability 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from mscnn.errors import WeightsError
+from mscnn.results.evaluation import ReliabilityBin
 
 BINS = 15
-
-
-@dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """The photographs whose best class had a probability in ``(low, high]``.
-
-    Attributes:
-        low, high: 0..1.
-        images: how many.
-        confidence: mean probability of the best class; None where there is no photograph.
-        accuracy: share of them that was right; None likewise.
-    """
-
-    low: float
-    high: float
-    images: int
-    confidence: float | None
-    accuracy: float | None
 
 
 class Tally:

@@ -25,6 +25,7 @@ from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import (
     AttentionReport,
     EffectiveField,
@@ -36,7 +37,6 @@ from mscnn.results.scales import (
 from mscnn.scales import receptive_field as fields
 from mscnn.scales import topology
 from mscnn.scales.canvas import whole
-from mscnn.scales.receptive_field import ReceptiveField
 from mscnn.scales.sweep import FACTORS, Plan
 
 MIN_COMPARED, MAX_COMPARED = 2, 6

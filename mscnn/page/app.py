@@ -20,7 +20,6 @@ from mscnn.engine.zerogpu import ZeroGpuSession
 from mscnn.errors import MscnnError
 from mscnn.http.endpoints import build_api
 from mscnn.http.feedback import Page, toast
-from mscnn.http.lens_endpoints import build_lens_api
 from mscnn.models import registry
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import default_model
@@ -148,9 +147,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
             [look.state, compare.layer, look.opacity, look.cmap], look.drawn,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
-        build_api(engine, first, queue)
-        references = [example.path for example in known]
-        build_lens_api(engine, first, queue, references=references)
+        build_api(engine, first, queue, references=[example.path for example in known])
     built: gr.Blocks = demo
     return built
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mscnn.draw.legend import with_legend
-from mscnn.draw.overlay import difference_overlay, overlay
+from mscnn.draw.overlay import difference_overlay, overlay, with_legend
 from mscnn.maps.agreement import density, difference
 from mscnn.models import registry
 from mscnn.page.handlers import UNIT

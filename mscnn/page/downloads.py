@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import io
 import re
-import tempfile
 import zipfile
 from datetime import datetime, timezone
-from pathlib import Path
 
-from gradio.utils import get_upload_folder
 from PIL import Image
 
-from mscnn.draw.files import DrawingOptions, Files, comparison_files, explanation_files
+from mscnn.draw.files import DrawingOptions, comparison_files, explanation_files
+from mscnn.http.uploads import cache_file as cache_file
 from mscnn.page.handlers import Look
 from mscnn.results.explanation import Comparison
-
-
-def cache_file(name: str, content: bytes) -> str:
-    """Keep ``content`` as ``name`` in a fresh folder of gradio's cache; return its path."""
-    root = Path(get_upload_folder())
-    root.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=root)) / name
-    path.write_bytes(content)
-    return str(path)
+from mscnn.results.writing import Files
 
 
 def zipped(files: Files) -> bytes:

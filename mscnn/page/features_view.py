@@ -13,7 +13,7 @@ from mscnn.page.features_search import LISTED, Answer, Found
 from mscnn.page.features_sets import OwnersFile, Picture, Where
 from mscnn.page.scales_view import block_title, models_of
 from mscnn.results.features import FeatureHead
-from mscnn.scales.receptive_field import ReceptiveField
+from mscnn.results.receptive_field import ReceptiveField
 
 EXAMPLES = "examples"
 HEADERS = ("Model", "Rank", "Photograph", "Cosine similarity")

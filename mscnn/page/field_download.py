@@ -8,15 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mscnn.draw.files import receptive_field_files
-from mscnn.draw.files.manifest import json_bytes
-from mscnn.draw.files.table import csv_bytes
 from mscnn.page import field_draw
 from mscnn.page import field_view as view
 from mscnn.page.downloads import bare, cache_file, zipped
 from mscnn.page.field_view import Shown
 from mscnn.photos.imaging import to_png_bytes
-from mscnn.results.serialise_lens import effective_dict
-from mscnn.scales.receptive_field import ReceptiveField
+from mscnn.results.receptive_field import ReceptiveField
+from mscnn.results.schema import Table, csv_text, document, json_bytes
 
 
 def field_zip(
@@ -41,11 +39,11 @@ def field_zip(
 def _unit_files(shown: Shown, measure: str, opacity: float, cmap: str) -> dict[str, bytes]:
     drawn = field_draw.large(shown, measure, opacity, cmap)
     point = dict(zip(("x", "y"), shown.asked.point, strict=True))
-    document = {"point": point, "units": [effective_dict(one) for one in shown.fields]}
+    shown_ = {"point": point, "units": [document(one) for one in shown.fields]}
     files = {
         "unit/unit.png": to_png_bytes(drawn.picture),
-        "unit/unit.csv": csv_bytes(view.HEADERS, view.rows(shown.fields)),
-        "unit/unit.json": json_bytes(document),
+        "unit/unit.csv": csv_text(Table([*view.HEADERS], view.rows(shown.fields))).encode(),
+        "unit/unit.json": json_bytes(shown_),
     }
     for one in shown.fields:
         split = "" if one.split is None else f"-split{one.split}"

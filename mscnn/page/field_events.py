@@ -20,8 +20,8 @@ from mscnn.page.field_download import field_zip
 from mscnn.page.field_view import Asked, Inputs, Shown
 from mscnn.page.jobs import Jobs
 from mscnn.photos.imaging import load_photo
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import EffectiveField
-from mscnn.scales.receptive_field import ReceptiveField
 
 RUN = "Measure"
 STALE = "What is shown below belongs to the photo and model before."

@@ -19,8 +19,8 @@ from mscnn.page import handlers
 from mscnn.page.compare_view import rounded, title
 from mscnn.page.scales_view import ARROW, KINDS, place
 from mscnn.results.explanation import RgbArray
+from mscnn.results.receptive_field import BlockField, ReceptiveField, StageField
 from mscnn.scales import receptive_field as fields
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, StageField
 
 MAX_BESIDE = 3
 CHART_PX = 760

@@ -18,8 +18,8 @@ from mscnn.page.field_theory import default_layer, layer_choices, split_choices
 from mscnn.page.handlers import resized
 from mscnn.page.scales_view import place
 from mscnn.results.explanation import RgbArray
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import EffectiveField, Square
-from mscnn.scales.receptive_field import ReceptiveField
 
 DRAWN_PX = 680
 WEIGHTS = (("trained", "trained"), ("random", "random"), ("both side by side", "both"))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from mscnn.draw.legend import with_legend
-from mscnn.draw.overlay import overlay
+from mscnn.draw.overlay import overlay, with_legend
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
-from mscnn.errors import ImageError, MscnnError
+from mscnn.errors import MscnnError
+from mscnn.http.uploads import need_photo as need_photo
 from mscnn.maps.agreement import density
 from mscnn.maps.methods import METHODS
 from mscnn.models import registry
@@ -55,15 +55,6 @@ class Look:
     def label(self) -> str:
         """Name of the class that is shown."""
         return next(s.label for s in self.explanation.targets if s.index == self.target)
-
-
-def need_photo(photo: Image.Image | ImageError | None) -> Image.Image:
-    """Return the photo, or raise what is wrong with it."""
-    if photo is None:
-        raise ImageError(NO_PHOTO)
-    if isinstance(photo, ImageError):
-        raise photo
-    return photo
 
 
 def look(

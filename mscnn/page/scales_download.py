@@ -6,8 +6,7 @@ from datetime import datetime, timezone
 
 from PIL import Image
 
-from mscnn.draw.files import DrawingOptions, Files
-from mscnn.draw.files.scales import scales_files
+from mscnn.draw.files import DrawingOptions, scales_files
 from mscnn.page.downloads import bare, cache_file, zipped
 from mscnn.page.scales_view import Shown
 
@@ -16,7 +15,7 @@ def scales_zip(shown: Shown, opacity: float, cmap: str) -> str:
     """Pack all reports that are shown: charts, strips, tables and raw maps; returns the path."""
     photo, created = Image.fromarray(shown.photo), datetime.now(timezone.utc)
     drawing = DrawingOptions(opacity=opacity, colour_map=cmap)
-    files: Files = {}
+    files: dict[str, bytes] = {}
     for number, report in enumerate(shown.reports):
         found = scales_files(
             report, photo, attention=shown.attention.get(number), drawing=drawing, created=created

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from mscnn.draw.files.scales import SPLIT_UNIT, split_heats
 from mscnn.draw.overlay import CropBox, heatmap, overlay
 from mscnn.draw.text import number_text
 from mscnn.geometry import FloatMap
 from mscnn.page.compare_view import data_url
 from mscnn.page.scales_view import Shown, place
 from mscnn.results.explanation import RgbArray
-from mscnn.results.scales import BlockScales
+from mscnn.results.scales import SPLIT_UNIT, BlockScales
 
 EMPTY = '<p class="empty">The maps of one block appear here.</p>'
 REMARK = (
@@ -109,7 +108,7 @@ def strip_html(shown: Shown, opacity: float, cmap: str, *, paper_order: bool) ->
     block = report.block(shown.block)
     order = split_order(block, paper_order=paper_order)
     height, width = shown.photo.shape[:2]
-    heats, _ = split_heats(block, (width, height))
+    heats, _ = block.heats((width, height))
     cards = [_split_card(shown, block, split, name, heats[split]) for split, name in order]
     crop = block.geometry.crop_on((width, height))
     drawn = cards_html(shown.photo, cards, crop, opacity, cmap, SPLIT_UNIT)

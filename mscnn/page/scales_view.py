@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mscnn.draw.charts import Chart
-from mscnn.draw.files.scales import attribution_chart
+from mscnn.draw.pictures import attribution_chart
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import MscnnError, OptionError
 from mscnn.models.labels import LabelSet

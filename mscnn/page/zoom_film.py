@@ -7,13 +7,13 @@ import html
 import numpy as np
 from PIL import Image
 
-from mscnn.draw.files.sweep import film_top, view_density
 from mscnn.draw.overlay import heatmap, overlay
+from mscnn.draw.pictures import film_scale
 from mscnn.draw.text import number_text
 from mscnn.geometry import resize_map
 from mscnn.page.compare_view import data_url, title
+from mscnn.results.explanation import SPREAD_UNIT
 from mscnn.results.scales import Sweep, SweepCurve, SweepStep
-from mscnn.results.serialise import SPREAD_UNIT
 
 FRAME_PX = 176
 EMPTY = '<p class="empty">Press Sweep; the maps of every size appear here.</p>'
@@ -24,7 +24,7 @@ def film_html(sweep: Sweep, opacity: float, cmap: str) -> str:
     shown = [curve for curve in sweep.curves if curve.steps]
     if not shown:
         return EMPTY
-    top = film_top(sweep)
+    top, _ = film_scale(sweep)
     rows = "".join(_row(curve, top, opacity, cmap) for curve in shown)
     return f'<div class="film">{rows}</div>{_scale(top, cmap)}'
 
@@ -39,7 +39,7 @@ def _frame(step: SweepStep, curve: SweepCurve, top: float, opacity: float, cmap:
     scale = FRAME_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     view = np.asarray(Image.fromarray(step.view).resize(size, Image.Resampling.BICUBIC))
-    heat = resize_map(view_density(step), *size)
+    heat = resize_map(step.density(), *size)
     drawn = overlay(view, heat, vmax=top, opacity=opacity, cmap=cmap)
     alt = (
         f"The object at {step.factor:.0%} of the view with the map of {title(curve.model)} for "

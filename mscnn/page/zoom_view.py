@@ -17,8 +17,7 @@ from mscnn.models.sources import locate
 from mscnn.page.compare_view import rounded, title
 from mscnn.page.handlers import fitted
 from mscnn.results.explanation import RgbArray
-from mscnn.results.scales import PhotoBox, Sweep, SweepCurve, SweepStep
-from mscnn.results.serialise_lens import size_px
+from mscnn.results.scales import PhotoBox, Sweep, SweepCurve, SweepStep, size_px
 from mscnn.scales.canvas import check_box
 
 OBJECT_PX = 560

@@ -31,9 +31,9 @@ from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import Box, ViewGeometry
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import check_finite
+from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
 from mscnn.scales.families import hook_points
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 
 SHARES = (0.5, 0.9, 0.99)
 _SEED = 1701

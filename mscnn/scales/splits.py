@@ -35,7 +35,7 @@ from mscnn.results.scales import BlockScales, SplitEvidence
 from mscnn.scales.families import HookPoint, hook_points
 
 if TYPE_CHECKING:
-    from mscnn.scales.receptive_field import BlockField, ReceptiveField
+    from mscnn.results.receptive_field import BlockField, ReceptiveField
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]

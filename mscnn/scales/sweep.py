@@ -25,11 +25,11 @@ from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.single_pass import batch_grad_cam, cams
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import PhotoBox, SweepStep
 from mscnn.scales import splits
 from mscnn.scales.canvas import Rect, background, check_box, check_canvas, cut, paste, whole
 from mscnn.scales.families import has_splits
-from mscnn.scales.receptive_field import ReceptiveField
 
 FACTORS: tuple[float, ...] = tuple(round(float(f), 3) for f in np.geomspace(2.0, 0.1, 12))
 """Twelve sizes, equally spaced in log size, largest first."""

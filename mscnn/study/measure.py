@@ -16,14 +16,13 @@ from scipy.special import softmax
 from mscnn.engine.network import Network
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
+from mscnn.results.study import SHUFFLED
 from mscnn.scales.canvas import compose, whole
 from mscnn.scales.splits import BatchScales, batch_evidence
 from mscnn.study.photos import StudyPhoto
 
 FACTORS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.63, 0.5, 0.4, 0.32, 0.25, 0.2)
 """Longer side of the photograph over the network's input."""
-SHUFFLED = "shuffled"
-"""Control: the neutral canvas, but the object's pixels in random order."""
 SETTINGS = ("mean", "blur", "noise", SHUFFLED)
 BATCH = 32
 

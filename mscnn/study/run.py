@@ -8,10 +8,11 @@ from pathlib import Path
 
 from mscnn.engine.network import Network
 from mscnn.errors import OptionError
+from mscnn.results.study import Study
 from mscnn.study.fields import split_fields
 from mscnn.study.measure import FACTORS, SETTINGS, ModelMeasures, measure
 from mscnn.study.photos import choose, find_photos
-from mscnn.study.summary import Study, range_gains, summarise_model
+from mscnn.study.summary import range_gains, summarise_model
 
 LARGE, SMALL = 1.0, 0.4
 FIELD_PHOTOS = 50

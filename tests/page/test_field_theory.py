@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mscnn.page import field_theory as theory
-from mscnn.scales.receptive_field import (
+from mscnn.results.receptive_field import (
     BlockField,
     ReceptiveField,
     Spectrum,

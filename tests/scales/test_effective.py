@@ -16,6 +16,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError, WeightsError
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import Square
 from mscnn.scales.effective import (
     SHARES,
@@ -29,7 +30,7 @@ from mscnn.scales.effective import (
     unit_gradient,
     with_random_weights,
 )
-from mscnn.scales.receptive_field import ReceptiveField, fields
+from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, INPUT_PX, STAGES
 

@@ -18,10 +18,11 @@ from torch import nn
 from mscnn.errors import BoxError, OptionError
 from mscnn.maps.single_pass import Targets
 from mscnn.photos.preprocess import Preprocessor
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import SweepStep
 from mscnn.scales import splits
 from mscnn.scales.canvas import compose, whole
-from mscnn.scales.receptive_field import ReceptiveField, fields
+from mscnn.scales.receptive_field import fields
 from mscnn.scales.sweep import FACTORS, Composed, Plan, energy_ratio, measure, score
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, STAGES

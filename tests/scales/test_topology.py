@@ -24,8 +24,9 @@ from torch.nn import functional
 
 from mscnn.errors import UnsupportedModelError
 from mscnn.models.architecture import from_name
+from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.scales.graph import to_row
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField, fields
+from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 from scripts import topologies
 
