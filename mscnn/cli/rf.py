@@ -9,7 +9,7 @@ import typer
 
 from mscnn.cli import options
 from mscnn.cli.console import aligned, open_engine, tell
-from mscnn.results.receptive_field import ReceptiveField
+from mscnn.results.receptive_field import BlockField, ReceptiveField
 from mscnn.results.schema import document, text_cells
 from mscnn.results.writing import check_folder, write
 from mscnn.scales import receptive_field as fields
@@ -81,6 +81,6 @@ def _lines(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: boo
     return lines
 
 
-def _block(block: fields.BlockField) -> list[str]:
+def _block(block: BlockField) -> list[str]:
     splits = "  ".join(f"{split.index}: {split.rf_max_px} px" for split in block.splits)
     return [block.block, f"{block.stride_px} px", block.kind, splits]
