@@ -18,7 +18,14 @@ from mscnn.draw.overlay import overlay
 from mscnn.errors import OptionError
 from mscnn.geometry import ViewGeometry
 from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
-from mscnn.results.scales import BlockScales, EffectiveField, SplitEvidence, Square, SweepStep
+from mscnn.results.scales import (
+    SPLIT_UNIT,
+    BlockScales,
+    EffectiveField,
+    SplitEvidence,
+    Square,
+    SweepStep,
+)
 from tests.draw.test_charts import LION, curve, predicted, report, swept
 
 # The middle square of a photo of 400 x 200 px, seen at 64 px.
@@ -74,7 +81,7 @@ def test_a_strip_draws_each_split_on_the_common_scale() -> None:
     for part in (
         "Stage 1, block 2 (layer1.1)", "Split 0", "25% of the evidence; sees 11 to 27 px",
         "1\N{MULTIPLICATION SIGN}1 \N{RIGHTWARDS ARROW} 3\N{MULTIPLICATION SIGN}3",
-        "0 (transparent)", "1.5", sheets.SPLIT_UNIT,
+        "0 (transparent)", "1.5", SPLIT_UNIT,
     ):  # fmt: skip
         assert part in text
 
