@@ -41,7 +41,14 @@ function press(panel = get('panel-' + state.tab)) {
     const {set: change, show} = button.dataset;
     button.setAttribute('aria-pressed', String(holds(parsed(change ?? show), !change)));
   }
-  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', viewer.map()?.id === mark.dataset.mark);
+  const shown = viewer.map();
+  for (const range of all('[data-shows]', panel)) {
+    const list = parsed(range.dataset.shows), same = ({map}) => map === shown?.id || (shown && viewer.mapById(map)?.group === shown.group);
+    const k = list.findIndex(same);
+    if (k >= 0) { range.value = k; range.setAttribute('aria-valuetext', list[k].text ?? ''); }
+  }
+  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', !!shown
+    && (shown.id === mark.dataset.mark || (shown.column !== undefined && viewer.mapById(mark.dataset.mark)?.group === shown.group)));
 }
 function prepareMarks(body, message) {
   for (const mark of all('[data-mark]', body)) {
@@ -90,7 +97,7 @@ function fillFields() {
     if (field.tagName === 'SELECT') {
       if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
     }
-    if (value !== undefined) field.value = value ?? '';
+    if (value !== undefined || field.querySelector('option[value=""]')) field.value = value ?? '';
   }
   for (const list of all('[data-list=models]')) fillList(list);
 }
@@ -181,6 +188,7 @@ element.addEventListener('input', event => {
   const {target} = event;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
+  else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
   else return;
   viewer.draw();
 });
