@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mscnn.engine import pipeline
-from mscnn.engine.pipeline import OneClass, compared
+from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
 from mscnn.page.answering import Answering
@@ -148,4 +148,3 @@ def test_agreement_in_words():
     assert "unrelated places; their strongest parts lie apart" in said(0.0, 0.1)
     assert "opposite" in said(-1.0, 0.0)
     assert "cannot be compared" in said(None, None)
-    assert OneClass("top1").label == ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
 
 import numpy as np
 
@@ -200,7 +199,7 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
         }  # fmt: skip
     html = render(
         "compare.html", label=found.one.label, is_done=found.is_done, stages=stages,
-        cards=[_card(*item) for item in found.columns.items()],
+        cards=[(model_title(name), column) for name, column in found.columns.items()],
         rows=[_row(*item) for item in found.columns.items()],
         waiting=[model_title(name) for name in found.names if name not in found.columns],
         hint=registry.fair_pair_hint(found.names), sentence=agreement_in_words,
@@ -254,32 +253,24 @@ def _column_of(name: str, found: _Found) -> Message:
     column, title = found.columns.get(name), model_title(name)
     if column is not None and column.cam is not None:
         return {"title": title, "key": name}
-    note = "not done yet" if column is None else "no map of this class"
+    note = "no map of this class"
+    if column is None:
+        note = "not done yet" if found.need is None else "not downloaded"
     return {"title": title, "map": None, "note": note}
 
 
-def _card(name: str, column: ComparedModel) -> dict[str, Any]:
-    explanation = column.explanation
-    low, high = column.latency_range_ms or (0.0, 0.0)
-    return {
-        "title": model_title(name), "note": column.note, "facts": column.facts, "low": low,
-        "high": high, "threads": column.threads,
-        "best": explanation.prediction.top[0] if explanation else None,
-        "score": explanation.targets[0] if explanation and explanation.targets else None,
-    }  # fmt: skip
-
-
 def _row(name: str, column: ComparedModel) -> tuple[str, ...]:
-    card, explanation, facts = _card(name, column), column.explanation, column.facts
+    """What is known of a network, for the table."""
+    explanation, facts = column.explanation, column.facts
     if explanation is None or facts is None:
         return model_title(name), *[""] * 9
-    known = [f"{100 * p:.2f}" if p is not None else ""
-             for p in (facts.top1, card["score"] and card["score"].probability)]  # fmt: skip
+    prediction, (low, high) = explanation.prediction, column.latency_range_ms or (0.0, 0.0)
+    own, score = prediction.top[0], explanation.targets[0] if explanation.targets else None
     return (
         model_title(name), f"{facts.params / 1e6:.2f}", f"{facts.gmacs or 0:.3g}",
-        str(facts.input_px), known[0], f"{card['low']:.1f} to {card['high']:.1f}", known[1],
-        card["best"].label, f"{100 * card['best'].probability:.2f}",
-        explanation.prediction.weights.sha256[:12],
+        str(facts.input_px), "" if facts.top1 is None else f"{100 * facts.top1:.2f}",
+        f"{low:.1f} to {high:.1f}", "" if score is None else f"{100 * score.probability:.2f}",
+        own.label, f"{100 * own.probability:.2f}", prediction.weights.sha256[:12],
     )  # fmt: skip
 
 

@@ -156,9 +156,7 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
     )
 
 
-def _search(
-    network: Network, file: OwnersFile | None, request: Request, context: Context
-) -> Found:
+def _search(network: Network, file: OwnersFile | None, request: Request, context: Context) -> Found:
     own, stage, split, rows = context.photo(request), None, None, None
     if file is not None:
         stage, split = file.head.stage or None, int(file.head.split) if file.head.split else None
