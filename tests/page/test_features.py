@@ -28,7 +28,7 @@ HOSTILE = "a <b>bold & 'x'.png"
 
 
 @pytest.fixture(scope="module")
-def animals(tmp_path_factory) -> Path:
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five photographs, of which one has a hostile name."""
     folder = tmp_path_factory.mktemp("secret") / "animals"
     folder.mkdir()
@@ -62,8 +62,9 @@ def ask(engine, owned):
         data = {"serial": 1, "lens": "features", "example": "lion", "options": options, **request}
         if request.get("pack"):
             return dict(answering.pack(data))
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        return json.loads(json.dumps(list(answering.ask(event, http))[-1]))
+        event: Any = SimpleNamespace(_data=data)
+        http: Any = SimpleNamespace(session_hash="a")
+        return dict(json.loads(json.dumps(list(answering.ask(event, http))[-1])))
 
     return of
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 
@@ -174,17 +175,16 @@ def _column(name: str, found: _Found, request: Request, context: Context) -> Com
 def _message(found: _Found, request: Request, context: Context) -> Message:
     photo = context.photo(request)
     maps: list[Message] = []
-    stages: list[tuple[int, list[Agreement], list[Message]]] = []
+    stages: list[tuple[int, Sequence[Agreement], list[Message]]] = []
     for stage in range(max(map(len, found.stages.values()), default=0), 0, -1):
         shown = [(name, column) for name, column in found.at(stage) if column.cam is not None]
         made = [_map(name, column, stage, found) for name, column in shown]
         top = max((sent["top"] for sent in made), default=1.0)
         maps += [sent | {"top": top} for sent in made]
         if found.is_done and shown:
-            pairs = context.cached(
-                ("agreement", photo.digest, found.one.label, stage, *found.keys),
-                lambda shown=shown: all_agreements([(name, c.cam) for name, c in shown]),
-            )
+            cams = [(name, column.cam) for name, column in shown if column.cam is not None]
+            key = ("agreement", photo.digest, found.one.label, stage, *found.keys)
+            pairs = context.cached(key, partial(all_agreements, cams))
             differences = [_difference(shown[0], other, stage) for other in shown[1:]]
             stages.append((stage, pairs, differences))
     view: Message = {

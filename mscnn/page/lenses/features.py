@@ -116,7 +116,7 @@ def _file(request: Request, context: Context) -> OwnersFile | None:
     among = str(request.options.get("among", ""))
     if not among:
         return None
-    known = {str(number): file for number, file in enumerate(context.files)}
+    known: dict[str, OwnersFile] = {str(number): file for number, file in enumerate(context.files)}
     if among not in known:
         raise OptionError("There is no such set of photographs; choose one from the list.")
     return known[among]
@@ -158,13 +158,11 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
 
 def _search(network: Network, file: OwnersFile | None, request: Request, context: Context) -> Found:
     own, stage, split, rows = context.photo(request), None, None, None
+    examples = tuple(context.photos.examples.values())
+    names, paths = tuple(e.label for e in examples), [e.path for e in examples]
     if file is not None:
         stage, split = file.head.stage or None, int(file.head.split) if file.head.split else None
-        names, path_of, rows = file.paths, file.photo, file.features
-    else:
-        examples = tuple(context.photos.examples.values())
-        names, paths = tuple(e.label for e in examples), [e.path for e in examples]
-        path_of = paths.__getitem__
+        names, rows = file.paths, file.features
     try:
         if file is None and request.layer != "last":
             stage = network.layer(request.layer)
@@ -179,7 +177,7 @@ def _search(network: Network, file: OwnersFile | None, request: Request, context
     listed: list[Neighbour] = []
     left_out: list[str] = []
     for near in nearest(query, rows, LISTED + _SAME_AT_MOST):
-        path = path_of(near.row)
+        path = paths[near.row] if file is None else file.photo(near.row)
         name = "".join(c if c.isprintable() else "?" for c in names[near.row])
         if path is not None and near.similarity > _ALIKE and is_same(path, own):
             left_out.append(name)
