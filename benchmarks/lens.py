@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from mscnn.scales.blocks import block_taps
 from PIL import Image
 from torch import nn
 
@@ -33,7 +34,6 @@ from benchmarks.timing import Candidate, Units, build, command, ratios, take_tur
 from mscnn.errors import UnsupportedModelError
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.scales import receptive_field
-from mscnn.scales.blocks import block_taps
 from mscnn.scales.effective import find_tap, log_scaled, squares, unit_gradient
 from mscnn.scales.sweep import Plan, measure, score
 

@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mscnn.engine.api import load
     from mscnn.engine.network import Network
+    from mscnn.engine.session import load
     from mscnn.errors import MscnnError
     from mscnn.models.registry import BackboneSpec, list_backbones
     from mscnn.results.explanation import CamMap, Comparison, Explanation, Prediction, Score
@@ -57,7 +57,7 @@ _HOMES = {
     "Score": "results.explanation",
     "SweepCurve": "results.scales",
     "list_backbones": "models.registry",
-    "load": "engine.api",
+    "load": "engine.session",
 }
 
 

@@ -67,9 +67,7 @@ def _field(model: str) -> ReceptiveField:
     found = fields.known(model)
     if found is not None:
         return found
-    from mscnn.engine.lens import Lens
-
-    return Lens(open_engine("cpu", [model]).session).receptive_field(model)
+    return open_engine("cpu", [model]).receptive_field(model)
 
 
 def _as_text(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bool) -> str:

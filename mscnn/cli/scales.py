@@ -15,7 +15,7 @@ from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mscnn.engine.lens import Lens
+    from mscnn.engine.pipeline import Engine
 
 
 def scales(
@@ -38,7 +38,6 @@ def scales(
     channels and selects no scale.
     """
     from mscnn.draw.files import DrawingOptions, check_folder, write_scales
-    from mscnn.engine.lens import Lens
     from mscnn.photos.imaging import load_photo
 
     # What can be refused at once is refused before a model is loaded.
@@ -47,7 +46,7 @@ def scales(
     check_folder(out)
     photo = load_photo(image)
     model = settle_model(model)
-    lens = Lens(open_engine(device, [model]).session)
+    lens = open_engine(device, [model])
     report = lens.scales(photo, model, target=target, name=image)
     attention = _attention(lens, photo, model, report.target.index)
     files = write_scales(out, report, photo, attention=attention, drawing=drawing)
@@ -61,7 +60,7 @@ def scales(
     typer.echo(_as_text(report, out, files))
 
 
-def _attention(lens: Lens, photo: Image.Image, model: str, target: int) -> AttentionReport | None:
+def _attention(lens: Engine, photo: Image.Image, model: str, target: int) -> AttentionReport | None:
     try:
         return lens.split_attention(photo, model, target=target)
     except UnsupportedModelError:

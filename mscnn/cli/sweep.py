@@ -65,8 +65,8 @@ def sweep(
     """
     from mscnn.draw.files import DrawingOptions, check_folder, write_sweep
     from mscnn.draw.files.manifest import bare_name
-    from mscnn.engine.lens import MAX_SWEPT, Lens
     from mscnn.engine.lens_options import parse_box, parse_sizes
+    from mscnn.engine.pipeline import MAX_SWEPT
     from mscnn.photos.imaging import load_photo
     from mscnn.scales.sweep import FACTORS, Plan
 
@@ -77,7 +77,7 @@ def sweep(
     plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
     check_folder(out)
     photo = load_photo(image)
-    lens = Lens(open_engine(device, names).session)
+    lens = open_engine(device, names)
     with stopped_by_ctrl_c() as is_cancelled, progress("sizes", "size") as report:
 
         def show(model: str, done: int, total: int) -> None:

@@ -27,7 +27,7 @@ from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealAccuracy, RealLabels
 from mscnn.data.sharing import gather_objects
 from mscnn.data.tally import ReliabilityBin, Tally
-from mscnn.engine.classifier import Classifier
+from mscnn.engine.network import Network
 from mscnn.errors import DatasetError
 from mscnn.results.explanation import WeightsInfo
 
@@ -104,7 +104,7 @@ class Evaluation:
 
 
 def evaluate(
-    classifier: Classifier,
+    classifier: Network,
     root: Path,
     *,
     loading: Loading | None = None,
@@ -177,7 +177,7 @@ def _result(
 class _Run:
     """Batches through a network into counts."""
 
-    def __init__(self, classifier: Classifier, data: LabelledPhotos, targets: torch.Tensor) -> None:
+    def __init__(self, classifier: Network, data: LabelledPhotos, targets: torch.Tensor) -> None:
         self.classifier, self.data, self.targets = classifier, data, targets
         self.tally = Tally()
         self.reasons: dict[int, str] = {}

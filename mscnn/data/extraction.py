@@ -17,7 +17,7 @@ from mscnn.data.loaders import a_killed_loader_is
 from mscnn.data.loading import Loading, Normalise, batches, channels_last, in_list, killed
 from mscnn.data.part_files import PartFiles, Plan, Rows, part_folder, writing
 from mscnn.data.processes import Processes
-from mscnn.engine.classifier import Classifier
+from mscnn.engine.network import Network
 from mscnn.engine.pooling import FeatureTap, find_tap, pooled
 from mscnn.errors import DatasetError
 from mscnn.results.explanation import WeightsInfo
@@ -59,7 +59,7 @@ class Extraction:
 
 
 def extract(
-    classifier: Classifier,
+    classifier: Network,
     folder: Path,
     out: Path,
     *,
@@ -137,7 +137,7 @@ def forget(out: Path) -> None:
     shutil.rmtree(part_folder(out), ignore_errors=True)
 
 
-def _plan(classifier: Classifier, photos: FileList, tap: FeatureTap, loading: Loading) -> Plan:
+def _plan(classifier: Network, photos: FileList, tap: FeatureTap, loading: Loading) -> Plan:
     width, height = classifier.preprocess.view_size
     blank = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     return Plan(
@@ -154,7 +154,7 @@ def _plan(classifier: Classifier, photos: FileList, tap: FeatureTap, loading: Lo
 
 
 def _rows(
-    classifier: Classifier, normalise: Normalise, views: torch.Tensor, tap: FeatureTap
+    classifier: Network, normalise: Normalise, views: torch.Tensor, tap: FeatureTap
 ) -> Rows:
     def work() -> Rows:
         with torch.inference_mode():
@@ -165,7 +165,7 @@ def _rows(
 
 
 def _compute(
-    classifier: Classifier,
+    classifier: Network,
     photos: FileList,
     tap: FeatureTap,
     loading: Loading,

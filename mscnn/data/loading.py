@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mscnn.data.listing import PhotoList
-from mscnn.engine.classifier import Classifier
+from mscnn.engine.network import Network
 from mscnn.errors import DeviceError, ImageError, OptionError
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import Preprocessor
@@ -156,7 +156,7 @@ class Normalise:
     memory as its channels last, which convolutions like best.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Network) -> None:
         self._classifier = classifier
         config = classifier.loaded.data_config
         self._mean, self._std = (
@@ -172,7 +172,7 @@ class Normalise:
 
 
 @contextmanager
-def channels_last(classifier: Classifier) -> Iterator[None]:
+def channels_last(classifier: Network) -> Iterator[None]:
     """Lay the weights out as the batches are, and back; values stay what they are."""
     model: Any = classifier.model  # torch's annotations do not know this use of "to"
     classifier.guarded(lambda: model.to(memory_format=torch.channels_last))

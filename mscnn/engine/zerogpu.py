@@ -21,6 +21,8 @@ _REMOTE = frozenset(
         "predict",
         "explain",
         "seconds_per_forward",
+        "_forward_times",
+        "_estimate",
         "scales",
         "split_attention",
         "effective_receptive_field",

@@ -9,9 +9,9 @@ import gradio as gr
 from PIL import Image
 
 from mscnn.draw.files import attribution_chart, receptive_field_sheet, sweep_sheet
-from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
+from mscnn.engine.pipeline import Engine
 from mscnn.errors import ImageError, UnsupportedModelError
 from mscnn.http.endpoints import parse_names
 from mscnn.http.feedback import http_errors
@@ -28,7 +28,7 @@ from mscnn.results.serialise_lens import (
 
 
 def build_lens_api(
-    lens: Lens, first: str, queue: dict[str, Any], *, references: Sequence[Photo] = ()
+    lens: Engine, first: str, queue: dict[str, Any], *, references: Sequence[Photo] = ()
 ) -> None:
     """Add ``/scales``, ``/receptive_field`` and ``/sweep`` to the page that is being built.
 
@@ -133,7 +133,7 @@ def build_lens_api(
 
 
 def _attention(
-    lens: Lens, photo: Image.Image, model: str, target: int, references: Sequence[Photo]
+    lens: Engine, photo: Image.Image, model: str, target: int, references: Sequence[Photo]
 ) -> list[JsonDict] | None:
     """The blocks' split attention; None for a model without."""
     try:

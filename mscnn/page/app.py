@@ -13,7 +13,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
-from mscnn.engine.lens import Lens
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
@@ -81,7 +80,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
         queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
         build_api(engine, first, queue)
         references = [example.path for example in photos.examples.values()]
-        build_lens_api(Lens(engine.session), first, queue, references=references)
+        build_lens_api(engine, first, queue, references=references)
     made: gr.Blocks = demo
     return made
 

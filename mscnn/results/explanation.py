@@ -190,8 +190,11 @@ class ComparedModel:
     Attributes:
         explanation: with one map of the compared class; without maps where the model does not
             know that class; None where the model could not be used at all.
-        latency_ms: median wall time of one forward; None where it was not run.
+        latency_ms: shortest wall time of one forward of at least ten warm runs; None where it was
+            not run.
         note: why something is missing, fit to show; "" where nothing is.
+        latency_range_ms: shortest and longest of these runs.
+        threads: how many threads PyTorch computed with; None on a GPU.
     """
 
     model: str
@@ -199,6 +202,8 @@ class ComparedModel:
     facts: ModelFacts | None
     latency_ms: float | None
     note: str = ""
+    latency_range_ms: tuple[float, float] | None = None
+    threads: int | None = None
 
     @property
     def cam(self) -> CamMap | None:

@@ -4,12 +4,12 @@ The arithmetic is that of Araujo, Norris and Sim, "Computing Receptive Fields of
 Neural Networks", Distill 2019, doi:10.23915/distill.00021, in its forward form: an operation with
 kernel k, stride s and dilation d on maps of stride j adds d(k-1)j to the size and multiplies the
 stride by s. Where they keep the largest size of all paths, every path is counted here, so that a
-place has a spectrum: how many paths see how much.
+position has a spectrum: how many paths see how much.
 
-A path is one way through the modules from the input to a place. The splits of a Res2Net block
+A path is one way through the modules from the input to a position. The splits of a Res2Net block
 are ways of their own; channels, cardinal groups and radix branches are not, for they all pass the
 same module. Global context (squeeze-and-excitation, split attention) is left out: strictly, a
-gate lets every place depend on the whole picture. What is reported is the local path.
+gate lets every position depend on the whole picture. What is reported is the local path.
 
 All sizes are px of the network's input, along one side of a square.
 """
@@ -26,21 +26,7 @@ from typing import Any, cast
 from mscnn.errors import UnknownLayerError
 from mscnn.models import registry
 from mscnn.results.scales import BlockKind
-from mscnn.scales.graph import Graph, Node, from_row
-from mscnn.scales.paths import Reach, longest_way, reaches
-
-__all__ = [
-    "TABLE",
-    "BlockField",
-    "Graph",
-    "Node",
-    "ReceptiveField",
-    "Spectrum",
-    "SplitField",
-    "StageField",
-    "fields",
-    "known",
-]
+from mscnn.scales.graph import Graph, Reach, from_row, longest_way, reaches
 
 TABLE = "_topologies.json"
 """What ``python -m scripts.topologies --write`` wrote; lies beside this module."""

@@ -5,7 +5,7 @@ G_i = dy_c / dA_i the gradient of the class's logit:
 
 * split CAM: sum over channels k of mean(G_ik) A_ik, signed; Grad-CAM (Selvaraju et al., ICCV
   2017, arXiv:1610.02391) of one split. The ReLU is left to the drawing.
-* evidence: e_i = sum over places of ReLU(sum over k of G_ik A_ik), in units of the logit; the
+* evidence: e_i = sum over positions of ReLU(sum over k of G_ik A_ik), in units of the logit; the
   gradient is not averaged (HiResCAM, Draelos and Carin, arXiv:2011.08891), so that before the
   ReLU the splits add up to the block's gradient times activation.
 * evidence-weighted receptive field: sum of e_i r_i / sum of e_i, with r_i the split's largest
@@ -18,7 +18,7 @@ i > 1 our split i - 2 (ours counted from 0).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,10 @@ from torch import nn
 
 from mscnn.errors import OptionError, UnknownLayerError
 from mscnn.geometry import ViewGeometry
-from mscnn.maps.single_pass import Targets
+from mscnn.maps.recorder import record
+from mscnn.maps.single_pass import Targets, check_finite
 from mscnn.results.scales import BlockScales, SplitEvidence
-from mscnn.scales.blocks import BlockTap, block_taps
-from mscnn.scales.tapped import run_tapped
+from mscnn.scales.families import HookPoint, hook_points
 
 if TYPE_CHECKING:
     from mscnn.scales.receptive_field import BlockField, ReceptiveField
@@ -48,10 +48,10 @@ class RawBlock:
     Attributes:
         maps: ``(splits, h, w)`` float32: the split CAMs, signed, before the ReLU.
         evidence: ``(splits,)`` float64 >= 0, in units of the logit.
-        gradient_times_activation: the sum over all splits, channels and places, signed.
+        gradient_times_activation: the sum over all splits, channels and positions, signed.
     """
 
-    tap: BlockTap
+    point: HookPoint
     maps: Floats
     evidence: Doubles
     gradient_times_activation: float
@@ -78,7 +78,7 @@ class BatchScales:
 
     Attributes:
         logits: ``(B, classes)`` float32.
-        evidence: per block of ``taps``: ``(B, splits)`` float64 >= 0, in units of the logit.
+        evidence: per block of ``points``: ``(B, splits)`` float64 >= 0, in units of the logit.
         last: ``(B, C, h, w)`` in the model's dtype, on its device: what the layer named ``last``
             put out; None where none was named.
         last_gradient: the gradient of each sample's class there, likewise.
@@ -86,14 +86,14 @@ class BatchScales:
 
     logits: Floats
     evidence: tuple[Doubles, ...]
-    taps: tuple[BlockTap, ...]
+    points: tuple[HookPoint, ...]
     last: torch.Tensor | None = None
     last_gradient: torch.Tensor | None = None
 
     def sample(self, number: int) -> dict[str, Doubles]:
         """One sample: block to the ``(splits,)`` evidence of its splits."""
-        pairs = zip(self.taps, self.evidence, strict=True)
-        return {tap.block: evidence[number] for tap, evidence in pairs}
+        pairs = zip(self.points, self.evidence, strict=True)
+        return {point.block: evidence[number] for point, evidence in pairs}
 
     def weighted_rf_px(self, field: ReceptiveField | None) -> tuple[float | None, ...]:
         """The evidence-weighted receptive field of each sample; see ``weighted_rf``."""
@@ -114,18 +114,18 @@ def split_evidence(
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
     """
-    done = run_tapped(
-        model, x, block_taps(model, stages), lambda logits: targets.choose(logits[0])[:1]
+    done = run_recorded(
+        model, x, hook_points(model, stages), lambda logits: targets.choose(logits[0])[:1]
     )
     blocks = []
-    for tapped in done.blocks:
-        places = tapped.place_sums()[0]
+    for part in done.blocks:
+        positions = part.position_sums()[0]
         blocks.append(
             RawBlock(
-                tap=tapped.tap,
-                maps=tapped.split_cams()[0],
-                evidence=_evidence(places),
-                gradient_times_activation=float(places.sum()),
+                point=part.point,
+                maps=part.split_cams()[0],
+                evidence=_evidence(positions),
+                gradient_times_activation=float(positions.sum()),
             )
         )
     return RawScales(done.logits[0], done.targets[0], tuple(blocks))
@@ -156,11 +156,11 @@ def batch_evidence(
     """
     if len(targets) != len(x):
         raise OptionError(f"{len(targets)} classes were given for {len(x)} inputs; give one each.")
-    done = run_tapped(model, x, block_taps(model, stages), lambda _: targets, last)
+    done = run_recorded(model, x, hook_points(model, stages), lambda _: targets, last)
     return BatchScales(
         logits=done.logits,
-        evidence=tuple(_evidence(tapped.place_sums()) for tapped in done.blocks),
-        taps=tuple(tapped.tap for tapped in done.blocks),
+        evidence=tuple(_evidence(part.position_sums()) for part in done.blocks),
+        points=tuple(part.point for part in done.blocks),
         last=done.last,
         last_gradient=done.last_gradient,
     )
@@ -178,11 +178,11 @@ def with_fields(
     """
     blocks = []
     for block in raw.blocks:
-        known = _block_field(field, block.tap.block)
+        known = _block_field(field, block.point.block)
         blocks.append(
             BlockScales(
-                block=block.tap.block,
-                kind=block.tap.kind,
+                block=block.point.block,
+                kind=block.point.kind,
                 stride_px=known.stride_px if known else None,
                 splits=_splits(block, known),
                 maps=block.maps,
@@ -219,8 +219,8 @@ def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -
     return float(np.mean(found)) if found else None
 
 
-def _evidence(places: Doubles) -> Doubles:
-    evidence: Doubles = np.maximum(places, 0).sum(axis=(-2, -1))
+def _evidence(positions: Doubles) -> Doubles:
+    evidence: Doubles = np.maximum(positions, 0).sum(axis=(-2, -1))
     return evidence
 
 
@@ -241,7 +241,7 @@ def _splits(block: RawBlock, known: BlockField | None) -> tuple[SplitEvidence, .
         splits.append(
             SplitEvidence(
                 index=index,
-                path=tuple(of_split.path) if of_split else _plain_path(block.tap, index),
+                path=tuple(of_split.path) if of_split else block.point.paths[index],
                 rf_min_px=of_split.rf_min_px if of_split else None,
                 rf_max_px=of_split.rf_max_px if of_split else None,
                 evidence=evidence,
@@ -251,10 +251,100 @@ def _splits(block: RawBlock, known: BlockField | None) -> tuple[SplitEvidence, .
     return tuple(splits)
 
 
-def _plain_path(tap: BlockTap, index: int) -> tuple[str, ...]:
-    """The way to a split as the kind of block has it, where the topology is not known."""
-    if tap.kind == "single":
-        return ("1x1", "3x3") if tap.module.endswith("conv3") else ("3x3",)
-    if index == tap.splits - 1:
-        return ("1x1", "pool") if tap.kind == "parallel" else ("1x1",)
-    return ("1x1", *["3x3"] * (1 if tap.kind == "parallel" else index + 1))
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The splits of one block and the gradient there.
+
+    Attributes:
+        activation: ``(B, splits, channels of one split, h, w)``, float32 or wider.
+        gradient: of the explained logits, likewise.
+    """
+
+    point: HookPoint
+    activation: torch.Tensor
+    gradient: torch.Tensor
+
+    def split_cams(self) -> npt.NDArray[np.float32]:
+        """Sum over channels of mean gradient x activation: ``(B, splits, h, w)``, signed."""
+        weights = self.gradient.mean(dim=(3, 4))
+        cams = torch.einsum("bsk,bskhw->bshw", weights, self.activation)
+        return cams.cpu().numpy().astype(np.float32)
+
+    def position_sums(self) -> npt.NDArray[np.float64]:
+        """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed.
+
+        In NumPy, so that sums over positions can be taken in float64, which not every device has.
+        """
+        sums = (self.gradient * self.activation).sum(dim=2)
+        return sums.cpu().numpy().astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPass:
+    """What one forward and one backward gave.
+
+    Attributes:
+        logits: ``(B, classes)`` float32.
+        targets: the class explained, for each sample.
+        blocks: one per hook point, in that order.
+        last, last_gradient: ``(B, C, h, w)`` output of the layer asked for, and the gradient
+            there, in the model's dtype, on its device; None where none was asked for.
+    """
+
+    logits: npt.NDArray[np.float32]
+    targets: tuple[int, ...]
+    blocks: tuple[Recorded, ...]
+    last: torch.Tensor | None
+    last_gradient: torch.Tensor | None
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def run_recorded(
+    model: nn.Module,
+    x: torch.Tensor,
+    points: Sequence[HookPoint],
+    choose: Callable[[torch.Tensor], Sequence[int]],
+    last: str | None = None,
+) -> RecordedPass:
+    """Run forward and backward once; only what follows the first hook point keeps a graph.
+
+    Args:
+        model: in eval mode; its parameters are not touched.
+        x: ``(B, 3, H, W)``, on the model's device and in its dtype.
+        points: at least one.
+        choose: turns the ``(B, classes)`` float32 logits into one class per sample.
+        last: name of a layer behind the first hook point whose output is kept too.
+
+    Raises:
+        WeightsError: the network gives no finite numbers.
+    """
+    outputs = [] if last is None else [last]
+    with record(model, outputs, inputs=[point.module for point in points], with_graph=True) as seen:
+        logits = model(x)
+    answer = logits.detach().float()
+    check_finite(answer)
+    targets = tuple(choose(answer))
+    activations = [seen.inputs[point.module] for point in points]
+    activations += [seen.outputs[name] for name in outputs]
+    # Samples do not mix in eval mode: the gradient of the sum is each sample's own.
+    score = logits[list(range(len(targets))), list(targets)].sum()
+    gradients = torch.autograd.grad(score, activations)
+    blocks = tuple(
+        Recorded(point, _by_split(a, point), _by_split(g, point))
+        for point, a, g in zip(points, activations, gradients, strict=False)
+    )
+    return RecordedPass(
+        logits=answer.cpu().numpy(),
+        targets=targets,
+        blocks=blocks,
+        last=None if last is None else activations[-1].detach(),
+        last_gradient=None if last is None else gradients[-1],
+    )
+
+
+def _by_split(x: torch.Tensor, point: HookPoint) -> torch.Tensor:
+    # Sums over many channels lose too much in half precision.
+    wide = x.detach() if x.dtype == torch.float64 else x.detach().float()
+    by_split: torch.Tensor = wide.unflatten(1, (point.splits, -1))
+    return by_split

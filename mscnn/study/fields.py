@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mscnn.engine.network import Network, Photo
 from mscnn.photos.imaging import load_photo
-from mscnn.scales.untrained import with_random_weights
+from mscnn.scales.effective import with_random_weights
 from mscnn.study.statistics import Interval, interval
 
 HALF = 0.5

@@ -13,8 +13,8 @@ from PIL import Image
 from mscnn.engine.network import Network
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
+from mscnn.scales.canvas import compose, whole
 from mscnn.scales.splits import BatchScales, batch_evidence
-from mscnn.scales.sweep import compose, whole
 from mscnn.study.photos import StudyPhoto
 
 FACTORS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.63, 0.5, 0.4, 0.32, 0.25, 0.2)
@@ -91,7 +91,7 @@ def measure(
                 x = torch.cat([_input(network, i, factor, setting, seed) for i in images])
                 got, _ = network.guarded(lambda x=x, targets=targets: see(x, targets))  # type: ignore[misc]
                 probability[s, f, here] = _probability(got.logits, targets)
-                names = [tap.block for tap in got.taps]
+                names = [point.block for point in got.points]
                 for name, evidence in zip(names, got.evidence, strict=True):
                     empty = np.full((*shape, evidence.shape[1]), np.nan)
                     shares.setdefault(name, empty)[s, f, here] = _shares(evidence)

@@ -16,7 +16,7 @@ from mscnn.engine.network import Network
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
 from mscnn.photos.imaging import load_photo
-from mscnn.scales.sweep import compose, whole
+from mscnn.scales.canvas import compose, whole
 from mscnn.training.dataset import SUFFIXES, find_images
 
 BATCH = 32

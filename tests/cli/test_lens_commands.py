@@ -37,10 +37,10 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 
 
 def lens():
-    from mscnn.engine.lens import Lens
+    from mscnn.engine.pipeline import Engine
     from mscnn.engine.session import Session
 
-    return Lens(Session("cpu"))
+    return Engine(Session("cpu"))
 
 
 def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from mscnn.data.feature_files import read_feature_file
 from mscnn.data.loading import Loading
 from mscnn.data.part_files import part_folder
 from mscnn.data.sharing import sharing
-from mscnn.engine.pooling import features
 from mscnn.errors import DatasetError, OutputError
 
 HERE = Loading(batch_size=3, workers=0)
@@ -57,7 +56,7 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
         key=lambda name: name.split("/"),
     )
     assert file.paths == tuple(names)
-    expected = features(net, [data / name for name in names], stage=stage, split=split)
+    expected = net.features([data / name for name in names], stage=stage, split=split)
     # Batches of another size differ by float32's noise.
     noise = 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(file.features, expected, rtol=0, atol=noise)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mscnn.engine import session as session_module
-from mscnn.engine.lens import Lens
+from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.errors import (
     BoxError,
@@ -42,7 +42,7 @@ def asked() -> list[str]:
 
 
 @pytest.fixture
-def lens(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Lens:
+def lens(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Engine:
     def load(name: str, weights: Any = None, **options: Any) -> Any:
         asked.append(name)
         if name not in MODELS:
@@ -50,14 +50,14 @@ def lens(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.Monke
         return loaded(name=name, **MODELS[name])
 
     monkeypatch.setattr(session_module, "load_model", load)
-    return Lens(Session("cpu"))
+    return Engine(Session("cpu"))
 
 
-def best(lens: Lens, photo: Image.Image, model: str) -> int:
+def best(lens: Engine, photo: Image.Image, model: str) -> int:
     return lens.session.network(model).predict(photo).top[0].index
 
 
-def test_a_registry_models_field_needs_no_model(lens: Lens, asked: list[str]) -> None:
+def test_a_registry_models_field_needs_no_model(lens: Engine, asked: list[str]) -> None:
     # Largest fields of the four stages: ResNet-50 as Araujo et al. have it, Res2Net-50 26w 4s.
     for name, largest in (
         ("resnet50.tv_in1k", [35, 91, 267, 427]),
@@ -68,7 +68,7 @@ def test_a_registry_models_field_needs_no_model(lens: Lens, asked: list[str]) ->
     assert asked == []
 
 
-def test_another_timm_models_field_needs_no_weights(lens: Lens, asked: list[str]) -> None:
+def test_another_timm_models_field_needs_no_weights(lens: Engine, asked: list[str]) -> None:
     field = lens.receptive_field("resnet34.a1_in1k")
     assert asked == []
     # Stem 11 px at stride 4; layer1 adds 6 x 8; then each stage 1 x (stride before it) x 2, and
@@ -76,7 +76,7 @@ def test_another_timm_models_field_needs_no_weights(lens: Lens, asked: list[str]
     assert [stage.rf_max_px for stage in field.stages] == [59, 179, 547, 899]
 
 
-def test_another_models_field_is_traced(lens: Lens) -> None:
+def test_another_models_field_is_traced(lens: Engine) -> None:
     field = lens.session.network("splits").receptive_field()
     # Stem: 7x7 at stride 2, then a 3x3 pool: 11 px at stride 4. Each 3x3 then adds 8 px. In stage 1
     # already the first block has a ladder here, because nothing changes its shape: 19, 27, 35, 11.
@@ -87,7 +87,7 @@ def test_another_models_field_is_traced(lens: Lens) -> None:
     assert [s.rf_max_px for s in field.block("layer2.1").splits] == [83, 99, 115, 67]
 
 
-def test_one_model_is_the_networks_own(lens: Lens, photo: Image.Image) -> None:
+def test_one_model_is_the_networks_own(lens: Engine, photo: Image.Image) -> None:
     report = lens.scales(photo, "splits", target=5, name="cup.png")
     alone = lens.session.network("splits").scales(photo, target=5)
     assert report.prediction.photo.name == "cup.png"
@@ -95,7 +95,7 @@ def test_one_model_is_the_networks_own(lens: Lens, photo: Image.Image) -> None:
     assert report.attribution == alone.attribution
 
 
-def test_the_first_models_best_class_is_attributed_in_all(lens: Lens, photo: Image.Image) -> None:
+def test_the_first_models_best_class_is_attributed_in_all(lens: Engine, photo: Image.Image) -> None:
     reports = lens.scales_of(photo, ["plain", "splits", "gates"])
     wanted = best(lens, photo, "plain")
     assert [r.prediction.model for r in reports] == ["plain", "splits", "gates"]
@@ -105,7 +105,7 @@ def test_the_first_models_best_class_is_attributed_in_all(lens: Lens, photo: Ima
         assert report.attribution == alone.attribution
 
 
-def test_a_class_of_other_models_is_found_by_its_name(lens: Lens, photo: Image.Image) -> None:
+def test_a_class_of_other_models_is_found_by_its_name(lens: Engine, photo: Image.Image) -> None:
     reports = lens.scales_of(photo, ["wild", "animals"], target="lion")
     assert [r.target.index for r in reports] == [0, 2]
     with pytest.raises(UnknownClassError, match="no class 'thing 3'"):
@@ -118,7 +118,7 @@ def test_a_class_of_other_models_is_found_by_its_name(lens: Lens, photo: Image.I
     assert "no class 'thing 3'" in said["animals"]
 
 
-def test_only_a_resnest_has_split_attention(lens: Lens, photo: Image.Image) -> None:
+def test_only_a_resnest_has_split_attention(lens: Engine, photo: Image.Image) -> None:
     report = lens.split_attention(photo, "gates", target=2, references=[photo, photo])
     assert (report.target.index, report.references) == (2, 2)
     for block in report.blocks:
@@ -130,7 +130,7 @@ def test_only_a_resnest_has_split_attention(lens: Lens, photo: Image.Image) -> N
         lens.split_attention(photo, "splits")
 
 
-def test_an_effective_field_is_the_networks_own(lens: Lens, photo: Image.Image) -> None:
+def test_an_effective_field_is_the_networks_own(lens: Engine, photo: Image.Image) -> None:
     ours = lens.effective_receptive_field(photo, "splits", point=(0.4, 0.6), layer="2", split=None)
     theirs = lens.session.network("splits").effective_receptive_field(
         photo, point=(0.4, 0.6), layer="layer2"
@@ -139,7 +139,7 @@ def test_an_effective_field_is_the_networks_own(lens: Lens, photo: Image.Image) 
     np.testing.assert_array_equal(ours.gradient, theirs.gradient)
 
 
-def test_a_sweep_settles_the_class_by_the_first_model(lens: Lens, photo: Image.Image) -> None:
+def test_a_sweep_settles_the_class_by_the_first_model(lens: Engine, photo: Image.Image) -> None:
     result = lens.sweep(photo, ["plain", "splits"], factors=SIZES)
     wanted = best(lens, photo, "plain")
     assert (result.label, result.partial, result.canvas) == (f"thing {wanted}", False, "mean")
@@ -152,7 +152,7 @@ def test_a_sweep_settles_the_class_by_the_first_model(lens: Lens, photo: Image.I
         assert (curve.octaves, curve.mean_probability) == (alone.octaves, alone.mean_probability)
 
 
-def test_a_model_that_does_not_know_the_class_gets_a_note(lens: Lens, photo: Image.Image) -> None:
+def test_a_model_that_does_not_know_the_class_gets_a_note(lens: Engine, photo: Image.Image) -> None:
     result = lens.sweep(photo, ["splits", "animals", "plain"], target=3, factors=SIZES)
     first, stranger, third = result.curves
     assert (first.target, third.target, result.partial) == (3, 3, False)
@@ -161,7 +161,7 @@ def test_a_model_that_does_not_know_the_class_gets_a_note(lens: Lens, photo: Ima
 
 
 def test_the_next_model_settles_what_the_first_does_not_know(
-    lens: Lens, photo: Image.Image
+    lens: Engine, photo: Image.Image
 ) -> None:
     result = lens.sweep(photo, ["plain", "animals", "wild"], target="lion", factors=SIZES)
     assert [curve.target for curve in result.curves] == [None, 2, 0]
@@ -169,13 +169,13 @@ def test_the_next_model_settles_what_the_first_does_not_know(
     assert result.label == "lion"
 
 
-def test_a_model_that_cannot_be_had_gets_a_note(lens: Lens, photo: Image.Image) -> None:
+def test_a_model_that_cannot_be_had_gets_a_note(lens: Engine, photo: Image.Image) -> None:
     result = lens.sweep(photo, ["not there", "plain"], factors=SIZES)
     assert result.curves[0].note == "The weights of not there could not be downloaded."
     assert len(result.curves[1].steps) == 3
 
 
-def test_alone_a_model_says_what_is_wrong(lens: Lens, photo: Image.Image) -> None:
+def test_alone_a_model_says_what_is_wrong(lens: Engine, photo: Image.Image) -> None:
     with pytest.raises(DownloadError, match="not there"):
         lens.sweep(photo, ["not there"])
     with pytest.raises(UnknownClassError, match="unicorn"):
@@ -192,7 +192,7 @@ def test_alone_a_model_says_what_is_wrong(lens: Lens, photo: Image.Image) -> Non
     ],
 )
 def test_a_choice_of_models_that_is_refused(
-    models: list[str], says: str, lens: Lens, photo: Image.Image, asked: list[str]
+    models: list[str], says: str, lens: Engine, photo: Image.Image, asked: list[str]
 ) -> None:
     with pytest.raises(OptionError, match=says):
         lens.sweep(photo, models)
@@ -208,7 +208,7 @@ def test_a_choice_of_models_that_is_refused(
     ],
 )
 def test_what_no_model_can_do_is_refused_for_all(
-    options: dict[str, Any], error: type[Exception], lens: Lens, photo: Image.Image
+    options: dict[str, Any], error: type[Exception], lens: Engine, photo: Image.Image
 ) -> None:
     with pytest.raises(error):
         lens.sweep(photo, ["plain", "splits"], **options)
@@ -216,7 +216,7 @@ def test_what_no_model_can_do_is_refused_for_all(
         lens.sweep(b"no photo", ["plain", "splits"])
 
 
-def test_progress_names_the_model(lens: Lens, photo: Image.Image) -> None:
+def test_progress_names_the_model(lens: Engine, photo: Image.Image) -> None:
     said: list[tuple[str, int, int]] = []
     lens.sweep(
         photo, ["plain", "splits"], factors=SIZES, on_progress=lambda *step: said.append(step)
@@ -224,7 +224,7 @@ def test_progress_names_the_model(lens: Lens, photo: Image.Image) -> None:
     assert [step for step in said if step[1] == 3] == [("plain", 3, 3), ("splits", 3, 3)]
 
 
-def test_stop_keeps_the_models_that_were_done(lens: Lens, photo: Image.Image) -> None:
+def test_stop_keeps_the_models_that_were_done(lens: Engine, photo: Image.Image) -> None:
     done: list[str] = []
     steps = lens.sweep_steps(
         photo, ["plain", "splits", "gates"], factors=SIZES, is_cancelled=lambda: len(done) == 2
@@ -236,7 +236,7 @@ def test_stop_keeps_the_models_that_were_done(lens: Lens, photo: Image.Image) ->
     assert len(result.curves) == 2
 
 
-def test_stop_keeps_the_sizes_that_were_done(lens: Lens, photo: Image.Image) -> None:
+def test_stop_keeps_the_sizes_that_were_done(lens: Engine, photo: Image.Image) -> None:
     said: list[int] = []
     result = lens.sweep(
         photo,
@@ -252,12 +252,12 @@ def test_stop_keeps_the_sizes_that_were_done(lens: Lens, photo: Image.Image) -> 
     assert (curve.octaves, curve.mean_probability) == (None, None)
 
 
-def test_stop_before_anything_was_done(lens: Lens, photo: Image.Image, asked: list[str]) -> None:
+def test_stop_before_anything_was_done(lens: Engine, photo: Image.Image, asked: list[str]) -> None:
     with pytest.raises(Cancelled, match="before the first model"):
         lens.sweep(photo, ["plain"], is_cancelled=lambda: True)
     assert asked == []
 
 
-def test_a_sweep_is_told_after_each_model(lens: Lens, photo: Image.Image) -> None:
+def test_a_sweep_is_told_after_each_model(lens: Engine, photo: Image.Image) -> None:
     steps = lens.sweep_steps(photo, ["plain", "splits"], factors=SIZES)
     assert [(len(s.curves), s.partial) for s in steps] == [(1, True), (2, False)]

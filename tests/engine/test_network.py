@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -230,7 +231,7 @@ def test_the_time_of_a_forward_leaves_the_wait_for_others_out(
 ) -> None:
     net = network("resnet")
     clock = iter(np.arange(0.0, 100.0, 0.5))
-    monkeypatch.setattr("mscnn.engine.placement.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("mscnn.engine.network.time.perf_counter", lambda: float(next(clock)))
     assert net.seconds_per_forward(photo) == 0.5
 
 
@@ -315,6 +316,44 @@ def test_other_faults_are_not_taken_for_missing_memory(
     with pytest.raises(RuntimeError, match="illegal memory access"):
         net.predict(photo)
     assert net.notices == ()
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_a_slow_method_holds_nobody_up_and_leaves_the_model_as_it_was(
+    method: str, network: Callable[..., Network], photo: Image.Image
+) -> None:
+    """The slow request is stopped in the middle of its work until another one is answered."""
+    net, under_way, answered = network("res2net"), threading.Event(), threading.Event()
+
+    def hold(done: int, total: int) -> None:
+        if done > 2 and not answered.is_set():  # the first channels are done, more are to come
+            assert done < total
+            under_way.set()
+            assert answered.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(net.explain, photo, method=method, targets=3, on_progress=hold)
+        assert under_way.wait(60)
+        # The shared model bears neither hooks nor another layer, and nobody holds its lock.
+        assert pool.submit(net.predict, photo).result(60).logits.shape == (12,)
+        assert pool.submit(net.explain, photo, targets="top5").result(60).maps
+        assert not slow.done()
+        answered.set()
+        cam = slow.result(60).maps[0]
+    again = net.explain(photo, method=method, targets=3).maps[0]
+    np.testing.assert_allclose(cam.raw, again.raw, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY[:1], ids=["cuda"])
+def test_a_slow_method_leaves_a_device_without_memory_too(
+    error: BaseException, network: Any, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = network("resnet")
+    fail_away_from_cpu(error, monkeypatch)
+    net.device = torch.device("cuda")
+    explained = net.explain(photo, layers="1", method="scorecam")
+    assert explained.prediction.device == "cpu"
+    assert "ran out of memory" in explained.notices[0]
 
 
 def test_eight_threads_get_the_serial_answers(

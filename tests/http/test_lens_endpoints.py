@@ -12,8 +12,8 @@ from gradio_client import handle_file
 from PIL import Image
 
 from mscnn.draw.files import attribution_chart, receptive_field_sheet, sweep_sheet
-from mscnn.engine.lens import Lens
 from mscnn.engine.lens_options import fair_baseline
+from mscnn.engine.pipeline import Engine
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.explanation import RgbArray
 from mscnn.results.serialise_lens import receptive_field_dict, scales_dict, sweep_dict
@@ -39,8 +39,8 @@ PUBLIC: dict[str, dict[str, tuple[str, str | None]]] = {
 
 
 @pytest.fixture
-def lens(site: Any) -> Lens:
-    return Lens(site.engine.session)
+def lens(site: Any) -> Engine:
+    return Engine(site.engine.session)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_the_endpoints_share_the_models_queue(site: Any) -> None:
 
 @pytest.mark.parametrize(("model", "target"), [(RES2NET, "top1"), (RESNET, "espresso")])
 def test_scales_equals_the_lens(
-    ask: Any, lens: Lens, photo_file: Any, model: str, target: str
+    ask: Any, lens: Engine, photo_file: Any, model: str, target: str
 ) -> None:
     numbers, picture = ask(
         "/scales", image=handle_file(str(photo_file)), model=model, target=target
@@ -129,7 +129,7 @@ def test_numbers_beyond_javascript_are_text(raw: Any) -> None:
     [(f"{RESNET}, {RES2NET}", ""), (f'["{RES2NET}"]', "25,0,75,100")],
 )
 def test_sweep_equals_the_lens(
-    ask: Any, lens: Lens, photo_file: Any, models: str, box: str
+    ask: Any, lens: Engine, photo_file: Any, models: str, box: str
 ) -> None:
     numbers, picture = ask(
         "/sweep", image=handle_file(str(photo_file)), models=models, target="sea lion",

@@ -15,10 +15,10 @@ import torch
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from mscnn.errors import Cancelled, MethodError, UnknownClassError, UnknownLayerError
+from mscnn.errors import Cancelled, UnknownClassError, UnknownLayerError
 from mscnn.maps import packaged
-from mscnn.maps.methods import METHODS
-from mscnn.maps.packaged import forwards_needed, packaged_map, packaged_maps
+from mscnn.maps.methods import METHODS, Call
+from mscnn.maps.packaged import forwards_needed, packaged_map, packaged_maps, seconds_needed
 from mscnn.maps.single_pass import Targets, grad_cam
 
 LAYER = "layer3"
@@ -58,10 +58,7 @@ def call_package(model: Any, x: torch.Tensor, method: str, target: int) -> npt.N
 
 
 def test_every_method_has_a_class_behind_it() -> None:
-    packaged.check_supported()
-    assert set(THEIR_CLASSES) == set(METHODS)
-    with pytest.raises(MethodError, match="'nocam' is not available"):
-        packaged.check_supported(["nocam"])
+    assert set(THEIR_CLASSES) == set(METHODS) == set(packaged._CLASSES)
 
 
 @pytest.mark.parametrize("family", ["res2net", "resnest"])
@@ -109,7 +106,7 @@ def test_stop_works_before_the_first_forward_and_leaves_nothing(
 ) -> None:
     # The guard of conftest.py looks for hooks, gradients and swapped layers after the test.
     with pytest.raises(Cancelled):
-        packaged_map(tiny("res2net"), x, LAYER, 0, method, is_cancelled=lambda: True)
+        packaged_map(tiny("res2net"), x, LAYER, 0, method, call=Call(is_cancelled=lambda: True))
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
@@ -121,8 +118,7 @@ def test_stop_works_between_the_forwards(
     with pytest.raises(Cancelled):
         packaged_map(
             tiny("res2net"), x, LAYER, 0, method,
-            on_progress=lambda *step: done.append(step),
-            is_cancelled=lambda: len(done) >= 3,
+            call=Call(lambda *step: done.append(step), lambda: len(done) >= 3),
         )  # fmt: skip
     assert len(done) == 3
 
@@ -138,7 +134,7 @@ def test_an_error_in_the_model_leaves_nothing(method: str, tiny: Any, x: torch.T
             raise Broken
 
     with pytest.raises(Broken):
-        packaged_map(tiny("resnest"), x, LAYER, 0, method, on_progress=fail)
+        packaged_map(tiny("resnest"), x, LAYER, 0, method, call=Call(fail))
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
@@ -147,12 +143,39 @@ def test_progress_counts_the_forwards_it_promised(
 ) -> None:
     monkeypatch.setattr(packaged, "MOST_IN_BATCH", 48)
     steps: list[tuple[int, int]] = []
-    packaged_map(tiny("resnet"), x, LAYER, 0, method, on_progress=lambda *s: steps.append(s))
+    packaged_map(tiny("resnet"), x, LAYER, 0, method, call=Call(lambda *s: steps.append(s)))
     total = forwards_needed(method, CHANNELS)
     assert total == CHANNELS + 1
     assert steps[-1] == (total, total)
     assert len(steps) > 3
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_an_estimate_is_what_the_clock_says(
+    method: str, tiny: Any, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only forwards move: a fixed cost each, and one per picture."""
+    now = [0.0]
+
+    class Clocked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = tiny("resnet")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            now[0] += 0.2 + 0.05 * len(x)
+            y: torch.Tensor = self.inner(x)
+            return y
+
+    monkeypatch.setattr(packaged, "MOST_IN_BATCH", 16)
+    monkeypatch.setattr(packaged.time, "perf_counter", lambda: now[0])
+    model, layer = Clocked().eval(), f"inner.{LAYER}"
+    estimate = seconds_needed(model, x, layer, method)
+    cost, now[0] = now[0], 0.0
+    packaged_map(model, x, layer, 0, method)
+    assert 1 / 1.5 < estimate / now[0] < 1.5
+    assert cost < now[0] / 2
 
 
 def test_no_method_keeps_the_graph_alive(tiny: Any, x: torch.Tensor) -> None:
@@ -177,7 +200,7 @@ def test_several_layers_and_classes(method: str, tiny: Any, x: torch.Tensor) -> 
     steps: list[tuple[int, int]] = []
     result = packaged_maps(
         tiny("res2net"), x, ["layer2", LAYER], Targets([3, "top1"]), method,
-        on_progress=lambda *s: steps.append(s),
+        call=Call(lambda *s: steps.append(s)),
     )  # fmt: skip
     best = int(result.logits.argmax())
     assert result.targets == (3, best)
@@ -218,4 +241,4 @@ def test_a_class_out_of_range_never_reaches_the_package(
 
 @pytest.mark.parametrize(("px", "expected"), [(64, 128), (96, 128), (224, 32), (416, 9), (4000, 1)])
 def test_large_inputs_go_in_small_batches(px: int, expected: int) -> None:
-    assert packaged._batch_size(torch.empty(1, 3, px, px, device="meta")) == expected
+    assert packaged.batch_size(px, px) == expected

@@ -13,8 +13,8 @@ import pytest
 
 from mscnn.errors import UnknownLayerError
 from mscnn.models import registry
-from mscnn.scales.graph import Op, from_row, to_row
-from mscnn.scales.receptive_field import Graph, Node, ReceptiveField, fields, known
+from mscnn.scales.graph import Graph, Node, Op, from_row, to_row
+from mscnn.scales.receptive_field import ReceptiveField, fields, known
 
 # Largest receptive field of layer1 to layer4, px, and the number of different sizes at layer4:
 # the recursion of Araujo et al. by hand and as a script, checked by gradient support.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from mscnn.errors import OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.results.scales import BlockScales, ScaleReport
-from mscnn.scales import receptive_field, topology
+from mscnn.scales import families, receptive_field, topology
 from mscnn.scales.splits import (
     BatchScales,
     RawScales,
@@ -93,7 +94,7 @@ def test_a_block_computed_on_paper(
     raw = split_evidence(Paper(), Paper.X, Targets([target]), ["layer1"])
     np.testing.assert_allclose(raw.logits, [-5.5, 7.0, 0.0])
     (block,) = raw.blocks
-    assert (block.tap.block, block.tap.kind, raw.target) == ("layer1.0", "hierarchy", target)
+    assert (block.point.block, block.point.kind, raw.target) == ("layer1.0", "hierarchy", target)
     assert block.maps.dtype == np.float32
     assert block.evidence.dtype == np.float64
     np.testing.assert_allclose(block.maps[:, 0], maps)
@@ -208,10 +209,10 @@ def test_the_single_path_of_resnest(doubles: Any, x: torch.Tensor) -> None:
 def check_against_hand(model: Any, x: torch.Tensor, scale: int, watched: Any = None) -> None:
     raw = split_evidence(model, x, Targets([3]), STAGES)
     expected = by_hand(watched or model, x, 3)
-    assert [b.tap.block for b in raw.blocks] == [name for name, _, _ in expected]
+    assert [b.point.block for b in raw.blocks] == [name for name, _, _ in expected]
     for block, (_, activation, gradient) in zip(raw.blocks, expected, strict=True):
         size = activation.shape[1] // scale
-        assert block.tap.splits == len(block.evidence) == scale
+        assert block.point.splits == len(block.evidence) == scale
         assert block.maps.shape == (scale, *activation.shape[2:])
         before_relu = 0.0
         for i in range(scale):
@@ -241,7 +242,7 @@ def test_the_splits_add_up_to_the_grad_cam_of_the_whole_tensor(tiny: Any, x: tor
     block = model.layer2[1]
     block.conv3 = nn.Sequential(nn.Identity(), block.conv3)
     raw = split_evidence(model, x, Targets([2]), STAGES)
-    by_name = {b.tap.block: b for b in raw.blocks}
+    by_name = {b.point.block: b for b in raw.blocks}
     whole = grad_cam(model, x, ["layer2.1.conv3.0"], Targets([2])).maps["layer2.1.conv3.0", 2]
     np.testing.assert_allclose(
         by_name["layer2.1"].maps.sum(0), whole, rtol=0, atol=1e-4 * np.abs(whole).max()
@@ -281,7 +282,7 @@ def test_the_first_block_of_every_stage_has_no_hierarchy(
     family: str, first: str, later: str, tiny: Any, x: torch.Tensor
 ) -> None:
     raw = split_evidence(tiny(family), x, Targets([0]), STAGES)
-    kinds = {b.tap.block: b.tap.kind for b in raw.blocks}
+    kinds = {b.point.block: b.point.kind for b in raw.blocks}
     # The tiny networks' stem is as wide as layer1, so layer1.0 needs no convolution beside it.
     expected = {f"{s}.{n}": (later if n else first) for s in STAGES for n in (0, 1)}
     assert kinds == {**expected, "layer1.0": later}
@@ -308,10 +309,10 @@ def test_a_batch_equals_its_samples(family: str, doubles: Any) -> None:
         one = split_evidence(model, x[number : number + 1], Targets([target]), STAGES)
         np.testing.assert_allclose(batch.logits[number], one.logits, rtol=1e-6)
         sample = batch.sample(number)
-        assert list(sample) == [b.tap.block for b in one.blocks]
+        assert list(sample) == [b.point.block for b in one.blocks]
         for block in one.blocks:
-            assert sample[block.tap.block].dtype == np.float64
-            np.testing.assert_allclose(sample[block.tap.block], block.evidence, rtol=1e-9)
+            assert sample[block.point.block].dtype == np.float64
+            np.testing.assert_allclose(sample[block.point.block], block.evidence, rtol=1e-9)
         cam = (batch.last_gradient[number].mean((1, 2), keepdim=True) * batch.last[number]).sum(0)
         expected = grad_cam(model, x[number : number + 1], ["layer4"], Targets([target]))
         np.testing.assert_allclose(cam, expected.maps["layer4", target], rtol=1e-5, atol=1e-7)
@@ -504,3 +505,45 @@ def test_the_sweep_and_the_report_mean_the_same_by_it(tiny: Any, x: torch.Tensor
     assert first == pytest.approx(report.weighted_rf_px, rel=1e-4)
     assert second is not None
     assert second != pytest.approx(first, rel=1e-4)
+
+
+def test_a_family_of_ones_own_is_one_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks with two branches of another kernel each, read by the lens and traced like others."""
+
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.small = nn.Conv2d(8, 4, 3, padding=1)
+            self.large = nn.Conv2d(8, 4, 5, padding=2)
+            self.join = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            branches = [self.small(x).relu(), self.large(x).relu()]
+            return x + self.join(torch.cat(branches, 1))
+
+    model = nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(3, 8, 4, stride=4),
+            stage=nn.Sequential(Forked(), Forked()),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, 5),
+        )
+    ).eval()
+    with pytest.raises(UnsupportedModelError):
+        families.hook_points(model, ["stage"])
+    adapter = families.Adapter(
+        fits=lambda block: isinstance(block, Forked),
+        last="join",
+        splits=lambda _: 2,
+        kind=lambda _: "parallel",
+        path=lambda _, index: (("3x3",), ("5x5",))[index],
+    )
+    monkeypatch.setattr(families, "ADAPTERS", [*families.ADAPTERS, adapter])
+    field = receptive_field.fields(topology.trace(model, ["stage"]), model="m", input_px=32)
+    assert [[s.rf_max_px for s in block.splits] for block in field.blocks] == [[12, 20], [28, 36]]
+    assert [s.path for s in field.blocks[0].splits] == [("3x3",), ("5x5",)]
+    found = split_evidence(model, torch.randn(1, 3, 32, 32), Targets([2]), ["stage"])
+    assert [block.maps.shape for block in found.blocks] == [(2, 8, 8)] * 2
+    blocks = with_fields(found, None, GEOMETRY)
+    assert [split.path for split in blocks[1].splits] == [("3x3",), ("5x5",)]

@@ -20,8 +20,9 @@ from mscnn.maps.single_pass import Targets
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.scales import SweepStep
 from mscnn.scales import splits
+from mscnn.scales.canvas import compose, whole
 from mscnn.scales.receptive_field import ReceptiveField, fields
-from mscnn.scales.sweep import FACTORS, Composed, Plan, compose, energy_ratio, measure, score, whole
+from mscnn.scales.sweep import FACTORS, Composed, Plan, energy_ratio, measure, score
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, STAGES
 
@@ -105,7 +106,7 @@ def test_the_weighted_field_is_that_of_each_view_alone(tiny: Any, views: list[Co
         raw = splits.split_evidence(model, shown.x, Targets([TARGET]), STAGES)
         of_blocks = []
         for block in raw.blocks:
-            sizes = np.array([s.rf_max_px for s in field.block(block.tap.block).splits])
+            sizes = np.array([s.rf_max_px for s in field.block(block.point.block).splits])
             of_blocks.append((block.evidence * sizes).sum() / block.evidence.sum())
         assert step.weighted_rf_px == pytest.approx(np.mean(of_blocks), rel=1e-4)
 

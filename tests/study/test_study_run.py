@@ -23,7 +23,7 @@ from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
 from mscnn.models.weights import load_model
 from mscnn.results.serialise_study import study_dict, study_text
-from mscnn.scales.sweep import compose, whole
+from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.run import StudyOptions, run_study
