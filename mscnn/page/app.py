@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
+from mscnn.draw.figures import theme_css
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
@@ -100,6 +101,7 @@ def launch_options() -> dict[str, Any]:
         "theme": gr.themes.Base(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
+        "css": theme_css(),
         "css_paths": STYLES,
         "head": HEAD,
         "max_file_size": f"{MAX_UPLOAD_MB}mb",

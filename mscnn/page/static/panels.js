@@ -45,7 +45,7 @@ function press(panel = get('panel-' + state.tab)) {
 function prepareMarks(body, message) {
   for (const mark of all('[data-mark]', body)) {
     if (!viewerMap(message, mark.dataset.mark) && !message.marks?.[mark.dataset.mark]) continue;
-    mark.tabIndex = 0;
+    mark.tabIndex = mark.closest('svg').querySelector('[data-mark][role=button]') ? -1 : 0;
     mark.setAttribute('role', 'button');
     mark.setAttribute('aria-label', mark.querySelector('title')?.textContent ?? mark.dataset.mark);
   }
@@ -142,6 +142,14 @@ element.addEventListener('click', event => {
 });
 element.addEventListener('keydown', event => {
   const mark = event.target.closest('[data-mark]');
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  if (mark && step) {  // one stop of the Tab key for all marks of a chart
+    const marks = all('[data-mark][role=button]', mark.closest('svg')), next = marks[marks.indexOf(mark) + step];
+    event.preventDefault();
+    if (!next) return;
+    [mark.tabIndex, next.tabIndex] = [-1, 0];
+    next.focus();
+  }
   if (mark && (event.key === 'Enter' || event.key === ' ')) { event.preventDefault(); chooseMark(mark); }
   if (event.target.id === 'model-name' && event.key === 'Enter') event.target.dispatchEvent(new Event('change', {bubbles: true}));
   if (event.target.getAttribute('role') !== 'tab') return;

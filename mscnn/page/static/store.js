@@ -47,7 +47,7 @@ function set(change, {history = true} = {}) {
     viewer.zoom = 1;
   }
   if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
-  viewer.chosen = null;
+  if (!moved.every(key => key === 'tab' || key === 'target' || key === 'options')) viewer.chosen = null;
   standing = '';
   if (history) writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
@@ -91,7 +91,7 @@ function settle() { if (!pending) { busy(false); question(); } }
 
 function wire(lens) {
   const {photo, ...rest} = snapshot(lens);
-  const look = {opacity: viewer.opacity, colours: viewer.colours};
+  const look = {opacity: viewer.opacity, colours: viewer.colours, width: get('panel-' + lens).clientWidth};
   return {...rest, lens, photo: photo?.path ?? '', example: photo?.example ?? '',
     options: {...rest.options, ...look}, static: !viewer.canDraw};
 }

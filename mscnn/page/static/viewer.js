@@ -9,10 +9,16 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 // A map's numbers, as they are drawn: without what is below 0, unless it is signed.
 function valuesOf(map) {
   if (!map.values) {
-    map.values = new Float32Array(bytes(map.data).buffer);
+    const {buffer} = bytes(map.data);
+    map.values = map.half ? Float32Array.from(new Uint16Array(buffer), fromHalf) : new Float32Array(buffer);
     if (!map.signed) map.values = map.values.map(v => Math.max(v, 0));
   }
   return map.values;
+}
+// A number from the 16 bits of a float16.
+function fromHalf(bits) {
+  const exponent = bits >> 10 & 31, fraction = (bits & 1023) / 1024;
+  return (bits >> 15 ? -1 : 1) * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
 }
 // Where n half-pixel-centred samples fall between cells: first cell, second cell, weight of it.
 function lerpTable(count, cells, from, step) {
@@ -140,7 +146,7 @@ const viewer = {
   },
   fieldAt(x, y) {  // the receptive field of the unit under a point, photo px
     const fields = this.view().fields ?? [];
-    const field = fields.find(f => state.layer !== 'last' && f.stage === state.layer) ?? fields[fields.length - 1];
+    const field = this.map(this.columns[0]?.column)?.field ?? fields.find(f => state.layer !== 'last' && f.stage === state.layer) ?? fields[fields.length - 1];
     if (!field) return null;
     const [l, t, r, b] = field.rect, scale = [(r - l) / field.view[0], (b - t) / field.view[1]], origin = [l, t];
     const sides = [x, y].map((value, axis) => {
@@ -258,10 +264,12 @@ const viewer = {
   // Small multiples: canvases in the panel in front that name a map, or a stage of the class shown.
   drawSmall() {
     const answer = answers[state.tab], panel = get('panel-' + state.tab);
+    for (const part of all('[data-group]', panel)) part.hidden = part.dataset.group !== (this.map()?.group ?? '');
     if (!answer || !this.image || answer !== this.answer()) return;
     const photo = this.photo(), unit = window.devicePixelRatio || 1;
     for (const canvas of all('canvas[data-map], canvas[data-stage]', panel)) {
       const {map: id, stage} = canvas.dataset;
+      if (canvas.closest('[hidden]')) continue;
       const map = id ? this.mapById(id) : mapFor(answer, wantedLabel(answer), stage);
       const wide = canvas.clientWidth || 120, high = Math.round(wide * clamp(photo.height / photo.width, 0.6, 1.2));
       canvas.style.height = high + 'px';
