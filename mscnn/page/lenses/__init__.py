@@ -35,7 +35,9 @@ costs a download or minutes, unless ``request.agreed``. Any ``MscnnError`` becom
              divisor, top, unit, alt} and, as they apply, ``label`` (class), ``stage`` ("4"),
              ``last`` (true: also answers to the layer "last"), ``caption`` (one sentence),
              ``title`` (a few words), ``signed`` (true: red above 0, blue below, the photo in grey),
-             ``top`` (shared by all maps of one scale: pass the common maximum).
+             ``top`` (shared by all maps of one scale: pass the common maximum), ``group`` (see
+             ``data-group``), ``field`` (a receptive field of its own, as in ``fields``), ``half``
+             (true: ``data`` is float16, see ``packed``).
   frame      [left, top, right, bottom] in photo px: what the network saw.
   columns    [{title, map: id or null, frame, note}] for several pictures with one zoom, pan and
              pointer; a column without ``map`` shows the chosen one. Absent: one column.
@@ -59,6 +61,7 @@ Values are JSON; write them in a template as ``data-set="{{ value|tojson|forcees
                   Both get ``aria-pressed`` by the state.
 ``<canvas data-map="ID">``  is drawn with that map on the photo (a small multiple), in the viewer's
                   colours; ``<canvas data-stage="4">``: the map of that stage and the class shown.
+``data-group="G"``  is shown only while the map shown has ``group`` G.
 ``data-field="method"`` / ``data-field="options.also"`` on input or select: bound to the state;
                   checkbox and number inputs too. ``data-choices="models"`` fills a select from the
                   page's lists (models, methods, layers); ``list="classes"`` suggests class names.
@@ -66,13 +69,14 @@ Values are JSON; write them in a template as ``data-set="{{ value|tojson|forcees
 ``data-pack``     on a button: makes the lens's file (``Lens.files``) and saves it.
 ``data-mark``     on groups of an inline SVG: become buttons; the map whose id equals the mark is
                   shown by pointing at it or choosing it, or what ``marks: {mark: {show | set}}`` in
-                  the answer says.
+                  the answer says. Arrow keys go from one to the next.
+``Request.chart_px`` is the panel's width: charts drawn as wide have text of the right size.
 """
 
 from __future__ import annotations
 
 from mscnn.page.lens import Lens
-from mscnn.page.lenses import look
+from mscnn.page.lenses import look, scales
 
-LENSES: dict[str, Lens] = {module.LENS.id: module.LENS for module in (look,)}
+LENSES: dict[str, Lens] = {module.LENS.id: module.LENS for module in (look, scales)}
 """By id, in the order of the tabs."""
