@@ -145,6 +145,17 @@ class Context:
             self.notices.append(f"{sentence} Its top-1 prediction is shown instead.")
             return None
 
+    def layer(self, request: Request, network: Network) -> str:
+        """Return the module of the stage asked for; the last one where the model has fewer."""
+        if request.layer == "last":
+            return network.last_stage
+        if int(request.layer) > len(network.stages):
+            self.adopt["layer"] = "last"
+            title, count = model_title(network.name), len(network.stages)
+            self.notices.append(f"{title} has {count} stages; its last one is shown.")
+            return network.last_stage
+        return network.layer(request.layer)
+
     def cached(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return a result that all visitors share.
 

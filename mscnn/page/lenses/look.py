@@ -38,6 +38,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     photo, network = context.photo(request), context.network(request)
     found = _Found(photo, network, request.method, context)
     found.consent(request)
+    context.layer(request, network)
     index = context.target(request, network)
     first = found.last_stage(None)
     asked = found.last_stage(index) if index is not None else first
@@ -163,7 +164,7 @@ def files(request: Request, context: Context) -> tuple[str, bytes]:
     index = context.target(request, network)
     explanation = found.last_stage(index)
     target = explanation.targets[0].index if index is None else index
-    layer = network.layer(request.layer)
+    layer = context.layer(request, network)
     if layer != network.last_stage:
         explanation = found.stages(target)
     packed = explanation_files(

@@ -18,11 +18,11 @@ function renderPanels() {
     tab.tabIndex = front ? 0 : -1;
     panel.hidden = !front;
     const body = panel.querySelector('.answer');
-    if (answer && body.made !== answer.message) {
+    if (answer && body.made !== answer.message.html) {
       const focus = body.contains(document.activeElement) ? document.activeElement.dataset.set ?? document.activeElement.id : null;
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
-      body.made = answer.message;
+      body.made = answer.message.html;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);
       if (focus) (all('[data-set]', body).find(e => e.dataset.set === focus) ?? body.querySelector('#' + CSS.escape(focus)))?.focus();

@@ -1,0 +1,247 @@
+"""The page as a whole: one state, links, several visitors, hostile input, phone, keyboard."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.serving import CLASSES, MODELS
+
+RES2NET, RESNET = MODELS
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
+STALE = "panel stale"
+
+
+# ---- the state ------------------------------------------------------------------------------
+
+
+def test_a_new_photo_dims_the_old_answer_at_once_and_renews_it(visit, my_png):
+    look = visit().ready()
+    first = look.labels()
+    # Whatever the page shows, at any moment: an undimmed answer belongs to the photo above it.
+    look.page.evaluate(
+        """() => {
+          window.wrong = [];
+          const check = () => {
+            const chosen = document.querySelector('[data-example=lion]').ariaPressed === 'true';
+            const lead = document.querySelector('#panel-look .lead')?.textContent;
+            const stale = document.querySelector('#panel-look').classList.contains('stale');
+            window.first ??= lead;
+            if (!chosen && lead === window.first && !stale) window.wrong.push(lead);
+          };
+          check();
+          new MutationObserver(check).observe(document.querySelector('.mscnn'),
+            {subtree: true, attributes: true, childList: true});
+        }"""
+    )
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("#panel-look .stale-note")).to_have_text("for the previous photo")
+    look.ready()
+    assert look.labels() != first
+    assert look.page.evaluate("window.wrong") == []
+    assert "example" not in look.link()
+    assert look.asked == ["join", "upload", "join"]
+
+
+def test_a_new_model_keeps_photo_and_class(visit):
+    look = visit().ready()
+    look.page.locator("#top5 button").nth(1).click()
+    name = look.link()["class"]
+    look.page.locator("#model").select_option(RESNET)
+    expect(look.caption()).to_contain_text(name)
+    look.ready()
+    assert look.link() == {"example": "lion", "model": RESNET, "class": name}
+
+
+def test_a_request_that_was_overtaken_is_never_shown(visit):
+    look = visit().ready()
+    for example in ("cat", "coffee", "rocket", "lion", "cat"):
+        look.page.locator(f"[data-example={example}]").click()
+    look.ready()
+    assert look.link()["example"] == "cat"
+    labels = look.labels()
+    fresh = visit("?example=cat").ready()
+    assert labels == fresh.labels()
+
+
+def test_a_link_holds_the_whole_state_and_back_and_reload_work(visit):
+    look = visit(f"?example=coffee&model={RESNET}").ready()
+    look.page.locator("#top5 button").nth(2).click()
+    look.page.locator("#stages button").nth(1).click()
+    address, picture = look.page.url, look.pixels()
+    assert set(look.link()) == {"example", "model", "class", "layer"}
+    other = visit("?" + address.partition("?")[2]).ready()
+    assert (other.pixels() == picture).all()
+    look.page.reload()
+    look.ready()
+    assert look.page.url == address
+    look.page.locator("[data-example=cat]").click()
+    look.ready()
+    look.page.go_back()
+    expect(look.page.locator("[data-example=coffee]")).to_have_attribute("aria-pressed", "true")
+    look.ready()
+    assert look.page.url == address
+    look.page.go_forward()
+    expect(look.page.locator("[data-example=cat]")).to_have_attribute("aria-pressed", "true")
+    look.ready()
+
+
+def test_back_returns_to_an_uploaded_photo(visit, my_png):
+    look = visit().ready()
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("#panel-look")).to_have_class(re.compile("stale"))
+    look.ready()
+    labels = look.labels()
+    look.page.locator("[data-example=cat]").click()
+    look.ready()
+    assert look.labels() != labels
+    look.page.go_back()
+    expect(look.page.locator("[data-example=cat]")).to_have_attribute("aria-pressed", "false")
+    look.ready()
+    assert look.labels() == labels
+
+
+def test_copy_link_gives_the_address(visit):
+    look = visit("", permissions=["clipboard-read", "clipboard-write"]).ready()
+    look.page.locator("#link").click()
+    expect(look.notice()).to_have_text("The link is copied.")
+    assert look.page.evaluate("navigator.clipboard.readText()") == look.page.url
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?tab=nowhere", "tab=nowhere"),
+        ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
+        ("?layer=9", "its last one is shown"),
+        ("?class=unheard-of", "top-1 prediction is shown instead"),
+        ("?model=no/such/folder", "no model's name"),
+        ("?method=%3Cscript%3E", "method=<script>"),
+    ],
+)
+def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):
+    look = visit(query).ready()
+    expect(look.notice()).to_contain_text(words)
+    assert len(look.labels()) == 5
+
+
+def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):
+    look = visit("?model=res2net50_26w_4s.in1k")
+    expect(look.page.locator("#run")).to_have_text(re.compile(r"Download \d+ MB"))
+    expect(look.notice()).to_contain_text("not on this machine yet")
+    assert look.page.locator("#panel-look .answer").inner_html() == ""
+    look.page.locator("#model").select_option(RES2NET)
+    look.ready()
+    expect(look.page.locator("#run")).to_be_hidden()
+
+
+# ---- photos ---------------------------------------------------------------------------------
+
+
+def test_a_photo_can_be_pasted_and_dropped(visit, my_png):
+    look = visit().ready()
+    give = """([name, bytes]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], 'mine.png', {type: 'image/png'}));
+      const made = name === 'paste'
+        ? new ClipboardEvent('paste', {clipboardData: data, bubbles: true})
+        : new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true});
+      document.body.dispatchEvent(made);
+    }"""
+    for name in ("paste", "drop"):
+        look.page.locator("[data-example=lion]").click()
+        look.ready()
+        look.page.evaluate(give, [name, list(my_png)])
+        expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+        look.ready()
+
+
+def test_a_broken_file_is_refused_with_a_sentence_and_the_next_one_works(visit, my_png):
+    look = visit().ready()
+    look.upload(b"this is no picture", "notes.png")
+    expect(look.notice()).to_contain_text("notes.png")
+    expect(look.page.locator("#panel-look")).to_have_class(STALE)
+    look.upload(my_png, "mine.png")
+    look.ready()
+    expect(look.notice()).to_be_empty()
+
+
+def test_two_visitors_never_see_each_others_photo(visit, my_png):
+    first, second = visit(), visit("?example=cat")
+    first.ready()
+    second.ready()
+    others = second.labels()
+    first.upload(my_png, "mine.png")
+    second.page.locator("[data-example=coffee]").click()
+    first.ready()
+    second.ready()
+    assert second.labels() != others
+    assert "mine.png" not in second.page.content()
+    assert second.link()["example"] == "coffee"
+
+
+def test_hostile_names_are_shown_as_text(visit, my_png):
+    look = visit("?class=%3Cimg%20src%3Dx%20onerror%3D%22window.hit%3D1%22%3E").ready()
+    hostile = next(name for name in CLASSES if "<b" in name)
+    look.page.locator("#target").fill(hostile)
+    look.page.locator("#target").press("Enter")
+    expect(look.caption()).to_contain_text(hostile)
+    look.ready()
+    look.upload(my_png, "<img src=x onerror=window.hit=1>.png")
+    look.ready()
+    assert look.page.locator("b.x").count() == 0
+    assert look.page.evaluate("window.hit") is None
+
+
+# ---- layout, keyboard -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"viewport": {"width": 1280, "height": 800}},
+        PHONE,
+        {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
+    ],
+    ids=["wide", "phone", "zoomed to 200 %"],
+)
+def test_picture_and_first_answers_are_in_the_first_screen(visit, options):
+    look = visit("", **options).ready()
+    height = options["viewport"]["height"]
+    for selector in ("#canvases canvas", "#panel-look .lead", "#top5 button"):
+        box = look.page.locator(selector).first.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height, selector
+    width = look.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= options["viewport"]["width"]
+
+
+def test_everything_can_be_reached_with_the_keyboard(visit):
+    look = visit().ready()
+    reached, ids = set(), ("opacity", "model", "link", "tab-look", "target", "method", "download")
+    for _ in range(60):
+        look.page.keyboard.press("Tab")
+        reached.add(
+            look.page.evaluate(
+                "(e => e.id || e.dataset.do || e.dataset.set || e.dataset.example || e.tagName)"
+                "(document.activeElement)"
+            )
+        )
+    assert set(ids) <= reached
+    assert {"choose", "lion", "CANVAS"} <= reached
+    look.page.locator("#top5 button").nth(1).focus()
+    look.page.keyboard.press("Enter")
+    assert look.page.locator("#top5 button").nth(1).get_attribute("aria-pressed") == "true"
+    assert look.page.evaluate("document.activeElement.dataset.set") is not None
+
+
+def test_focus_never_falls_to_the_body_when_an_answer_comes(visit):
+    look = visit().ready()
+    look.page.locator("#stages button").nth(1).focus()
+    look.page.evaluate("document.querySelector('[data-example=cat]').click()")
+    look.ready()
+    assert look.page.evaluate("document.activeElement !== document.body")
