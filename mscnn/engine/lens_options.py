@@ -56,8 +56,8 @@ def parse_sizes(text: str) -> tuple[float, ...] | None:
     A count gives that many sizes from ``LARGEST`` to ``SMALLEST``, in equal ratios.
 
     Returns:
-        Sizes, largest first, each once; None for an empty text. Whether they are in the range of
-        a sweep is ``mscnn.scales.sweep.Plan``'s business.
+        Sizes, largest first, each once; None for an empty text. ``mscnn.scales.sweep.Plan`` checks
+        their range.
 
     Raises:
         OptionError: it is neither, or there are more than ``MAX_SIZES``.

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,14 +53,7 @@ Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 
-class _Answer(Protocol):
-    """Whatever comes with ``(classes,)`` float32 logits."""
-
-    @property
-    def logits(self) -> Floats: ...
-
-
-A = TypeVar("A", bound=_Answer)
+A = TypeVar("A", RawMaps, splits.RawScales, attention.RawAttention)
 
 
 class Network:
@@ -218,12 +211,7 @@ class Network:
     ) -> tuple[A, Prediction, NetworkInput]:
         """Read and prepare a photo, compute, and word the prediction that came with it.
 
-        Args:
-            photo: see ``Photo``.
-            name: what to call it; None for its path.
-            work: what to compute with the model and the prepared photo.
-            top_k: how many classes the prediction lists.
-            slow: work on a copy of the model, while others go on.
+        ``slow`` works on a copy of the model, while others go on.
         """
         if top_k < 1:
             raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
@@ -271,9 +259,11 @@ class Network:
         Raises:
             ImageError, OptionError, DeviceError.
         """
-        return self._answer(
-            photo, name, lambda _, shown: RawMaps(self._forward(shown), (), {}), top_k=top_k
-        )[1]
+
+        def work(_: nn.Module, shown: NetworkInput) -> RawMaps:
+            return RawMaps(self._forward(shown), (), {})
+
+        return self._answer(photo, name, work, top_k=top_k)[1]
 
     @torch.inference_mode()
     def _forward(self, net_input: NetworkInput) -> Floats:
@@ -311,12 +301,15 @@ class Network:
         chosen, wanted = get_method(method), self.targets(targets)
         asked = [layers] if isinstance(layers, str) else list(layers or ["last"])
         names = list(dict.fromkeys(self.layer(layer) for layer in asked))
-        call = Call(on_progress, is_cancelled)
+        compute = partial(
+            chosen.compute,
+            linear=self.linear,
+            last=self.last_stage,
+            call=Call(on_progress, is_cancelled),
+        )
 
         def work(model: nn.Module, shown: NetworkInput) -> RawMaps:
-            x = self.to_device(shown.x)
-            head = {"linear": self.linear, "last": self.last_stage}
-            return chosen.compute(model, x, names, wanted, call=call, **head)
+            return compute(model, self.to_device(shown.x), names, wanted)
 
         raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
         return Explanation(
@@ -349,7 +342,7 @@ class Network:
 
         shown, name = self._shown(photo), self.layer(layer)
         return self._apart(
-            lambda model: seconds_needed(model, self.to_device(shown.x), name, method)
+            lambda m: seconds_needed(m.float(), shown.x.to(self.device), name, method)
         )[0]
 
     # --- the multi-scale lens
@@ -390,24 +383,17 @@ class Network:
     ) -> ScaleReport:
         """Say through which splits the evidence for a class passed, in every block.
 
-        One forward and one backward.
-
-        Args:
-            photo: see ``Photo``.
-            target: a class (index or name), or ``"top1"``.
-            name: what to call the photo in the result.
+        One forward and one backward; ``target`` is a class (index or name), or ``"top1"``.
 
         Raises:
             ImageError, UnknownClassError, UnsupportedModelError, DeviceError.
         """
         chosen = self._one_target(target)
-        raw, prediction, shown = self._answer(
-            photo,
-            name,
-            lambda model, shown: splits.split_evidence(
-                model, self.to_device(shown.x), chosen, self.stages
-            ),
-        )
+
+        def work(model: nn.Module, shown: NetworkInput) -> splits.RawScales:
+            return splits.split_evidence(model, self.to_device(shown.x), chosen, self.stages)
+
+        raw, prediction, shown = self._answer(photo, name, work)
         return ScaleReport(
             prediction=prediction,
             target=self._score(raw.target, raw.logits),
@@ -428,21 +414,21 @@ class Network:
         """Read the split-attention gates of a ResNeSt, and the map of each radix branch.
 
         Args:
-            photo: see ``Photo``.
+            photo: see ``Photo``; called ``name`` in the result.
             target: a class (index or name), or ``"top1"``.
             references: photos to average the gates over, for comparison.
-            name: what to call the photo in the result.
+            name: see ``explain``.
 
         Raises:
             UnsupportedModelError: the model has no split attention.
             ImageError, UnknownClassError, DeviceError.
         """
         chosen = self._one_target(target)
-        raw, prediction, shown = self._answer(
-            photo,
-            name,
-            lambda model, shown: attention.gated_maps(model, self.to_device(shown.x), chosen),
-        )
+
+        def work(model: nn.Module, shown: NetworkInput) -> attention.RawAttention:
+            return attention.gated_maps(model, self.to_device(shown.x), chosen)
+
+        raw, prediction, shown = self._answer(photo, name, work)
         means = attention.mean_gates([self._gates(reference) for reference in references])
         return AttentionReport(
             prediction=prediction,

@@ -117,36 +117,26 @@ class Engine:
         """Scale attribution of one model; see ``Network.scales``."""
         return self.session.network(model).scales(photo, target=target, name=name)
 
-    def split_attention(
-        self,
-        photo: Photo,
-        model: str,
-        *,
-        target: str | int = "top1",
-        references: Sequence[Photo] = (),
-    ) -> AttentionReport:
+    def split_attention(self, photo: Photo, model: str, **options: Any) -> AttentionReport:
         """Split attention of a ResNeSt; see ``Network.split_attention``."""
-        network = self.session.network(model)
-        return network.split_attention(photo, target=target, references=references)
+        return self.session.network(model).split_attention(photo, **options)
 
     def effective_receptive_field(
-        self,
-        photo: Photo | Sequence[Photo],
-        model: str,
-        *,
-        point: tuple[float, float] = (0.5, 0.5),
-        layer: str = "last",
-        split: int | None = None,
-        trained: bool = True,
+        self, photo: Photo | Sequence[Photo], model: str, **options: Any
     ) -> EffectiveField:
         """What a unit uses of its input; see ``Network.effective_receptive_field``."""
-        return self.session.network(model).effective_receptive_field(
-            photo, point=point, layer=layer, split=split, trained=trained
-        )
+        return self.session.network(model).effective_receptive_field(photo, **options)
 
     # --- one class through several models
 
     def compare(
+        self, photo: Photo, models: Sequence[str], *, layer: str = "last", **options: Any
+    ) -> Comparison:
+        """Run the same photo and class through several models; see ``compare_steps``."""
+        steps = list(self.compare_steps(photo, models, layer=layer, **options))
+        return summarise(steps[-1][0], layer, [column for _, column in steps])
+
+    def compare_steps(
         self,
         photo: Photo,
         models: Sequence[str],
@@ -155,8 +145,10 @@ class Engine:
         layer: str = "last",
         name: str | None = None,
         is_cancelled: IsCancelled | None = None,
-    ) -> Comparison:
-        """Run the same photo and class through several models.
+    ) -> Iterator[tuple[str, ComparedModel]]:
+        """Compare one model after the other: yields the class's label and a column.
+
+        A model that cannot be used gives a column with a note; the others go on.
 
         Args:
             photo: see ``Network.predict``.
@@ -170,30 +162,6 @@ class Engine:
             ImageError: the photo cannot be read.
             OptionError: fewer than two or more than six models, or one named twice.
             Cancelled: stopped between two models.
-        """
-        steps = list(
-            self.compare_steps(
-                photo, models, target=target, layer=layer, name=name, is_cancelled=is_cancelled
-            )
-        )
-        return summarise(steps[-1][0], layer, [column for _, column in steps])
-
-    def compare_steps(
-        self,
-        photo: Photo,
-        models: Sequence[str],
-        *,
-        target: str | int = "top1",
-        layer: str = "last",
-        name: str | None = None,
-        is_cancelled: IsCancelled | None = None,
-    ) -> Iterator[tuple[str, ComparedModel]]:
-        """Like ``compare``, one model at a time: yields the class's label and a column.
-
-        A model that cannot be used gives a column with a note; the others go on.
-
-        Raises:
-            ImageError, OptionError, Cancelled: see ``compare``.
         """
         _check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
         name = photo_name(photo) if name is None else name
@@ -246,37 +214,13 @@ class Engine:
         found = self._each(models, _OneClass(target), Call(), report, unknown)
         return [made for made in found if made is not None]
 
-    def sweep(
-        self,
-        photo: Photo,
-        models: Sequence[str],
-        *,
-        target: str | int = "top1",
-        box: PhotoBox | None = None,
-        factors: Sequence[float] = FACTORS,
-        canvas: str = "mean",
-        on_progress: SweepProgress | None = None,
-        is_cancelled: IsCancelled | None = None,
-    ) -> Sweep:
-        """Show one object at many sizes to one to four models; what was done before Stop is kept.
+    def sweep(self, photo: Photo, models: Sequence[str], **options: Any) -> Sweep:
+        """Like ``sweep_steps``, all at once; what was done before Stop is kept.
 
         Raises:
-            OptionError: no model, more than four, or one named twice.
-            BoxError, ImageError, UnknownClassError.
             Cancelled: stopped before anything was done.
         """
-        steps = list(
-            self.sweep_steps(
-                photo,
-                models,
-                target=target,
-                box=box,
-                factors=factors,
-                canvas=canvas,
-                on_progress=on_progress,
-                is_cancelled=is_cancelled,
-            )
-        )
+        steps = list(self.sweep_steps(photo, models, **options))
         if not steps:
             raise Cancelled("Stopped before the first model was done.")
         return steps[-1]
@@ -293,7 +237,14 @@ class Engine:
         on_progress: SweepProgress | None = None,
         is_cancelled: IsCancelled | None = None,
     ) -> Iterator[Sweep]:
-        """Like ``sweep``, yielding what is there after each model."""
+        """Show one object at many sizes to one to four models: yields what is there after each.
+
+        For the arguments see ``Network.sweep``.
+
+        Raises:
+            OptionError: no model, more than four, or one named twice.
+            BoxError, ImageError, UnknownClassError.
+        """
         _check_models(models, 1, MAX_SWEPT)
         image = load_photo(photo)
         plan = Plan(factors=tuple(factors), canvas=canvas, box=box)

@@ -102,12 +102,9 @@ class Session:
                     return self._networks[key]
             try:
                 loaded = load_model(
-                    place,
-                    weights,
-                    on_progress=on_progress,
-                    is_cancelled=is_cancelled,
+                    place, weights, on_progress=on_progress, is_cancelled=is_cancelled,
                     offline=self.offline,
-                )
+                )  # fmt: skip
             except BaseException:
                 with self._lock:  # names that are no model's must not pile up
                     self._loading.pop(key, None)

@@ -25,12 +25,7 @@ Cost = Literal["forward", "gradient", "per-channel"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a running request reports to, and how it learns that it should stop.
-
-    Attributes:
-        on_progress: called with (done, total); None for nobody.
-        is_cancelled: whether to stop; None for never.
-    """
+    """What a request reports to, (done, total), and how it learns that it should stop."""
 
     on_progress: Callable[[int, int], None] | None = None
     is_cancelled: Callable[[], bool] | None = None

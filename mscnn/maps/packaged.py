@@ -111,11 +111,7 @@ def batch_size(height: int, width: int) -> int:
 def seconds_needed(model: nn.Module, x: torch.Tensor, layer: str, method: str) -> float:
     """How long a map will take here, s: its first batches are computed and timed.
 
-    Args:
-        model: in eval mode, not used by others meanwhile.
-        x: ``(1, 3, H, W)`` float32 on the model's device.
-        layer: module name.
-        method: a key of ``METHODS``.
+    For the arguments see ``packaged_map``.
     """
     started = time.perf_counter()
     done: list[tuple[float, int, int]] = []
@@ -143,14 +139,9 @@ def packaged_maps(
 ) -> RawMaps:
     """Compute the maps of several layers and classes, one after the other.
 
-    Args:
-        model: see ``mscnn.maps.methods.Method.compute``, also for ``layers`` and ``targets``.
-        x: ``(1, 3, H, W)`` in the model's dtype, on its device. The package hands everything to
-            NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps.
-        layers: module names.
-        targets: the classes.
-        method: a key of ``METHODS``.
-        call: told of (forwards done, forwards needed) over all maps, and asked before each.
+    For the arguments see ``mscnn.maps.methods.Method.compute``; ``call`` is told of (forwards
+    done, forwards needed) over all maps. The package hands everything to NumPy, which has no
+    bfloat16, so a bfloat16 model is copied to float32 for the maps.
 
     Raises:
         UnknownLayerError, MethodError, Cancelled: see ``packaged_map``.
@@ -188,7 +179,7 @@ def packaged_map(
     """Compute one map through the package.
 
     Args:
-        model: in eval mode with frozen parameters; left as it was, also after an error.
+        model: left as it was, also after an error.
         x: ``(1, 3, H, W)`` float32 on the model's device.
         layer: module name; its output must be ``(1, C, h, w)``.
         target: class index, within range.

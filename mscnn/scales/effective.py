@@ -31,7 +31,6 @@ from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import Box, ViewGeometry
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import check_finite
-from mscnn.results.explanation import RgbArray
 from mscnn.results.scales import EffectiveField, Square
 from mscnn.scales.families import hook_points
 from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
@@ -247,16 +246,7 @@ def log_scaled(gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def as_field(
-    measured: Measured,
-    *,
-    field: ReceptiveField | None,
-    at: UnitPoint,
-    model: str,
-    inputs: int,
-    trained: bool,
-    view: RgbArray,
-    geometry: ViewGeometry,
-    seconds: float,
+    measured: Measured, *, field: ReceptiveField | None, at: UnitPoint, **known: Any
 ) -> EffectiveField:
     """Make a result of a measurement: with its squares, and the theoretical field beside it.
 
@@ -265,12 +255,7 @@ def as_field(
         field: the model's theoretical fields, where they are known. They give the box and the
             unit's centre; without them the centre is that of the unit's cell.
         at: where the unit was read.
-        model: the model's name.
-        inputs: how many photos were averaged.
-        trained: False for random weights.
-        view: ``(H, W, 3)`` uint8 RGB, the first photo as the network saw it.
-        geometry: where the view lies on that photo.
-        seconds: what the measurement took.
+        known: the other attributes of ``EffectiveField``.
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
@@ -280,7 +265,6 @@ def as_field(
     if theory is not None:
         box, centre = theory.box(row, column), theory.centre(row, column)
     return EffectiveField(
-        model=model,
         layer=at.layer,
         split=at.split,
         unit=measured.unit,
@@ -289,11 +273,7 @@ def as_field(
         theoretical=box,
         squares=squares(measured.gradient, centre),
         log_squares=squares(log_scaled(measured.gradient), centre),
-        inputs=inputs,
-        trained=trained,
-        view=view,
-        geometry=geometry,
-        seconds=seconds,
+        **known,
     )
 
 
@@ -315,13 +295,8 @@ def with_random_weights(model: nn.Module) -> nn.Module:
 
     Every module's own ``reset_parameters`` runs, which also resets the statistics of batch norms;
     then timm's ``init_weights`` where there is one, without its zeroes in the last batch norm of
-    each block, which would cut the branches off.
-
-    Args:
-        model: left as it is.
-
-    Returns:
-        The copy, on the CPU (so that its weights do not depend on the device), in eval mode.
+    each block, which would cut the branches off. The copy is in eval mode and on the CPU, so that
+    its weights do not depend on the device.
 
     Raises:
         UnsupportedModelError: some parameters belong to modules that cannot be reset.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,13 +59,7 @@ class RawBlock:
 
 @dataclass(frozen=True, slots=True)
 class RawScales:
-    """All blocks for one input and class.
-
-    Attributes:
-        logits: ``(classes,)`` float32.
-        target: index of the class explained.
-        blocks: in order of depth.
-    """
+    """All blocks, in order of depth, for one input and class; ``logits`` as ``(classes,)``."""
 
     logits: Floats
     target: int
@@ -79,8 +73,8 @@ class BatchScales:
     Attributes:
         logits: ``(B, classes)`` float32.
         evidence: per block of ``points``: ``(B, splits)`` float64 >= 0, in units of the logit.
-        last: ``(B, C, h, w)`` in the model's dtype, on its device: what the layer named ``last``
-            put out; None where none was named.
+        last: ``(B, C, h, w)`` in the model's dtype, on its device: output of the layer named
+            ``last``; None where none was named.
         last_gradient: the gradient of each sample's class there, likewise.
     """
 
@@ -114,20 +108,14 @@ def split_evidence(
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
     """
-    done = run_recorded(
-        model, x, hook_points(model, stages), lambda logits: targets.choose(logits[0])[:1]
-    )
+    points = hook_points(model, stages)
+    done = _record(model, x, points, lambda logits: targets.choose(logits[0])[:1])
     blocks = []
-    for part in done.blocks:
-        positions = part.position_sums()[0]
-        blocks.append(
-            RawBlock(
-                point=part.point,
-                maps=part.split_cams()[0],
-                evidence=_evidence(positions),
-                gradient_times_activation=float(positions.sum()),
-            )
-        )
+    for point, activation, gradient in zip(points, *done.by_split, strict=True):
+        cams = torch.einsum("sk,skhw->shw", gradient[0].mean(dim=(2, 3)), activation[0])
+        sums = _position_sums(activation, gradient)[0]
+        maps = cams.cpu().numpy().astype(np.float32)
+        blocks.append(RawBlock(point, maps, _evidence(sums), float(sums.sum())))
     return RawScales(done.logits[0], done.targets[0], tuple(blocks))
 
 
@@ -140,8 +128,6 @@ def batch_evidence(
     last: str | None = None,
 ) -> BatchScales:
     """Compute the evidence of all blocks for a batch: one forward, one backward.
-
-    In eval mode samples do not mix, so the gradient of the sum of their logits is each one's own.
 
     Args:
         model: in eval mode; its parameters are not touched.
@@ -156,14 +142,74 @@ def batch_evidence(
     """
     if len(targets) != len(x):
         raise OptionError(f"{len(targets)} classes were given for {len(x)} inputs; give one each.")
-    done = run_recorded(model, x, hook_points(model, stages), lambda _: targets, last)
-    return BatchScales(
-        logits=done.logits,
-        evidence=tuple(_evidence(part.position_sums()) for part in done.blocks),
-        points=tuple(part.point for part in done.blocks),
-        last=done.last,
-        last_gradient=done.last_gradient,
+    points = hook_points(model, stages)
+    done = _record(model, x, points, lambda _: targets, last)
+    evidence = (_evidence(_position_sums(a, g)) for a, g in zip(*done.by_split, strict=True))
+    return BatchScales(done.logits, tuple(evidence), points, *done.last)
+
+
+class _Recorded(NamedTuple):
+    """One forward and one backward.
+
+    Attributes:
+        logits: ``(B, classes)`` float32.
+        targets: the class explained, for each sample.
+        by_split: the activations of all hook points, and the gradients there:
+            ``(B, splits, channels of one split, h, w)``, float32 or wider.
+        last: see ``BatchScales``.
+    """
+
+    logits: Floats
+    targets: tuple[int, ...]
+    by_split: tuple[list[torch.Tensor], list[torch.Tensor]]
+    last: tuple[torch.Tensor | None, torch.Tensor | None]
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _record(
+    model: nn.Module,
+    x: torch.Tensor,
+    points: Sequence[HookPoint],
+    choose: Callable[[torch.Tensor], Sequence[int]],
+    last: str | None = None,
+) -> _Recorded:
+    """Run forward and backward once; only what follows the first hook point keeps a graph.
+
+    ``choose`` turns the ``(B, classes)`` float32 logits into one class per sample.
+    """
+    outputs = [] if last is None else [last]
+    with record(model, outputs, inputs=[p.module for p in points], with_graph=True) as seen:
+        logits = model(x)
+    detached = logits.detach().float()
+    check_finite(detached)
+    targets = tuple(choose(detached))
+    activations = [seen.inputs[point.module] for point in points]
+    activations += [seen.outputs[name] for name in outputs]
+    # In eval mode samples do not mix: the gradient of the sum is each sample's own.
+    score = logits[list(range(len(targets))), list(targets)].sum()
+    gradients = torch.autograd.grad(score, activations)
+    sides = tuple(
+        [_by_split(tensor, point) for tensor, point in zip(side, points, strict=False)]
+        for side in (activations, gradients)
     )
+    kept = (None, None) if last is None else (activations[-1].detach(), gradients[-1])
+    return _Recorded(detached.cpu().numpy(), targets, (sides[0], sides[1]), kept)
+
+
+def _by_split(x: torch.Tensor, point: HookPoint) -> torch.Tensor:
+    # Sums over many channels lose too much in half precision.
+    wide = x.detach() if x.dtype == torch.float64 else x.detach().float()
+    by_split: torch.Tensor = wide.unflatten(1, (point.splits, -1))
+    return by_split
+
+
+def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
+    """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed.
+
+    In NumPy, so that sums over positions can be taken in float64, which not every device has.
+    """
+    return (gradient * activation).sum(dim=2).cpu().numpy().astype(np.float64)
 
 
 def with_fields(
@@ -249,102 +295,3 @@ def _splits(block: RawBlock, known: BlockField | None) -> tuple[SplitEvidence, .
             )
         )
     return tuple(splits)
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The splits of one block and the gradient there.
-
-    Attributes:
-        activation: ``(B, splits, channels of one split, h, w)``, float32 or wider.
-        gradient: of the explained logits, likewise.
-    """
-
-    point: HookPoint
-    activation: torch.Tensor
-    gradient: torch.Tensor
-
-    def split_cams(self) -> npt.NDArray[np.float32]:
-        """Sum over channels of mean gradient x activation: ``(B, splits, h, w)``, signed."""
-        weights = self.gradient.mean(dim=(3, 4))
-        cams = torch.einsum("bsk,bskhw->bshw", weights, self.activation)
-        return cams.cpu().numpy().astype(np.float32)
-
-    def position_sums(self) -> npt.NDArray[np.float64]:
-        """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed.
-
-        In NumPy, so that sums over positions can be taken in float64, which not every device has.
-        """
-        sums = (self.gradient * self.activation).sum(dim=2)
-        return sums.cpu().numpy().astype(np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedPass:
-    """What one forward and one backward gave.
-
-    Attributes:
-        logits: ``(B, classes)`` float32.
-        targets: the class explained, for each sample.
-        blocks: one per hook point, in that order.
-        last, last_gradient: ``(B, C, h, w)`` output of the layer asked for, and the gradient
-            there, in the model's dtype, on its device; None where none was asked for.
-    """
-
-    logits: npt.NDArray[np.float32]
-    targets: tuple[int, ...]
-    blocks: tuple[Recorded, ...]
-    last: torch.Tensor | None
-    last_gradient: torch.Tensor | None
-
-
-@torch.inference_mode(False)
-@torch.enable_grad()
-def run_recorded(
-    model: nn.Module,
-    x: torch.Tensor,
-    points: Sequence[HookPoint],
-    choose: Callable[[torch.Tensor], Sequence[int]],
-    last: str | None = None,
-) -> RecordedPass:
-    """Run forward and backward once; only what follows the first hook point keeps a graph.
-
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(B, 3, H, W)``, on the model's device and in its dtype.
-        points: at least one.
-        choose: turns the ``(B, classes)`` float32 logits into one class per sample.
-        last: name of a layer behind the first hook point whose output is kept too.
-
-    Raises:
-        WeightsError: the network gives no finite numbers.
-    """
-    outputs = [] if last is None else [last]
-    with record(model, outputs, inputs=[point.module for point in points], with_graph=True) as seen:
-        logits = model(x)
-    answer = logits.detach().float()
-    check_finite(answer)
-    targets = tuple(choose(answer))
-    activations = [seen.inputs[point.module] for point in points]
-    activations += [seen.outputs[name] for name in outputs]
-    # Samples do not mix in eval mode: the gradient of the sum is each sample's own.
-    score = logits[list(range(len(targets))), list(targets)].sum()
-    gradients = torch.autograd.grad(score, activations)
-    blocks = tuple(
-        Recorded(point, _by_split(a, point), _by_split(g, point))
-        for point, a, g in zip(points, activations, gradients, strict=False)
-    )
-    return RecordedPass(
-        logits=answer.cpu().numpy(),
-        targets=targets,
-        blocks=blocks,
-        last=None if last is None else activations[-1].detach(),
-        last_gradient=None if last is None else gradients[-1],
-    )
-
-
-def _by_split(x: torch.Tensor, point: HookPoint) -> torch.Tensor:
-    # Sums over many channels lose too much in half precision.
-    wide = x.detach() if x.dtype == torch.float64 else x.detach().float()
-    by_split: torch.Tensor = wide.unflatten(1, (point.splits, -1))
-    return by_split

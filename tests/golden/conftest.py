@@ -1,0 +1,96 @@
+"""Golden copies of what must not change while the inside of the program does.
+
+The tests here know the program only from outside: its commands, ``import mscnn``, the page and
+its HTTP interface as ``python app.py`` serves them. What they expect lies in ``recorded/``; after
+a change that is wanted, record it again and review the difference:
+
+    python -m pytest tests/golden --record -n 0 -m ""
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The helper starts app.py as a process of its own and imports nothing of the program.
+from scripts import smoke
+from tests.golden.trees import as_text, differences
+
+RECORDED = Path(__file__).with_name("recorded")
+AGAIN = 'If this is wanted: python -m pytest tests/golden --record -n 0 -m ""'
+PHOTOS = {"cat.png": "data/chelsea.png", "coffee.png": "data/coffee.png"}
+"""Photographs that scikit-image brings, free of rights and stored without loss."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="Write golden copies anew.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
+    """``golden(name, value)``: compare a text or a JSON tree with the copy of that name."""
+
+    def check(name: str, value: Any) -> None:
+        is_text = isinstance(value, str)
+        path = RECORDED / f"{name}.{'txt' if is_text else 'json'}"
+        if request.config.getoption("--record", default=False):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(value if is_text else as_text(value), encoding="utf-8", newline="\n")
+        assert path.is_file(), f"nothing is recorded as {path.name}. {AGAIN}"
+        wanted = path.read_text("utf-8")
+        if is_text:
+            assert value == wanted, AGAIN
+            return
+        found = differences(value, json.loads(wanted), name)
+        assert not found, "\n".join([*found[:20], f"{len(found)} differences. {AGAIN}"])
+
+    return check
+
+
+def _isolate(patch: pytest.MonkeyPatch, root: Path) -> None:
+    """Only the starters that the project ships are here; there is no hub and no wide screen."""
+    for name in ("MSCNN_ASSETS", "MSCNN_DEBUG", "HF_HOME"):
+        patch.delenv(name, raising=False)
+    for name, value in {
+        "HF_HUB_CACHE": str(root / "no-hub"), "HF_HUB_OFFLINE": "1", "COLUMNS": "100",
+        "GRADIO_TEMP_DIR": str(root / "gradio"), "GRADIO_ANALYTICS_ENABLED": "False",
+    }.items():  # fmt: skip
+        patch.setenv(name, value)
+
+
+def copy_photo(name: str, to: Path) -> Path:
+    spec = importlib.util.find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    to.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(Path(spec.origin).parent / PHOTOS[name], to))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with two photographs, where relative names can be typed."""
+    _isolate(monkeypatch, tmp_path)
+    work = tmp_path / "work"
+    for name in PHOTOS:
+        copy_photo(name, work / name)
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the page, without a slash at its end; served by ``python app.py``."""
+    root = tmp_path_factory.mktemp("golden-app")
+    with pytest.MonkeyPatch.context() as patch, (root / "log").open("w") as log:
+        _isolate(patch, root)
+        # Beside other tests it starts slowly.
+        patch.setattr(smoke, "START_LIMIT_S", 200.0)
+        with smoke.running_app(log) as url:
+            patch.undo()
+            yield url.rstrip("/")
