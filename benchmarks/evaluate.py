@@ -35,7 +35,7 @@ from mscnn.data.loading import Loading, Normalise, batches, channels_last, count
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
 from mscnn.models.labels import LabelSet
-from mscnn.models.weights import LoadedModel
+from mscnn.models.loading import LoadedModel
 from mscnn.results.explanation import WeightsInfo
 
 PROMISED = 0.95

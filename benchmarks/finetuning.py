@@ -30,7 +30,7 @@ from torch import nn
 
 import mscnn.models.starters  # noqa: F401 - registers them with timm
 from mscnn.data.layouts import find_images
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.photos.imaging import load_photo
 from mscnn.training.recipe import FINE_TUNING
 from mscnn.training.start import RunPlan, start_training

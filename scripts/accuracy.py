@@ -25,9 +25,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from mscnn.data.evaluation import evaluate
 from mscnn.data.loading import Loading
 from mscnn.engine.session import Session
-from mscnn.models.weights import manifest
-from mscnn.models.weights.bundle import add_to_manifest
+from mscnn.models import manifest
 from mscnn.photos.imaging import load_photo
+from scripts.bundle import add_to_manifest
 
 Counts = dict[str, int]
 SLACK = 1

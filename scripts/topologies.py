@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from mscnn.models import registry
-from mscnn.models.weights.architecture import check_supported, from_name
+from mscnn.models.architecture import check_supported, from_name
 from mscnn.scales.graph import Graph, to_row
 from mscnn.scales.receptive_field import TABLE
 from mscnn.scales.topology import trace

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mscnn.engine.network import Network
-    from mscnn.models.weights import LoadedModel
+    from mscnn.models.loading import LoadedModel
 
 # Before anything imports huggingface_hub or torch, which read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -203,7 +203,7 @@ def loaded(tiny: Callable[..., nn.Module]) -> Callable[..., LoadedModel]:
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
         from mscnn.models.labels import LabelSet
-        from mscnn.models.weights import LoadedModel
+        from mscnn.models.loading import LoadedModel
         from mscnn.results.explanation import WeightsInfo
 
         labels = LabelSet(names or tuple(f"thing {i}" for i in range(CLASSES)))

@@ -10,8 +10,8 @@ import pytest
 from mscnn.engine.network import Network
 from mscnn.engine.session import Session
 from mscnn.geometry import Box
+from mscnn.models.manifest import load_manifest, weights_folder
 from mscnn.models.starters import STARTER_NAMES
-from mscnn.models.weights.manifest import load_manifest, weights_folder
 from mscnn.page.examples import examples
 from mscnn.results.explanation import CamMap
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
@@ -30,13 +30,13 @@ def starter(request: pytest.FixtureRequest) -> Network:
 
 
 def hottest(cam: CamMap) -> tuple[int, int]:
-    """Row and column of the map's highest place."""
+    """Row and column of the map's maximum."""
     row, column = np.unravel_index(int(cam.raw.argmax()), cam.raw.shape)
     return int(row), int(column)
 
 
 def on_photo(cam: CamMap, row: int, column: int) -> tuple[float, float]:
-    """Centre of a place of the map, in px of the photo."""
+    """Centre of a spatial position of the map, in px of the photo."""
     rows, columns = cam.raw.shape
     width, height = cam.geometry.view
     return cam.geometry.to_photo((column + 0.5) * width / columns, (row + 0.5) * height / rows)
@@ -91,7 +91,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_fixed_set_is_as_it_was_measured(starter: Network, pictures: Path) -> None:
     found = measured(starter.name, pictures)
     assert agrees(found, recorded(starter.name)), found
-    # Chance is one in 200 for the first answer.
+    # Chance is one in 200 for the top-1 prediction.
     assert found["top1"] > found["images"] // 4
 
 

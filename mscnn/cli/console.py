@@ -84,7 +84,7 @@ def settle_model(model: str | None) -> str:
     Raises:
         WeightsError: none was asked for and none is there.
     """
-    from mscnn.models.weights import default_model
+    from mscnn.models.sources import default_model
 
     return model if model is not None else default_model()
 

@@ -21,10 +21,10 @@ def download(
 
     They go into the hub cache (HF_HUB_CACHE or HF_HOME move it). HF_HUB_OFFLINE=1 forbids it.
     """
-    from mscnn.models.weights import availability
+    from mscnn.models.sources import locate
 
     # A name that is wrong is found before the first of many megabytes arrives.
-    before = {name: availability(name).kind for name in models}
+    before = {name: locate(name).kind for name in models}
     results = [_fetch(name, kind) for name, kind in before.items()]
     if json:
         print_json({"results": results})
@@ -35,7 +35,7 @@ def download(
 
 
 def _fetch(name: str, before: str) -> JsonDict:
-    from mscnn.models.weights import fetch
+    from mscnn.models.sources import fetch
 
     with progress(f"downloading {name}", "B") as report:
         path = fetch(name, on_progress=report)

@@ -31,7 +31,7 @@ def models(json: options.Json = False) -> None:
 
 def models_dict() -> JsonDict:
     """The document of ``models``: the default's name (or None) and one element per model."""
-    from mscnn.models.weights import default_model
+    from mscnn.models.sources import default_model
 
     try:
         default: str | None = default_model()
@@ -43,12 +43,12 @@ def models_dict() -> JsonDict:
 
 def _row(spec: BackboneSpec, default: str | None) -> JsonDict:
     """A backbone with where its weights are; ``bytes`` is the size of the weights file."""
-    from mscnn.models.weights import availability
-    from mscnn.models.weights.manifest import load_manifest
+    from mscnn.models.manifest import load_manifest
+    from mscnn.models.sources import locate
 
     row = {**serialise.backbone_dict(spec), "default": spec.name == default}
     try:
-        where = availability(spec.name)
+        where = locate(spec.name)
         bundled = load_manifest().get(spec.name)
     except MscnnError as error:
         missing = {"kind": "missing", "bytes": None, "download_bytes": None, "note": str(error)}

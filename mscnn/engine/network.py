@@ -28,7 +28,7 @@ from mscnn.errors import DeviceError, OptionError, UnknownLayerError, Unsupporte
 from mscnn.maps.methods import Call, get_method
 from mscnn.maps.single_pass import RawMaps, Targets
 from mscnn.models import registry
-from mscnn.models.weights import LoadedModel
+from mscnn.models.loading import LoadedModel
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput, Preprocessor
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score

@@ -20,9 +20,9 @@ from mscnn.maps.agreement import all_agreements, density
 from mscnn.maps.methods import Call, get_method
 from mscnn.models import registry
 from mscnn.models.labels import LabelSet, short
-from mscnn.models.weights.architecture import check_supported, from_name
-from mscnn.models.weights.manifest import load_manifest
-from mscnn.models.weights.resolve import is_path, shown_name
+from mscnn.models.architecture import check_supported, from_name
+from mscnn.models.manifest import load_manifest
+from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
 from mscnn.results.scales import (

@@ -11,9 +11,9 @@ from mscnn.engine.device import choose_device
 from mscnn.engine.network import IsCancelled, Network
 from mscnn.errors import UnknownModelError
 from mscnn.models import registry
+from mscnn.models.loading import load_model
 from mscnn.models.owners import OwnersModels
-from mscnn.models.weights import load_model
-from mscnn.models.weights.resolve import is_path
+from mscnn.models.sources import is_path
 
 Key = tuple[str, str, tuple[int, int]]
 _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")

@@ -16,14 +16,91 @@ Where each number comes from:
   (Res2Net-PretrainedModels, issue 38) and CutMix for v1b (issue 71). ResNeSt: timm's page on it.
   RA2: timm's page on hyper-parameters. GluonCV: the training logs in its model zoo.
 
-``tests/test_registry.py`` recomputes what can be computed.
+``tests/models/test_registry.py`` recomputes what can be computed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, Literal
 
-from mscnn.models._backbone_spec import BackboneSpec
+Family = Literal["resnet", "resnext", "res2net", "res2next", "resnest"]
+Group = Literal["starter", "multi-scale", "baseline"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneSpec:
+    """What is known of one set of weights before it is loaded.
+
+    Attributes:
+        name: timm's ``architecture.tag``, or ``starter_*``.
+        title: the name a person would use.
+        group: where it stands in a list of models.
+        params: number of parameters.
+        gmacs: 10^9 multiply-accumulates of one forward at ``input_px``.
+        input_px: side of the square that the network sees.
+        crop_pct: fraction of the resized photo's shorter side that the square covers, 0..1.
+        classes: number of classes of these weights.
+        download_bytes: size of the weights on the hub; None where they are bundled.
+        top1: timm's measured top-1 accuracy on ImageNet at ``input_px``, 0..1; None where
+            nobody published it.
+        top1_source: where ``top1`` comes from; for None, where to look.
+        paper_top1: the authors' figure, 0..1, or None.
+        paper_source: where ``paper_top1`` comes from; "" for None.
+        licence: SPDX name of the weights' licence.
+        licence_note: what to say where the model is chosen; "" where there is nothing to say.
+        recipe: the training recipe in a few words. Equal text means the same recipe.
+        baseline: name of the plain network to compare with, or None.
+        baseline_reason: why this one, and what still differs; for None, why there is none.
+            "" for baselines.
+        summary: one sentence for a newcomer.
+        scales: into how many splits of different receptive field a block divides its
+            channels; 1 for all but Res2Net and Res2NeXt.
+        radix: how many branches ResNeSt's split attention weighs; 0 without split attention.
+        cardinality: groups of the 3x3 convolutions (of one radix branch in ResNeSt).
+    """
+
+    name: str
+    title: str
+    family: Family
+    group: Group
+    params: int
+    gmacs: float
+    input_px: int = 224
+    crop_pct: float = 0.875
+    interpolation: str = "bilinear"
+    classes: int = 1000
+    download_bytes: int | None
+    top1: float | None
+    top1_source: str
+    paper_top1: float | None = None
+    paper_source: str = ""
+    licence: str
+    licence_note: str = ""
+    recipe: str
+    baseline: str | None = None
+    baseline_reason: str = ""
+    summary: str
+    scales: int = 1
+    radix: int = 0
+    cardinality: int = 1
+
+    @property
+    def architecture(self) -> str:
+        """The name of timm's architecture, before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """The name of timm's weights, after the dot; "" for starters."""
+        return self.name.partition(".")[2]
+
+    @property
+    def hub_id(self) -> str | None:
+        """Repository on the Hugging Face hub, None for bundled weights."""
+        return f"timm/{self.name}" if self.download_bytes is not None else None
+
 
 _TIMM = "timm results-imagenet.csv (4e5207c)"
 _RES2NET_PAPER = "Res2Net paper, arXiv:1904.01169, Table {}"
@@ -38,6 +115,7 @@ _RESNEST = "ResNeSt: AutoAugment, mixup, label smoothing, 270 epochs"
 _RA2 = "timm RA2: RandAugment, RMSProp, weight averaging"
 _GLUON = "GluonCV: SGD with cosine decay, label smoothing"
 
+_SAME_STARTER = "Same recipe, data and epochs, same channels and nearly the same cost."
 _SAME_RECIPE = "Same classic recipe and input, nearly the same cost"
 _NOT_A1 = (
     _SAME_RECIPE + " (resnet50.a1_in1k would not be fair: its newer recipe alone reaches 80.4 %, "
@@ -48,15 +126,37 @@ _RA2_REASON = (
     "here): part of any gap is training."
 )
 
+
+def _row(
+    id: tuple[str, str],
+    counts: tuple[int, float, int | None, float | None],
+    paper: tuple[float | None, str] = (None, ""),
+    partner: tuple[str | None, str] = (None, ""),
+    **facts: Any,
+) -> BackboneSpec:
+    """Return one row of the table.
+
+    Args:
+        id: name and title.
+        counts: parameters, 10^9 multiply-accumulates, bytes of the download, timm's top-1.
+        paper: the authors' top-1 and where they published it.
+        partner: the plain network to compare with, and why this one.
+        facts: the other fields of ``BackboneSpec``.
+    """
+    own: dict[str, Any] = dict(zip(("name", "title"), id, strict=True))
+    own |= zip(("params", "gmacs", "download_bytes", "top1"), counts, strict=True)
+    own |= zip(("paper_top1", "paper_source"), paper, strict=True)
+    own |= zip(("baseline", "baseline_reason"), partner, strict=True)
+    return BackboneSpec(**own | facts)
+
+
 _starter = partial(
-    BackboneSpec,
+    _row,
     group="starter",
     input_px=64,
     crop_pct=1.0,
     interpolation="bicubic",
     classes=200,
-    download_bytes=None,
-    top1=None,
     top1_source="see assets/weights/MANIFEST.json",
     licence="Apache-2.0",
     licence_note=(
@@ -65,43 +165,40 @@ _starter = partial(
     recipe="this project's starter recipe on Tiny-ImageNet-200",
 )
 _res2net = partial(
-    BackboneSpec,
+    _row,
+    top1_source=_TIMM,
     family="res2net",
     group="multi-scale",
-    top1_source=_TIMM,
     licence="CC-BY-NC-SA-4.0",
-    licence_note=("non-commercial upstream: CC BY-NC-SA 4.0; timm lists the licence as unknown"),
+    licence_note="non-commercial upstream: CC BY-NC-SA 4.0; timm lists the licence as unknown",
     recipe=_CLASSIC,
     scales=4,
 )
 _resnest = partial(
-    BackboneSpec,
+    _row,
+    top1_source=_TIMM,
     family="resnest",
     group="multi-scale",
-    top1_source=_TIMM,
     licence="Apache-2.0",
     recipe=_RESNEST,
     radix=2,
 )
 _resnet = partial(
-    BackboneSpec,
+    _row,
+    top1_source=_TIMM,
     family="resnet",
     group="baseline",
-    top1_source=_TIMM,
     licence="Apache-2.0",
     interpolation="bicubic",
 )
 _torchvision = partial(_resnet, licence="BSD-3-Clause", interpolation="bilinear", recipe=_CLASSIC)
 
-STARTERS = (
+BACKBONES: tuple[BackboneSpec, ...] = (
     _starter(
-        name="starter_res2net",
-        title="Starter Res2Net",
+        id=("starter_res2net", "Starter Res2Net"),
+        counts=(1_699_968, 0.1597, None, None),
         family="res2net",
-        params=1_699_968,
-        gmacs=0.1597,
-        baseline="starter_resnet",
-        baseline_reason="Same recipe, data and epochs, same channels and nearly the same cost.",
+        partner=("starter_resnet", _SAME_STARTER),
         summary=(
             "A small bundled Res2Net for 64 px photos: 4 chained splits inside each block, "
             "so one block looks at several sizes at once."
@@ -109,13 +206,10 @@ STARTERS = (
         scales=4,
     ),
     _starter(
-        name="starter_res2next",
-        title="Starter Res2NeXt",
+        id=("starter_res2next", "Starter Res2NeXt"),
+        counts=(1_628_328, 0.1523, None, None),
         family="res2next",
-        params=1_628_328,
-        gmacs=0.1523,
-        baseline="starter_resnet",
-        baseline_reason="Same recipe, data and epochs, same channels and nearly the same cost.",
+        partner=("starter_resnet", _SAME_STARTER),
         summary=(
             "A small bundled Res2NeXt for 64 px photos: 4 chained splits inside each block, "
             "each of 8 groups of channels."
@@ -124,14 +218,12 @@ STARTERS = (
         cardinality=8,
     ),
     _starter(
-        name="starter_resnest",
-        title="Starter ResNeSt",
+        id=("starter_resnest", "Starter ResNeSt"),
+        counts=(1_831_240, 0.1904, None, None),
         family="resnest",
-        params=1_831_240,
-        gmacs=0.1904,
-        baseline="starter_resnet",
-        baseline_reason=(
-            "Same recipe, data and epochs, same channels; the ResNeSt computes a fifth more."
+        partner=(
+            "starter_resnet",
+            "Same recipe, data and epochs, same channels; the ResNeSt computes a fifth more.",
         ),
         summary=(
             "A small bundled ResNeSt for 64 px photos: each block weighs two branches by what "
@@ -140,41 +232,24 @@ STARTERS = (
         radix=2,
     ),
     _starter(
-        name="starter_resnet",
-        title="Starter ResNet",
+        id=("starter_resnet", "Starter ResNet"),
+        counts=(1_709_192, 0.1584, None, None),
         family="resnet",
-        params=1_709_192,
-        gmacs=0.1584,
         baseline_reason="It is itself the plain partner of the other starters.",
         summary="A small bundled ResNet for 64 px photos: one 3x3 convolution per block.",
     ),
-)
-
-RES2NETS = (
     _res2net(
-        name="res2net50_26w_4s.in1k",
-        title="Res2Net-50 (26w x 4s)",
-        params=25_699_120,
-        gmacs=4.2552,
-        download_bytes=103_035_128,
-        top1=0.77994,
-        paper_top1=0.7799,
-        paper_source=_RES2NET_PAPER.format(1),
-        baseline="resnet50.tv_in1k",
-        baseline_reason=_NOT_A1.format("78.0"),
+        id=("res2net50_26w_4s.in1k", "Res2Net-50 (26w x 4s)"),
+        counts=(25_699_120, 4.2552, 103_035_128, 0.77994),
+        paper=(0.7799, _RES2NET_PAPER.format(1)),
+        partner=("resnet50.tv_in1k", _NOT_A1.format("78.0")),
         summary="The paper's main model: 4 splits of 26 channels inside each block, chained.",
     ),
     _res2net(
-        name="res2net50_48w_2s.in1k",
-        title="Res2Net-50 (48w x 2s)",
-        params=25_287_304,
-        gmacs=4.1598,
-        download_bytes=101_369_672,
-        top1=0.77528,
-        paper_top1=0.7732,
-        paper_source=_RES2NET_PAPER.format(3),
-        baseline="resnet50.tv_in1k",
-        baseline_reason=_NOT_A1.format("77.5"),
+        id=("res2net50_48w_2s.in1k", "Res2Net-50 (48w x 2s)"),
+        counts=(25_287_304, 4.1598, 101_369_672, 0.77528),
+        paper=(0.7732, _RES2NET_PAPER.format(3)),
+        partner=("resnet50.tv_in1k", _NOT_A1.format("77.5")),
         summary=(
             "2 splits of 48 channels inside each block; only one is convolved, so its largest "
             "receptive field equals ResNet-50's."
@@ -182,121 +257,80 @@ RES2NETS = (
         scales=2,
     ),
     _res2net(
-        name="res2net50_14w_8s.in1k",
-        title="Res2Net-50 (14w x 8s)",
-        params=25_059_816,
-        gmacs=4.1789,
-        download_bytes=100_491_640,
-        top1=0.78142,
-        paper_top1=0.7814,
-        paper_source=_RES2NET_PAPER.format(3),
-        baseline="resnet50.tv_in1k",
-        baseline_reason=_NOT_A1.format("78.1"),
+        id=("res2net50_14w_8s.in1k", "Res2Net-50 (14w x 8s)"),
+        counts=(25_059_816, 4.1789, 100_491_640, 0.78142),
+        paper=(0.7814, _RES2NET_PAPER.format(3)),
+        partner=("resnet50.tv_in1k", _NOT_A1.format("78.1")),
         summary="8 narrow splits of 14 channels: the most scales at ResNet-50's cost.",
         scales=8,
     ),
     _res2net(
-        name="res2net50_26w_6s.in1k",
-        title="Res2Net-50 (26w x 6s)",
-        params=37_051_448,
-        gmacs=6.2955,
-        download_bytes=148_493_784,
-        top1=0.78586,
-        paper_top1=0.7858,
-        paper_source=_RES2NET_PAPER.format(3),
-        baseline="resnet101.tv_in1k",
-        baseline_reason=(
-            "Same classic recipe and input; ResNet-101 is the plain net nearest in cost "
-            "(24 % more multiply-accumulates; ResNet-50 has 35 % fewer)."
+        id=("res2net50_26w_6s.in1k", "Res2Net-50 (26w x 6s)"),
+        counts=(37_051_448, 6.2955, 148_493_784, 0.78586),
+        paper=(0.7858, _RES2NET_PAPER.format(3)),
+        partner=(
+            "resnet101.tv_in1k",
+            (
+                "Same classic recipe and input; ResNet-101 is the plain net nearest in cost "
+                "(24 % more multiply-accumulates; ResNet-50 has 35 % fewer)."
+            ),
         ),
         summary="6 splits of 26 channels inside each block; half as much work again as ResNet-50.",
         scales=6,
     ),
     _res2net(
-        name="res2net50_26w_8s.in1k",
-        title="Res2Net-50 (26w x 8s)",
-        params=48_403_776,
-        gmacs=8.3359,
-        download_bytes=193_952_440,
-        top1=0.78950,
-        paper_top1=0.7920,
-        paper_source=_RES2NET_PAPER.format(3),
-        baseline="resnet101.tv_in1k",
-        baseline_reason=(
-            "Same classic recipe and input; ResNet-101 has nearly its cost, ResNet-50 half."
+        id=("res2net50_26w_8s.in1k", "Res2Net-50 (26w x 8s)"),
+        counts=(48_403_776, 8.3359, 193_952_440, 0.78950),
+        paper=(0.7920, _RES2NET_PAPER.format(3)),
+        partner=(
+            "resnet101.tv_in1k",
+            "Same classic recipe and input; ResNet-101 has nearly its cost, ResNet-50 half.",
         ),
         summary="8 splits of 26 channels inside each block; twice the work of ResNet-50.",
         scales=8,
     ),
     _res2net(
-        name="res2net50d.in1k",
-        title="Res2Net-50d (v1b)",
-        params=25_718_352,
-        gmacs=4.4948,
-        download_bytes=103_112_584,
-        top1=0.80280,
-        paper_top1=0.8027,
-        paper_source=_RES2NET_REPO,
+        id=("res2net50d.in1k", "Res2Net-50d (v1b)"),
+        counts=(25_718_352, 4.4948, 103_112_584, 0.80280),
+        paper=(0.8027, _RES2NET_REPO),
         recipe=_RES2NET_CUTMIX,
-        baseline="resnet50d.ra2_in1k",
-        baseline_reason=_RA2_REASON.format("CutMix"),
+        partner=("resnet50d.ra2_in1k", _RA2_REASON.format("CutMix")),
         summary="4 chained splits of 26 channels, with a deeper stem and a newer recipe.",
     ),
     _res2net(
-        name="res2net101_26w_4s.in1k",
-        title="Res2Net-101 (26w x 4s)",
-        params=45_206_688,
-        gmacs=8.0670,
-        download_bytes=181_304_352,
-        top1=0.79192,
-        paper_top1=0.7919,
-        paper_source=_RES2NET_PAPER.format(2),
-        baseline="resnet101.tv_in1k",
-        baseline_reason=_SAME_RECIPE + ".",
+        id=("res2net101_26w_4s.in1k", "Res2Net-101 (26w x 4s)"),
+        counts=(45_206_688, 8.0670, 181_304_352, 0.79192),
+        paper=(0.7919, _RES2NET_PAPER.format(2)),
+        partner=("resnet101.tv_in1k", _SAME_RECIPE + "."),
         summary="4 chained splits of 26 channels inside each block, in a net of 101 layers.",
     ),
     _res2net(
-        name="res2net101d.in1k",
-        title="Res2Net-101d (v1b)",
-        params=45_225_920,
-        gmacs=8.3066,
-        download_bytes=181_381_808,
-        top1=0.81236,
-        paper_top1=0.8123,
-        paper_source=_RES2NET_REPO,
+        id=("res2net101d.in1k", "Res2Net-101d (v1b)"),
+        counts=(45_225_920, 8.3066, 181_381_808, 0.81236),
+        paper=(0.8123, _RES2NET_REPO),
         recipe=_RES2NET_CUTMIX,
-        baseline="resnet101d.gluon_in1k",
-        baseline_reason=(
-            "Same input, deep stem and nearly the same cost, but another recipe (GluonCV's there, "
-            "CutMix here; resnet101d.ra2_in1k would see 256 px): part of any gap is training."
+        partner=(
+            "resnet101d.gluon_in1k",
+            (
+                "Same input, deep stem and nearly the same cost, but another recipe (GluonCV's "
+                "there, CutMix here; resnet101d.ra2_in1k would see 256 px): part of any gap is "
+                "training."
+            ),
         ),
         summary="4 chained splits, 101 layers, a deeper stem and a newer recipe.",
     ),
     _res2net(
-        name="res2next50.in1k",
-        title="Res2NeXt-50 (4w x 4s, 8 groups)",
+        id=("res2next50.in1k", "Res2NeXt-50 (4w x 4s, 8 groups)"),
+        counts=(24_671_464, 4.1727, 98_944_328, 0.78238),
+        paper=(0.7824, _RES2NET_PAPER.format(1)),
         family="res2next",
-        params=24_671_464,
-        gmacs=4.1727,
-        download_bytes=98_944_328,
-        top1=0.78238,
-        paper_top1=0.7824,
-        paper_source=_RES2NET_PAPER.format(1),
-        baseline="resnext50_32x4d.tv_in1k",
-        baseline_reason=_SAME_RECIPE + ".",
+        partner=("resnext50_32x4d.tv_in1k", _SAME_RECIPE + "."),
         summary="4 chained splits inside each block, each convolved in 8 groups as in ResNeXt.",
         cardinality=8,
     ),
-)
-
-RESNESTS = (
     _resnest(
-        name="resnest14d.gluon_in1k",
-        title="ResNeSt-14",
-        params=10_611_688,
-        gmacs=2.7494,
-        download_bytes=42_536_280,
-        top1=0.75516,
+        id=("resnest14d.gluon_in1k", "ResNeSt-14"),
+        counts=(10_611_688, 2.7494, 42_536_280, 0.75516),
         baseline_reason=(
             "No plain 14-layer ResNet with published weights has its input and cost; ResNet-18 "
             "has a third less work, other blocks and another recipe."
@@ -304,12 +338,8 @@ RESNESTS = (
         summary="The smallest ResNeSt: 2 branches per block, weighed channel by channel.",
     ),
     _resnest(
-        name="resnest26d.gluon_in1k",
-        title="ResNeSt-26",
-        params=17_069_448,
-        gmacs=3.6234,
-        download_bytes=68_425_048,
-        top1=0.78476,
+        id=("resnest26d.gluon_in1k", "ResNeSt-26"),
+        counts=(17_069_448, 3.6234, 68_425_048, 0.78476),
         baseline_reason=(
             "The nearest plain net, resnet26d.bt_in1k, has 29 % fewer multiply-accumulates and an "
             "older recipe, so its gap would say little."
@@ -317,80 +347,53 @@ RESNESTS = (
         summary="A small ResNeSt: 2 branches per block, weighed channel by channel.",
     ),
     _resnest(
-        name="resnest50d.in1k",
-        title="ResNeSt-50",
-        params=27_483_240,
-        gmacs=5.3712,
-        download_bytes=110_191_832,
-        top1=0.80958,
-        paper_top1=0.8113,
-        paper_source=_RESNEST_PAPER,
-        baseline="resnet50d.ra2_in1k",
-        baseline_reason=(
-            _RA2_REASON.format("AutoAugment with mixup, and 24 % more multiply-accumulates,")
+        id=("resnest50d.in1k", "ResNeSt-50"),
+        counts=(27_483_240, 5.3712, 110_191_832, 0.80958),
+        paper=(0.8113, _RESNEST_PAPER),
+        partner=(
+            "resnet50d.ra2_in1k",
+            _RA2_REASON.format("AutoAugment with mixup, and 24 % more multiply-accumulates,"),
         ),
         summary="Split attention: 2 branches per block, weighed channel by channel for each photo.",
     ),
     _resnest(
-        name="resnest50d_1s4x24d.in1k",
-        title="ResNeSt-50 fast (1s4x24d)",
-        params=25_677_000,
-        gmacs=4.3998,
+        id=("resnest50d_1s4x24d.in1k", "ResNeSt-50 fast (1s4x24d)"),
+        counts=(25_677_000, 4.3998, 102_963_288, 0.81024),
+        paper=(0.8099, _RESNEST_ABLATION),
         interpolation="bicubic",
-        download_bytes=102_963_288,
-        top1=0.81024,
-        paper_top1=0.8099,
-        paper_source=_RESNEST_ABLATION,
-        baseline="resnet50d.ra2_in1k",
-        baseline_reason=_RA2_REASON.format("AutoAugment with mixup"),
+        partner=("resnet50d.ra2_in1k", _RA2_REASON.format("AutoAugment with mixup")),
         summary="Radix 1: one branch in 4 groups, so the gate has nothing to choose between.",
         radix=1,
         cardinality=4,
     ),
     _resnest(
-        name="resnest50d_4s2x40d.in1k",
-        title="ResNeSt-50 fast (4s2x40d)",
-        params=30_417_592,
-        gmacs=4.3691,
+        id=("resnest50d_4s2x40d.in1k", "ResNeSt-50 fast (4s2x40d)"),
+        counts=(30_417_592, 4.3691, 122_050_072, 0.81146),
+        paper=(0.8114, _RESNEST_ABLATION),
         interpolation="bicubic",
-        download_bytes=122_050_072,
-        top1=0.81146,
-        paper_top1=0.8114,
-        paper_source=_RESNEST_ABLATION,
-        baseline="resnet50d.ra2_in1k",
-        baseline_reason=_RA2_REASON.format("AutoAugment with mixup"),
+        partner=("resnet50d.ra2_in1k", _RA2_REASON.format("AutoAugment with mixup")),
         summary="Radix 4: four branches per block in 2 groups, weighed channel by channel.",
         radix=4,
         cardinality=2,
     ),
     _resnest(
-        name="resnest101e.in1k",
-        title="ResNeSt-101",
-        params=48_275_016,
-        gmacs=13.3215,
+        id=("resnest101e.in1k", "ResNeSt-101"),
+        counts=(48_275_016, 13.3215, 193_621_624, 0.82916),
+        paper=(0.8283, _RESNEST_REPO),
         input_px=256,
-        download_bytes=193_621_624,
-        top1=0.82916,
-        paper_top1=0.8283,
-        paper_source=_RESNEST_REPO,
-        baseline="resnet101d.ra2_in1k",
-        baseline_reason=(
-            _RA2_REASON.format("AutoAugment with mixup, and 27 % more multiply-accumulates,")
+        partner=(
+            "resnet101d.ra2_in1k",
+            _RA2_REASON.format("AutoAugment with mixup, and 27 % more multiply-accumulates,"),
         ),
         summary="A large ResNeSt for 256 px photos: 2 branches per block.",
     ),
     _resnest(
-        name="resnest200e.in1k",
-        title="ResNeSt-200",
-        params=70_201_544,
-        gmacs=35.5197,
+        id=("resnest200e.in1k", "ResNeSt-200"),
+        counts=(70_201_544, 35.5197, 281_682_072, 0.83880),
+        paper=(0.8384, _RESNEST_REPO),
         input_px=320,
         crop_pct=0.909,
         interpolation="bicubic",
-        download_bytes=281_682_072,
-        top1=0.83880,
-        paper_top1=0.8384,
-        paper_source=_RESNEST_REPO,
         baseline_reason=(
             "resnet200d.ra2_in1k sees 256 px by default and this one 320 px; a larger picture "
             "alone raises accuracy."
@@ -398,100 +401,59 @@ RESNESTS = (
         summary="A very large ResNeSt for 320 px photos: slow without a GPU.",
     ),
     _resnest(
-        name="resnest269e.in1k",
-        title="ResNeSt-269",
-        params=110_929_480,
-        gmacs=77.3487,
+        id=("resnest269e.in1k", "ResNeSt-269"),
+        counts=(110_929_480, 77.3487, 444_978_552, 0.84542),
+        paper=(0.8454, _RESNEST_REPO),
         input_px=416,
         crop_pct=0.928,
         interpolation="bicubic",
-        download_bytes=444_978_552,
-        top1=0.84542,
-        paper_top1=0.8454,
-        paper_source=_RESNEST_REPO,
         baseline_reason="timm has no plain ResNet of this depth and input with weights.",
         summary="The largest ResNeSt, for 416 px photos: very slow without a GPU.",
     ),
-)
-
-BASELINES = (
     _torchvision(
-        name="resnet50.tv_in1k",
-        title="ResNet-50",
-        params=25_557_032,
-        gmacs=4.0892,
-        download_bytes=102_441_032,
-        top1=0.76156,
-        paper_top1=0.7615,
-        paper_source=_RES2NET_PAPER.format(1),
+        id=("resnet50.tv_in1k", "ResNet-50"),
+        counts=(25_557_032, 4.0892, 102_441_032, 0.76156),
+        paper=(0.7615, _RES2NET_PAPER.format(1)),
         summary="The plain partner of Res2Net-50: one 3x3 convolution per block.",
     ),
     _torchvision(
-        name="resnext50_32x4d.tv_in1k",
-        title="ResNeXt-50 (32x4d)",
+        id=("resnext50_32x4d.tv_in1k", "ResNeXt-50 (32x4d)"),
+        counts=(25_028_904, 4.2305, 100_388_936, 0.77632),
+        paper=(0.7739, _RES2NET_PAPER.format(1)),
         family="resnext",
-        params=25_028_904,
-        gmacs=4.2305,
-        download_bytes=100_388_936,
-        top1=0.77632,
-        paper_top1=0.7739,
-        paper_source=_RES2NET_PAPER.format(1),
         summary="The plain partner of Res2NeXt-50: one 3x3 convolution in 32 groups per block.",
         cardinality=32,
     ),
     _torchvision(
-        name="resnet101.tv_in1k",
-        title="ResNet-101",
-        params=44_549_160,
-        gmacs=7.8014,
-        download_bytes=178_618_848,
-        top1=0.77404,
-        paper_top1=0.7737,
-        paper_source=_RES2NET_PAPER.format(2),
+        id=("resnet101.tv_in1k", "ResNet-101"),
+        counts=(44_549_160, 7.8014, 178_618_848, 0.77404),
+        paper=(0.7737, _RES2NET_PAPER.format(2)),
         summary="The plain partner of the larger Res2Nets: 101 layers.",
     ),
     _resnet(
-        name="resnet50d.ra2_in1k",
-        title="ResNet-50d (RA2)",
-        params=25_576_264,
-        gmacs=4.3288,
-        download_bytes=102_518_488,
-        top1=0.80546,
+        id=("resnet50d.ra2_in1k", "ResNet-50d (RA2)"),
+        counts=(25_576_264, 4.3288, 102_518_488, 0.80546),
         recipe=_RA2,
         summary="ResNet-50 with a deeper stem and a modern recipe.",
     ),
     _resnet(
-        name="resnet101d.ra2_in1k",
-        title="ResNet-101d (RA2)",
-        params=44_568_392,
-        gmacs=10.5020,
+        id=("resnet101d.ra2_in1k", "ResNet-101d (RA2)"),
+        counts=(44_568_392, 10.5020, 178_696_304, 0.82254),
         input_px=256,
         crop_pct=0.95,
-        download_bytes=178_696_304,
-        top1=0.82254,
         recipe=_RA2,
         summary="ResNet-101 with a deeper stem and a modern recipe, for 256 px photos.",
     ),
     _resnet(
-        name="resnet101d.gluon_in1k",
-        title="ResNet-101d (GluonCV)",
-        params=44_568_392,
-        gmacs=8.0410,
-        download_bytes=178_696_304,
-        top1=0.80466,
+        id=("resnet101d.gluon_in1k", "ResNet-101d (GluonCV)"),
+        counts=(44_568_392, 8.0410, 178_696_304, 0.80466),
         recipe=_GLUON,
         summary="ResNet-101 with a deeper stem, for 224 px photos.",
     ),
     _torchvision(
-        name="resnet18.tv_in1k",
-        title="ResNet-18",
-        params=11_689_512,
-        gmacs=1.8141,
-        download_bytes=46_796_608,
-        top1=0.69752,
+        id=("resnet18.tv_in1k", "ResNet-18"),
+        counts=(11_689_512, 1.8141, 46_796_608, 0.69752),
         summary="Small and quick: two 3x3 convolutions per block, 18 layers.",
     ),
 )
-
-BACKBONES: tuple[BackboneSpec, ...] = (*STARTERS, *RES2NETS, *RESNESTS, *BASELINES)
 """All rows: starters, Res2Net, Res2NeXt, ResNeSt, baselines."""

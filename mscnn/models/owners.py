@@ -7,12 +7,11 @@ from pathlib import Path
 
 from mscnn.errors import OptionError
 from mscnn.models import registry
-
-_CONFIG = "config.json"
+from mscnn.models.files import is_model_folder
 
 
 class OwnersModels:
-    """Model folders by the names that visitors use, which tell nothing of the owner's disk.
+    """Model folders by the names that visitors use, which reveal nothing of the owner's disk.
 
     A name is the folder's own; where a model of the list is so called it begins with ``./``, and
     where several folders are, the later ones end with a number.
@@ -54,18 +53,14 @@ class OwnersModels:
 
 def _models_in(place: Path) -> Iterator[Path]:
     """Yield the place itself where it is a model folder, else the model folders in it."""
-    if _is_model(place):
+    if is_model_folder(place):
         yield place
         return
     try:
         inside = sorted(place.iterdir())
     except OSError:  # a shelf that is not there yet, or was taken away
         return
-    yield from (path for path in inside if path.name[0] != "." and _is_model(path))
-
-
-def _is_model(path: Path) -> bool:
-    return (path / _CONFIG).is_file()
+    yield from (path for path in inside if path.name[0] != "." and is_model_folder(path))
 
 
 def _check(place: Path) -> None:

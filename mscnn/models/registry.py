@@ -6,24 +6,13 @@ model or a folder of one's own is not here; ``find`` returns None and the caller
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Sequence
 
 from mscnn.errors import UnknownModelError
-from mscnn.models._backbone_spec import BackboneSpec, Family, Group
 from mscnn.models._backbones import BACKBONES
-
-__all__ = [
-    "BackboneSpec",
-    "Family",
-    "Group",
-    "fair_pair_hint",
-    "find",
-    "get",
-    "list_backbones",
-    "markdown_table",
-]
+from mscnn.models._backbones import BackboneSpec as BackboneSpec
+from mscnn.models._backbones import Family as Family
+from mscnn.models._backbones import Group as Group
 
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
 _COST_RATIO = 1.3
@@ -33,12 +22,7 @@ _COST_RATIO = 1.3
 def list_backbones(
     group: Group | None = None, family: Family | None = None
 ) -> tuple[BackboneSpec, ...]:
-    """Return the backbones: starters, Res2Net, Res2NeXt, ResNeSt, baselines.
-
-    Args:
-        group: only this group.
-        family: only this family.
-    """
+    """Return the backbones, of one group or family where it is given: starters first."""
     return tuple(
         spec for spec in BACKBONES if group in (None, spec.group) and family in (None, spec.family)
     )
@@ -79,29 +63,20 @@ def get(name: str) -> BackboneSpec:
     """Return the backbone of this name, as ``find`` does.
 
     Raises:
-        UnknownModelError: there is none; the message gives the closest names.
+        UnknownModelError: there is none.
     """
     spec = find(name)
-    if spec is not None:
-        return spec
-    text = " ".join(name.split())
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
-    close = _closest(name)
-    meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UnknownModelError(
-        f"There is no backbone called '{shown}' in the list; "
-        f"`mscnn models` shows all {len(BACKBONES)}.{meant}"
-    )
+    if spec is None:
+        raise UnknownModelError(
+            f"There is no backbone {name[:60]!r} in the list; see `mscnn models`."
+        )
+    return spec
 
 
 def fair_pair_hint(names: Sequence[str]) -> str:
     """Say whether models are a fair comparison, and why, in one to three sentences.
 
-    Args:
-        names: names as ``find`` takes them, or names of models it does not know.
-
-    Returns:
-        The hint; "" for fewer than two models.
+    Names are taken as ``find`` takes them and may be unknown; "" for fewer than two models.
     """
     found = {name: find(name) for name in names}
     specs = list(dict.fromkeys(spec for spec in found.values() if spec is not None))
@@ -111,39 +86,19 @@ def fair_pair_hint(names: Sequence[str]) -> str:
     chosen = {spec.name for spec in specs}
     pairs = [spec for spec in specs if spec.baseline in chosen]
     if pairs:
-        return _join(_pairs_text(pairs), _outsiders(specs, pairs, unknown))
-    if not unknown and len({(spec.recipe, spec.input_px) for spec in specs}) == 1:
-        return _join(
+        sentences = [_pairs_text(pairs), _outsiders(specs, pairs, unknown)]
+    elif not unknown and len({(spec.recipe, spec.input_px) for spec in specs}) == 1:
+        sentences = [
             "These models share one training recipe and input size, so what differs is the "
             "architecture.",
             _cost_text(specs),
-        )
-    if unknown:
-        reason = f"Nothing is known here of how {_listed(unknown)} {_was(unknown)} trained"
+        ]
     else:
         reason = "Not a fair pair: these models differ in training recipe or input size"
-    return _join(f"{reason}, so a gap may come from training alone.", _suggestion(specs))
-
-
-def markdown_table() -> str:
-    """Return the backbones as a Markdown table for the README, its sources below."""
-    sources = list(dict.fromkeys(s.paper_source for s in BACKBONES if s.paper_source))
-    lines = [
-        "| Model | Parameters (M) | GMACs | Input (px) | timm top-1 (%) | Paper top-1 (%) "
-        "| Licence of the weights | Fair pair |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
-        *(_row(spec, sources) for spec in BACKBONES),
-        "",
-        "GMACs: multiply-accumulates of convolutions and linear layers, one forward at the "
-        f"input size. timm top-1: {_timm_source()}, at this input size. Starters: measured on "
-        "Tiny-ImageNet-200, see `assets/weights/MANIFEST.json`. `*` non-commercial upstream; "
-        "timm lists the licence as unknown.",
-        "",
-        "Sources of the paper column: "
-        + "; ".join(f"[{i}] {source}" for i, source in enumerate(sources, 1))
-        + ".",
-    ]
-    return "\n".join(lines) + "\n"
+        if unknown:
+            reason = f"Nothing is known here of how {_were(unknown)} trained"
+        sentences = [f"{reason}, so a gap may come from training alone.", _suggestion(specs)]
+    return " ".join(filter(None, sentences))
 
 
 def _key(name: str) -> str:
@@ -153,33 +108,19 @@ def _key(name: str) -> str:
     return key
 
 
-def _closest(name: str) -> list[str]:
-    """Return up to three names that look like ``name``, best first."""
-    owner = {spec.architecture: spec.name for spec in reversed(BACKBONES)}
-    owner |= {spec.name: spec.name for spec in BACKBONES}
-    key = _key(name)[:100]
-    # Another tag of a known architecture is closer than any spelling; so is "res2net-50".
-    bare = re.sub(r"[^a-z0-9]", "", key.partition(".")[0])
-    starts = [
-        s.name for s in BACKBONES if bare and s.architecture.replace("_", "").startswith(bare)
-    ]
-    alike = difflib.get_close_matches(key, owner, n=6, cutoff=0.6)
-    return list(dict.fromkeys([*starts, *(owner[text] for text in alike)]))[:3]
-
-
 def _pairs_text(pairs: Sequence[BackboneSpec]) -> str:
+    unequal = [spec.title for spec in pairs if not _is_fair(spec)]
     if len(pairs) == 1:
         spec = pairs[0]
-        kind = "Fair pair" if spec.recipe == _baseline(spec).recipe else "Nearest pair"
+        kind = "Nearest pair" if unequal else "Fair pair"
         return f"{kind}: {spec.title} and {_baseline(spec).title}. {spec.baseline_reason}"
     listed = ", ".join(f"{spec.title} with {_baseline(spec).title}" for spec in pairs)
-    unequal = [spec.title for spec in pairs if spec.recipe != _baseline(spec).recipe]
-    if unequal:
-        return (
-            f"Pairs: {listed}. The training recipes still differ for {_listed(unequal)}, so part "
-            "of that gap is training."
-        )
-    return f"Pairs: {listed}. Each pair shares its training recipe and input size."
+    if not unequal:
+        return f"Pairs: {listed}. Each pair shares its training recipe and input size."
+    return (
+        f"Pairs: {listed}. The training recipes still differ for {_listed(unequal)}, so part of "
+        "that gap is training."
+    )
 
 
 def _outsiders(
@@ -188,22 +129,16 @@ def _outsiders(
     """Name the chosen models that a pair's recipe and input do not cover."""
     inside = {spec.name for spec in pairs} | {spec.baseline for spec in pairs}
     terms = {(spec.recipe, spec.input_px) for spec in specs if spec.name in inside}
-    outside = [
-        spec.title
-        for spec in specs
-        if spec.name not in inside and (spec.recipe, spec.input_px) not in terms
-    ]
+    outside = [spec.title for spec in specs if (spec.recipe, spec.input_px) not in terms]
     names = [*outside, *unknown]
-    if not names:
-        return ""
-    return f"{_listed(names)} {_was(names)} trained or fed in another way: do not rank across."
+    return f"{_were(names)} trained or fed in another way: do not rank across." if names else ""
 
 
 def _suggestion(specs: Sequence[BackboneSpec]) -> str:
     """Name the partner of the first model that has one, or say why it has none."""
     for spec in specs:
         if spec.baseline is not None:
-            kind = "fair" if spec.recipe == _baseline(spec).recipe else "nearest"
+            kind = "fair" if _is_fair(spec) else "nearest"
             return f"The {kind} partner of {spec.title} is {spec.baseline}."
     for spec in specs:
         partner = next((s for s in BACKBONES if s.baseline == spec.name), None)
@@ -215,13 +150,17 @@ def _suggestion(specs: Sequence[BackboneSpec]) -> str:
 
 def _cost_text(specs: Sequence[BackboneSpec]) -> str:
     low, high = min(s.gmacs for s in specs), max(s.gmacs for s in specs)
-    if high <= _COST_RATIO * low:
-        return ""
-    return f"Their cost differs too: {low:.1f} to {high:.1f} GMACs."
+    differs = high > _COST_RATIO * low
+    return f"Their cost differs too: {low:.1f} to {high:.1f} GMACs." if differs else ""
 
 
 def _baseline(spec: BackboneSpec) -> BackboneSpec:
     return get(spec.baseline or "")
+
+
+def _is_fair(spec: BackboneSpec) -> bool:
+    """Whether the baseline was trained by the same recipe."""
+    return spec.recipe == _baseline(spec).recipe
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -229,30 +168,5 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _was(names: Sequence[str]) -> str:
-    return "was" if len(names) == 1 else "were"
-
-
-def _join(*sentences: str) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _timm_source() -> str:
-    return next(spec.top1_source for spec in BACKBONES if spec.top1 is not None)
-
-
-def _row(spec: BackboneSpec, sources: Sequence[str]) -> str:
-    paper = "-"
-    if spec.paper_top1 is not None:
-        paper = f"{100 * spec.paper_top1:.2f} [{sources.index(spec.paper_source) + 1}]"
-    cells = (
-        f"`{spec.name}`",
-        f"{spec.params / 1e6:.2f}",
-        f"{spec.gmacs:.2f}",
-        str(spec.input_px),
-        "-" if spec.top1 is None else f"{100 * spec.top1:.2f}",
-        paper,
-        spec.licence + (" `*`" if spec.licence.startswith("CC-BY-NC") else ""),
-        f"`{spec.baseline}`" if spec.baseline else "-",
-    )
-    return f"| {' | '.join(cells)} |"
+def _were(names: Sequence[str]) -> str:
+    return f"{_listed(names)} {'was' if len(names) == 1 else 'were'}"

@@ -70,10 +70,9 @@ def _cfg() -> dict[str, Any]:
 default_cfgs = generate_default_cfgs({name: _cfg() for name in STARTER_NAMES})
 
 
-def _create(variant: str, pretrained: bool, **kwargs: Any) -> StarterResNet:
-    model: StarterResNet = build_model_with_cfg(
-        StarterResNet, variant, pretrained, **{**_PROPORTIONS, **kwargs}
-    )
+def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterResNet:
+    options = _PROPORTIONS | options
+    model: StarterResNet = build_model_with_cfg(StarterResNet, variant, pretrained, **options)
     return model
 
 
@@ -81,33 +80,26 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> StarterResNet:
 def starter_res2net(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
     block = {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}}
-    return _create("starter_res2net", pretrained, **{**block, **kwargs})
+    return _create("starter_res2net", pretrained, block | kwargs)
 
 
 @register_model
 def starter_resnet(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385), layers 2-2-2-2, 64 px."""
-    return _create("starter_resnet", pretrained, **{"block": Bottleneck, **kwargs})
+    return _create("starter_resnet", pretrained, {"block": Bottleneck} | kwargs)
 
 
 @register_model
 def starter_res2next(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """Res2NeXt 4w x 4s x 8c (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
-    block = {
-        "block": Bottle2neck,
-        "base_width": 4,
-        "cardinality": 8,
-        "block_args": {"scale": 4},
-    }
-    return _create("starter_res2next", pretrained, **{**block, **kwargs})
+    width = {"base_width": 4, "cardinality": 8}
+    block = {"block": Bottle2neck, "block_args": {"scale": 4}, **width}
+    return _create("starter_res2next", pretrained, block | kwargs)
 
 
 @register_model
 def starter_resnest(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """ResNeSt 2s1x64d (Zhang et al., arXiv:2004.08955), layers 2-2-2-2, 64 px."""
-    block = {
-        "block": ResNestBottleneck,
-        "base_width": 64,
-        "block_args": {"radix": 2, "avd": True, "avd_first": False},
-    }
-    return _create("starter_resnest", pretrained, **{**block, **kwargs})
+    attention = {"radix": 2, "avd": True, "avd_first": False}
+    block = {"block": ResNestBottleneck, "base_width": 64, "block_args": attention}
+    return _create("starter_resnest", pretrained, block | kwargs)

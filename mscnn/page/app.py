@@ -22,7 +22,7 @@ from mscnn.http.endpoints import build_api
 from mscnn.http.feedback import Page
 from mscnn.http.lens_endpoints import build_lens_api
 from mscnn.models.owners import OwnersModels
-from mscnn.models.weights import default_model
+from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
 from mscnn.page.features_sets import OwnersFile, open_files
 from mscnn.page.photos import PhotoStore

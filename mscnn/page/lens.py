@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import UnknownClassError, UnknownModelError
-from mscnn.models.weights import availability
-from mscnn.models.weights.typed import typed_bytes
+from mscnn.models.architecture import typed_bytes
+from mscnn.models.sources import locate
 from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job
 from mscnn.page.messages import Message, model_title
@@ -77,7 +77,7 @@ class Context:
         name = request.model or self.first_model()
         if request.changed == "open":
             try:
-                availability(self.engine.session.place(name))
+                locate(self.engine.session.place(name))
             except UnknownModelError as error:
                 self.notices.append(str(error))
                 name = self.first_model()
@@ -108,7 +108,7 @@ class Context:
         session = self.engine.session
         missing = []
         for name in names:
-            found = availability(session.place(name))
+            found = locate(session.place(name))
             if found.kind == "download":
                 size = found.download_bytes
                 missing.append((name, typed_bytes(name) if size is None else size))

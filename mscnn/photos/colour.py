@@ -25,9 +25,8 @@ def on_white(image: Image.Image) -> Image.Image:
 def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Return the colours as L, RGB or CMYK, and the alpha channel as L where there is one."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        values = np.asarray(image)
-        clear = image.info.get("transparency")
-        colour = Image.fromarray(_eight_bits(values, _top(image)))
+        values, clear = np.asarray(image), image.info.get("transparency")
+        colour = Image.fromarray(_eight_bits(values, _white(image)))
         if not isinstance(clear, int):
             return colour, None
         return colour, Image.fromarray(np.where(values == clear, np.uint8(0), np.uint8(255)))
@@ -42,20 +41,20 @@ def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | No
     return image.convert("L" if image.mode == "1" else "RGB"), None
 
 
-def _top(image: Image.Image) -> int:
+def _white(image: Image.Image) -> int:
     """Return the value of white in a 16-bit image: Pillow leaves 12-bit TIFF data unscaled."""
     bits = image.tag_v2.get(258) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     return 4095 if bits == (12,) else 65535
 
 
-def _eight_bits(values: npt.NDArray[Any], top: int) -> npt.NDArray[np.uint8]:
+def _eight_bits(values: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:
     """Return ``(h, w)`` uint16, int32 or float32 as uint8, by the rules of ``load_photo``."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
         return np.zeros(values.shape, np.uint8)
     low, high = float(finite.min()), float(finite.max())
     if values.dtype.kind == "u":
-        low, high = 0.0, float(top)
+        low, high = 0.0, float(white)
     elif low >= 0 and values.dtype.kind == "i" and high <= 65535:
         low, high = 0.0, 255.0 if high <= 255 else 65535.0
     elif low >= 0 and values.dtype.kind == "f" and high <= 1:

@@ -1,11 +1,11 @@
 """The only door to ``PIL.Image.open``: any upload in, an upright sRGB photo without metadata out.
 
 A photo of unknown origin is read whole into memory, its header is checked before a pixel is
-decoded, and the result is painted onto a new canvas, so that neither EXIF, GPS, colour profile
-nor comment can travel on. What cannot be read ends in one ``ImageError``.
+decoded, and the result is painted onto a new canvas, so that no EXIF, GPS, colour profile or
+comment is passed on. Whatever cannot be read raises ``ImageError``.
 
-No state is shared between calls. ``Image.MAX_IMAGE_PIXELS`` is set once, at import, because
-other libraries of the same process open uploads too; the check here does not rely on it.
+``Image.MAX_IMAGE_PIXELS`` is set at import because other libraries of the same process open
+uploads too; the check here does not rely on it.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ _UPRIGHT = {
 def load_photo(source: PhotoSource) -> Image.Image:
     """Read a photo of any accepted kind and return it upright, in sRGB, without metadata.
 
-    Of an animation the first frame counts; an open PIL image counts as it stands, with the
-    orientation its EXIF names. Alpha is composited over white. A valid ICC profile that is not
-    sRGB is converted, a broken or unfitting one ignored. Grey data of more than 8 bits becomes
+    Of an animation the first frame is read, of an open PIL image the current one, turned as its
+    EXIF says. Alpha is composited over white. A valid ICC profile that is not sRGB is converted,
+    a broken or unfitting one ignored. Grey data of more than 8 bits becomes
 
     - 16 bits: ``round(v / 257)``, so that 65535 is 255 (12-bit TIFF: ``4095`` is 255);
     - 32-bit integers: as they are if all lie in 0..255, as 16 bits if in 0..65535, otherwise
@@ -87,8 +87,8 @@ def load_photo(source: PhotoSource) -> Image.Image:
     - floats: times 255 if all lie in 0..1, otherwise stretched likewise; NaN counts as the
       minimum, an infinity as the end on its side.
 
-    Pixels that end early are refused, whatever ``ImageFile.LOAD_TRUNCATED_IMAGES`` says. One
-    thing cannot be told: a JPEG or PNG that was cut and then properly closed again.
+    Truncated pixel data is refused, whatever ``ImageFile.LOAD_TRUNCATED_IMAGES`` says; only a
+    JPEG or PNG that was cut and then properly closed again goes unnoticed.
 
     Args:
         source: a path, the bytes of a file, a binary stream (read from its start), a PIL image
@@ -155,8 +155,8 @@ def to_png_bytes(array: RgbArray) -> bytes:
 class _WholeFile(io.BytesIO):
     """A file in memory that refuses to be read beyond its end.
 
-    Pillow takes an empty read for a truncated file, and for a good one where some library of
-    this process has set ``LOAD_TRUNCATED_IMAGES``. An error cannot be taken for either.
+    Pillow takes an empty read for a truncated file, and ignores it where a library of this
+    process has set ``LOAD_TRUNCATED_IMAGES``; an error it cannot ignore.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -181,7 +181,9 @@ def _read(source: Any) -> tuple[bytes, str]:
     if not data:
         raise ImageError(f"{who} is empty (0 bytes); give a {ACCEPTED} file.")
     if len(data) > MAX_BYTES:
-        raise ImageError(_too_heavy(who))
+        raise ImageError(
+            f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
+        )
     return data, who
 
 
@@ -232,10 +234,6 @@ def _call(path: str) -> str:
     if not name:
         return "The picture"
     return f"'{name}'" if len(name) <= 80 else f"'{name[:60]}...{name[-16:]}'"
-
-
-def _too_heavy(who: str) -> str:
-    return f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
 
 
 def _check_size(size: tuple[int, int], who: str) -> None:

@@ -53,11 +53,7 @@ class Preprocessor:
         self._view = (width, height)
 
     def __call__(self, photo: Image.Image) -> NetworkInput:
-        """Prepare an upright RGB photo.
-
-        Args:
-            photo: RGB, any size from 1 px.
-        """
+        """Prepare an upright RGB photo of any size from 1 px."""
         image, resized, offset = photo, photo.size, (0, 0)
         for step in self._geometric:
             before = image.size
@@ -89,14 +85,7 @@ class Preprocessor:
         return red, green, blue
 
     def tensor_of(self, view: RgbArray) -> torch.Tensor:
-        """Normalise pixels that are the network's input already.
-
-        Args:
-            view: ``(H, W, 3)`` uint8 RGB.
-
-        Returns:
-            ``(1, 3, H, W)`` float32, on the CPU.
-        """
+        """Normalise ``(H, W, 3)`` uint8 RGB of the network's size to ``(1, 3, H, W)`` float32."""
         tensor: torch.Tensor = self._numeric(Image.fromarray(view))[None]
         return tensor
 
@@ -120,12 +109,9 @@ def _resize_middle(
     resized: tuple[int, int],
     view: tuple[int, int],
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Resize, but compute only what a centre crop of ``view`` px keeps.
+    """Return what a centre crop of ``view`` px keeps of the resized photo, and its left and top.
 
     The crop step still runs after it: it pads where the resized photo is smaller than the view.
-
-    Returns:
-        The part, and its left and top in the whole resized photo.
     """
     size = min(resized[0], view[0]), min(resized[1], view[1])
     left, top = _crop_offset(resized, size)
@@ -138,11 +124,8 @@ def _resize_middle(
 
 def _crop_offset(before: tuple[int, int], after: tuple[int, int]) -> tuple[int, int]:
     """Left and top of a centre crop, as torchvision rounds them; negative where it pads."""
-    return _centre(before[0], after[0]), _centre(before[1], after[1])
-
-
-def _centre(before: int, after: int) -> int:
-    if before < after:
-        # torchvision pads (after - before) // 2 px on the left and top.
-        return -((after - before) // 2)
-    return round((before - after) / 2.0)
+    left, top = (
+        round((b - a) / 2.0) if b >= a else -((a - b) // 2)
+        for b, a in zip(before, after, strict=True)
+    )
+    return left, top

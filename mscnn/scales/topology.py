@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.models.weights.architecture import on_meta
+from mscnn.models.architecture import on_meta
 from mscnn.scales.families import HookPoint, hook_points
 from mscnn.scales.graph import Graph, Node
 

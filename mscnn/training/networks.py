@@ -11,10 +11,10 @@ from torch import nn
 
 from mscnn.errors import UnsupportedModelError
 from mscnn.models import starters  # noqa: F401 - registers the starters with timm
-from mscnn.models.weights import load_model
-from mscnn.models.weights.architecture import unknown_model
-from mscnn.models.weights.download import OnProgress
-from mscnn.models.weights.resolve import shown_name
+from mscnn.models.architecture import unknown_model
+from mscnn.models.hub import OnProgress
+from mscnn.models.loading import load_model
+from mscnn.models.sources import shown_name
 
 
 @dataclass(frozen=True)

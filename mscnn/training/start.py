@@ -17,8 +17,8 @@ from mscnn.data.layouts import (
 from mscnn.data.processes import join_processes, leave_processes
 from mscnn.engine.device import choose_device
 from mscnn.errors import OutputError, TrainingError
-from mscnn.models.weights.architecture import check_supported, from_name
-from mscnn.models.weights.download import OnProgress
+from mscnn.models.architecture import check_supported, from_name
+from mscnn.models.hub import OnProgress
 from mscnn.training import checkpoint
 from mscnn.training.batches import fitted
 from mscnn.training.evaluate import Accuracy

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.models.weights.architecture import from_name
+from mscnn.models.architecture import from_name
 from mscnn.scales.graph import to_row
 from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField, fields
 from mscnn.scales.topology import trace

@@ -21,7 +21,7 @@ from mscnn.draw.files.study import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.results.serialise_study import study_dict, study_text
 from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from mscnn.errors import TrainingError, UnknownModelError, WeightsError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.training import loop
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh, pretrained

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from mscnn.errors import DatasetError, OptionError, TrainingError, UnknownModelError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.training import checkpoint
 from mscnn.training.dataset import find_images
 from mscnn.training.loop import Trainer

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from mscnn.cli.finetune import finetune
 from mscnn.cli.train import train
 from mscnn.errors import UnsupportedModelError
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model
 from mscnn.training.batches import fitted
 from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh

@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import constants
 
 from mscnn.errors import Cancelled, DownloadError, UnsupportedModelError, WeightsError
-from mscnn.models.weights import availability, fetch, resolve
+from mscnn.models import sources
+from mscnn.models.sources import fetch, locate
 
 NAME = "resnest14d.gluon_in1k"
 KEY = f"timm/{NAME}/model.safetensors"
@@ -33,11 +34,11 @@ def partial_files(tmp_path: Path) -> list[Path]:
 
 
 def test_download_then_cache(stocked: Any) -> None:
-    before = availability(NAME)
+    before = locate(NAME)
     assert before.kind == "download"
     assert before.download_bytes is not None
     assert fetch(NAME).read_bytes() == CONTENT
-    assert availability(NAME).kind == "hub-cache"
+    assert locate(NAME).kind == "hub-cache"
     seen = len(stocked.requests)
     assert fetch(NAME).read_bytes() == CONTENT
     assert len(stocked.requests) == seen, "a cached file needs no request"
@@ -88,7 +89,7 @@ def test_transfer_that_stays_broken(stocked: Any) -> None:
     stocked.cuts, stocked.reset = [1] * 3, True
     with pytest.raises(DownloadError, match="broke off; try again"):
         fetch(NAME)
-    assert availability(NAME).kind == "download"
+    assert locate(NAME).kind == "download"
     stocked.reset = False
     assert fetch(NAME).read_bytes() == CONTENT
 
@@ -97,7 +98,7 @@ def test_wrong_checksum_is_not_kept(stocked: Any, tmp_path: Path) -> None:
     stocked.etags[KEY] = "ab" * 32
     with pytest.raises(DownloadError, match="arrived damaged"):
         fetch(NAME)
-    assert availability(NAME).kind == "download"
+    assert locate(NAME).kind == "download"
     assert not any(path.is_file() for path in (tmp_path / "hub").rglob("blobs/*"))
     stocked.etags.clear()
     assert fetch(NAME).read_bytes() == CONTENT
@@ -171,7 +172,7 @@ def test_offline_mode_asks_nobody(stocked: Any, monkeypatch: pytest.MonkeyPatch)
         fetch(NAME)
     monkeypatch.delenv("HF_HUB_OFFLINE")
     with pytest.raises(DownloadError, match="downloads are off"):
-        resolve.obtain(resolve.locate(NAME), offline=True)
+        sources.obtain(sources.locate(NAME), offline=True)
     assert stocked.requests == []
 
 

@@ -11,7 +11,7 @@ Schema 1::
         "dtype": "float16",                                    as stored; loaded as float32
         "classes": 200, "labels": "tiny-imagenet-200",
         "training": {"command": "...", "data": "...", "seed": 0, "epochs": 30},
-        "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  share, 0..1
+        "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  fraction, 0..1
         "licence": "..."}]}
 
 ``training`` and ``accuracy`` may hold more fields; ``accuracy`` is null where nobody measured.
@@ -28,11 +28,15 @@ from typing import Any
 
 import mscnn
 from mscnn.errors import WeightsError
-from mscnn.models.weights.digest import os_reason, sha256_of
+from mscnn.models.files import os_reason, sha256_of
 
 NAME = "MANIFEST.json"
 SCHEMA = 1
-RESTORE = "restore it with 'git checkout -- assets/weights' or clone the repository again"
+_RESTORE = "restore it with 'git checkout -- assets/weights' or clone the repository again"
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("model", "file", "sha256", "dtype", "labels", "licence"), str),
+    **{"bytes": int, "classes": int, "training": dict, "accuracy": (dict, type(None))},
+}
 
 
 @dataclass(frozen=True)
@@ -106,39 +110,22 @@ def read_document(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise WeightsError(f"assets/weights/{NAME} cannot be read: {os_reason(error)}.") from error
     except ValueError as error:
-        raise WeightsError(f"assets/weights/{NAME} is not valid JSON; {RESTORE}.") from error
+        raise _broken("is not valid JSON") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise WeightsError(f"assets/weights/{NAME} is not of schema {SCHEMA}; {RESTORE}.")
-    if not isinstance(document.get("labels"), dict) or not isinstance(
-        document.get("weights"), list
-    ):
-        raise WeightsError(f"assets/weights/{NAME} lacks 'labels' or 'weights'; {RESTORE}.")
+        raise _broken(f"is not of schema {SCHEMA}")
+    parts = document.get("labels"), document.get("weights")
+    if not isinstance(parts[0], dict) or not isinstance(parts[1], list):
+        raise _broken("lacks 'labels' or 'weights'")
     return document
-
-
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "model": str,
-    "file": str,
-    "sha256": str,
-    "bytes": int,
-    "dtype": str,
-    "classes": int,
-    "labels": str,
-    "training": dict,
-    "accuracy": (dict, type(None)),
-    "licence": str,
-}
 
 
 def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
     if not isinstance(entry, dict):
-        raise WeightsError(f"assets/weights/{NAME} has an entry that is no object; {RESTORE}.")
+        raise _broken("has an entry that is no object")
     who = entry.get("model", "?")
     for name, kind in _FIELDS.items():
         if name not in entry or not isinstance(entry[name], kind):
-            raise WeightsError(
-                f"assets/weights/{NAME} has no usable {name!r} for {who}; {RESTORE}."
-            )
+            raise _broken(f"has no usable {name!r} for {who}")
     # A manifest names files beside itself only.
     if Path(entry["file"]).name != entry["file"]:
         raise WeightsError(f"assets/weights/{NAME} names a file outside its folder for {who}.")
@@ -152,6 +139,10 @@ def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
     return BundledWeights(**values, labels=tuple(map(str, labels)), label_set=entry["labels"])
 
 
+def _broken(fault: str) -> WeightsError:
+    return WeightsError(f"assets/weights/{NAME} {fault}; {_RESTORE}.")
+
+
 def checked_path(entry: BundledWeights) -> Path:
     """Return the bundled file after comparing its size and sha256 with the manifest.
 
@@ -159,16 +150,13 @@ def checked_path(entry: BundledWeights) -> Path:
         WeightsError: the file is missing or differs.
     """
     path = weights_folder() / entry.file
+    fault = ""
     if not path.is_file():
-        raise WeightsError(f"The bundled file {entry.source} is missing; {RESTORE}.")
-    size = path.stat().st_size
-    if size != entry.bytes:
-        raise WeightsError(
-            f"The bundled file {entry.source} has {size} bytes instead of {entry.bytes}; {RESTORE}."
-        )
-    if sha256_of(path) != entry.sha256.lower():
-        raise WeightsError(
-            f"The bundled file {entry.source} is damaged: its sha256 differs from {NAME}; "
-            f"{RESTORE}."
-        )
+        fault = "is missing"
+    elif (size := path.stat().st_size) != entry.bytes:
+        fault = f"has {size} bytes instead of {entry.bytes}"
+    elif sha256_of(path) != entry.sha256.lower():
+        fault = f"is damaged: its sha256 differs from {NAME}"
+    if fault:
+        raise WeightsError(f"The bundled file {entry.source} {fault}; {_RESTORE}.")
     return path

@@ -24,16 +24,15 @@ from torch import nn
 import mscnn.models.starters  # noqa: F401 - registers the starters with timm
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
 from mscnn.models import registry
-from mscnn.models.weights.digest import os_reason
+from mscnn.models.files import CONFIG, no_model_folder, os_reason
 
-CONFIG = "config.json"
 # Arguments of timm.create_model that a model folder must not decide: they reach for other files
 # or the network, or return something that is not the classifier.
 _NOT_FROM_FOLDER = frozenset(
-    {
-        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
-        *("cache_dir", "features_only", "scriptable", "exportable", "no_jit", "pruned"),
-    }
+    (
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
+        *("features_only", "scriptable", "exportable", "no_jit", "pruned"),
+    )
 )
 # A transformer may have a convolutional stem or neck; three overlapping convolutions it has not.
 _MIN_CONVOLUTIONS = 3
@@ -98,13 +97,11 @@ def from_name(name: str) -> Blueprint:
     if not is_model(architecture):
         raise unknown_model(name)
     try:
-        cfg = get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture)
-    except RuntimeError:
-        # timm knows the architecture but not this tag.
+        cfg = get_pretrained_cfg(plain.rstrip("."))
+    except RuntimeError:  # timm knows the architecture but not this tag
         raise unknown_model(name) from None
-    tag = tag or (cfg.tag if cfg else None) or ""
-    full = f"{architecture}.{tag}" if tag else architecture
-    return Blueprint(name=full, architecture=architecture, tag=tag or None)
+    tag = tag or (cfg and cfg.tag) or ""
+    return Blueprint(f"{architecture}.{tag}" if tag else architecture, architecture, tag or None)
 
 
 def unknown_model(name: str) -> UnknownModelError:
@@ -112,8 +109,11 @@ def unknown_model(name: str) -> UnknownModelError:
     ours = [spec.name for spec in registry.list_backbones()]
     known = list(dict.fromkeys([*ours, *list_models(pretrained=True)]))
     architectures = list(dict.fromkeys(full.partition(".")[0] for full in known))
-    head = name.partition(".")[0].lower()
+    head = name.strip().partition(".")[0].lower()
+    bare = re.sub(r"[^a-z0-9]", "", head)
+    # Other tags of a known architecture, then what begins like it, then similar spelling.
     alike = [full for full in known if full.partition(".")[0] == head]
+    alike += [full for full in known if bare and full.replace("_", "").startswith(bare)]
     alike += difflib.get_close_matches(name.lower(), [*known, *architectures], n=5, cutoff=0.75)
     alike = list(dict.fromkeys(alike))[:5]
     shown = name if len(name) <= 80 else f"{name[:77]}..."
@@ -125,6 +125,18 @@ def unknown_model(name: str) -> UnknownModelError:
     )
 
 
+def typed_bytes(name: str) -> int:
+    """Return the bytes of a timm model's float32 weights, by its name alone.
+
+    Raises:
+        UnknownModelError, UnsupportedModelError: the name is unknown, or no map fits the model.
+    """
+    blueprint = from_name(name)
+    check_supported(blueprint)
+    state = blueprint.build(device="meta").state_dict()
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+
 def from_folder(folder: Path) -> Blueprint:
     """Return the blueprint of a model folder in timm's format (``timm.models.save_for_hf``).
 
@@ -133,21 +145,21 @@ def from_folder(folder: Path) -> Blueprint:
     """
     config = _read_config(folder)
     nested = config.get("pretrained_cfg")
-    cfg = dict(nested) if isinstance(nested, dict) else dict(config)
+    cfg = dict(nested if isinstance(nested, dict) else config)
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or not is_model(architecture):
         raise WeightsError(
             f"The {CONFIG} of {folder.name} names the architecture {architecture!r}, which "
             "timm does not know."
         )
-    for key in ("num_classes", "label_names", "label_descriptions"):
-        if key in config:
-            cfg[key] = config[key]
-    names = cfg.pop("label_names", None)
-    labels = _labels(names, cfg.pop("label_descriptions", None), folder)
-    known = set(timm.models.PretrainedCfg.__dataclass_fields__)
-    sources = {"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source"}
-    cfg = {key: value for key, value in cfg.items() if key in known - sources}
+    outer = ("num_classes", "label_names", "label_descriptions")
+    cfg |= {key: config[key] for key in outer if key in config}
+    labels = _labels(cfg.get("label_names"), cfg.get("label_descriptions"), folder)
+    known = timm.models.PretrainedCfg.__dataclass_fields__.keys() - {
+        *("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source"),
+        *("label_names", "label_descriptions"),
+    }
+    cfg = {key: value for key, value in cfg.items() if key in known}
     classes = cfg.setdefault("num_classes", len(labels) if labels else 1000)
     if not isinstance(classes, int) or (labels and len(labels) != classes):
         raise WeightsError(
@@ -168,14 +180,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(
-            f"The folder {folder.name} has no {CONFIG}; accepted is a folder that training or "
-            "timm's save_for_hf wrote."
-        ) from None
+        raise no_model_folder(folder) from None
     except OSError as error:
-        raise WeightsError(
-            f"The {CONFIG} of {folder.name} cannot be read: {os_reason(error)}."
-        ) from error
+        reason = os_reason(error)
+        raise WeightsError(f"The {CONFIG} of {folder.name} cannot be read: {reason}.") from error
     except ValueError as error:
         raise WeightsError(f"The {CONFIG} of {folder.name} is not valid JSON.") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_args", {}), dict):
@@ -208,7 +216,7 @@ def check_supported(blueprint: Blueprint) -> tuple[str, ...]:
     Raises:
         UnsupportedModelError: the network has no convolutional last stage.
     """
-    reason, stages = _examine(blueprint.build(device="meta"))
+    reason, stages = _examine(on_meta(blueprint.build(device="meta")))
     if reason:
         raise UnsupportedModelError(
             f"{blueprint.name} cannot be explained here: {reason}; accepted are convolutional "
@@ -217,39 +225,37 @@ def check_supported(blueprint: Blueprint) -> tuple[str, ...]:
     return stages
 
 
-def unsupported_reason(model: nn.Module) -> str | None:
-    """Say why class activation maps do not fit ``model``; None where they do.
-
-    They need stages that give ``(B, C, h, w)`` maps and are made of convolutions. Nothing is
-    computed: the shapes come from a copy of the model on the ``meta`` device.
-    """
-    return _examine(model)[0]
-
-
 def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
-    """Return what speaks against ``model`` (None: nothing) and the names of its stages."""
+    """Return why maps do not fit ``model`` (None: they do) and the names of its stages.
+
+    Class activation maps need stages that give ``(B, C, h, w)`` and are made of convolutions.
+
+    Args:
+        model: on the ``meta`` device, and thrown away afterwards: hooks stay on it.
+    """
     if not hasattr(model, "forward_features") or not getattr(model, "feature_info", None):
         return "timm describes no feature stages for it", ()
-    bare, stages = on_meta(model), _stage_names(model)
+    stages = _stage_names(model)
     cfg = getattr(model, "pretrained_cfg", None) or {}
     x = torch.empty(1, *cfg.get("input_size", (3, 224, 224)), device="meta")
     outputs: dict[str, Any] = {}
-    # On the throw-away copy: a module's output is not always what its name promises.
+    # A module's output is not always what its name promises.
     for name in stages:
-        bare.get_submodule(name).register_forward_hook(
+        model.get_submodule(name).register_forward_hook(
             lambda _module, _inputs, output, name=name: outputs.update({name: output})
         )
     try:
         with torch.no_grad():
-            maps = bare.forward_features(x)  # type: ignore[operator]  # nn.Module
-    except Exception as error:
-        # The network is anybody's: whatever its layers raise, it cannot be examined.
+            maps = model.forward_features(x)  # type: ignore[operator]  # nn.Module
+    except Exception as error:  # the network is anybody's, so its layers may raise anything
         return f"its layers could not be examined ({type(error).__name__})", ()
     if getattr(model, "output_fmt", None) == "NHWC":
         return "its last stage keeps channels last and is no convolutional map", ()
     if not _is_map(maps):
         return "its last stage gives tokens, not a map of the picture", ()
-    if sum(map(_overlaps, model.modules())) < _MIN_CONVOLUTIONS:
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    # Windows that overlap, unlike a cut into patches.
+    if sum(max(c.kernel_size) > max(c.stride) for c in convolutions) < _MIN_CONVOLUTIONS:
         return "its stages are not made of convolutions", ()
     stages = tuple(name for name in stages if _is_map(outputs.get(name)))
     return (None, stages) if stages else ("its stages give no single map each", ())
@@ -258,11 +264,6 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
 def _is_map(output: Any) -> bool:
     """Whether this is a ``(B, C, h, w)`` tensor."""
     return isinstance(output, torch.Tensor) and output.ndim == 4
-
-
-def _overlaps(module: nn.Module) -> bool:
-    """Whether this is a convolution whose windows overlap, unlike a cut into patches."""
-    return isinstance(module, nn.Conv2d) and max(module.kernel_size) > max(module.stride)
 
 
 def on_meta(model: nn.Module) -> nn.Module:

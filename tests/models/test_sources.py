@@ -16,8 +16,10 @@ from timm.models import save_for_hf
 
 import mscnn
 from mscnn.errors import OutputError, WeightsError
-from mscnn.models import registry
-from mscnn.models.weights import availability, bundle, default_model, fetch, load_model, manifest
+from mscnn.models import manifest, registry
+from mscnn.models.loading import load_model
+from mscnn.models.sources import default_model, fetch, locate
+from scripts import bundle
 
 NAME = "starter_res2net"
 LABELS = [f"thing {i}" for i in range(200)]
@@ -164,31 +166,31 @@ def _change(path: Path, **fields: Any) -> None:
 def test_broken_manifest(bundled: Path, damage: Callable[[Path], object], text: str) -> None:
     damage(bundled.parent / "MANIFEST.json")
     with pytest.raises(WeightsError, match=text):
-        availability(NAME)
+        locate(NAME)
 
 
 def test_order_of_sources(run: Path, bundled: Path, cache_put: Any, tmp_path: Path) -> None:
-    assert availability(NAME).kind == "bundled"
-    assert availability(NAME, bundled).kind == "file"
-    assert availability(NAME, run).kind == "folder"
-    assert availability(str(run)).kind == "folder"
-    assert availability(NAME).download_bytes == 0
+    assert locate(NAME).kind == "bundled"
+    assert locate(NAME, bundled).kind == "file"
+    assert locate(NAME, run).kind == "folder"
+    assert locate(str(run)).kind == "folder"
+    assert locate(NAME).download_bytes == 0
     # A registry model in the cache may also be bundled; then the bundled one is taken.
     cached = "resnest14d.gluon_in1k"
-    assert availability(cached).kind == "download"
+    assert locate(cached).kind == "download"
     cache_put(f"timm/{cached}", b"x")
-    assert availability(cached).kind == "hub-cache"
+    assert locate(cached).kind == "hub-cache"
     _change(bundled.parent / "MANIFEST.json", model=cached)
-    assert availability(cached).kind == "bundled"
+    assert locate(cached).kind == "bundled"
     assert fetch(cached) == bundled
 
 
 def test_availability_of_a_download() -> None:
-    known = availability("res2net50d")
+    known = locate("res2net50d")
     assert known.download_bytes == registry.get("res2net50d.in1k").download_bytes
     assert known.note == "to download, 98 MiB"
-    assert availability("resnet34") == availability("resnet34.a1_in1k")
-    assert availability("resnet34").note == "to download, size unknown"
+    assert locate("resnet34") == locate("resnet34.a1_in1k")
+    assert locate("resnet34").note == "to download, size unknown"
 
 
 def test_default_model(bundled: Path, cache_put: Any) -> None:
@@ -227,8 +229,8 @@ def test_assets_beside_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_table_of_models_needs_no_torch() -> None:
     code = (
         "import sys; from mscnn.models import registry\n"
-        "from mscnn.models.weights import availability\n"
-        "[availability(s.name) for s in registry.list_backbones() if s.hub_id]\n"
+        "from mscnn.models.sources import locate\n"
+        "[locate(s.name) for s in registry.list_backbones() if s.hub_id]\n"
         "sys.exit(int('torch' in sys.modules or 'timm' in sys.modules))"
     )
     root = Path(mscnn.__path__[0]).parent

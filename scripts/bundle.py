@@ -1,4 +1,4 @@
-"""Put a trained model into the bundled folder: ``python -m mscnn.models.weights.bundle RUN_DIR``.
+"""Put a trained model into the bundled folder: ``python -m scripts.bundle RUN_DIR``.
 
 For maintainers. The weights are stored as float16 safetensors, half the size; a float16 of a
 trained network's weights changes its logits by about one part in a thousand. Both files, weights
@@ -21,10 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mscnn.errors import MscnnError, OutputError, WeightsError
-from mscnn.models.weights import manifest
-from mscnn.models.weights.digest import os_reason, sha256_of
-from mscnn.models.weights.loading import LoadedModel, load_model
-from mscnn.models.weights.manifest import BundledWeights
+from mscnn.models import manifest
+from mscnn.models.files import os_reason, sha256_of
+from mscnn.models.loading import LoadedModel, load_model
+from mscnn.models.manifest import BundledWeights
 
 
 def bundle(
@@ -82,7 +82,7 @@ def add_to_manifest(entry: Mapping[str, Any], labels: Sequence[str]) -> None:
     """Add an entry to the manifest, or replace the one of the same model.
 
     Args:
-        entry: the fields that ``mscnn.models.weights.manifest`` documents.
+        entry: the fields that ``mscnn.models.manifest`` documents.
         labels: names of the entry's label set, in index order.
 
     Raises:
@@ -178,7 +178,7 @@ def facts_of(run: Path, *, command: str, data: str, measured_on: str) -> tuple[A
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m mscnn.models.weights.bundle")
+    parser = argparse.ArgumentParser(prog="python -m scripts.bundle")
     parser.add_argument("run", type=Path, help="folder that training wrote")
     parser.add_argument("--labels", required=True, help="the manifest's name for the classes")
     parser.add_argument("--command", required=True, help="command line that trains it again")

@@ -1,8 +1,13 @@
+"""Weights files that are read without running anything, and the networks they fill."""
+
 from __future__ import annotations
 
+import argparse
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +18,10 @@ from timm.models import save_for_hf
 
 from mscnn.engine.network import Network
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
+from mscnn.models.architecture import check_supported, from_name, on_meta
+from mscnn.models.files import sha256_of
 from mscnn.models.labels import imagenet_labels
-from mscnn.models.weights import load_model
+from mscnn.models.loading import load_model, read_checkpoint
 
 # timm's own tiny networks, made for tests: below 0.5 M parameters.
 TINY = "test_resnet.r160_in1k"
@@ -84,8 +91,6 @@ def test_logits_equal_timm(tmp_path: Path, name: str, head: str | None) -> None:
 
 
 def test_stages_and_labels() -> None:
-    from mscnn.models.weights.architecture import check_supported, from_name
-
     four = ("layer1", "layer2", "layer3", "layer4")
     for name in ("res2net50_26w_4s", "resnest14d", "resnet50", "starter_resnet"):
         assert check_supported(from_name(name)) == four
@@ -95,8 +100,6 @@ def test_stages_and_labels() -> None:
 
 
 def test_names_without_a_tag() -> None:
-    from mscnn.models.weights.architecture import from_name
-
     # Of the registry: the fair partner of Res2Net, not timm's own default.
     assert from_name("resnet50").name == "resnet50.tv_in1k"
     assert from_name("timm/res2net50d").name == "res2net50d.in1k"
@@ -104,29 +107,26 @@ def test_names_without_a_tag() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "tolerance"),
     [
-        lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()},
-        lambda s: {k: v for k, v in s.items() if "num_batches_tracked" not in k},
-        lambda s: {f"module.{k}": v for k, v in s.items()},
-        lambda s: {"state_dict": s, "epoch": 1},
+        # Half precision keeps 11 bits of each weight; the other forms keep all.
+        (lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, 2e-2),
+        (lambda s: {k: v for k, v in s.items() if "num_batches_tracked" not in k}, 0),
+        (lambda s: {f"module.{k}": v for k, v in s.items()}, 0),
+        (lambda s: {"state_dict": s, "epoch": 1}, 0),
     ],
     ids=["half", "no-counters", "data-parallel", "nested"],
 )
-def test_other_forms_of_the_same_weights(tmp_path: Path, change: Callable[..., Any]) -> None:
+def test_other_forms_of_the_same_weights(
+    tmp_path: Path, change: Callable[..., Any], tolerance: float
+) -> None:
     model = seeded(TINY)
     torch.save(change(model.state_dict()), tmp_path / "w.pth")
     loaded = load_model(TINY, tmp_path / "w.pth")
     x = picture(model)
     wanted = logits(model, x)
-    # Half precision keeps 11 bits of each weight; the other forms keep all.
-    tolerance = 2e-2 * float(wanted.abs().max()) if loaded_half(change) else 0.0
-    assert torch.allclose(logits(loaded.model, x), wanted, rtol=0, atol=tolerance)
-
-
-def loaded_half(change: Callable[..., Any]) -> bool:
-    tensor: torch.Tensor | Any = next(iter(change({"w": torch.zeros(1)}).values()))
-    return isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float16
+    atol = tolerance * float(wanted.abs().max())
+    assert torch.allclose(logits(loaded.model, x), wanted, rtol=0, atol=atol)
 
 
 def test_timms_own_conversion_is_applied(tmp_path: Path) -> None:
@@ -155,18 +155,14 @@ def test_hub_cache_offline(cache_put: Any, tmp_path: Path, monkeypatch: Any) -> 
     assert torch.equal(logits(loaded.model, x), logits(model, x))
 
 
-def test_hub_download_then_load(fake_hub: Any, tmp_path: Path) -> None:
-    save_file(seeded(TINY).state_dict(), tmp_path / "w.safetensors")
-    fake_hub.files[f"timm/{TINY}/model.safetensors"] = (tmp_path / "w.safetensors").read_bytes()
+@pytest.mark.parametrize(
+    ("file", "save"), [("model.safetensors", save_file), ("pytorch_model.bin", torch.save)]
+)
+def test_hub_download_then_load(file: str, save: Any, fake_hub: Any, tmp_path: Path) -> None:
+    save(seeded(TINY).state_dict(), tmp_path / file)
+    fake_hub.files[f"timm/{TINY}/{file}"] = (tmp_path / file).read_bytes()
     assert load_model(TINY).weights.kind == "hub"
     assert load_model(TINY, offline=True).weights.kind == "hub-cache"
-
-
-def test_old_hub_file_name(fake_hub: Any, tmp_path: Path) -> None:
-    torch.save(seeded(TINY).state_dict(), tmp_path / "w.bin")
-    fake_hub.files[f"timm/{TINY}/pytorch_model.bin"] = (tmp_path / "w.bin").read_bytes()
-    assert load_model(TINY).weights.kind == "hub"
-    assert load_model(TINY).weights.kind == "hub-cache"
 
 
 @pytest.mark.parametrize("as_weights", [False, True])
@@ -242,10 +238,6 @@ def test_folder_cannot_reach_out(tmp_path: Path, fake_hub: Any) -> None:
     assert fake_hub.requests == []
 
 
-def _without_one(state: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in state.items() if k != "layer1.0.conv1.weight"}
-
-
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -258,7 +250,10 @@ def _without_one(state: dict[str, Any]) -> dict[str, Any]:
             r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
             r"conv1.*; \d+ belong to another network, such as stem",
         ),
-        (lambda: _without_one(seeded(TINY).state_dict()), "1 are missing, such as layer1.0.conv1"),
+        (
+            lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
+            "1 are missing, such as bn1.weight",
+        ),
         (
             lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
             "1 belong to another network, such as layer9.weight",
@@ -317,6 +312,10 @@ def test_folder_of_another_architecture(tmp_path: Path) -> None:
     [
         ("res2net50_26w_4", "close names: res2net50_26w_4s"),
         ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
+        ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
+        ("resnest50", "close names: .*resnest50d.in1k"),
+        ("res2nxt50", "close names: .*res2next50"),
+        ("starter", "close names: .*starter_res2net"),
         ("zzzzzz", "give a name of the model list"),
         ("", "give a name of the model list"),
         ("./no_such_folder", "no folder ./no_such_folder"),
@@ -351,17 +350,180 @@ def test_unsupported(name: str, reason: str, fake_hub: Any) -> None:
     assert fake_hub.requests == []
 
 
-def test_unsupported_reason_of_a_model_in_hand() -> None:
-    from mscnn.models.weights import unsupported_reason
+def test_a_network_without_feature_stages() -> None:
+    bare: Any = SimpleNamespace(name="mine", build=lambda device: torch.nn.Linear(2, 2))
+    with pytest.raises(UnsupportedModelError, match="timm describes no feature stages for it"):
+        check_supported(bare)
 
+
+def test_a_copy_on_meta_leaves_the_model_alone() -> None:
     model = seeded(TINY)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert unsupported_reason(model) is None
-    assert unsupported_reason(torch.nn.Linear(2, 2)) == "timm describes no feature stages for it"
+    assert all(tensor.is_meta for tensor in on_meta(model).state_dict().values())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_published_nowhere() -> None:
     with pytest.raises(WeightsError, match="No weights of starter_res2net are bundled"):
         load_model("starter_res2net")
+
+
+# --- files ---
+
+TENSORS = {
+    "conv.weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),
+    "bn.num_batches_tracked": torch.tensor(7),
+}
+
+LARGE = {"w": torch.zeros(5000)}
+
+
+class Evil:
+    """A pickle of this runs code that makes the marker file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (f"open({str(self.marker)!r}, 'w').close()",)
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in TENSORS.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.pth", TENSORS),
+        ("a.PT", TENSORS),
+        ("a.bin", prefixed("module.")),
+        ("a.pth", prefixed("_orig_mod.module.")),
+        ("a.pth.tar", {"state_dict": prefixed("module."), "epoch": 3, "arch": "resnet18"}),
+        ("a.pth", {"model": TENSORS, "args": argparse.Namespace(lr=0.1)}),
+        ("a.pth", {"state_dict": {"conv.weight": torch.zeros(1)}, "state_dict_ema": TENSORS}),
+        ("a.pth", {**TENSORS, "epoch": 3}),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickled_forms(tmp_path: Path, name: str, content: Any, zipped: bool) -> None:
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    tensors, _ = read_checkpoint(tmp_path / name)
+    assert set(tensors) == set(TENSORS)
+    for key, value in TENSORS.items():
+        assert torch.equal(tensors[key], value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_every_float_becomes_float32(tmp_path: Path, dtype: torch.dtype, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    stored = {key: v.to(dtype) if v.is_floating_point() else v for key, v in TENSORS.items()}
+    if suffix == ".pth":
+        torch.save(stored, path)
+    else:
+        save_file(stored, path, metadata={"label_names": "[]"})
+    tensors, metadata = read_checkpoint(path)
+    assert tensors["conv.weight"].dtype == torch.float32
+    assert torch.equal(tensors["conv.weight"], TENSORS["conv.weight"])
+    assert tensors["bn.num_batches_tracked"].dtype == torch.int64
+    assert metadata == ({"label_names": "[]"} if suffix == ".safetensors" else {})
+
+
+def _truncated(write: Callable[[Path], object]) -> Callable[[Path], object]:
+    def half(path: Path) -> None:
+        write(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return half
+
+
+def _safetensors(path: Path) -> None:
+    save_file({"w": torch.zeros(1000)}, path)
+
+
+def _header(length: int, rest: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(length.to_bytes(8, "little") + rest)
+
+
+# Three numbers in the room of two.
+SWAPPED = b'{"w": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}'
+
+BAD_FILES: list[tuple[str, Callable[[Path], object], str]] = [
+    ("none.safetensors", lambda p: None, "There is no weights file none.safetensors"),
+    ("a.onnx", lambda p: p.write_bytes(b"x"), "accepted endings are .safetensors, .pth"),
+    ("a.tar", lambda p: p.write_bytes(b"x"), "a.tar is not a weights file"),
+    ("a.pth", lambda p: p.write_bytes(b""), "a.pth is empty"),
+    ("a.pth", lambda p: p.mkdir(), "a.pth cannot be read: is a directory"),
+    ("a.pth", lambda p: p.write_bytes(b"not a pickle"), "truncated or damaged"),
+    ("a.pth", _truncated(lambda p: torch.save(TENSORS, p)), "truncated or damaged"),
+    (
+        "a.pth",
+        _truncated(lambda p: torch.save(LARGE, p, _use_new_zipfile_serialization=False)),
+        "truncated or damaged",
+    ),
+    ("a.pth", lambda p: torch.save({"epoch": 3}, p), "no named tensors; accepted are"),
+    ("a.pth", lambda p: torch.save([torch.zeros(1)], p), "no named tensors"),
+    ("a.pth", lambda p: torch.save(torch.nn.Linear(1, 1), p), "holds Python objects"),
+    ("a.safetensors", _truncated(_safetensors), r"truncated: it has \d+ of 40\d\d bytes"),
+    ("a.safetensors", _header(1 << 40, b"{}"), "header is broken"),
+    ("a.safetensors", _header(5000, b"{"), "ends inside its header"),
+    ("a.safetensors", _header(4, b"oops"), "header is broken"),
+    ("a.safetensors", lambda p: p.write_bytes(b"abc"), "header is broken"),
+    ("a.safetensors", lambda p: torch.save(TENSORS, p), "header is broken"),
+    ("a.safetensors", _header(len(SWAPPED), SWAPPED + bytes(8)), "damaged"),
+]
+
+
+@pytest.mark.parametrize(("name", "write", "text"), BAD_FILES)
+def test_bad_file(tmp_path: Path, name: str, write: Callable[[Path], object], text: str) -> None:
+    write(tmp_path / name)
+    with pytest.raises(WeightsError, match=text) as raised:
+        read_checkpoint(tmp_path / name)
+    assert str(tmp_path) not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(TENSORS, path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # The test may run as root, whom no mode bits stop.
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WeightsError, match=r"a\.pth may not be read: permission denied\."):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+def test_malicious_pickle_is_refused_unrun(tmp_path: Path, zipped: bool, nested: bool) -> None:
+    marker, path = tmp_path / "owned", tmp_path / "a.pth"
+    evil = {"state_dict": {**TENSORS, "x": Evil(marker)}} if nested else Evil(marker)
+    torch.save(evil, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match="refused without running"):
+        read_checkpoint(path)
+    assert not marker.exists()
+    # The file is a live one: an ordinary reader is caught by it.
+    torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+def test_bare_malicious_pickle(tmp_path: Path) -> None:
+    marker, path = tmp_path / "owned", tmp_path / "a.bin"
+    path.write_bytes(pickle.dumps(Evil(marker)))
+    with pytest.raises(WeightsError):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_sha256_follows_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(path) == digest
+    path.write_bytes(b"abcd")
+    assert sha256_of(path) != digest

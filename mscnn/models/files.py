@@ -1,0 +1,75 @@
+"""Files of weights and folders of models, as far as they need no torch."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+from mscnn.errors import WeightsError
+
+CONFIG = "config.json"
+"""What makes a folder a model folder: timm's description of the network."""
+_WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+_digests: dict[tuple[str, int, int], str] = {}
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether this is a folder that training or timm's ``save_for_hf`` wrote."""
+    return (path / CONFIG).is_file()
+
+
+def no_model_folder(folder: Path) -> WeightsError:
+    """Return the error for a folder that has no ``config.json``."""
+    return WeightsError(
+        f"The folder {folder.resolve().name} has no {CONFIG}; accepted is a folder that training "
+        "or timm's save_for_hf wrote."
+    )
+
+
+def weights_in(folder: Path) -> Path:
+    """Return the weights file of a model folder: the usual names first, then any safetensors.
+
+    Raises:
+        WeightsError: it is no model folder, or has no weights.
+    """
+    if not is_model_folder(folder):
+        raise no_model_folder(folder)
+    usual = [folder / file for file in _WEIGHT_NAMES if (folder / file).is_file()]
+    found = [*usual, *sorted(folder.glob("*.safetensors"))]
+    if not found:
+        raise WeightsError(
+            f"The folder {folder.resolve().name} has no model.safetensors or pytorch_model.bin."
+        )
+    return found[0]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the file's sha256 (64 hex digits); a file that has not changed is read once.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        state = path.stat()
+        key = (str(path.resolve()), state.st_size, state.st_mtime_ns)
+        if key not in _digests:
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            _digests[key] = digest.hexdigest()
+    except FileNotFoundError:
+        raise WeightsError(f"There is no weights file {path.name}.") from None
+    except PermissionError:
+        raise WeightsError(f"{path.name} may not be read: permission denied.") from None
+    except OSError as error:
+        raise WeightsError(f"{path.name} cannot be read: {os_reason(error)}.") from error
+    return _digests[key]
+
+
+def os_reason(error: OSError) -> str:
+    """Say why the system refused, without the path that ``str(error)`` carries."""
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return (error.strerror or type(error).__name__).lower()

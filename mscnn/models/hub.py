@@ -1,0 +1,348 @@
+"""The Hugging Face hub: weights in its cache, and downloads that show progress and can be stopped.
+
+What ``huggingface_hub`` (1.16 to 2.4) does, and what follows from it:
+
+* Its environment is read once, at import. ``HF_HUB_CACHE``, ``HF_HOME``, ``HF_ENDPOINT`` and
+  ``HF_HUB_OFFLINE`` are read here again at each call, so that a running app can change them.
+* ``hf_hub_download``, with ``dry_run`` too, tries for half a minute to reach a hub that is not
+  there. ``get_hf_file_metadata`` asks once, so it is called first.
+* A download is written to an ``.incomplete`` file and renamed at the end, so a file in the cache
+  is whole or absent. A connection that drops is resumed by a Range request, five times; one that
+  is reset is not.
+* The Xet transport reports progress from native threads, where an exception does not stop the
+  transfer. Plain HTTPS is used instead: it can be stopped between two chunks.
+* A stalled connection is noticed after 10 s. The transfer therefore runs in a thread of its own,
+  so that Cancel is followed at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.file_download import repo_folder_name
+
+from mscnn.errors import Cancelled, DownloadError
+from mscnn.models.files import os_reason, sha256_of
+
+logger = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, "int | None"], None]
+"""Called with bytes done and bytes in total, None where the total is unknown."""
+IsCancelled = Callable[[], bool]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# EDQUOT (a quota is used up) does not exist on Windows.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_POLL_S = 0.1
+_ATTEMPTS = 3
+_CHUNK_BYTES = 1 << 20
+# Room for the file system's own needs beside the file.
+_SPARE_BYTES = 16 << 20
+# A partial file that nobody wrote to for an hour belongs to a process that was killed.
+_STALE_S = 3600.0
+_INSTEAD = "choose a model that is already here, or copy its weights file and name that"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """The weights of one model on the hub.
+
+    Attributes:
+        repo_id: such as ``"timm/res2net50d.in1k"``.
+        revision: branch, tag or commit.
+        names: file names to try, best first.
+    """
+
+    repo_id: str
+    revision: str = "main"
+    names: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
+
+
+def is_offline() -> bool:
+    """Whether the environment forbids to use the network."""
+    named = os.environ.get("HF_HUB_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES
+    return named or constants.is_offline_mode()
+
+
+def cached_path(hub_file: HubFile) -> Path | None:
+    """Return the cached weights, None where there are none; no network, nothing is hashed.
+
+    A download that broke may have moved the revision's pointer before the new file was there;
+    then the newest snapshot that has the file serves.
+    """
+    try:
+        snapshots = [*(_repo_folder(hub_file) / "snapshots").iterdir()]
+        snapshots.sort(key=lambda folder: -folder.stat().st_mtime)
+        for revision in (hub_file.revision, *(folder.name for folder in snapshots)):
+            for name in hub_file.names:
+                found = try_to_load_from_cache(hub_file.repo_id, name, _cache_folder(), revision)
+                if isinstance(found, str):
+                    return Path(found)
+    except OSError as error:  # usually: there is no such folder
+        logger.debug("no cached %s: %s", hub_file.repo_id, error)
+    return None
+
+
+def is_whole(path: Path) -> bool:
+    """Compare a cached file with its sha256, which the cache uses as the blob's name.
+
+    Small files and caches without symlinks carry no sha256; then there is nothing to compare.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        # One step only: a blob may itself be a link into a store with other names.
+        blob = path.readlink()
+    except OSError:
+        return True
+    named = blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name)
+    return not named or sha256_of(path) == blob.name
+
+
+def download(
+    hub_file: HubFile,
+    name: str,
+    *,
+    on_progress: OnProgress | None = None,
+    is_cancelled: IsCancelled | None = None,
+    replace: bool = False,
+) -> Path:
+    """Download the weights into the hub cache and check their sha256.
+
+    Args:
+        hub_file: which file of which repository.
+        name: the model, for messages.
+        on_progress: called in this thread, about ten times a second.
+        is_cancelled: asked as often.
+        replace: download even if the cache has the file (it is damaged).
+
+    Returns:
+        The file in the cache.
+
+    Raises:
+        DownloadError: the file could not be had; the cache is as it was.
+        Cancelled: ``is_cancelled`` returned True.
+    """
+    if is_offline():
+        raise DownloadError(f"{_absent(name)}, and offline mode is on; {_INSTEAD}.")
+    transfer = _Transfer(hub_file, name, replace)
+    transfer.start()
+    running = True
+    while running:
+        transfer.join(_POLL_S)
+        running = transfer.is_alive()
+        if running and is_cancelled is not None and is_cancelled():
+            transfer.stopped = True
+            # Usually the next chunk ends it; a stalled one ends by itself, with nothing left.
+            transfer.join(1.0)
+            raise Cancelled("The download was cancelled.")
+        if on_progress is not None and transfer.done:
+            on_progress(transfer.done, transfer.total)
+    if transfer.error is not None:
+        raise transfer.error
+    path = transfer.path
+    if not is_whole(path):
+        if path.is_symlink():
+            (path.parent / path.readlink()).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise DownloadError(
+            f"The weights of {name} arrived damaged (their sha256 differs from the hub's) and "
+            "were removed; try again."
+        )
+    return path
+
+
+class _Transfer(threading.Thread):
+    """The thread of one download: ends with ``path`` or ``error``, sooner where ``stopped``."""
+
+    def __init__(self, hub_file: HubFile, name: str, replace: bool) -> None:
+        super().__init__(name="mscnn-download", daemon=True)
+        self.done = 0
+        self.total: int | None = None
+        self.stopped = False
+        self.path = Path()
+        self.error: Exception | None = None
+        self._wanted = (hub_file, name, replace)
+
+    def run(self) -> None:
+        hub_file, name, replace = self._wanted
+        try:
+            self.path = Path(self._fetch(hub_file, name, replace))
+        except Exception as error:
+            self.error = error
+            if sentence := _sentence(error, name, hub_file):
+                logger.info("download of %s failed", name, exc_info=error)
+                self.error = DownloadError(sentence)
+                self.error.__cause__ = error
+
+    def _fetch(self, hub_file: HubFile, name: str, replace: bool) -> str:
+        # The library's switches are module constants; both are read at each request.
+        constants.HF_HUB_DISABLE_XET = True
+        constants.DOWNLOAD_CHUNK_SIZE = min(constants.DOWNLOAD_CHUNK_SIZE, _CHUNK_BYTES)
+        _remove_leftovers(hub_file)
+        file_name, self.total = _ask(hub_file)
+        _check_room(self.total, name)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return hf_hub_download(
+                    hub_file.repo_id,
+                    file_name,
+                    revision=hub_file.revision,
+                    cache_dir=_cache_folder(),
+                    endpoint=_endpoint(),
+                    force_download=replace,
+                    tqdm_class=type("_BoundBar", (_Bar,), {"transfer": self}),
+                )
+            except Exception as error:
+                if attempt == _ATTEMPTS or self.stopped or not _broke_midway(error):
+                    raise
+                logger.info("download of %s broke, starting again: %s", name, error)
+        raise AssertionError("unreachable")
+
+
+class _Bar:
+    """The part of tqdm that ``huggingface_hub`` calls while it downloads; prints nothing."""
+
+    transfer: _Transfer
+
+    def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
+        self.transfer.total = total or self.transfer.total
+        self.transfer.done = initial
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close nothing; there is no terminal line to clean."""
+
+    def update(self, n: float | None = 1) -> None:
+        self.transfer.done += int(n or 0)
+        if self.transfer.stopped:
+            raise Cancelled("The download was cancelled.")
+
+
+def _cache_folder() -> Path:
+    """Return the root of the hub cache, which need not exist."""
+    for name, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if os.environ.get(name):
+            return Path(os.path.expandvars(os.environ[name])).expanduser() / below
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _repo_folder(hub_file: HubFile) -> Path:
+    return _cache_folder() / repo_folder_name(repo_id=hub_file.repo_id, repo_type="model")
+
+
+def _endpoint() -> str:
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+
+
+def _ask(hub_file: HubFile) -> tuple[str, int | None]:
+    """Return the name and size of the first of the file's names that the hub has."""
+    # The library's default for the timeout was read at import.
+    seconds = float(constants.HF_HUB_ETAG_TIMEOUT)
+    for name in hub_file.names:
+        url = hf_hub_url(hub_file.repo_id, name, revision=hub_file.revision, endpoint=_endpoint())
+        try:
+            return name, get_hf_file_metadata(url, timeout=seconds, endpoint=_endpoint()).size
+        except EntryNotFoundError:
+            if name == hub_file.names[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _remove_leftovers(hub_file: HubFile) -> None:
+    """Remove partial files that a killed process left in the repository's cache."""
+    for partial in (_repo_folder(hub_file) / "blobs").glob("*.incomplete"):
+        try:
+            if time.time() - partial.stat().st_mtime > _STALE_S:
+                partial.unlink()
+        except OSError as error:
+            logger.info("%s stays: %s", partial.name, error)
+
+
+def _check_room(size: int | None, name: str) -> None:
+    """Refuse a download for which the disk has no room, as far as both are known."""
+    cache = _cache_folder()
+    folder = next((path for path in (cache, *cache.parents) if path.exists()), None)
+    if size is None or folder is None:
+        return
+    free = shutil.disk_usage(folder).free
+    if free < size + _SPARE_BYTES:
+        raise DownloadError(
+            f"The disk is too full for the weights of {name}: they need {size / 2**20:.0f} MiB "
+            f"and {free / 2**20:.0f} MiB are free; make room or choose a model that is already "
+            "here."
+        )
+
+
+def _broke_midway(error: Exception) -> bool:
+    """Whether bytes were flowing and then stopped, so that another attempt may work."""
+    # The library is built on httpx, httpx2 or requests, by version; it re-exports none of them.
+    broken = {"ReadError", "RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"}
+    return type(error).__name__ in broken or "Consistency check failed" in str(error)
+
+
+def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
+    """Say what went wrong; None where it is said already or no fault of hub, line or disk."""
+    if isinstance(error, (DownloadError, Cancelled)):
+        return None
+    transport = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
+    if isinstance(error, GatedRepoError) or status == 403:
+        return (
+            f"The hub does not give out the weights of {name} without permission; ask for access "
+            f"to {hub_file.repo_id} there and set HF_TOKEN, or {_INSTEAD}."
+        )
+    # The hub answers 401 for repositories that do not exist.
+    if isinstance(error, missing) and status in (401, 404):
+        return f"The hub has no weights at {hub_file.repo_id} for {name}; {_INSTEAD}."
+    if _broke_midway(error):
+        return f"The download of {name} broke off; try again, or {_INSTEAD}."
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return (
+            f"The disk is full, so the weights of {name} were not saved; make room and try again."
+        )
+    reasons = (
+        (isinstance(error, OfflineModeIsEnabled), "offline mode is on"),
+        (isinstance(error, HfHubHTTPError), f"the hub answers with error {status}"),
+        ("Timeout" in type(error).__name__, "the hub does not answer in time"),
+        (transport & {"httpx", "httpx2", "requests", "urllib3"}, "the hub cannot be reached"),
+    )
+    why = next((text for applies, text in reasons if applies), None)
+    if why is None and isinstance(error, OSError):
+        if error.errno is not None:
+            return f"The hub cache cannot be written: {os_reason(error)}."
+        why = "the hub gives no usable answer"
+    return f"{_absent(name)}, and {why}; {_INSTEAD}." if why else None
+
+
+def _absent(name: str) -> str:
+    return f"The weights of {name} are not on this machine"

@@ -1,0 +1,241 @@
+"""Find the weights of a model: named, bundled, cached or on the hub, in this order.
+
+Nothing is loaded here. For models of the registry torch and timm are not imported either, so that
+a table of all models with where each comes from is there at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from mscnn.errors import DownloadError, UnknownModelError, WeightsError
+from mscnn.models import files, hub, manifest, registry
+from mscnn.models.hub import HubFile, IsCancelled, OnProgress
+from mscnn.models.manifest import BundledWeights
+
+Kind = Literal["file", "folder", "bundled", "hub-cache", "download"]
+
+# What a laptop without a GPU answers in about a second.
+_PRACTICAL_GMACS = 10.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of a model are, or would be downloaded from.
+
+    Attributes:
+        model: registry or timm name, or the model folder's own name.
+        folder: the model folder (``config.json``) that describes the network, or None.
+        path: the weights file; None where it must be downloaded.
+        label: how a user would name it; becomes ``WeightsInfo.source``.
+    """
+
+    kind: Kind
+    model: str
+    label: str
+    path: Path | None = None
+    folder: Path | None = None
+    bundled: BundledWeights | None = None
+    hub_file: HubFile | None = None
+
+    @property
+    def download_bytes(self) -> int | None:
+        """What must be downloaded first: 0 where nothing must, None where that is not known."""
+        if self.kind != "download":
+            return 0
+        spec = registry.find(self.model)
+        return spec.download_bytes if spec else None
+
+    @property
+    def note(self) -> str:
+        """A short text for a table."""
+        if self.kind == "download":
+            size = self.download_bytes
+            return f"to download, {f'{size / 2**20:.0f} MiB' if size else 'size unknown'}"
+        notes = {"bundled": "bundled", "hub-cache": "downloaded before"}
+        return notes.get(self.kind, f"from {self.label}")
+
+
+def locate(name: str, weights: str | Path | None = None) -> Source:
+    """Say where the weights of ``name`` come from; nothing is loaded or downloaded.
+
+    Args:
+        name: a registry or timm name, or a folder that training wrote.
+        weights: a weights file or such a folder.
+
+    Raises:
+        UnknownModelError: nothing has this name.
+        WeightsError: what was named is missing, or the manifest is broken.
+    """
+    folder = _folder(name)
+    if weights is not None:
+        path = Path(weights).expanduser()
+        if path.is_dir():
+            return _in_folder(path)
+        model = folder.resolve().name if folder else _published(name)[0]
+        return Source("file", model, path.name, path, folder=folder)
+    if folder is not None:
+        return _in_folder(folder)
+    model, hub_file = _published(name)
+    bundled = manifest.load_manifest().get(model)
+    if bundled is not None:
+        path = manifest.weights_folder() / bundled.file
+        return Source("bundled", model, bundled.source, path, bundled=bundled)
+    if hub_file is None:
+        raise WeightsError(
+            f"No weights of {model} are bundled or published; give a weights file or a folder "
+            "that training wrote."
+        )
+    cached = hub.cached_path(hub_file)
+    kind: Kind = "download" if cached is None else "hub-cache"
+    return Source(kind, model, hub_file.repo_id, cached, hub_file=hub_file)
+
+
+def default_model() -> str:
+    """Return the best model that is already on this machine.
+
+    That is the registry model in the hub cache with the highest published accuracy, among those
+    that a CPU runs in about a second; else a bundled one, ``starter_res2net`` first.
+
+    Raises:
+        WeightsError: nothing is on this machine, or the manifest is broken.
+    """
+    practical = [s for s in registry.list_backbones() if s.gmacs <= _PRACTICAL_GMACS and s.hub_id]
+    cached = [s for s in practical if hub.cached_path(HubFile(s.hub_id or "")) is not None]
+    if cached:
+        return max(cached, key=lambda spec: spec.top1 or 0.0).name
+    bundled = manifest.load_manifest()
+    for name in ("starter_res2net", *bundled):
+        if name in bundled:
+            return name
+    raise WeightsError(
+        "No weights are on this machine; download a model or restore assets/weights."
+    )
+
+
+def fetch(
+    name: str,
+    *,
+    on_progress: OnProgress | None = None,
+    is_cancelled: IsCancelled | None = None,
+) -> Path:
+    """Make sure that the weights of ``name`` are on this machine, and return their file.
+
+    Raises:
+        UnknownModelError: nothing has this name.
+        UnsupportedModelError: the model cannot be explained, so it is not downloaded.
+        WeightsError, DownloadError, Cancelled: as ``obtain``.
+    """
+    source = locate(name)
+    if source.kind == "download" and registry.find(source.model) is None:
+        from mscnn.models import architecture
+
+        architecture.check_supported(architecture.from_name(source.model))
+    return obtain(source, on_progress=on_progress, is_cancelled=is_cancelled)
+
+
+def obtain(
+    source: Source,
+    *,
+    on_progress: OnProgress | None = None,
+    is_cancelled: IsCancelled | None = None,
+    offline: bool = False,
+) -> Path:
+    """Return the weights file of ``source``, downloaded and checked where that is needed.
+
+    A cached file whose sha256 is wrong is downloaded again; the old one is replaced at the end.
+
+    Raises:
+        WeightsError: a bundled or cached file is damaged and cannot be replaced.
+        DownloadError: the hub could not deliver.
+        Cancelled: ``is_cancelled`` returned True.
+    """
+    if source.bundled is not None:
+        return manifest.checked_path(source.bundled)
+    if source.hub_file is None:
+        if source.path is None:
+            raise WeightsError(f"No weights of {source.model} were found.")
+        return source.path
+    if source.path is not None and hub.is_whole(source.path):
+        return source.path
+    if source.path is not None and (offline or hub.is_offline()):
+        raise WeightsError(
+            f"The downloaded weights of {source.model} are damaged (their sha256 is wrong), and "
+            "offline mode forbids to fetch them again; go online or choose another model."
+        )
+    if offline:
+        raise DownloadError(
+            f"The weights of {source.model} are not on this machine, and downloads are off; "
+            "choose a model that is already here, or copy its weights file and name that."
+        )
+    return hub.download(
+        source.hub_file,
+        source.model,
+        on_progress=on_progress,
+        is_cancelled=is_cancelled,
+        replace=source.path is not None,
+    )
+
+
+def is_path(name: str) -> bool:
+    """Whether ``name`` is, or is written like, a path on this machine's disk."""
+    return registry.find(name) is None and (_like_path(name) or Path(name).exists())
+
+
+def shown_name(name: str) -> str:
+    """Return how results call a model that was asked for: of a folder the last part alone."""
+    return (Path(name).name or name) if is_path(name) else registry.full_name(name)
+
+
+def _like_path(name: str) -> bool:
+    bare = name.strip().removeprefix("hf-hub:").removeprefix("timm/")
+    return "/" in bare or "\\" in bare or bare.startswith((".", "~"))
+
+
+def _folder(name: str) -> Path | None:
+    """Return the folder that ``name`` means; None where it is the name of a model.
+
+    Raises:
+        UnknownModelError: ``name`` is written like a path, and there is no such folder.
+    """
+    if registry.find(name) is not None:
+        return None
+    path = Path(name).expanduser()
+    if path.is_dir() and (_like_path(name) or files.is_model_folder(path)):
+        return path
+    if path.is_file():
+        raise UnknownModelError(
+            f"{path.name} is a weights file, not a model; name its architecture, and the file as "
+            "the weights."
+        )
+    if _like_path(name):
+        raise UnknownModelError(
+            f"There is no folder {name}; give a model name or a folder that training wrote."
+        )
+    return None
+
+
+def _in_folder(folder: Path) -> Source:
+    name, path = folder.resolve().name, files.weights_in(folder)
+    return Source("folder", name, f"{name}/{path.name}", path, folder=folder)
+
+
+def _published(name: str) -> tuple[str, HubFile | None]:
+    """Return the full name of a model and its file on the hub, where it has one."""
+    spec = registry.find(name)
+    if spec is not None:
+        return spec.name, HubFile(spec.hub_id) if spec.hub_id else None
+    from timm.models import get_pretrained_cfg
+
+    from mscnn.models.architecture import from_name
+
+    blueprint = from_name(name)
+    cfg = get_pretrained_cfg(blueprint.name)
+    if cfg is None or not cfg.hf_hub_id:
+        return blueprint.name, None
+    repo_id, _, revision = cfg.hf_hub_id.partition("@")  # timm's notation
+    hub_file = HubFile(repo_id, revision or "main")
+    file_name = cfg.hf_hub_filename
+    return blueprint.name, replace(hub_file, names=(file_name,)) if file_name else hub_file
