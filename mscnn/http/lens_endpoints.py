@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mscnn.draw.files import attribution_chart, receptive_field_sheet, sweep_sheet
+from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.figures import png
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
 from mscnn.engine.pipeline import Engine
@@ -16,8 +18,7 @@ from mscnn.errors import ImageError, UnsupportedModelError
 from mscnn.http.endpoints import parse_names
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import PhotoInput, cache_file, need_photo
-from mscnn.photos.imaging import to_png_bytes
-from mscnn.results.explanation import JsonDict, RgbArray
+from mscnn.results.explanation import JsonDict
 from mscnn.results.serialise_lens import (
     attention_dict,
     receptive_field_dict,
@@ -62,7 +63,7 @@ def build_lens_api(
         report = lens.scales(photo, named(model), target=target or "top1", name="")
         gates = _attention(lens, photo, named(model), report.target.index, references)
         document = {**scales_dict(report), "attention": gates}
-        return document, _picture("attribution.png", attribution_chart(report).picture)
+        return document, _picture("attribution.png", evidence_chart(report))
 
     @http_errors
     def receptive_field(model: str, baseline: str) -> tuple[dict[str, Any], str]:
@@ -81,7 +82,7 @@ def build_lens_api(
         other = lens.receptive_field(beside) if beside else fair_baseline(field.model)
         document = receptive_field_dict(field, spectrum=True)
         document["baseline"] = receptive_field_dict(other, spectrum=True) if other else None
-        sheet = _picture("receptive_field.png", receptive_field_sheet(field, other))
+        sheet = _picture("receptive_field.png", field_charts([field, *([other] if other else [])]))
         return safe_integers(document), sheet
 
     @http_errors
@@ -109,7 +110,7 @@ def build_lens_api(
             box=parse_box(box or ""),
             canvas=(canvas or "mean").strip().lower(),
         )
-        return sweep_dict(result), _picture("sweep.png", sweep_sheet(result))
+        return sweep_dict(result), _picture("sweep.png", sweep_chart(result))
 
     with gr.Group(visible=False):
         image = PhotoInput(label="image", sources=["upload"])
@@ -144,5 +145,5 @@ def _attention(
     return blocks
 
 
-def _picture(name: str, drawn: RgbArray) -> str:
-    return cache_file(name, to_png_bytes(drawn))
+def _picture(name: str, drawn: Figure) -> str:
+    return cache_file(name, png(drawn, 1200))

@@ -12,12 +12,10 @@ from typing import Any
 
 import timm
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
-from mscnn.draw.class_bars import class_bars_figure
-from mscnn.draw.confusion import confusion_figure
-from mscnn.draw.curves import training_curves
+from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
+from mscnn.draw.figures import png
 from mscnn.training.card import Facts, model_card
 from mscnn.training.checkpoint import write_atomically
 from mscnn.training.evaluate import Accuracy, Tally, class_rows
@@ -94,18 +92,12 @@ def _draw(out: Path, facts: Facts, tally: Tally) -> None:
     words = f"{facts.start.architecture}: top-1 {accuracy.top1:.1%}"
     top5 = f", top-5 {accuracy.top5:.1%}" if accuracy.top5_tells else ""
     curves = training_curves(facts.position.history, words + top5, with_top5=accuracy.top5_tells)
-    _write(out / "curves.png", _png(curves))
+    _write(out / "curves.png", png(curves))
     title = f"{words} of {accuracy.images} images"
-    _write(out / "confusion.png", _png(confusion_figure(tally.confusion, facts.data.names, title)))
+    _write(out / "confusion.png", png(confusion_figure(tally.confusion, facts.data.names, title)))
     rows = class_rows(tally.confusion, facts.data.names)
     bars = [(r.name, r.images, r.recall, r.precision) for r in rows if r.recall is not None]
-    _write(out / "classes.png", _png(class_bars_figure(bars, title)))
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
+    _write(out / "classes.png", png(class_bars_figure(bars, title)))
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> bytes:

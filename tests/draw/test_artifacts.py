@@ -216,23 +216,6 @@ def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
     assert rows[0]["top3_label"] == rows[1]["params"] == ""
 
 
-def test_sheet_shows_one_scale_and_a_difference_for_two_models():
-    # The second map is weaker, but both are drawn as evidence per area on one scale.
-    options = DrawingOptions(opacity=1.0)
-    two = compared(column("a", [[9, 0]]), column("b", [[0, 3]]))
-    three = compared(column("a", [[9, 0]]), column("b", [[0, 3]]), column("c", [[0, 3]]))
-    from mscnn.draw.files.comparison import comparison_sheet
-
-    def clear_blue_px(comparison: Comparison) -> int:
-        sheet = comparison_sheet(comparison, grey(), options).astype(int)
-        return int((sheet[..., 2] > sheet[..., 0] + 60).sum())
-
-    assert comparison_sheet(two, grey(), options).shape[1] == 1600
-    # Only the difference is drawn in blue; inferno goes from black over purple to yellow.
-    assert clear_blue_px(two) > 1000
-    assert clear_blue_px(three) == 0
-
-
 def test_folder_is_made_with_its_parents_and_files_are_readable(tmp_path):
     folder = tmp_path / "a" / "b"
     artifacts.write_files(folder, {"x.txt": b"1", "y.txt": b"2"})

@@ -6,18 +6,14 @@ import csv
 import io
 import json
 from datetime import datetime, timezone
-from typing import cast
 
 import numpy as np
 import pytest
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from mscnn.data.evaluation import ClassResult, Evaluation
 from mscnn.data.tally import ReliabilityBin
-from mscnn.draw.confused_pairs import SHOWN, confused_pairs_figure
 from mscnn.draw.files.evaluation import evaluation_files, write_evaluation
-from mscnn.draw.reliability import reliability_figure
 from mscnn.results.explanation import WeightsInfo
 from mscnn.results.serialise_folders import evaluation_dict
 
@@ -93,26 +89,6 @@ def test_pictures_of_any_number_of_classes(classes) -> None:
         picture = Image.open(io.BytesIO(files[name]))
         assert max(picture.size) <= 1700
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
-
-
-def test_the_most_frequent_mistakes_are_bars_with_their_counts() -> None:
-    pairs = [(f"class {i}", "b$", 30 - i, 50) for i in range(30)]
-    figure = confused_pairs_figure(pairs, "a$title")
-    figure.draw_without_rendering()
-    (axis,) = figure.axes
-    bars = cast("list[Rectangle]", axis.patches)
-    assert [bar.get_width() for bar in bars] == list(range(30, 30 - SHOWN, -1))
-    assert axis.texts[0].get_text().strip() == "30 of 50"
-    assert axis.get_yticklabels()[0].get_text() == "class 0, taken for b$"
-    assert "No photograph" in confused_pairs_figure([], "t").axes[0].texts[0].get_text()
-
-
-def test_a_reliability_diagram_shows_filled_bins_only() -> None:
-    bins = [(b.low, b.high, b.images, b.confidence, b.accuracy) for b in BINS]
-    upper, lower = reliability_figure(bins, "t").axes
-    (bar,) = cast("list[Rectangle]", upper.patches)
-    assert [bar.get_x(), bar.get_height()] == pytest.approx([0.6, 2 / 3])
-    assert [p.get_height() for p in cast("list[Rectangle]", lower.patches)] == [3]
 
 
 def test_writing(tmp_path) -> None:

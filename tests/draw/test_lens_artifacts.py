@@ -17,8 +17,7 @@ from PIL import Image
 
 from mscnn.draw import files as artifacts
 from mscnn.draw.files import DrawingOptions
-from mscnn.draw.files.scales import attention_csv, split_heats
-from mscnn.draw.files.sweep import film_strip, film_top, sweep_charts, view_density
+from mscnn.draw.files.scales import attention_csv
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.errors import OutputError
 from mscnn.geometry import ViewGeometry
@@ -181,43 +180,6 @@ def test_scales_say_what_was_done_and_no_path() -> None:
     assert document["weighted_rf_px"] == manifest["weighted_rf_px"] == 21.0
 
 
-def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
-    # All places of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
-    heats, top = split_heats(block("layer1.1", "hierarchy", FLAT), (40, 20))
-    for heat, expected in zip(heats, (0.5, 1.5), strict=True):
-        assert heat.shape == (20, 40)
-        assert heat.dtype == np.float32
-        np.testing.assert_allclose(heat[:, 10:30], expected, rtol=1e-5)
-        assert not heat[:, :10].any()
-        assert not heat[:, 30:].any()
-    assert top == pytest.approx(1.5)
-
-
-def test_splits_without_evidence_stay_dark() -> None:
-    heats, top = split_heats(block("layer1.1", "hierarchy", -FLAT), (40, 20))
-    assert top == 0
-    assert not np.any(heats)
-
-
-def test_the_split_with_more_evidence_is_drawn_brighter() -> None:
-    one = block("layer1.1", "hierarchy", FLAT)
-    strip = artifacts.block_strip(
-        scaled(one), one, PHOTO, DrawingOptions(opacity=1.0, colour_map="viridis")
-    )
-    # The top of viridis is yellow; only the second split reaches it.
-    yellow = (strip[..., 0] > 200) & (strip[..., 1] > 200) & (strip[..., 2] < 80)
-    half = strip.shape[1] // 2
-    assert yellow[:, half:].sum() > 20 * max(1, int(yellow[:, :half].sum()))
-
-
-def test_the_charts_bars_are_named_by_block_and_split() -> None:
-    chart = artifacts.attribution_chart(three_blocks(), width_px=900)
-    assert chart.picture.shape[1] == 900
-    heights = {key: box[3] - box[1] for box, key in chart.boxes}
-    assert set(heights) == {"layer1.0/0", "layer1.0/1", "layer1.1/0", "layer1.1/1"}
-    assert heights["layer1.1/1"] == pytest.approx(3 * heights["layer1.1/0"], abs=3)
-
-
 def test_split_attention_is_written_beside_the_scales() -> None:
     files = artifacts.scales_files(three_blocks(), PHOTO, attention=attended(), created=CREATED)
     assert {"attention.json", "attention.csv", "attention.npz"} <= set(files)
@@ -263,7 +225,6 @@ def test_a_network_without_known_blocks_or_baseline_is_drawn_by_its_stages() -> 
     assert json.loads(files["rf.json"])["baseline"] is None
     assert [r["level"] for r in rows(files["rf.csv"])] == ["stage"]
     assert pixels(files["growth.png"]).min() < 100
-    assert artifacts.receptive_field_sheet(traced(blocks=False), None).shape[1] == 1200
 
 
 def test_the_baseline_is_the_registrys() -> None:
@@ -304,39 +265,10 @@ def test_a_sweep_is_written_with_its_numbers() -> None:
     assert manifest["models"][1]["note"] == "it does not know lions"
     assert "steps" not in manifest["models"][0]
     assert manifest["colour_scale"]["clipped"] is True
-    assert manifest["colour_scale"]["max"] == pytest.approx(film_top(swept(curve("a", *THREE))))
+    # A quarter of the way from the least to the greatest of the frames' highest densities.
+    assert manifest["colour_scale"]["max"] == pytest.approx(1.75)
     assert pixels(files["sweep.png"]).shape[1] == 1200
     assert pixels(files["film.png"]).shape[1] == 2000
-
-
-def test_a_film_is_drawn_in_units_of_an_even_spread() -> None:
-    flat, corner, nothing = (view_density(step) for step in THREE)
-    np.testing.assert_allclose(flat, 1, rtol=1e-6)
-    # One of four places holds all of it: bilinear resizing keeps its peak of 4 and its mean of 1.
-    assert (corner.max(), corner.mean()) == (pytest.approx(4), pytest.approx(1, rel=1e-5))
-    assert corner[0, -1] == corner.max()
-    assert not nothing.any()
-    # A quarter of the way from 1 to 4: an empty map has no say, nor does the densest set the scale.
-    assert film_top(swept(curve("a", *THREE))) == pytest.approx(1.75)
-    assert film_top(swept(curve("a", THREE[2]))) == 0
-
-
-def test_a_film_has_a_row_per_model_and_shows_what_each_network_saw() -> None:
-    options = DrawingOptions(opacity=1.0)
-    one = film_strip(swept(curve("a", *THREE)), options)
-    two = film_strip(swept(curve("a", *THREE), FAILED, curve("b", *THREE)), options)
-    assert one is not None
-    assert two is not None
-    plain_one, plain_two = ((f == 100).all(-1).sum() for f in (one, two))
-    assert plain_one > 0
-    assert plain_two == pytest.approx(2 * plain_one, rel=0.02)
-    assert two.shape[0] > 1.5 * one.shape[0]
-
-
-def test_a_sweep_without_splits_has_no_receptive_field_chart() -> None:
-    steps = [dataclasses.replace(step, weighted_rf_px=None) for step in THREE]
-    assert len(sweep_charts(swept(curve("a", *THREE)))) == 3
-    assert len(sweep_charts(swept(curve("a", *steps)))) == 2
 
 
 def test_a_sweep_that_was_stopped_is_written_too() -> None:
@@ -345,10 +277,6 @@ def test_a_sweep_that_was_stopped_is_written_too() -> None:
     assert json.loads(files["sweep.json"])["partial"] is True
     assert len(rows(files["sweep.csv"])) == 1
     assert "film.png" in files
-
-
-def test_a_sweep_of_nothing_has_no_film() -> None:
-    assert film_strip(swept(FAILED), DrawingOptions()) is None
 
 
 def test_files_are_written_into_a_folder(tmp_path: Path) -> None:

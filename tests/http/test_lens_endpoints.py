@@ -11,7 +11,8 @@ import pytest
 from gradio_client import handle_file
 from PIL import Image
 
-from mscnn.draw.files import attribution_chart, receptive_field_sheet, sweep_sheet
+from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.figures import pixels
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.engine.pipeline import Engine
 from mscnn.photos.imaging import to_png_bytes
@@ -97,7 +98,7 @@ def test_scales_equals_the_lens(
     )
     expected = lens.scales(str(photo_file), model, target=target, name="")
     assert differences(numbers, {**scales_dict(expected), "attention": None}) == []
-    assert_drawn(picture, attribution_chart(expected).picture)
+    assert_drawn(picture, pixels(evidence_chart(expected), 1200))
 
 
 def test_receptive_field_needs_no_photo_and_no_download(ask: Any, http: httpx.Client) -> None:
@@ -111,7 +112,7 @@ def test_receptive_field_needs_no_photo_and_no_download(ask: Any, http: httpx.Cl
     expected = receptive_field_dict(field, spectrum=True)
     assert numbers["blocks"] == expected["blocks"]
     assert numbers["stages"] == expected["stages"]
-    assert_drawn(picture, receptive_field_sheet(field, beside))
+    assert_drawn(picture, pixels(field_charts([field, beside]), 1200))
 
 
 def test_numbers_beyond_javascript_are_text(raw: Any) -> None:
@@ -142,7 +143,7 @@ def test_sweep_equals_the_lens(
     )  # fmt: skip
     assert differences(numbers, sweep_dict(expected)) == []
     assert len(numbers["models"][0]["steps"]) == 12
-    assert_drawn(picture, sweep_sheet(expected))
+    assert_drawn(picture, pixels(sweep_chart(expected), 1200))
 
 
 @pytest.mark.parametrize("nothing", ["", None])

@@ -9,33 +9,24 @@ from mscnn.draw.files.comparison import comparison_csv, comparison_files, write_
 from mscnn.draw.files.drawing import MAX_PX, DrawingOptions
 from mscnn.draw.files.explanation import explanation_files, explanation_manifest, write_explanation
 from mscnn.draw.files.folder import Files, check_folder, write_files
-from mscnn.draw.files.receptive_field import (
-    receptive_field_files,
-    receptive_field_sheet,
-    write_receptive_field,
-)
-from mscnn.draw.files.scales import attribution_chart, block_strip, scales_files, write_scales
+from mscnn.draw.files.receptive_field import receptive_field_files, write_receptive_field
+from mscnn.draw.files.scales import scales_files, write_scales
 from mscnn.draw.files.study import study_files, write_study
-from mscnn.draw.files.sweep import film_strip, sweep_files, sweep_sheet, write_sweep
+from mscnn.draw.files.sweep import sweep_files, write_sweep
 
 __all__ = [
     "MAX_PX",
     "DrawingOptions",
     "Files",
-    "attribution_chart",
-    "block_strip",
     "check_folder",
     "comparison_csv",
     "comparison_files",
     "explanation_files",
     "explanation_manifest",
-    "film_strip",
     "receptive_field_files",
-    "receptive_field_sheet",
     "scales_files",
     "study_files",
     "sweep_files",
-    "sweep_sheet",
     "write_comparison",
     "write_explanation",
     "write_files",

@@ -6,21 +6,16 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from mscnn.draw.files.drawing import DrawingOptions, as_image, drawn, fitted
+from mscnn.draw.figures import png
+from mscnn.draw.files.drawing import DrawingOptions, as_image
 from mscnn.draw.files.folder import Files, check_folder, write_files
 from mscnn.draw.files.manifest import bare_name, header, json_bytes, npy_bytes
 from mscnn.draw.files.table import Value, csv_text
-from mscnn.draw.legend import with_legend
-from mscnn.draw.overlay import difference_overlay, overlay
-from mscnn.draw.sheet import Panel, contact_sheet, panel_px
-from mscnn.maps.agreement import density, difference
-from mscnn.photos.imaging import to_png_bytes
+from mscnn.draw.sheets import comparison_sheet
 from mscnn.results import serialise
-from mscnn.results.explanation import ComparedModel, Comparison, JsonDict, RgbArray
-from mscnn.results.serialise import SPREAD_UNIT
+from mscnn.results.explanation import Comparison, JsonDict, RgbArray
 
 SHEET_PX = 1600
 _TABLE = (
@@ -76,7 +71,7 @@ def comparison_files(
         document["image"]["path"] = bare_name(document["image"]["path"])
     sheet = comparison_sheet(comparison, as_image(photo), drawing)
     files = {
-        "comparison.png": to_png_bytes(sheet),
+        "comparison.png": png(sheet, SHEET_PX),
         "compare.json": json_bytes(document),
         "table.csv": comparison_csv(comparison).encode("utf-8"),
     }
@@ -107,76 +102,6 @@ def _manifest(
         "colour_scale": {**document["colour_scale"], **colours},
         "files": names,
     }
-
-
-def comparison_sheet(
-    comparison: Comparison, photo: Image.Image, drawing: DrawingOptions
-) -> RgbArray:
-    """Draw the photo, a map per model on one colour scale, and the difference of two maps.
-
-    Returns:
-        ``(h, SHEET_PX, 3)`` uint8 RGB with the legend of the common scale below.
-    """
-    columns = 2 if len(comparison.columns) == 2 else 3
-    side = panel_px(columns, SHEET_PX)
-    plain = fitted(photo, _size_in_panel(photo, side))
-    panels = [Panel(plain, "Photo")]
-    panels += [_panel(column, comparison, photo, drawing, side) for column in comparison.columns]
-    if len(comparison.columns) == 2 and all(column.cam for column in comparison.columns):
-        panels.append(_difference_panel(comparison, photo, side))
-    return with_legend(
-        contact_sheet(panels, columns=columns, width_px=SHEET_PX),
-        vmax=comparison.scale_max,
-        unit=SPREAD_UNIT,
-        cmap=drawing.colour_map,
-        title=f"Class {comparison.label}, layer {comparison.layer}",
-    )
-
-
-def _size_in_panel(photo: Image.Image, side: int) -> tuple[int, int]:
-    """Return ``(width, height)`` with a longer side of ``side`` px."""
-    width, height = (max(1, round(edge * side / max(photo.size))) for edge in photo.size)
-    return width, height
-
-
-def _panel(
-    column: ComparedModel,
-    comparison: Comparison,
-    photo: Image.Image,
-    drawing: DrawingOptions,
-    side: int,
-) -> Panel:
-    cam, explanation = column.cam, column.explanation
-    if cam is None or explanation is None:
-        plain = fitted(photo, _size_in_panel(photo, side))
-        return Panel(plain, column.model, column.note or "no map")
-    pixels, crop = drawn(photo, cam, side, side)
-    painted = overlay(
-        pixels,
-        density(cam, side, side),
-        vmax=comparison.scale_max,
-        opacity=drawing.opacity,
-        cmap=drawing.colour_map,
-        crop=crop,
-    )
-    best, target = explanation.prediction.top[0], explanation.targets[0]
-    caption = f"{target.label} {target.probability:.1%}"
-    if best.index != target.index:
-        caption += f"; its first answer is {best.label} {best.probability:.1%}"
-    return Panel(painted, column.model, caption)
-
-
-def _difference_panel(comparison: Comparison, photo: Image.Image, side: int) -> Panel:
-    first, second = comparison.columns
-    if first.cam is None or second.cam is None:
-        raise ValueError("a difference needs two maps")
-    pixels, _ = drawn(photo, first.cam, side, side)
-    apart = difference(first.cam, second.cam, side, side)
-    vmax = float(np.abs(apart).max())
-    painted = with_legend(
-        difference_overlay(pixels, apart, vmax=vmax), vmax=vmax, unit=SPREAD_UNIT, signed=True
-    )
-    return Panel(painted, "Difference", f"red: more in {second.model}; blue: more in {first.model}")
 
 
 def comparison_csv(comparison: Comparison) -> str:

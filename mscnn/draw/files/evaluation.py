@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from mscnn.draw.class_bars import class_bars_figure
-from mscnn.draw.confused_pairs import confused_pairs_figure
-from mscnn.draw.confusion import confusion_figure
+from mscnn.draw.evaluation import (
+    class_bars_figure,
+    confused_pairs_figure,
+    confusion_figure,
+    reliability_figure,
+)
+from mscnn.draw.figures import png
 from mscnn.draw.files.folder import Files, write_files
 from mscnn.draw.files.manifest import header, json_bytes
 from mscnn.draw.files.table import csv_bytes
-from mscnn.draw.reliability import reliability_figure
 from mscnn.results.serialise_folders import evaluation_dict
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 MATRIX_CLASSES = 40
 """Up to so many classes are drawn as a matrix; of more the most confused pairs are."""
-_DPI = 120
 
 
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:
@@ -42,14 +43,14 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
             [dataclasses.astuple(row) for row in found.classes],
         ),
         "confusion.csv": csv_bytes(("index", "class", "answer_index", "answer", "images"), pairs),
-        "classes.png": _png(
+        "classes.png": png(
             class_bars_figure(
                 [(row.label, row.images, row.top1, row.precision) for row in found.classes],
                 _title(found),
             )
         ),
-        "confusion.png": _png(_confusion(found)),
-        "reliability.png": _png(
+        "confusion.png": png(_confusion(found)),
+        "reliability.png": png(
             reliability_figure(
                 [dataclasses.astuple(row) for row in found.bins],
                 f"{found.model}: calibration error {100 * found.ece:.1f} %",
@@ -96,9 +97,3 @@ def _confusion(found: Evaluation) -> Figure:
         ],
         f"{title}; the most frequent mistakes",
     )
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI)
-    return file.getvalue()

@@ -10,8 +10,7 @@ from PIL import Image
 from mscnn.draw.files.drawing import MAX_PX, MIN_PX, DrawingOptions, as_image, drawn
 from mscnn.draw.files.folder import Files, check_folder, write_files
 from mscnn.draw.files.manifest import bare_name, header, json_bytes, npy_bytes
-from mscnn.draw.legend import with_legend
-from mscnn.draw.overlay import heatmap, overlay
+from mscnn.draw.overlay import heatmap, overlay, with_legend
 from mscnn.maps.agreement import density
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results import serialise

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mscnn.draw.charts import Chart, growth_chart, spectrum_chart
+from mscnn.draw.charts import growth_chart, spectrum_chart
+from mscnn.draw.figures import png
 from mscnn.draw.files.folder import Files, check_folder, write_files
 from mscnn.draw.files.manifest import json_bytes
 from mscnn.draw.files.table import Value, csv_bytes
-from mscnn.draw.sheet import Panel, contact_sheet, panel_px
-from mscnn.photos.imaging import to_png_bytes
-from mscnn.results.explanation import RgbArray
 from mscnn.results.serialise_lens import receptive_field_dict
 from mscnn.scales.receptive_field import ReceptiveField, Spectrum
 
-SHEET_PX = 1200
-CHART_PX = panel_px(1, SHEET_PX)
+CHART_PX = 1200
 _TABLE = (
     *("model", "level", "name", "split", "kind", "path", "stride_px"),
     *("rf_min_px", "rf_max_px", "distinct_sizes", "paths"),
@@ -59,47 +56,9 @@ def receptive_field_files(field: ReceptiveField, baseline: ReceptiveField | None
     return {
         "rf.json": json_bytes(document),
         "rf.csv": receptive_field_csv(shown),
-        "spectrum.png": to_png_bytes(field_spectrum_chart(shown).picture),
-        "growth.png": to_png_bytes(field_growth_chart(shown).picture),
+        "spectrum.png": png(spectrum_chart(shown), CHART_PX),
+        "growth.png": png(growth_chart(shown), CHART_PX),
     }
-
-
-def field_growth_chart(shown: Sequence[ReceptiveField]) -> Chart:
-    """Draw each model's smallest and largest field, block by block."""
-    return growth_chart(
-        [(field.model, _growth(field)) for field in shown],
-        inputs_px=[field.input_px for field in shown],
-        title="Receptive field, block by block",
-        width_px=CHART_PX,
-    )
-
-
-def _growth(field: ReceptiveField) -> list[tuple[str, int, int]]:
-    """Name, smallest and largest field of each block; of each stage where no block is known."""
-    stages = [(stage.stage, stage.rf_min_px, stage.rf_max_px) for stage in field.stages]
-    return [(block.block, block.rf_min_px, block.rf_max_px) for block in field.blocks] or stages
-
-
-def field_spectrum_chart(shown: Sequence[ReceptiveField]) -> Chart:
-    """Draw how many paths to each model's last stage have which receptive field."""
-    return spectrum_chart(
-        [(f.model, f.stages[-1].spectrum.sizes) for f in shown],
-        inputs_px=[field.input_px for field in shown],
-        title="Paths to the last stage, by receptive field",
-        width_px=CHART_PX,
-    )
-
-
-def receptive_field_sheet(field: ReceptiveField, baseline: ReceptiveField | None) -> RgbArray:
-    """Draw growth and spectrum on one sheet.
-
-    Returns:
-        ``(h, SHEET_PX, 3)`` uint8 RGB.
-    """
-    shown = [field, *([baseline] if baseline is not None else [])]
-    charts = (field_growth_chart(shown), field_spectrum_chart(shown))
-    panels = [Panel(chart.picture, "") for chart in charts]
-    return contact_sheet(panels, columns=1, width_px=SHEET_PX)
 
 
 def receptive_field_csv(shown: Sequence[ReceptiveField]) -> bytes:

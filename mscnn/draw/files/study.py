@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mscnn.draw.evaluation import study_figure
+from mscnn.draw.figures import png
 from mscnn.draw.files.folder import Files, write_files
 from mscnn.draw.files.manifest import header, json_bytes
 from mscnn.draw.files.table import csv_bytes
-from mscnn.draw.study import study_figure
-from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.explanation import JsonDict
 from mscnn.results.serialise_study import study_dict, study_text
 
@@ -34,7 +34,7 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
             ("model", "block", "split", "theoretical_px", "weights", *_INTERVAL, "photos"),
             _field_rows(document),
         ),
-        "study.png": to_png_bytes(study_figure(document)),
+        "study.png": png(study_figure(document), 1500),
         "manifest.json": json_bytes({**header(created), "answers": study_text(document)}),
     }
 
