@@ -26,7 +26,7 @@ from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
 from mscnn.page.features_sets import OwnersFile, open_files
 from mscnn.page.photos import PhotoStore
-from mscnn.page.viewer import STYLES, Viewer, choices
+from mscnn.page.viewer import STYLES, build_viewer, choices
 
 MAX_UPLOAD_MB = 64
 DELETE_AFTER_S = 3600
@@ -69,7 +69,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
     with Page(
         title=TITLE, analytics_enabled=False, delete_cache=(900, DELETE_AFTER_S), fill_width=True
     ) as demo:
-        viewer = Viewer(
+        viewer = build_viewer(
             photos, model=first, offered=built, max_bytes=MAX_UPLOAD_MB * 2**20, pack=answering.pack
         )
         viewer.ask(
