@@ -40,7 +40,14 @@ function press(panel = get('panel-' + state.tab)) {
     const {set: change, show} = button.dataset;
     button.setAttribute('aria-pressed', String(holds(parsed(change ?? show), !change)));
   }
-  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', viewer.map()?.id === mark.dataset.mark);
+  const shown = viewer.map();
+  for (const range of all('[data-shows]', panel)) {
+    const list = parsed(range.dataset.shows), same = ({map}) => map === shown?.id || (shown && viewer.mapById(map)?.group === shown.group);
+    const k = list.findIndex(same);
+    if (k >= 0) { range.value = k; range.setAttribute('aria-valuetext', list[k].text ?? ''); }
+  }
+  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', !!shown
+    && (shown.id === mark.dataset.mark || (shown.column !== undefined && viewer.mapById(mark.dataset.mark)?.group === shown.group)));
 }
 function prepareMarks(body, message) {
   for (const mark of all('[data-mark]', body)) {
@@ -66,8 +73,9 @@ function chooseMark(mark) {
 
 function options(select) {
   const groups = CONFIG.choices[select.dataset.choices] ?? [];
-  select.replaceChildren(...groups.map(({group, items}) => {
-    const made = items.map(([value, text]) => new Option(text, value));
+  const first = select.dataset.add ? [new Option('Choose one to add', '')] : [];
+  select.replaceChildren(...first, ...groups.map(({group, items}) => {
+    const made = items.filter(([value]) => !select.dataset.add || value !== 'other').map(([value, text]) => new Option(text, value));
     if (!group) return made;
     const box = document.createElement('optgroup');
     box.label = group;
@@ -88,7 +96,7 @@ function fillFields() {
       if (!field.options.length && field.dataset.choices) options(field);
       if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
     }
-    if (value !== undefined) field.value = value ?? '';
+    if (value !== undefined || field.querySelector('option[value=""]')) field.value = value ?? '';
   }
   for (const list of all('[data-list=models]')) fillList(list);
 }
@@ -174,6 +182,7 @@ element.addEventListener('input', event => {
   const {target} = event;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
+  else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
   else return;
   viewer.draw();
 });
