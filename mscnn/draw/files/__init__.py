@@ -13,6 +13,7 @@ from mscnn.draw.files.receptive_field import receptive_field_files, write_recept
 from mscnn.draw.files.scales import scales_files, write_scales
 from mscnn.draw.files.study import study_files, write_study
 from mscnn.draw.files.sweep import sweep_files, write_sweep
+from mscnn.draw.files.unit import unit_files
 
 __all__ = [
     "MAX_PX",
@@ -27,6 +28,7 @@ __all__ = [
     "scales_files",
     "study_files",
     "sweep_files",
+    "unit_files",
     "write_comparison",
     "write_explanation",
     "write_files",
