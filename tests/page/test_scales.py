@@ -1,4 +1,4 @@
-"""The Scales lens: its numbers are the engine's, for the class asked for, and refusals are words."""
+"""The Scales lens: its numbers are the engine's, and refusals are words."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ def test_a_splits_field_is_the_table_of_theoretical_fields(ask):
         for split in block.splits:
             box = split.box(2, 3)
             field = sent[f"{block.block}/{split.index}"]["field"]
-            centre = [field["start"][axis] + (3, 2)[axis] * field["stride"][axis] for axis in (0, 1)]
+            centre = [
+                field["start"][axis] + (3, 2)[axis] * field["stride"][axis] for axis in (0, 1)
+            ]
             half = field["size"][0] / 2
             assert [c - half for c in centre] + [c + half for c in centre] == list(box)
             assert field["size"] == [split.rf_max_px] * 2
