@@ -17,12 +17,12 @@ from markdown_it import MarkdownIt
 
 from mscnn.draw.overlay import COLOUR_MAPS, overlay
 from mscnn.engine.network import Network
-from mscnn.geometry import ViewGeometry
+from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.maps.agreement import density
 from mscnn.models import registry
 from mscnn.page.photos import Photo
 from mscnn.photos.imaging import thumbnail_of, to_png_bytes
-from mscnn.results.explanation import CamMap, FloatMap
+from mscnn.results.explanation import CamMap
 
 Message = dict[str, Any]
 TEMPLATES = Path(__file__).with_name("templates")

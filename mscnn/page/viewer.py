@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,57 +45,14 @@ def script() -> str:
 class Viewer(gr.HTML):
     """Photo, lenses and controls; the value is a message to the browser, a JSON object.
 
-    Args:
-        photos: the examples offered.
-        model: the model that the page starts with.
-        offered: the owner's models.
-        max_bytes: of an upload.
-        pack: makes a lens's file from a request.
+    gradio copies this class into a stub beside the module, so it names nothing of ours.
     """
 
-    def __init__(
-        self,
-        photos: PhotoStore,
-        *,
-        model: str,
-        offered: Sequence[str],
-        max_bytes: int,
-        pack: Callable[[Any], Any],
-    ) -> None:
-        shown = [
-            {"id": e.id, "label": e.label, "thumb": f"gradio_api/file={photos.thumbnail(e)}"}
-            for e in photos.examples.values()
-        ]
-        self.config_value = {
-            "config": {
-                "lenses": [
-                    {"id": lens.id, "needs": lens.needs, "covers": lens.covers,
-                     "is_auto": lens.is_auto, "run": lens.run}
-                    for lens in LENSES.values()
-                ],
-                "examples": [
-                    {"id": e.id, "label": e.label, "path": photos.served(e)}
-                    for e in photos.examples.values()
-                ],
-                "choices": choices(offered),
-                "model": model,
-                "max_bytes": max_bytes,
-                "max_compared": MAX_COMPARED,
-                "colour_maps": list(COLOUR_MAPS),
-                "colours": {name: _text(palette(name)) for name in (*COLOUR_MAPS, "signed")},
-            }
-        }  # fmt: skip
+    def __init__(self, config: Any, page: str, js: str, pack: Any) -> None:
         super().__init__(
-            self.config_value,
-            html_template=_page(shown),
-            js_on_load=script(),
-            apply_default_css=False,
-            elem_classes=["mscnn"],
-            server_functions=[_plain(pack)],
-        )
-        paths = [e["thumb"].partition("=")[2] for e in shown]
-        paths += [e["path"] for e in self.config_value["config"]["examples"]]
-        self.keep_in_cache.update(paths)
+            config, html_template=page, js_on_load=js, apply_default_css=False,
+            elem_classes=["mscnn"], server_functions=[pack],
+        )  # fmt: skip
 
     def preprocess(self, payload: Any) -> Any:
         """Return the message as it is."""
@@ -108,6 +65,53 @@ class Viewer(gr.HTML):
     def api_info(self) -> dict[str, Any]:
         """A message is a JSON object, not text."""
         return {"type": "object"}
+
+
+def build_viewer(
+    photos: PhotoStore,
+    *,
+    model: str,
+    offered: Sequence[str],
+    max_bytes: int,
+    pack: Callable[[Any], Any],
+) -> Viewer:
+    """Make the page's component.
+
+    Args:
+        photos: the examples offered.
+        model: the model that the page starts with.
+        offered: the owner's models.
+        max_bytes: of an upload.
+        pack: makes a lens's file from a request.
+    """
+    known = photos.examples.values()
+    served = {e.id: photos.served(e) for e in known}
+    thumbs = {e.id: photos.thumbnail(e) for e in known}
+    config = {
+        "lenses": [
+            {"id": lens.id, "needs": lens.needs, "covers": lens.covers, "is_auto": lens.is_auto,
+             "run": lens.run}
+            for lens in LENSES.values()
+        ],
+        "examples": [{"id": e.id, "label": e.label, "path": served[e.id]} for e in known],
+        "choices": choices(offered),
+        "model": model,
+        "max_bytes": max_bytes,
+        "max_compared": MAX_COMPARED,
+        "colour_maps": list(COLOUR_MAPS),
+        "colours": {name: _text(palette(name)) for name in (*COLOUR_MAPS, "signed")},
+    }  # fmt: skip
+
+    def call(data: Any) -> Any:  # gradio marks it, which it cannot do to a method
+        return pack(data)
+
+    call.__name__ = "pack"  # as the page's scripts call it
+    page = _page(
+        [{"id": e.id, "label": e.label, "thumb": thumbs[e.id], "fails": e.fails} for e in known]
+    )
+    viewer = Viewer({"config": config}, page, script(), call)
+    viewer.keep_in_cache.update((*served.values(), *thumbs.values()))
+    return viewer
 
 
 def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -127,15 +131,7 @@ def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _plain(pack: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def call(data: Any) -> Any:
-        return pack(data)
-
-    call.__name__ = "pack"  # as the page's scripts call it; gradio marks it, and a method it cannot
-    return call
-
-
-def _page(examples: Sequence[dict[str, str]]) -> str:
+def _page(examples: Sequence[Mapping[str, str]]) -> str:
     lenses = []
     for lens in LENSES.values():
         name = f"{lens.id}.controls.html"

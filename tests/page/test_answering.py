@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import threading
 import zipfile
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +21,12 @@ from mscnn.maps.agreement import density
 from mscnn.page import lenses
 from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
+from mscnn.page.examples import examples
 from mscnn.page.jobs import Jobs
 from mscnn.page.lens import Lens
 from mscnn.page.photos import PhotoStore
+from mscnn.page.viewer import build_viewer, script
+from mscnn.photos.imaging import load_photo
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
@@ -77,7 +80,7 @@ def toy(monkeypatch: pytest.MonkeyPatch):
 def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine):
     messages = ask()
     first, last = messages[0], messages[-1]
-    found = engine.explain(photos_module.examples()[0].path, RES2NET, targets="top5")
+    found = engine.explain(examples()[0].path, RES2NET, targets="top5")
     assert [m["label"] for m in first["view"]["maps"]] == [s.label for s in found.targets]
     assert first["more"]
     assert not last["more"]
@@ -91,7 +94,7 @@ def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine)
 def test_a_maps_numbers_are_the_engines(ask, engine):
     message = ask(target="espresso", layer="2")[-1]
     index = engine.session.network(RES2NET).labels.resolve("espresso")
-    photo = photos_module.examples()[0].path
+    photo = examples()[0].path
     (sent,) = [m for m in message["view"]["maps"] if m["class"] == index and m["stage"] == "2"]
     cam = engine.explain(photo, RES2NET, layers="2", targets=[index]).maps[0]
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype="<f4").reshape(sent["shape"])
@@ -155,9 +158,13 @@ def test_the_file_of_what_is_shown(answering):
 
 
 def test_an_upload_is_decoded_once(ask, upload, monkeypatch):
-    decoded = []
-    real = photos_module.load_photo
-    monkeypatch.setattr(photos_module, "load_photo", lambda p: decoded.append(p) or real(p))
+    decoded: list[Any] = []
+
+    def counted(source: Any) -> Image.Image:
+        decoded.append(source)
+        return load_photo(source)
+
+    monkeypatch.setattr(photos_module, "load_photo", counted)
     path = upload((121, 90), "once.png")
     for request in ({}, {"target": "espresso"}, {"model": RESNET}, {"method": "eigencam"}):
         assert "error" not in ask(photo=path, example="", **request)[-1]
@@ -198,6 +205,10 @@ def test_a_broken_upload_is_named_by_its_file_name(ask, cache):
     (message,) = ask(photo=str(path), example="")
     assert message["error"].startswith("'notes.png'")
     assert str(cache) not in message["error"]
+
+
+def visitor_called(name: str) -> Any:
+    return SimpleNamespace(session_hash=name)
 
 
 # ---- jobs -----------------------------------------------------------------------------------
@@ -242,8 +253,8 @@ def test_a_newer_request_overtakes_and_stop_stops_only_the_own(answering, toy):
 
     def run(serial: int, visitor: str, **options: Any) -> None:
         event = {"serial": serial, "lens": "toy", "example": "lion", "options": options}
-        asked = SimpleNamespace(_data=event), SimpleNamespace(session_hash=visitor)
-        seen.extend(answering.ask(*asked))  # type: ignore[arg-type]
+        asked: Any = SimpleNamespace(_data=event), SimpleNamespace(session_hash=visitor)
+        seen.extend(answering.ask(*asked))
 
     slow = threading.Thread(target=run, args=(1, "a"))
     other = threading.Thread(target=run, args=(3, "b"))
@@ -254,9 +265,9 @@ def test_a_newer_request_overtakes_and_stop_stops_only_the_own(answering, toy):
     slow.join(30)
     assert [m["html"] for m in seen if "html" in m] == ["2"]
     assert [m["stopped"] for m in seen if m["serial"] == 1] == ["Stopped."]
-    answering.stop(SimpleNamespace(session_hash="a"))  # type: ignore[arg-type]
+    answering.stop(visitor_called("a"))
     assert other.is_alive()
-    answering.stop(SimpleNamespace(session_hash="b"))  # type: ignore[arg-type]
+    answering.stop(visitor_called("b"))
     other.join(30)
     assert seen[-1] == {"serial": 3, "stopped": "Stopped."}
 
@@ -279,7 +290,7 @@ def test_the_cache_keeps_to_its_bytes_and_computes_once():
         return np.zeros(100, dtype=np.float32)
 
     for n in (1, 1, 2, 1, 3, 1, 2):  # two fit: 3 drives out 2
-        cache.get(n, lambda n=n: make(n))
+        cache.get(n, partial(make, n))
     assert made == [1, 2, 3, 2]
     threads = [threading.Thread(target=cache.get, args=("x", lambda: make(9))) for _ in range(4)]
     for thread in threads:
@@ -294,14 +305,11 @@ def test_the_cache_keeps_to_its_bytes_and_computes_once():
 
 
 def test_the_pages_template_holds_nothing_that_gradio_would_interpret(engine):
-    from mscnn.page.viewer import Viewer, script
-
-    viewer = Viewer(PhotoStore(), model=RES2NET, offered=["mine"], max_bytes=1, pack=dict)
+    viewer = build_viewer(PhotoStore(), model=RES2NET, offered=["mine"], max_bytes=1, pack=dict)
     assert "starter_res2net" not in viewer.html_template
     assert viewer.api_info() == {"type": "object"}
-    config = viewer.postprocess(viewer.config_value)["config"]
+    config = viewer.postprocess(viewer.value)["config"]
     assert config["choices"]["models"][0]["items"] == [["mine", "mine"]]
     assert len(base64.b64decode(config["colours"]["inferno"])) == 768
     assert len(base64.b64decode(config["colours"]["signed"])) == 765
     assert "trigger('ask'" in script()
-    assert io.StringIO(json.dumps(config)).read()
