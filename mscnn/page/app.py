@@ -12,6 +12,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 
 from mscnn.draw.figures import theme_css
 from mscnn.engine.pipeline import Engine
@@ -26,7 +28,7 @@ from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
 from mscnn.page.features_sets import OwnersFile, open_files
 from mscnn.page.photos import PhotoStore
-from mscnn.page.viewer import STYLES, build_viewer, choices
+from mscnn.page.viewer import STATIC, STYLES, build_viewer, choices
 
 MAX_UPLOAD_MB = 64
 DELETE_AFTER_S = 3600
@@ -37,10 +39,11 @@ DESCRIPTION = (
     "Drop a photo: a network that looks at several scales at once says what it is, and the page "
     "shows where in the photo each answer came from, and at which scale."
 )
-HEAD = f"""
-<meta name="description" content="{DESCRIPTION}">
+HEAD = """
+<meta name="description" content="{description}">
 <meta property="og:title" content="See what a multi-scale CNN sees">
-<meta property="og:description" content="{DESCRIPTION}">
+<meta property="og:description" content="{description}">
+<meta property="og:image" content="{site}gradio_api/file={card}">
 <meta property="og:type" content="website">
 <meta name="twitter:card" content="summary_large_image">
 """
@@ -72,6 +75,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
         viewer = build_viewer(
             photos, model=first, offered=built, max_bytes=MAX_UPLOAD_MB * 2**20, pack=answering.pack
         )
+        viewer.keep_in_cache.add(_card())
         viewer.ask(
             answering.ask, None, [viewer], trigger_mode="multiple", concurrency_limit=AT_ONCE,
             concurrency_id="ask", **private,
@@ -94,8 +98,15 @@ def _first_model(owners: Sequence[str]) -> str:
         return "starter_res2net"
 
 
+def _card() -> str:
+    """Path, in gradio's cache, of the picture that other sites show beside a link to the page."""
+    return save_file_to_cache(STATIC / "card.jpg", get_upload_folder())
+
+
 def launch_options() -> dict[str, Any]:
     """What ``Blocks.launch`` gets, wherever the page runs."""
+    host = os.environ.get("SPACE_HOST")
+    site = f"https://{host}/" if host else ""
     return {
         # gradio's own fonts lack letters in their heavier weights; the system's are complete.
         "theme": gr.themes.Base(
@@ -103,7 +114,7 @@ def launch_options() -> dict[str, Any]:
         ),
         "css": theme_css(),
         "css_paths": STYLES,
-        "head": HEAD,
+        "head": HEAD.format(description=DESCRIPTION, site=site, card=_card()),
         "max_file_size": f"{MAX_UPLOAD_MB}mb",
         "show_error": False,
         "run_history": False,

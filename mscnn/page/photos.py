@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -31,12 +31,14 @@ class Photo:
         image: upright, RGB.
         name: what to call it: the file's own name, or the example's.
         served: path of its copy in gradio's cache, which the browser may fetch.
+        note: a sentence that belongs beside its answers, or "".
     """
 
     digest: str
     image: Image.Image
     name: str
     served: str
+    note: str = ""
 
     def message(self) -> dict[str, object]:
         """Return what the viewer draws it from; ``path`` is one in gradio's cache."""
@@ -61,7 +63,7 @@ class PhotoStore:
             example = self.examples.get(request.example)
             if example is None:
                 raise ImageError("There is no such example; choose one of those on the page.")
-            return self._open(example.path, example.label)
+            return replace(self._open(example.path, example.label), note=example.fails)
         if request.photo is None:
             raise ImageError(NO_PHOTO)
         return self._open(request.photo, request.photo.name)

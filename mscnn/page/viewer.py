@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,9 @@ def build_viewer(
         return pack(data)
 
     call.__name__ = "pack"  # as the page's scripts call it
-    page = _page([{"id": e.id, "label": e.label, "thumb": thumbs[e.id]} for e in known])
+    page = _page(
+        [{"id": e.id, "label": e.label, "thumb": thumbs[e.id], "fails": e.fails} for e in known]
+    )
     viewer = Viewer({"config": config}, page, script(), call)
     viewer.keep_in_cache.update((*served.values(), *thumbs.values()))
     return viewer
@@ -129,7 +131,7 @@ def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _page(examples: Sequence[dict[str, str]]) -> str:
+def _page(examples: Sequence[Mapping[str, str]]) -> str:
     lenses = []
     for lens in LENSES.values():
         name = f"{lens.id}.controls.html"

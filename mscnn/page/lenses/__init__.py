@@ -61,6 +61,7 @@ dimmed. Fields of an answer, all optional:
 In the HTML, with no JavaScript of the lens's own
 =================================================
 Values are JSON; write them in a template as ``data-set="{{ value|tojson|forceescape }}"``.
+Headings are ``<h2>`` (the page has the ``<h1>``).
 
 ``data-set='{"target": "lion"}'``  on a button: changes the state; asks only where it must.
 ``data-set='{"options": {"also": "x"}}'`` changes an option of this lens.
@@ -75,7 +76,9 @@ Values are JSON; write them in a template as ``data-set="{{ value|tojson|forcees
                   checkbox and number inputs too; an option that is empty or false is absent.
                   ``data-choices="models"`` fills a select from the page's lists (models, methods,
                   layers); ``list="classes"`` suggests class names.
-``data-list="models"``  on a fieldset: an ordered list of models, up to six, as removable chips.
+``data-list="models"``  on a fieldset with a ``.chips`` element: the models as removable chips;
+                  ``<select data-add="models" data-choices="models">`` or
+                  ``<input data-add="models" list="model-names">`` in it adds one.
 ``data-pack``     on a button: makes the lens's file (``Lens.files``) and saves it.
 ``data-mark``     on groups of an inline SVG: become buttons; the map whose id equals the mark is
                   shown by pointing at it or choosing it, or what ``marks: {mark: {show | set}}`` in

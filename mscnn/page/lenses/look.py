@@ -123,7 +123,7 @@ class _Found:
         ]
         html = render(
             "look.html", scores=prediction.top, shown=shown, stages=stages, facts=facts(network),
-            method=METHODS[self.method],
+            method=METHODS[self.method], note=self.photo.note,
             seen=_seen(explanations[0]), notices=explanations[0].notices,
             unsure=_unsure(network, prediction.top[0].probability),
         )  # fmt: skip

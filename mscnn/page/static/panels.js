@@ -23,6 +23,7 @@ function renderPanels() {
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
+      viewer.hovered = null;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);
       if (focus) (all('[data-set]', body).find(e => e.dataset.set === focus) ?? body.querySelector('#' + CSS.escape(focus)))?.focus();
@@ -72,10 +73,10 @@ function chooseMark(mark) {
 // ---- fields -----------------------------------------------------------------------------------
 
 function options(select) {
-  const groups = CONFIG.choices[select.dataset.choices] ?? [];
-  const first = select.dataset.add ? [new Option('Choose one to add', '')] : [];
-  select.replaceChildren(...first, ...groups.map(({group, items}) => {
-    const made = items.filter(([value]) => !select.dataset.add || value !== 'other').map(([value, text]) => new Option(text, value));
+  let groups = CONFIG.choices[select.dataset.choices] ?? [];
+  if (select.dataset.add) groups = [{items: [['', 'Add one …']]}, ...groups.filter(group => !group.items.some(([value]) => value === 'other'))];
+  select.replaceChildren(...groups.map(({group, items}) => {
+    const made = items.map(([value, text]) => new Option(text, value));
     if (!group) return made;
     const box = document.createElement('optgroup');
     box.label = group;
@@ -88,12 +89,12 @@ function fieldValue(name) {
   return name.startsWith('options.') ? state.options[state.tab]?.[name.slice(8)] : state[name];
 }
 function fillFields() {
+  for (const select of all('select[data-choices]')) if (!select.options.length) options(select);
   for (const field of all('[data-field]')) {
     if (field === document.activeElement && field.type === 'text') continue;
     const value = fieldValue(field.dataset.field);
     if (field.type === 'checkbox') { field.checked = !!value; continue; }
     if (field.tagName === 'SELECT') {
-      if (!field.options.length && field.dataset.choices) options(field);
       if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
     }
     if (value !== undefined || field.querySelector('option[value=""]')) field.value = value ?? '';
@@ -108,6 +109,7 @@ function fillList(list) {
   chips.replaceChildren(...state.models.map(name => {
     const chip = document.createElement('button');
     chip.type = 'button';
+    chip.value = name;
     chip.textContent = `${titles[name] ?? name} ×`;
     chip.setAttribute('aria-label', `Remove ${titles[name] ?? name}`);
     chip.addEventListener('click', () => set({models: state.models.filter(other => other !== name)}));
@@ -126,6 +128,10 @@ function changeField(field) {
 function typeModel() {
   get('model-name').hidden = false;
   get('model-name').focus();
+}
+function suggestModels() {
+  const items = CONFIG.choices.models.flatMap(group => group.items).filter(([value]) => value !== 'other');
+  get('model-names').replaceChildren(...items.map(([value, text]) => new Option(text, value)));
 }
 let suggested = null;
 function suggest(classes) {
@@ -253,5 +259,5 @@ window.addEventListener('popstate', event => openAddress(event.state?.mscnn));
 new ResizeObserver(() => viewer.update()).observe(get('overlay'));
 document.addEventListener('fullscreenchange', () => viewer.update());
 watch('value', () => receive(plain(props.value)));
-for (const select of all('select[data-choices]')) options(select);
+suggestModels();
 openAddress(history.state?.mscnn);

@@ -139,6 +139,7 @@ function receive(message) {
   if (message.choices && !same(message.choices, CONFIG.choices)) {
     CONFIG.choices = message.choices;
     all('select[data-choices]').forEach(options);
+    suggestModels();
   }
   notice(message.notice);
   changed = '';

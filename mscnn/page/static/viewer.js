@@ -234,8 +234,8 @@ const viewer = {
     }
     this.columns.forEach((entry, k) => {
       entry.column = wanted[k];
-      entry.title.textContent = wanted[k].title ?? '';
-      entry.title.hidden = !wanted[k].title;
+      entry.title.textContent = [wanted[k].title, wanted[k].note].filter(Boolean).join(': ');
+      entry.title.hidden = !entry.title.textContent;
       entry.canvas.setAttribute('aria-label', this.description(this.map(wanted[k])) + ' Arrow keys read its values.');
     });
     const photo = this.photo(), count = this.columns.length, gap = 8;
