@@ -81,7 +81,7 @@ class _Found:
         return next((s for s in stages if s.stage == layer), None)
 
     def order(self, unit: Unit) -> tuple[Any, ...]:
-        """Stages by depth, the splits of a block from the one that sees least, random weights last."""
+        """Stages by depth, splits from the one that sees least, random weights last."""
         layer, split, trained = unit
         known = self.of(layer, split)
         sees = known.rf_max_px if known and split is not None else 0
