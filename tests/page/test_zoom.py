@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import zipfile
 from types import SimpleNamespace
@@ -74,7 +75,7 @@ def test_every_size_is_the_engines_sweep(ask, engine, box):
             with Image.open(sent["photo"]["path"]) as picture:
                 assert np.abs(np.asarray(picture).astype(float) - step.view).mean() < 6
             assert sent["rect"] == [0, 0, *step.view.shape[1::-1]]
-    assert zoom.known_down_to(sweep.curves[0]) in last["html"]
+    assert zoom.known_down_to(sweep.curves[0]) in html.unescape(last["html"])
     assert next(iter(maps.values()))["group"] == str(zoom.START), "near 1x is shown first"
 
 
@@ -108,7 +109,7 @@ def test_the_models_and_the_class_of_the_state_are_those_swept(ask, engine):
     assert {sent["column"] for sent in one["view"]["maps"]} == {RESNET}
     assert "columns" not in one["view"]
     wanted = engine.sweep(LION, [RESNET], target="espresso").curves[0]
-    assert zoom.known_down_to(wanted) in one["html"]
+    assert zoom.known_down_to(wanted) in html.unescape(one["html"])
     two = answers(ask(model=RESNET, models=[RES2NET, RESNET]))[-1]
     assert [c["key"] for c in two["view"]["columns"]] == [RESNET, RES2NET]
 
@@ -160,9 +161,9 @@ def step(factor: float, rank: int) -> Any:
 @pytest.mark.parametrize(
     ("ranks", "sentence"),
     [
-        ([1, 1, 2, 1, *[3] * 8], "knows it down to 0.88x: its first answer at 3 of 12 sizes."),
-        ([2] * 12, "knows it at no size."),
-        ([1] * 12, "knows it at every size, down to 0.1x."),
+        ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
+        ([2] * 12, "says “lion” at no size."),
+        ([1] * 12, "says “lion” at every size, down to 0.1x."),
         ([], "not here"),
     ],
 )

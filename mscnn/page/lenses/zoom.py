@@ -214,12 +214,12 @@ def known_down_to(curve: SweepCurve) -> str:
     if not curve.steps:
         return f"{title}: {curve.note or 'nothing was done.'}"
     if not known:
-        return f"{title} knows it at no size."
+        return f"{title} says “{curve.label}” at no size."
     if len(known) == len(FACTORS):
-        return f"{title} knows it at every size, down to {times(known[-1])}."
+        return f"{title} says “{curve.label}” at every size, down to {times(known[-1])}."
     return (
-        f"{title} knows it down to {times(known[-1])}: its first answer at {len(known)} of "
-        f"{len(curve.steps)} sizes."
+        f"{title} says “{curve.label}” down to {times(known[-1])}: its first answer at "
+        f"{len(known)} of {len(curve.steps)} sizes."
     )
 
 
