@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from mscnn.data.feature_files import read_feature_file
+from mscnn.engine.network import Floats as Vectors
 from mscnn.engine.network import Network
-from mscnn.engine.pooling import Vectors
 from mscnn.errors import DatasetError, ImageError, OptionError
 from mscnn.photos.imaging import load_photo, thumbnail_of, to_png_bytes
 from mscnn.results.features import FeatureFile, FeatureHead
