@@ -8,6 +8,10 @@ class names are no longer those that were measured.
 
 ``MANIFEST.json`` keeps how many were right, as ``accuracy.fixed_set``; ``--write`` measures anew.
 Exit code 1 where a starter is off by more than ``SLACK`` pictures.
+
+``--data DIR`` takes a Tiny-ImageNet-200 folder instead and measures the 10,000 official validation
+images, in half a minute for each starter: they must give the manifest's ``accuracy``, and
+``--write`` stores how often each probability was right as ``reliability``.
 """
 
 from __future__ import annotations
@@ -15,17 +19,21 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from mscnn.data.evaluation import evaluate
 from mscnn.data.loading import Loading
 from mscnn.engine.session import Session
 from mscnn.models import manifest
+from mscnn.models.labels import wordnet_lemmas
 from mscnn.photos.imaging import load_photo
 from scripts.bundle import add_to_manifest
 
@@ -43,6 +51,7 @@ PHOTOS = (
 SHARES = (1.0, 0.85, 0.7, 0.55)
 """Of the photo's shorter side; 1 is the whole photo."""
 LIGHT = (1.0, 0.6)
+SET = "Tiny-ImageNet-200, the official 10,000 validation images"
 
 
 def make_folder(root: Path) -> Path:
@@ -100,29 +109,100 @@ def agrees(found: Counts, known: Counts | None) -> bool:
     )
 
 
-def _write(model: str, found: Counts) -> None:
+def official(model: str, root: Path) -> tuple[dict[str, float], dict[str, Any]]:
+    """Predict Tiny-ImageNet's validation images; return top-1 and top-5, and the reliability.
+
+    The labels are read from ``val/val_annotations.txt``: ``file<TAB>wnid<TAB>box...``.
+    """
+    network = Session("cpu", offline=True).network(model)
+    lines = (root / "val" / "val_annotations.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t")[:2] for line in lines if line.strip()]
+    index = {wnid: network.labels.names.index(wordnet_lemmas([wnid])[0]) for _, wnid in rows}
+    answers, top5 = [], 0
+    for start in range(0, len(rows), 64):
+        some = rows[start : start + 64]
+        views = [
+            network.preprocess(load_photo(root / "val" / "images" / file)).x for file, _ in some
+        ]
+        with torch.inference_mode():
+            found = network.model(torch.cat(views)).double().softmax(1).topk(5)
+        for (_, wnid), best, classes in zip(
+            some, found.values, found.indices.tolist(), strict=True
+        ):
+            answers.append((float(best[0]), classes[0] == index[wnid]))
+            top5 += index[wnid] in classes
+    top1 = sum(right for _, right in answers)
+    accuracy = {"top1": top1 / len(rows), "top5": top5 / len(rows), "images": len(rows)}
+    return accuracy, reliability(answers)
+
+
+def reliability(answers: Sequence[tuple[float, bool]], bins: int = 10) -> dict[str, Any]:
+    """Return the document that ``mscnn.models.reliability`` reads.
+
+    Args:
+        answers: per image the top-1 probability, and whether that class was right.
+        bins: of equal width; each holds its upper edge.
+    """
+    groups: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
+    for answer in answers:
+        groups[max(math.ceil(answer[0] * bins) - 1, 0)].append(answer)
+    rows = [
+        {
+            "from": number / bins,
+            "to": (number + 1) / bins,
+            "images": len(group),
+            "right": sum(right for _, right in group),
+            "mean_probability": round(sum(p for p, _ in group) / len(group), 6) if group else None,
+        }
+        for number, group in enumerate(groups)
+    ]
+    return {"set": SET, "images": len(answers), "bins": rows}
+
+
+def _write(model: str, found: Mapping[str, Any], accuracy: Mapping[str, Any] | None = None) -> None:
+    """Change fields of a starter's entry, and fields of its ``accuracy``."""
     path = manifest.weights_folder() / manifest.NAME
     entries = json.loads(path.read_text(encoding="utf-8"))["weights"]
     entry = next(entry for entry in entries if entry["model"] == model)
-    entry["accuracy"] = {**(entry["accuracy"] or {}), "fixed_set": found}
+    entry |= {**found, "accuracy": {**(entry["accuracy"] or {}), **(accuracy or {})}}
     add_to_manifest(entry, manifest.load_manifest()[model].labels)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.accuracy")
-    parser.add_argument("--write", action="store_true", help="store the counts in the manifest")
-    write = parser.parse_args(argv).write
+    parser.add_argument("--data", type=Path, help="a Tiny-ImageNet-200 folder to measure on")
+    parser.add_argument("--write", action="store_true", help="store what is found in the manifest")
+    options = parser.parse_args(argv)
+    if options.data is not None:
+        return _official(options.data, options.write)
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = make_folder(Path(scratch) / "pictures")
         for model in manifest.load_manifest():
             found = measured(model, folder)
             sys.stdout.write(f"{model}: {json.dumps(found)}, recorded {recorded(model)}\n")
-            if write:
-                _write(model, found)
+            if options.write:
+                _write(model, {}, {"fixed_set": found})
             else:
                 wrong += not agrees(found, recorded(model))
     return int(wrong > 0)
+
+
+def _official(root: Path, write: bool) -> int:
+    wrong = 0
+    for model, entry in manifest.load_manifest().items():
+        found, measured_bins = official(model, root)
+        known = {key: (entry.accuracy or {}).get(key) for key in found}
+        sys.stdout.write(f"{model}: {json.dumps(found)}, recorded {json.dumps(known)}\n")
+        same = found == known and (write or _counts(entry.reliability) == _counts(measured_bins))
+        wrong += not same
+        if write and same:
+            _write(model, {"reliability": measured_bins})
+    return int(wrong > 0)
+
+
+def _counts(document: Mapping[str, Any] | None) -> list[tuple[int, int]]:
+    return [(row["images"], row["right"]) for row in (document or {"bins": []})["bins"]]
 
 
 if __name__ == "__main__":

@@ -76,8 +76,11 @@ def test_import_direction() -> None:
         "mscnn.scales.receptive_field",
         "mscnn.scales.canvas",
         "mscnn.engine.lens_options",
-        "mscnn.results.serialise_lens",
-        "mscnn.results.serialise_study",
+        "mscnn.results.evaluation",
+        "mscnn.results.features",
+        "mscnn.results.receptive_field",
+        "mscnn.results.study",
+        "mscnn.results.writing",
     ],
 )
 def test_light_import(module: str) -> None:

@@ -22,32 +22,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from mscnn.draw.figures import (
-    FONT,
-    GRID,
-    INK,
-    NEUTRAL,
-    PAPER,
-    RAMP,
-    SERIES,
-    SHAPES,
-    SMALL,
-    SOFT,
-    WIDTH,
-    legend,
-    mark,
-    model_title,
-    new_figure,
-    note,
-    number_text,
-    place,
-    power_of_ten,
-    stage_title,
-    style,
-)
+from mscnn.draw import figures as look
+from mscnn.results.receptive_field import BlockField, ReceptiveField, StageField
 from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport, SplitEvidence, Sweep
 from mscnn.results.scales import SweepStep as Step
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, StageField
 
 RF_PX = "px of the input"
 SWEEP_PANELS = ("probability", "energy", "field")
@@ -70,12 +48,14 @@ def split_colours(rf: Sequence[int | None]) -> tuple[str, ...]:
     known = [size for size in rf if size is not None]
     sizes = sorted(set(known))
     if len(sizes) < 2 or len(known) < len(rf):
-        return (NEUTRAL,) * len(rf)
+        return (look.NEUTRAL,) * len(rf)
     ramp = _ramp(len(sizes))
     return tuple(ramp[sizes.index(size)] for size in known)
 
 
-def evidence_chart(report: ScaleReport, *, title: str | None = None, width: int = WIDTH) -> Figure:
+def evidence_chart(
+    report: ScaleReport, *, title: str | None = None, width: int = look.WIDTH
+) -> Figure:
     """Draw through which splits the evidence passed, block by block, and at which scale.
 
     Below, a column per block holds the fraction of each split, the one that sees least at the
@@ -90,21 +70,23 @@ def evidence_chart(report: ScaleReport, *, title: str | None = None, width: int 
     if not blocks:
         raise ValueError("a chart over depth needs at least one block")
     target = report.target
-    usual = f"{model_title(report.prediction.model)}: evidence for {target.label}"
+    usual = f"{look.model_title(report.prediction.model)}: evidence for {target.label}"
     heading = f"{usual} ({target.probability:.1%})" if title is None else title
     weighted = [block.weighted_rf_px for block in blocks]
     known = any(value is not None for value in weighted)
-    figure = new_figure(width, 350 if known else 230, heading)
+    figure = look.new_figure(width, 350 if known else 230, heading)
     if known:
         line, columns = figure.subplots(2, 1, height_ratios=(2, 3))
         _weighted_line(line, blocks, weighted)
     else:
         columns = figure.subplots()
-    style(columns, title="Evidence that passed through each split, % of the block's")
+    look.style(columns, title="Evidence that passed through each split, % of the block's")
     _columns(columns, blocks)
     for axis in (line, columns) if known else (columns,):
         _depth_axis(axis, [block.block for block in blocks], width, named=axis is columns)
-    legend(figure, *_evidence_key(blocks), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
+    look.legend(
+        figure, *_evidence_key(blocks), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}
+    )
     return figure
 
 
@@ -121,25 +103,27 @@ def _columns(axis: Axes, blocks: Sequence[BlockScales]) -> None:
                 parts.append((number, below, block, split, colours[split.index]))
             below += split.share
         if not below:
-            axis.bar(number, 100, 0.8, fill=False, edgecolor=GRID, linestyle="--", label="empty")
+            axis.bar(
+                number, 100, 0.8, fill=False, edgecolor=look.GRID, linestyle="--", label="empty"
+            )
     bars = axis.bar(
         [number for number, *_ in parts],
         [100 * split.share for *_, split, _ in parts],
         0.8,
         bottom=[100 * below for _, below, *_ in parts],
         color=[colour for *_, colour in parts],
-        edgecolor=PAPER,
+        edgecolor=look.PAPER,
         linewidth=0.8 if len(blocks) <= 40 else 0.2,
     )
     for bar, (_, _, block, split, _) in zip(bars, parts, strict=True):
-        mark(bar, f"part:{block.block}/{split.index}", _part_words(block, split))
+        look.mark(bar, f"part:{block.block}/{split.index}", _part_words(block, split))
     axis.set_ylim(0, 100)
     axis.set_yticks((0, 50, 100))
 
 
 def _part_words(block: BlockScales, split: SplitEvidence) -> str:
     sees = "" if split.rf_max_px is None else f"; sees {_range(split.rf_min_px, split.rf_max_px)}"
-    where = f"{place(block.block)} ({block.block})"
+    where = f"{look.place(block.block)} ({block.block})"
     name = f", split {split.index}" if len(block.splits) > 1 else ""
     return f"{where}{name}: {split.share:.1%} of the block's evidence{sees}"
 
@@ -151,20 +135,25 @@ def _range(low: int | None, high: int) -> str:
 def _weighted_line(
     axis: Axes, blocks: Sequence[BlockScales], values: Sequence[float | None]
 ) -> None:
-    style(axis, title=f"Evidence-weighted receptive field, {RF_PX} (log scale)")
+    look.style(axis, title=f"Evidence-weighted receptive field, {RF_PX} (log scale)")
     known = [(n, value) for n, value in enumerate(values) if value is not None]
     axis.plot(
-        range(len(values)), [np.nan if v is None else v for v in values], color=INK, linewidth=1.8
+        range(len(values)),
+        [np.nan if v is None else v for v in values],
+        color=look.INK,
+        linewidth=1.8,
     )
     for number, value in known:
-        (dot,) = axis.plot(number, value, "o", color=INK, markersize=4.5, markeredgecolor=PAPER)
+        (dot,) = axis.plot(
+            number, value, "o", color=look.INK, markersize=4.5, markeredgecolor=look.PAPER
+        )
         name = blocks[number].block
-        words = f"{place(name)} ({name}): evidence-weighted receptive field {value:.0f} px"
-        mark(dot, f"block:{name}", words)
+        words = f"{look.place(name)} ({name}): evidence-weighted receptive field {value:.0f} px"
+        look.mark(dot, f"block:{name}", words)
     _log_y(axis, [value for _, value in known], 5)
-    note(
+    look.note(
         axis, f"{known[-1][1]:.0f} px", (known[-1][0], known[-1][1]), xytext=(7, 0), va="center",
-        color=INK, fontsize=FONT,
+        color=look.INK, fontsize=look.FONT,
     )  # fmt: skip
 
 
@@ -179,26 +168,26 @@ def _evidence_key(blocks: Sequence[BlockScales]) -> tuple[list[tuple[Patch, ...]
             "from the split that sees least (no 3\N{MULTIPLICATION SIGN}3 of the block touches it; "
             "the last in timm's order) to the one that sees most"
         )
-    grey = [own for own in colours if set(own) == {NEUTRAL}]
+    grey = [own for own in colours if set(own) == {look.NEUTRAL}]
     if grey:
         parallel = any(len(own) > 1 for own in grey)
-        handles.append((Patch(color=NEUTRAL),))
+        handles.append((Patch(color=look.NEUTRAL),))
         labels.append("splits that all see the same" if parallel else "blocks with a single path")
     return handles, labels
 
 
 def _ramp(count: int) -> list[str]:
     """Return ``count`` colours of the ramp, evenly spread over it."""
-    if count > len(RAMP):
-        return [RAMP[n * len(RAMP) // count] for n in range(count)]
-    return [RAMP[round(n * (len(RAMP) - 1) / max(count - 1, 1))] for n in range(count)]
+    if count > len(look.RAMP):
+        return [look.RAMP[n * len(look.RAMP) // count] for n in range(count)]
+    return [look.RAMP[round(n * (len(look.RAMP) - 1) / max(count - 1, 1))] for n in range(count)]
 
 
 # --- theoretical receptive fields ------------------------------------------------------------
 
 
 def growth_chart(
-    fields: Sequence[ReceptiveField], *, title: str | None = None, width: int = WIDTH
+    fields: Sequence[ReceptiveField], *, title: str | None = None, width: int = look.WIDTH
 ) -> Figure:
     """Draw how the smallest and the largest receptive field grow over depth, with the input's size.
 
@@ -208,10 +197,10 @@ def growth_chart(
     Raises:
         ValueError: no model.
     """
-    figure = new_figure(
+    figure = look.new_figure(
         width, 280, "Receptive field, block by block" if title is None else title
     )  # fmt: skip
-    legend(figure, *_growth(figure.subplots(), fields, width))
+    look.legend(figure, *_growth(figure.subplots(), fields, width))
     return figure
 
 
@@ -220,7 +209,7 @@ def spectrum_chart(
     where: str = "",
     *,
     title: str | None = None,
-    width: int = WIDTH,
+    width: int = look.WIDTH,
 ) -> Figure:
     """Draw how many paths through a network have which receptive field, with the input's size.
 
@@ -237,21 +226,21 @@ def spectrum_chart(
         ValueError: no model.
     """
     shown = [fields] if isinstance(fields, ReceptiveField) else list(fields)
-    end = place(where) if where else "the last stage"
-    figure = new_figure(
+    end = look.place(where) if where else "the last stage"
+    figure = look.new_figure(
         width, 280, f"Paths to {end}, by receptive field" if title is None else title
     )  # fmt: skip
-    legend(figure, *_spectrum(figure.subplots(), shown, where))
+    look.legend(figure, *_spectrum(figure.subplots(), shown, where))
     return figure
 
 
-def field_charts(fields: Sequence[ReceptiveField], *, width: int = WIDTH) -> Figure:
+def field_charts(fields: Sequence[ReceptiveField], *, width: int = look.WIDTH) -> Figure:
     """Draw ``growth_chart`` and ``spectrum_chart`` of the last stage on one figure."""
-    figure = new_figure(width, 580, "Receptive fields")
+    figure = look.new_figure(width, 580, "Receptive fields")
     upper, lower = figure.subplots(2, 1)
     (handles, ends), (_, labels) = _growth(upper, fields, width), _spectrum(lower, fields, "")
     # Both keys name the same lines; of the first only the inputs are not said by the second.
-    legend(figure, handles, [*labels[: len(fields)], *ends[len(fields) :]])
+    look.legend(figure, handles, [*labels[: len(fields)], *ends[len(fields) :]])
     return figure
 
 
@@ -261,7 +250,7 @@ _Key = tuple[list[Line2D], list[str]]
 def _growth(axis: Axes, fields: Sequence[ReceptiveField], width: int) -> _Key:
     if not fields:
         raise ValueError("a chart of receptive fields needs a model")
-    style(axis, title=f"Largest (line) and smallest (dashes), {RF_PX}")
+    look.style(axis, title=f"Largest (line) and smallest (dashes), {RF_PX}")
     steps = [
         [(b.block, b.rf_min_px, b.rf_max_px) for b in field.blocks]
         or [(s.stage, s.rf_min_px, s.rf_max_px) for s in field.stages]
@@ -270,21 +259,21 @@ def _growth(axis: Axes, fields: Sequence[ReceptiveField], width: int) -> _Key:
     names = [[name for name, _, _ in own] for own in steps]
     same = all(own == names[0] for own in names)
     for number, (field, own) in enumerate(zip(fields, steps, strict=True)):
-        colour = SERIES[number % len(SERIES)]
+        colour = look.SERIES[number % len(look.SERIES)]
         x = np.arange(len(own)) if same else np.linspace(0, 100, len(own))
         lows, highs = ([step[n] for step in own] for n in (1, 2))
         axis.fill_between(x, lows, highs, color=colour, alpha=0.08, linewidth=0)
         axis.plot(x, lows, color=colour, linewidth=1.2, linestyle=(number * 3, (4, 4)))
         axis.plot(x, highs, color=colour, linewidth=1.8)
         for at, (name, low, high) in zip(x, own, strict=True):
-            words = f"{model_title(field.model)}, {place(name)}: sees {_range(low, high)}"
+            words = f"{look.model_title(field.model)}, {look.place(name)}: sees {_range(low, high)}"
             _dot(axis, at, high, number, f"point:{field.model}/{name}", words)
     sizes = [px for own in steps for _, low, high in own for px in (low, high)]
     inputs = _inputs(fields)
     _log_y(axis, [*sizes, *inputs], 7)
     for px in inputs:
-        axis.axhline(px, color=SOFT, linewidth=1, linestyle="--")
-        note(
+        axis.axhline(px, color=look.SOFT, linewidth=1, linestyle="--")
+        look.note(
             axis,
             f"{px} px",
             (1, px),
@@ -295,8 +284,8 @@ def _growth(axis: Axes, fields: Sequence[ReceptiveField], width: int) -> _Key:
     if same:
         _depth_axis(axis, names[0], width)
     else:
-        style(axis, x="depth in the network, % of its blocks")
-    ends = [f"{model_title(f.model)}: at last {_range(*own[-1][1:])}"
+        look.style(axis, x="depth in the network, % of its blocks")
+    ends = [f"{look.model_title(f.model)}: at last {_range(*own[-1][1:])}"
             for f, own in zip(fields, steps, strict=True)]  # fmt: skip
     return _fields_key(len(fields), ends, inputs)
 
@@ -304,21 +293,23 @@ def _growth(axis: Axes, fields: Sequence[ReceptiveField], width: int) -> _Key:
 def _spectrum(axis: Axes, fields: Sequence[ReceptiveField], where: str) -> _Key:
     if not fields:
         raise ValueError("a chart of receptive fields needs a model")
-    style(axis, title="Number of paths (log scale)", x=f"receptive field of a path, {RF_PX}")
+    look.style(axis, title="Number of paths (log scale)", x=f"receptive field of a path, {RF_PX}")
     labels = []
     for number, field in enumerate(fields):
         spectrum = _layer(field, where).spectrum
         # math.log10 takes integers of any length, where a float would overflow.
         points = [(size, math.log10(count)) for size, count in sorted(spectrum.sizes.items())]
-        axis.plot(*zip(*points, strict=True), color=SERIES[number % len(SERIES)], linewidth=1.8)
+        axis.plot(
+            *zip(*points, strict=True), color=look.SERIES[number % len(look.SERIES)], linewidth=1.8
+        )
         step = math.ceil(len(points) / _MOST_MARKS)
         for size, power in {*points[::step], points[-1]}:
-            paths = number_text(spectrum.sizes[size])
-            words = f"{model_title(field.model)}: {paths} paths see {size} px"
+            paths = look.number_text(spectrum.sizes[size])
+            words = f"{look.model_title(field.model)}: {paths} paths see {size} px"
             _dot(axis, size, power, number, f"point:{field.model}/{size}", words)
-        count, sizes = number_text(spectrum.paths), spectrum.distinct
+        count, sizes = look.number_text(spectrum.paths), spectrum.distinct
         words = f"{count} paths, {sizes} size{'s' * (sizes > 1)} up to {spectrum.rf_max_px} px"
-        labels.append(f"{model_title(field.model)}: {words}")
+        labels.append(f"{look.model_title(field.model)}: {words}")
     inputs = _inputs(fields)
     axis.set_xlim(0, 1.04 * max(*inputs, axis.get_xlim()[1]))
     top = max(1.0, axis.get_ylim()[1])
@@ -326,12 +317,12 @@ def _spectrum(axis: Axes, fields: Sequence[ReceptiveField], where: str) -> _Key:
     axis.set_ylim(0, top * (1 + 0.07 * len(inputs)))
     axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.yaxis.set_major_formatter(
-        FuncFormatter(lambda power, _: power_of_ten(round(power)) if power else "1")
+        FuncFormatter(lambda power, _: look.power_of_ten(round(power)) if power else "1")
     )
     for row, px in enumerate(inputs):
-        axis.axvline(px, color=SOFT, linewidth=1, linestyle="--")
-        note(axis, f"{px} px", (px, 1), xycoords=("data", "axes fraction"),
-             xytext=(4, -1.25 * SMALL * row), va="top")  # fmt: skip
+        axis.axvline(px, color=look.SOFT, linewidth=1, linestyle="--")
+        look.note(axis, f"{px} px", (px, 1), xycoords=("data", "axes fraction"),
+             xytext=(4, -1.25 * look.SMALL * row), va="top")  # fmt: skip
     return _fields_key(len(fields), labels, inputs)
 
 
@@ -345,7 +336,7 @@ def _inputs(fields: Iterable[ReceptiveField]) -> dict[int, str]:
     """Return what to write at each input's size: whose it is, only where they differ."""
     owners: dict[int, list[str]] = {}
     for field in fields:
-        owners.setdefault(field.input_px, []).append(model_title(field.model))
+        owners.setdefault(field.input_px, []).append(look.model_title(field.model))
     if len(owners) == 1:
         return {px: f"input: {px} px" for px in owners}
     return {
@@ -362,7 +353,7 @@ def sweep_chart(
     *,
     panels: Sequence[str] = SWEEP_PANELS,
     title: str | None = None,
-    width: int = WIDTH,
+    width: int = look.WIDTH,
 ) -> Figure:
     """Draw how probability, evidence and scale move with the size of the object.
 
@@ -397,24 +388,29 @@ def sweep_chart(
     no_field = all(step.weighted_rf_px is None for step in steps)
     shown = [kind for kind in panels if kind != "field" or not no_field]
     usual = f"Zoom sweep: {sweep.label or 'no class'}, canvas {sweep.canvas}"
-    figure = new_figure(width, 15 + 180 * len(shown), usual if title is None else title)
+    figure = look.new_figure(width, 15 + 180 * len(shown), usual if title is None else title)
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axis, kind in zip(axes, shown, strict=True):
         words, value, tooltip = kinds[kind]
-        style(axis, title=words)
+        look.style(axis, title=words)
         values = [value(step) for step in steps]
         for number, curve in enumerate(sweep.curves):
             points = [(step.factor, value(step)) for step in curve.steps]
             if all(y is None for _, y in points):
                 continue  # a network without splits has no evidence-weighted field, and no line
             ys = [np.nan if y is None else y for _, y in points]
-            axis.plot([x for x, _ in points], ys, color=SERIES[number % len(SERIES)], linewidth=1.8)
+            axis.plot(
+                [x for x, _ in points],
+                ys,
+                color=look.SERIES[number % len(look.SERIES)],
+                linewidth=1.8,
+            )
             for index, (x, y) in enumerate(points):
                 if y is not None:
-                    found = f"{model_title(curve.model)} at {x:.2g}x: {tooltip.format(y)}"
+                    found = f"{look.model_title(curve.model)} at {x:.2g}x: {tooltip.format(y)}"
                     _dot(axis, x, y, number, f"{kind}:{curve.model}/{index}", found)
         if kind == "energy":
-            axis.axhline(1, color=SOFT, linewidth=1, linestyle="--")
+            axis.axhline(1, color=look.SOFT, linewidth=1, linestyle="--")
         highest = max((y for y in values if y is not None), default=1.0)
         lowest = min((y for y in values if y is not None), default=0.0)
         # 0 is left out where all values lie far from it.
@@ -424,10 +420,10 @@ def sweep_chart(
         )
         axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         if not axis.lines or not steps:
-            note(axis, "nothing to show", (0.5, 0.5), xycoords="axes fraction", ha="center")
+            look.note(axis, "nothing to show", (0.5, 0.5), xycoords="axes fraction", ha="center")
     _by_size(axes[-1], sweep.factors)
-    style(axes[-1], x="longer side over the network's input, smaller to the right")
-    legend(figure, *_curves_key(sweep))
+    look.style(axes[-1], x="longer side over the network's input, smaller to the right")
+    look.legend(figure, *_curves_key(sweep))
     return figure
 
 
@@ -445,7 +441,7 @@ def _by_size(axis: Axes, factors: Sequence[float]) -> None:
 def _curves_key(sweep: Sweep) -> _Key:
     handles, labels = [], []
     for number, curve in enumerate(sweep.curves):
-        words = model_title(curve.model)
+        words = look.model_title(curve.model)
         if curve.octaves is not None:
             words += f": at least half of its best over {curve.octaves:.1f} octaves"
         elif curve.note:
@@ -464,7 +460,7 @@ def gates_chart(
     *,
     bins: int = 20,
     title: str | None = None,
-    width: int = WIDTH,
+    width: int = look.WIDTH,
 ) -> Figure:
     """Draw how the gates of a block's first branch are spread over its channels.
 
@@ -479,28 +475,30 @@ def gates_chart(
         raise ValueError(f"there are no gates of a block {block!r}")
     edges = np.linspace(0, 1, bins + 1)
     fractions = _binned(found.gates[0], edges)
-    usual = f"Gates of {place(block)}"
-    figure = new_figure(width, 220, usual if title is None else title)
+    usual = f"Gates of {look.place(block)}"
+    figure = look.new_figure(width, 220, usual if title is None else title)
     axis = figure.subplots()
     branch = "branch 0 (its branches add up to 1)" if found.radix > 1 else "the only branch"
-    style(axis, title="Channels, % per bin", x=f"gate of {branch}, one per channel")
-    colour = SERIES[0]
+    look.style(axis, title="Channels, % per bin", x=f"gate of {branch}, one per channel")
+    colour = look.SERIES[0]
     bars = axis.bar(edges[:-1], 100 * fractions, 1 / bins, align="edge", color=colour,
-                    alpha=0.55, edgecolor=PAPER)  # fmt: skip
+                    alpha=0.55, edgecolor=look.PAPER)  # fmt: skip
     for number, (bar, fraction) in enumerate(zip(bars, fractions, strict=True)):
         if fraction > 0:
             span = f"{edges[number]:.2f} to {edges[number + 1]:.2f}"
             words = f"gate {span}: {fraction:.1%} of {found.gates.shape[1]} channels"
-            mark(bar, f"gate:{block}/{number}", words)
+            look.mark(bar, f"gate:{block}/{number}", words)
     handles: list[Any] = [Patch(color=to_rgba(colour, 0.55))]
     labels = ["this photo"]
     if found.reference is not None:
-        axis.stairs(100 * _binned(found.reference[0], edges), edges, color=SERIES[1], linewidth=1.8)
-        handles.append(Line2D([], [], color=SERIES[1], linewidth=1.8))
+        axis.stairs(
+            100 * _binned(found.reference[0], edges), edges, color=look.SERIES[1], linewidth=1.8
+        )
+        handles.append(Line2D([], [], color=look.SERIES[1], linewidth=1.8))
         labels.append(f"mean of {report.references} example photographs")
     axis.set_xlim(0, 1)
     axis.yaxis.set_major_locator(MaxNLocator(5))
-    legend(figure, handles, labels)
+    look.legend(figure, handles, labels)
     return figure
 
 
@@ -529,12 +527,12 @@ def _depth_axis(axis: Axes, blocks: Sequence[str], width: int, *, named: bool = 
     runs = stage_runs(blocks)
     axis.set_xlim(-0.5, len(blocks) - 0.5)
     for _, first, _ in runs[1:]:
-        axis.axvline(first - 0.5, color=GRID, linewidth=1)
+        axis.axvline(first - 0.5, color=look.GRID, linewidth=1)
     if not named:
         axis.set_xticks([])
         return
     slot = (width - 70) / len(blocks)
-    step = next((n for n in _STEPS if n * slot >= 1.9 * SMALL), _STEPS[-1])
+    step = next((n for n in _STEPS if n * slot >= 1.9 * look.SMALL), _STEPS[-1])
     numbered = any("." in block for block in blocks)
     places = [
         n
@@ -546,18 +544,18 @@ def _depth_axis(axis: Axes, blocks: Sequence[str], width: int, *, named: bool = 
     axis.set_xticks(places, [_number(blocks[n]) for n in places])
     room = min(end - first for _, first, end in runs) * slot
     for shorten in (r"\g<0>", r"St. \1", r"\1"):
-        names = [re.sub(r"^.*?(\d*)$", shorten, stage_title(stage)) for stage, _, _ in runs]
-        if max(map(len, names)) * 0.6 * SMALL <= room:
+        names = [re.sub(r"^.*?(\d*)$", shorten, look.stage_title(stage)) for stage, _, _ in runs]
+        if max(map(len, names)) * 0.6 * look.SMALL <= room:
             break
     # A minor tick in the middle of a stage would be dropped where a block's tick is.
     axis.xaxis.remove_overlapping_locs = False
     axis.set_xticks([(first + end - 1) / 2 for _, first, end in runs], names, minor=True)
     axis.tick_params(
-        axis="x", which="minor", length=0, labelsize=SMALL, labelcolor=INK,
-        pad=4 + (1.35 * SMALL if numbered else 0),
+        axis="x", which="minor", length=0, labelsize=look.SMALL, labelcolor=look.INK,
+        pad=4 + (1.35 * look.SMALL if numbered else 0),
     )  # fmt: skip
     if any(block == "layer1.0" for block in blocks):
-        style(axis, x="blocks in order of depth (stage 1, block 1 is layer1.0)")
+        look.style(axis, x="blocks in order of depth (stage 1, block 1 is layer1.0)")
 
 
 def _number(block: str) -> str:
@@ -575,25 +573,25 @@ def _log_y(axis: Axes, values: Sequence[float], most: int) -> None:
         MaxNLocator(most - 1) if narrow else LogLocator(10, (1, 2, 5) if high / low < 300 else (1,))
     )
     axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: look.number_text(value)))
 
 
 def _dot(axis: Axes, x: float, y: float, number: int, gid: str, words: str) -> None:
     """Draw a point of the n-th model as a mark."""
-    shape, colour = SHAPES[number % len(SHAPES)], SERIES[number % len(SERIES)]
+    shape, colour = look.SHAPES[number % len(look.SHAPES)], look.SERIES[number % len(look.SERIES)]
     (dot,) = axis.plot(
-        x, y, shape, color=colour, markersize=5.5, markeredgecolor=PAPER, clip_on=False
+        x, y, shape, color=colour, markersize=5.5, markeredgecolor=look.PAPER, clip_on=False
     )
-    mark(dot, gid, words)
+    look.mark(dot, gid, words)
 
 
 def _line(number: int) -> Line2D:
-    shape, colour = SHAPES[number % len(SHAPES)], SERIES[number % len(SERIES)]
-    return Line2D([], [], color=colour, marker=shape, linewidth=1.8, markeredgecolor=PAPER)
+    shape, colour = look.SHAPES[number % len(look.SHAPES)], look.SERIES[number % len(look.SERIES)]
+    return Line2D([], [], color=colour, marker=shape, linewidth=1.8, markeredgecolor=look.PAPER)
 
 
 def _fields_key(count: int, labels: Sequence[str], inputs: dict[int, str]) -> _Key:
     """Return the key of models as lines, and of the dashed lines at their inputs' sizes."""
     lines = [_line(number) for number in range(count)]
-    dashes = [Line2D([], [], color=SOFT, linewidth=1, linestyle="--") for _ in inputs]
+    dashes = [Line2D([], [], color=look.SOFT, linewidth=1, linestyle="--") for _ in inputs]
     return [*lines, *dashes], [*labels, *inputs.values()]

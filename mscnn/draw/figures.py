@@ -20,7 +20,7 @@ import unicodedata
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import matplotlib
@@ -146,7 +146,9 @@ def stage_title(stage: str) -> str:
 
 def wrapped(text: str, width_px: float, font_px: float = FONT, *, bold: bool = False) -> str:
     """Break text into lines no wider than ``width_px``, between words where that is possible."""
-    return "\n".join(_fill(line, width_px / font_px, bold) for line in _printable(text).splitlines())
+    return "\n".join(
+        _fill(line, width_px / font_px, bold) for line in _printable(text).splitlines()
+    )
 
 
 def _fill(line: str, width_em: float, bold: bool) -> str:
@@ -234,7 +236,14 @@ def grow(figure: Figure, px: float) -> None:
     figure.set_figheight(figure.get_figheight() + px / PER_INCH)
 
 
-def style(axis: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "y") -> None:
+def style(
+    axis: Axes,
+    *,
+    title: str = "",
+    x: str = "",
+    y: str = "",
+    grid: Literal["x", "y", "both", ""] = "y",
+) -> None:
     """Give axes the common look.
 
     Args:
@@ -242,7 +251,7 @@ def style(axis: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = 
         title: above, at the left.
         x: label below.
         y: label at the left.
-        grid: ``"x"``, ``"y"``, ``"both"`` or "" for none.
+        grid: the direction of its lines' values; "" for none.
     """
     axis.set_facecolor("none")
     axis.set_axisbelow(True)
@@ -251,13 +260,16 @@ def style(axis: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = 
         spine.set_color(GRID)
     axis.tick_params(colors=SOFT, labelsize=SMALL, length=0, pad=4)
     if grid:
-        axis.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
-    if title:
-        width = axis.figure.bbox.width * 72 / axis.figure.dpi - 40
+        axis.grid(axis=grid, color=GRID, linewidth=0.8)
+    figure = axis.figure
+    if title and isinstance(figure, Figure):
+        spec = axis.get_subplotspec()
+        columns = 1 if spec is None else spec.get_gridspec().ncols
+        width = figure.get_figwidth() * PER_INCH / columns - (40 if columns == 1 else 55)
         heading = axis.set_title("", loc="left", fontsize=FONT, color=INK, pad=7)
         words = wrapped(title, width)
         say(heading, words)
-        grow(axis.figure.get_figure(root=True), 1.2 * FONT * words.count("\n"))  # type: ignore[arg-type]
+        grow(figure, 1.2 * FONT * words.count("\n"))
     for label, words in ((axis.xaxis.label, x), (axis.yaxis.label, y)):
         label.set(color=SOFT, fontsize=SMALL)
         if words:

@@ -63,17 +63,9 @@ def heatmap(heat: FloatMap, *, vmax: float, cmap: str = COLOUR_MAPS[0]) -> RgbAr
 
 
 def difference_colours(diff: FloatMap, *, vmax: float) -> RgbArray:
-    """Draw a signed map in ``DIFFERENCE_MAP``.
+    """Draw a signed map in ``DIFFERENCE_MAP``, as ``heatmap`` does; ``vmax`` is the reddest colour.
 
-    Args:
-        diff: ``(h, w)`` float32, clipped to ``-vmax..vmax``.
-        vmax: the value of the reddest colour; with 0 or less everything is 0.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        ValueError: ``diff`` is no map, or it or ``vmax`` holds NaN or infinity.
+    Values are clipped to ``-vmax..vmax``; with ``vmax`` of 0 or less everything is 0.
     """
     return _signed_palette()[_signed_levels(diff, vmax)]
 
@@ -126,22 +118,9 @@ def difference_overlay(
 ) -> RgbArray:
     """Draw the difference of two maps over their photo.
 
-    As ``overlay``, with ``DIFFERENCE_MAP`` and ``a = opacity * min(|d| / vmax, 1)``. The photo is
-    shown in grey, so that no red or blue of its own can be taken for a difference.
-
-    Args:
-        photo: ``(h, w, 3)`` uint8 RGB.
-        diff: ``(h, w)`` float32, signed.
-        vmax: the absolute value of both end colours; with 0 or less nothing is drawn.
-        opacity: of the end colours, 0..1.
-        crop: as for ``overlay``.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        OptionError: ``opacity`` is not accepted.
-        ValueError: shapes or dtypes do not fit, the crop is empty, or a number is not finite.
+    As ``overlay``, with ``DIFFERENCE_MAP`` and ``a = opacity * min(|d| / vmax, 1)``, where ``d`` is
+    signed and ``vmax`` the absolute value of both end colours. The photo is shown in grey, so that
+    no red or blue of its own can be taken for a difference.
     """
     _check_pair(photo, diff)
     steps = np.abs(np.arange(2 * _SIGNED_STEPS + 1) - _SIGNED_STEPS)
@@ -150,18 +129,6 @@ def difference_overlay(
     photo = _in_grey(photo)
     blended = _blend(photo, _signed_palette()[levels], opaque, levels)
     return blended if crop is None else _mark_crop(photo, blended, crop)
-
-
-def palette(name: str) -> RgbArray:
-    """Return the colours of all levels, lowest first.
-
-    Args:
-        name: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``.
-
-    Returns:
-        ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
-    """
-    return _signed_palette() if name == "signed" else _palette(name)
 
 
 def colour_bar(
@@ -281,6 +248,18 @@ def with_legend(
         clipped=clipped, font_px=font, cax=strip.add_axes(box),
     )  # fmt: skip
     return np.concatenate([*parts, figures.pixels(strip, width)])
+
+
+def palette(name: str) -> RgbArray:
+    """Return the colours of all levels, lowest first.
+
+    Args:
+        name: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``.
+
+    Returns:
+        ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
+    """
+    return _signed_palette() if name == "signed" else _palette(name)
 
 
 @functools.cache

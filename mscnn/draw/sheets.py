@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,26 +18,30 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from mscnn.draw.figures import (
-    FONT,
-    INK,
-    SMALL,
-    SOFT,
-    WIDTH,
-    legend,
-    model_title,
-    new_figure,
-    note,
-    place,
-    say,
-    wrapped,
+from mscnn.draw import figures as look
+from mscnn.draw.overlay import (
+    COLOUR_MAPS,
+    CropBox,
+    colour_bar,
+    difference_overlay,
+    heatmap,
+    overlay,
+    with_legend,
 )
-from mscnn.draw.overlay import COLOUR_MAPS, CropBox, colour_bar, difference_overlay, overlay
 from mscnn.errors import OptionError
 from mscnn.geometry import Box, FloatMap, resize_map
-from mscnn.maps.agreement import density, difference
-from mscnn.results.explanation import CamMap, ComparedModel, Comparison, RgbArray
+from mscnn.maps.agreement import difference
+from mscnn.results.explanation import (
+    SPREAD_UNIT,
+    CamMap,
+    ComparedModel,
+    Comparison,
+    Explanation,
+    RgbArray,
+    density,
+)
 from mscnn.results.scales import (
+    SPLIT_UNIT,
     BlockScales,
     EffectiveField,
     ScaleReport,
@@ -45,14 +50,11 @@ from mscnn.results.scales import (
     Sweep,
     SweepCurve,
     SweepStep,
+    size_px,
 )
-from mscnn.results.serialise import SPREAD_UNIT
-from mscnn.results.serialise_lens import size_px
 
 MAX_PX, MIN_PX = 2048, 256
 """Longer side of a drawn photo: a bigger one is shrunk, a smaller one enlarged for its pictures."""
-SPLIT_UNIT = "evidence, 1 = an even spread over all splits and places"
-"""Unit of ``split_heats``."""
 FRAMES_PER_ROW = 12
 THEORY_COLOUR = "#e69f00"
 SQUARE_COLOURS = {50: "#56b4e9", 90: "#009e73", 99: "#cc79a7"}
@@ -112,6 +114,29 @@ def drawn(
     return fitted(photo, size), cam.geometry.crop_on(size)
 
 
+def map_pictures(
+    explanation: Explanation, cam: CamMap, photo: Image.Image, drawing: DrawingOptions
+) -> tuple[RgbArray, RgbArray, float]:
+    """Draw a map over its photo and alone, at the photo's size within ``MIN_PX`` and ``MAX_PX``.
+
+    Returns:
+        Both pictures with their legend, ``(h, w, 3)`` uint8 RGB, and the top of the colour scale
+        in ``SPREAD_UNIT``.
+    """
+    max_px = min(MAX_PX, max(photo.size))
+    heat, cmap = density(cam, max_px, MIN_PX), drawing.colour_map
+    vmax = float(heat.max())
+    pixels, crop = drawn(photo, cam, max_px, MIN_PX)
+    painted = overlay(pixels, heat, vmax=vmax, opacity=drawing.opacity, cmap=cmap, crop=crop)
+    target = next(score for score in explanation.targets if score.index == cam.target)
+    chance = f" ({target.probability:.1%})" if np.isfinite(target.probability) else ""
+    model = explanation.prediction.model
+    title = f"{target.label}{chance}: {model}, {cam.layer}, {cam.method}"
+    legend = partial(with_legend, vmax=vmax, unit=SPREAD_UNIT, cmap=cmap, title=title)
+    plain = heatmap(heat, vmax=vmax, cmap=cmap)
+    return legend(painted), legend(plain, transparent=False), vmax
+
+
 # --- a grid of pictures ----------------------------------------------------------------------
 
 
@@ -153,23 +178,31 @@ def picture_sheet(
         raise ValueError("a sheet needs at least one panel and one column")
     column = (width - 16) / columns - 8
     aspect = min(max(p.picture.shape[0] / p.picture.shape[1] for p in panels), _TALLEST)
-    texts = [(wrapped(p.title, column, bold=True), wrapped(p.caption, column)) for p in panels]
+    texts = [
+        (look.wrapped(p.title, column, bold=True), look.wrapped(p.caption, column)) for p in panels
+    ]
     rows = [texts[first : first + columns] for first in range(0, len(texts), columns)]
     above, below = ([max(_lines(pair[n]) for pair in row) for row in rows] for n in (0, 1))
     height = sum(
-        aspect * column + 1.4 * FONT * (a + b) + 12 for a, b in zip(above, below, strict=True)
+        aspect * column + 1.4 * look.FONT * (a + b) + 12 for a, b in zip(above, below, strict=True)
     )
-    scales = sum((3.9 + 1.35 * _lines(wrapped(unit, 0.9 * width, SMALL))) * FONT for unit in units)
-    figure = new_figure(width, height + scales + spare_px, title)
+    scales = sum(
+        (3.9 + 1.35 * _lines(look.wrapped(unit, 0.9 * width, look.SMALL))) * look.FONT
+        for unit in units
+    )
+    figure = look.new_figure(width, height + scales + spare_px, title)
     axes = figure.subplots(len(rows), columns, squeeze=False).ravel().tolist()
     for axis in axes:
         axis.set_axis_off()
     for axis, panel, (heading, caption) in zip(axes, panels, texts, strict=False):
         axis.imshow(panel.picture, interpolation="antialiased")
-        words = axis.set_title("", loc="left", fontsize=FONT, fontweight="bold", color=INK, pad=4)
-        say(words, heading)
-        say(axis.text(0, -0.02, "", transform=axis.transAxes, va="top", fontsize=SMALL, color=SOFT,
-                      linespacing=1.15), caption)  # fmt: skip
+        words = axis.set_title(
+            "", loc="left", fontsize=look.FONT, fontweight="bold", color=look.INK, pad=4
+        )
+        look.say(words, heading)
+        words = axis.text(0, -0.02, "", transform=axis.transAxes, va="top", color=look.SOFT)
+        words.set(fontsize=look.SMALL, linespacing=1.15)
+        look.say(words, caption)
     return figure, axes
 
 
@@ -179,7 +212,7 @@ def _lines(text: str) -> int:
 
 def _add_bar(figure: Figure, axes: Sequence[Axes], **options: Any) -> None:
     room: dict[str, Any] = {"fraction": 0.03, "aspect": 60, "pad": 0.02}
-    colour_bar(figure, ax=list(axes), font_px=SMALL, **room, **options)
+    colour_bar(figure, ax=list(axes), font_px=look.SMALL, **room, **options)
 
 
 # --- a comparison ----------------------------------------------------------------------------
@@ -196,16 +229,16 @@ def comparison_sheet(
     panels = [Panel(plain, "Photo")]
     for column in comparison.columns:
         if column.cam is None:
-            panels.append(Panel(plain, model_title(column.model), column.note or "no map"))
+            panels.append(Panel(plain, look.model_title(column.model), column.note or "no map"))
             continue
         pixels, crop = drawn(photo, column.cam, side, side)
         painted = overlay(
             pixels, density(column.cam, side, side), vmax=comparison.scale_max,
             opacity=drawing.opacity, cmap=drawing.colour_map, crop=crop,
         )  # fmt: skip
-        panels.append(Panel(painted, model_title(column.model), _compared_caption(column)))
+        panels.append(Panel(painted, look.model_title(column.model), _compared_caption(column)))
     apart, top, units = None, 0.0, [SPREAD_UNIT]
-    maps = [(model_title(column.model), column.cam) for column in comparison.columns]
+    maps = [(look.model_title(column.model), column.cam) for column in comparison.columns]
     (first, one), (second, other) = maps if len(maps) == 2 else [("", None)] * 2
     if one is not None and other is not None:
         apart = difference(one, other, side, side)
@@ -235,25 +268,7 @@ def _compared_caption(column: ComparedModel) -> str:
 # --- splits ----------------------------------------------------------------------------------
 
 
-def split_heats(block: BlockScales, size: tuple[int, int]) -> tuple[list[FloatMap], float]:
-    """Put a block's maps on the photo, on one scale.
-
-    ReLU(map) divided by its mean over all splits and the view, so that a split with little
-    evidence stays dark beside one with much.
-
-    Args:
-        block: with its maps.
-        size: ``(width, height)`` of a drawing of the photo.
-
-    Returns:
-        Per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop, and the
-        largest value of all: the top of their colour scale, 0 without evidence.
-    """
-    cams = [block.cam(split.index) for split in block.splits]
-    mean = float(np.mean([cam.on_view().mean() for cam in cams]))
-    heats = [cam.on_photo(size) / mean if mean > 0 else np.zeros(size[::-1]) for cam in cams]
-    as_float32 = [heat.astype(np.float32) for heat in heats]
-    return as_float32, max(float(heat.max()) for heat in as_float32)
+split_heats = BlockScales.heats
 
 
 def split_strip(
@@ -278,8 +293,8 @@ def split_strip(
         for heat, split in zip(heats, block.splits, strict=True)
     ]
     count = len(panels)
-    model = model_title(report.prediction.model)
-    title = f"{model}, inside {place(block.block)} ({block.block}): {report.target.label}"
+    model = look.model_title(report.prediction.model)
+    title = f"{model}, inside {look.place(block.block)} ({block.block}): {report.target.label}"
     figure, axes = picture_sheet(
         panels, columns=count if count <= 4 else 3 if count <= 6 else 4, title=title, width=width,
         units=[SPLIT_UNIT],
@@ -353,7 +368,7 @@ def effective_field_sheet(
     log: bool = False,
     opacity: float = 0.75,
     cmap: str = "viridis",
-    width: int = WIDTH,
+    width: int = look.WIDTH,
 ) -> Figure:
     """Draw how strongly units depend on each position of the photo, each on a scale of its own.
 
@@ -380,19 +395,23 @@ def effective_field_sheet(
         painted = overlay(
             fitted(photo, size), heat, vmax=1.0, opacity=opacity, cmap=cmap, crop=crop
         )  # fmt: skip
-        unit = place(one.layer) if one.split is None else f"{place(one.layer)}, split {one.split}"
+        unit = (
+            look.place(one.layer)
+            if one.split is None
+            else f"{look.place(one.layer)}, split {one.split}"
+        )
         weights = "trained" if one.trained else "random"
         panels.append(Panel(painted, f"{unit}, {weights} weights", _field_caption(one, log=log)))
-    title = f"Effective receptive field in {model_title(fields[0].model)}" if fields else ""
+    title = f"Effective receptive field in {look.model_title(fields[0].model)}" if fields else ""
     unit = LOG_FIELD_UNIT if log else FIELD_UNIT
     figure, axes = picture_sheet(
         panels, columns=min(len(panels), 3), title=title, width=width, units=[unit],
-        spare_px=4 * FONT,
+        spare_px=4 * look.FONT,
     )  # fmt: skip
     used: dict[str, Patch] = {}
     for axis, one in zip(axes, fields, strict=False):
         used |= _draw_field(axis, one, log=log)
-    legend(figure, list(used.values()), list(used), ncols=2, columnspacing=1.2)
+    look.legend(figure, list(used.values()), list(used), ncols=2, columnspacing=1.2)
     any_heat = any(one.gradient.any() for one in fields)
     _add_bar(figure, axes, vmax=1.0 if any_heat else 0.0, unit=unit, cmap=cmap)
     return figure
@@ -433,11 +452,11 @@ def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patc
     key: dict[str, Patch] = {}
     for words, box, colour in boxes:
         (x0, y0), (x1, y1) = at(box[0], box[1]), at(box[2], box[3])
-        for line, edge in ((3.4, INK), (2.0, colour)):
+        for line, edge in ((3.4, look.INK), (2.0, colour)):
             axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=edge,
                                      linewidth=line, clip_on=True))  # fmt: skip
         key[words] = Patch(facecolor="none", edgecolor=colour, linewidth=2)
-    for size, colour in ((4.0, "white"), (1.6, INK)):
+    for size, colour in ((4.0, "white"), (1.6, look.INK)):
         axis.plot(*at(*one.centre), "+", color=colour, markersize=12, markeredgewidth=size)
     return key
 
@@ -445,16 +464,7 @@ def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patc
 # --- a sweep's film --------------------------------------------------------------------------
 
 
-def view_density(step: SweepStep) -> FloatMap:
-    """Evidence per area on what the network saw, 1 = an even spread; see ``agreement.density``.
-
-    Returns:
-        ``(H, W)`` float32, all 0 for a map without positive evidence.
-    """
-    height, width = step.view.shape[:2]
-    heat = resize_map(np.maximum(step.raw, 0), width, height)
-    mean = float(heat.mean())
-    return heat / mean if mean > 0 else np.zeros_like(heat)
+view_density = SweepStep.density
 
 
 def film_scale(sweep: Sweep) -> tuple[float, bool]:
@@ -492,9 +502,9 @@ def film_strip(sweep: Sweep, drawing: DrawingOptions, *, width: int = 1300) -> F
         panels, columns=columns, title=title, width=width, units=[SPREAD_UNIT]
     )  # fmt: skip
     for first, words in starts:
-        heading = note(
-            axes[first], words, (0, 1), xycoords="axes fraction", color=INK, fontweight="bold",
-            xytext=(0, 1.6 * FONT),
+        heading = look.note(
+            axes[first], words, (0, 1), xycoords="axes fraction", color=look.INK, fontweight="bold",
+            xytext=(0, 1.6 * look.FONT),
         )  # fmt: skip
         heading.set_in_layout(False)  # it is wider than its column
     _add_bar(figure, axes, vmax=top, unit=SPREAD_UNIT, cmap=drawing.colour_map, clipped=clipped)
@@ -502,7 +512,7 @@ def film_strip(sweep: Sweep, drawing: DrawingOptions, *, width: int = 1300) -> F
 
 
 def _film_title(curve: SweepCurve) -> str:
-    name = model_title(curve.model)
+    name = look.model_title(curve.model)
     if curve.octaves is None:
         return name
     return f"{name}: at least half of its best over {curve.octaves:.1f} octaves"

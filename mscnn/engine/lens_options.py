@@ -12,10 +12,10 @@ import numpy as np
 
 from mscnn.errors import BoxError, OptionError
 from mscnn.models import registry
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import PhotoBox
 from mscnn.scales import receptive_field as fields
 from mscnn.scales.canvas import check_box
-from mscnn.scales.receptive_field import ReceptiveField
 
 LARGEST, SMALLEST = 2.0, 0.1
 """Longer side of the object over the shorter side of the network's input, given only a count."""

@@ -32,6 +32,7 @@ from mscnn.models.loading import LoadedModel
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput, Preprocessor
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import (
     AttentionReport,
     EffectiveField,
@@ -40,7 +41,6 @@ from mscnn.results.scales import (
     SweepCurve,
 )
 from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology
-from mscnn.scales.receptive_field import ReceptiveField
 
 logger = logging.getLogger(__name__)
 

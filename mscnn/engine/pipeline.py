@@ -13,18 +13,19 @@ import torch
 from timm.data import resolve_model_data_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mscnn.engine.network import IsCancelled, Network, Photo, Progress, photo_name
+from mscnn.engine.network import IsCancelled, Network, Photo, photo_name
 from mscnn.engine.session import Session
 from mscnn.errors import BoxError, Cancelled, ImageError, MscnnError, OptionError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, density
 from mscnn.maps.methods import Call, get_method
 from mscnn.models import registry
-from mscnn.models.labels import LabelSet, short
 from mscnn.models.architecture import check_supported, from_name
+from mscnn.models.labels import LabelSet, short
 from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import (
     AttentionReport,
     EffectiveField,
@@ -36,7 +37,6 @@ from mscnn.results.scales import (
 from mscnn.scales import receptive_field as fields
 from mscnn.scales import topology
 from mscnn.scales.canvas import whole
-from mscnn.scales.receptive_field import ReceptiveField
 from mscnn.scales.sweep import FACTORS, Plan
 
 MIN_COMPARED, MAX_COMPARED = 2, 6
@@ -57,16 +57,10 @@ class Engine:
     # --- one model
 
     def predict(
-        self,
-        photo: Photo,
-        model: str,
-        *,
-        weights: str | Path | None = None,
-        top_k: int = 5,
-        name: str | None = None,
+        self, photo: Photo, model: str, *, weights: str | Path | None = None, **options: Any
     ) -> Prediction:
         """Classify a photo; see ``Network.predict``."""
-        return self.session.network(model, weights).predict(photo, top_k=top_k, name=name)
+        return self.session.network(model, weights).predict(photo, **options)
 
     def explain(
         self,
@@ -74,24 +68,12 @@ class Engine:
         model: str,
         *,
         weights: str | Path | None = None,
-        layers: Sequence[str] | str | None = None,
-        targets: Sequence[str | int] | str | int = "top1",
-        method: str = "gradcam",
-        name: str | None = None,
-        on_progress: Progress | None = None,
         is_cancelled: IsCancelled | None = None,
+        **options: Any,
     ) -> Explanation:
         """Classify and explain a photo; see ``Network.explain``."""
         network = self.session.network(model, weights, is_cancelled=is_cancelled)
-        return network.explain(
-            photo,
-            layers=layers,
-            targets=targets,
-            method=method,
-            name=name,
-            on_progress=on_progress,
-            is_cancelled=is_cancelled,
-        )
+        return network.explain(photo, is_cancelled=is_cancelled, **options)
 
     def receptive_field(self, model: str) -> ReceptiveField:
         """Theoretical receptive fields; of a registry model at once, and never by its weights.
@@ -111,11 +93,9 @@ class Engine:
         px = int(resolve_model_data_config(structure)["input_size"][-1])
         return fields.fields(topology.trace(structure, stages), model=blueprint.name, input_px=px)
 
-    def scales(
-        self, photo: Photo, model: str, *, target: str | int = "top1", name: str | None = None
-    ) -> ScaleReport:
+    def scales(self, photo: Photo, model: str, **options: Any) -> ScaleReport:
         """Scale attribution of one model; see ``Network.scales``."""
-        return self.session.network(model).scales(photo, target=target, name=name)
+        return self.session.network(model).scales(photo, **options)
 
     def split_attention(self, photo: Photo, model: str, **options: Any) -> AttentionReport:
         """Split attention of a ResNeSt; see ``Network.split_attention``."""
@@ -397,14 +377,7 @@ def _column(network: Network, photo: Photo, one: _OneClass, layer: str, name: st
 
 
 def estimate_seconds(method: str, network: Network, photo: Photo, *, layer: str = "last") -> float:
-    """How long one map will take, s, from one measured forward of as many pictures as pass at once.
-
-    Args:
-        method: a name of ``METHODS``.
-        network: a loaded network.
-        photo: see ``Photo``.
-        layer: see ``Network.layer``.
-    """
+    """How long a map of one class by ``method`` will take here, s, from its first batches."""
     return network._estimate(get_method(method).name, photo, layer)
 
 

@@ -76,10 +76,7 @@ def find_tap(network: Network, stage: str | None = None, split: int | None = Non
 def pooled(model: nn.Module, x: torch.Tensor, tap: FeatureTap) -> torch.Tensor:
     """Run a network up to its features.
 
-    Args:
-        model: a timm model.
-        x: ``(B, 3, H, W)``, normalised, on the model's device and in its dtype.
-        tap: see ``find_tap``.
+    ``x`` is ``(B, 3, H, W)``, normalised, on the model's device and in its dtype.
 
     Returns:
         ``(B, d)`` float32.

@@ -1,4 +1,4 @@
-"""An image input that hands over a safely decoded photo, and refuses everything not uploaded."""
+"""The border for files: only uploads come in, as decoded photos; answers go to gradio's cache."""
 
 from __future__ import annotations
 
@@ -21,6 +21,28 @@ from mscnn.http.feedback import NOT_UPLOADED
 from mscnn.photos.imaging import load_photo
 
 NO_PHOTO = "There is no photo yet; upload one, or choose an example."
+
+
+def need_photo(photo: Image.Image | ImageError | None) -> Image.Image:
+    """Return the photo that a ``PhotoInput`` gave, or raise what is wrong with it."""
+    if photo is None:
+        raise ImageError(NO_PHOTO)
+    if isinstance(photo, ImageError):
+        raise photo
+    return photo
+
+
+def cache_file(name: str, content: bytes) -> str:
+    """Keep ``content`` as ``name`` in a fresh folder of gradio's cache; return its path.
+
+    gradio serves files from there, and ``delete_cache`` removes them later; a file made anywhere
+    else would be copied and its original left behind.
+    """
+    root = Path(utils.get_upload_folder())
+    root.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(dir=root)) / name
+    path.write_bytes(content)
+    return str(path)
 
 
 class PhotoInput(gr.Image):
@@ -100,25 +122,3 @@ def in_upload_folder(path: str) -> Path:
     if not real.is_relative_to(Path(utils.get_upload_folder()).resolve()):
         raise ImageError(NOT_UPLOADED)
     return real
-
-
-def need_photo(photo: Image.Image | ImageError | None) -> Image.Image:
-    """Return the photo, or raise what is wrong with it."""
-    if photo is None:
-        raise ImageError(NO_PHOTO)
-    if isinstance(photo, ImageError):
-        raise photo
-    return photo
-
-
-def cache_file(name: str, content: bytes) -> str:
-    """Keep ``content`` as ``name`` in a fresh folder of gradio's cache; return its path.
-
-    gradio serves files from there and ``delete_cache`` removes them later; a file made anywhere
-    else would be copied and its original left behind.
-    """
-    root = Path(utils.get_upload_folder())
-    root.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=root)) / name
-    path.write_bytes(content)
-    return str(path)

@@ -60,6 +60,7 @@ class Method:
         summary: one plain sentence.
         by: ``"module:function"`` that computes the maps; see ``compute``.
         packages: whose versions a result depends on.
+        one_pass: whether further classes and layers cost next to nothing.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Method:
     summary: str
     by: str = "mscnn.maps.packaged:packaged_maps"
     packages: tuple[str, ...] = ("torch", "timm", "grad-cam")
+    one_pass: bool = False
 
     @property
     def is_slow(self) -> bool:
@@ -117,7 +119,7 @@ _ROWS = (
         "gradcam", "Grad-CAM", "gradient", True,
         "Selvaraju et al., ICCV 2017, arXiv:1610.02391",
         "Channels weighted by how much the class would gain from more of each.",
-        by="mscnn.maps.single_pass:grad_cam", packages=("torch", "timm"),
+        by="mscnn.maps.single_pass:grad_cam", packages=("torch", "timm"), one_pass=True,
     ),
     Method(
         "gradcam++", "Grad-CAM++", "gradient", True,

@@ -178,13 +178,8 @@ def packaged_map(
 ) -> npt.NDArray[np.float32]:
     """Compute one map through the package.
 
-    Args:
-        model: left as it was, also after an error.
-        x: ``(1, 3, H, W)`` float32 on the model's device.
-        layer: module name; its output must be ``(1, C, h, w)``.
-        target: class index, within range.
-        method: a key of ``METHODS``.
-        call: told of (forwards done, forwards needed), and asked before each.
+    ``x`` is float32, the output of ``layer`` ``(1, C, h, w)``, ``target`` within range. ``call``
+    is told of (forwards done, forwards needed), and asked before each forward.
 
     Returns:
         ``(h, w)`` float32, before the package's ReLU and rescaling.

@@ -86,12 +86,7 @@ def batch_grad_cam(
 ) -> tuple[FloatMap, FloatMap]:
     """Compute the logits of a batch, and one class's last-stage map for each sample.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(B, 3, H, W)``, on the model's device and in its dtype.
-        target: class index.
-        last: module name of the last convolutional stage.
-        linear: see ``mscnn.maps.methods.Method.compute``.
+    ``x`` is ``(B, 3, H, W)``; for the rest see ``mscnn.maps.methods.Method.compute``.
 
     Returns:
         ``(B, classes)`` and ``(B, h, w)`` float32.

@@ -4,7 +4,8 @@ A class name is a WordNet lemma list, "lion, king of beasts, Panthera leo": syno
 ``", "``, the usual word first. A name of any other data set is a list with one synonym.
 
 The names of ImageNet come from the data files inside the installed timm package. They are read
-without importing timm, which would load torch.
+without importing timm, which would load torch. What each of these classes is a kind of (a tabby is
+a cat) stands in ``hypernyms.tsv``, an excerpt of WordNet 3.0 that ``scripts.hypernyms`` wrote.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from mscnn.errors import MscnnError, UnknownClassError
 
+HYPERNYMS = "hypernyms.tsv"
 MAX_CANDIDATES = 8
 """How many classes an error message lists at most."""
 
@@ -93,14 +95,55 @@ class LabelSet:
         exact = exact or [i for i in range(len(self)) if key in self._synonym_keys[i]]
         return self._only(query, exact) if exact else self._partial(query, key)
 
-    def _partial(self, query: str, key: str) -> int:
-        """Find ``key`` as a prefix or as whole words; ``query`` is for messages."""
+    def near(self, text: str, count: int = MAX_CANDIDATES) -> list[int]:
+        """Return the classes that come nearest to a word that names none, nearest first.
+
+        The first of these that finds any is all: the kinds of what the text, its singular or its
+        last word means ("dog", "dogs" and "black dog" give the dogs); classes with it in their
+        names; for a word of WordNet the kinds of what its definition begins with ("sedan: a car
+        that ..." gives the cars); for another one those that are spelled much like it.
+        """
+        key = _key(text)[:100]
+        if not key:
+            return []
+        words = list(dict.fromkeys(w for part in (key, *key.split()[-1:]) for w in _singular(part)))
+        found = next((f for w in words if (f := self._kinds(w))), [])
+        found = found or next((f for w in words if (f := self._containing(w))), [])
+        if not found and (defined := [text for w in words for text in _definitions(w)]):
+            kinds = (self._kinds(w) for text in defined for w in text)
+            # That a person is a being does not help.
+            found = next((f for f in kinds if f and 4 * len(f) < len(self)), [])
+        elif not found:
+            found = self._alike(key, (*self._kind_words, *self._owner))
+        return found[: max(count, 0)]
+
+    def _kinds(self, word: str) -> list[int]:
+        """Return the classes that are a kind of ``word``; the most direct ones first."""
+        steps = self._kind_words.get(word, {})
+        return sorted(steps, key=lambda i: (steps[i], i))
+
+    def _containing(self, key: str) -> list[int]:
+        """Return the classes with ``key`` as whole words or a prefix of a synonym."""
         word = re.compile(rf"(?<!\w){re.escape(key)}(?!\w)")
         keys = list(enumerate(self._synonym_keys))
         whole = [i for i, synonyms in keys if any(word.search(s) for s in synonyms)]
         prefix = [i for i, synonyms in keys if any(s.startswith(key) for s in synonyms)]
         # Whole words first: they are what the user more likely meant.
-        candidates = list(dict.fromkeys([*whole, *prefix]))
+        return list(dict.fromkeys([*whole, *prefix]))
+
+    def _alike(self, key: str, words: Iterable[str]) -> list[int]:
+        """Return the classes of the words that are spelled much like ``key``, best first."""
+        close = difflib.get_close_matches(key, words, n=MAX_CANDIDATES, cutoff=0.7)
+        named = ([self._owner[w]] if w in self._owner else self._kinds(w) for w in close)
+        return list(dict.fromkeys(i for each in named for i in each))
+
+    def _partial(self, query: str, key: str) -> int:
+        """Find ``key`` as a prefix or as whole words; ``query`` is for messages."""
+        candidates = self._containing(key)
+        kinds = self._kinds(key) if len(candidates) == 1 else []
+        if len(kinds) > 1:
+            # The only bird by name may be a birdhouse.
+            candidates = list(dict.fromkeys([*kinds, *candidates]))
         return self._only(query, candidates) if candidates else self._unknown(query, key)
 
     def _only(self, query: str, candidates: Sequence[int]) -> int:
@@ -115,10 +158,8 @@ class LabelSet:
         )
 
     def _unknown(self, query: str, key: str) -> int:
-        """Raise for a name that fits nothing, with the names that look like it."""
-        owner = {s: i for i in reversed(range(len(self))) for s in self._synonym_keys[i]}
-        alike = difflib.get_close_matches(key[:100], owner, n=MAX_CANDIDATES, cutoff=0.7)
-        found = list(dict.fromkeys(owner[s] for s in alike))
+        """Raise for a name that fits nothing, with the names that look like it or are near."""
+        found = self._alike(key[:100], self._owner) or self.near(key)
         close = f" Close: {', '.join(self._entry(i) for i in found)}." if found else ""
         raise UnknownClassError(f"No class fits {_quoted(query)}; {self._accepted()}.{close}")
 
@@ -145,6 +186,31 @@ class LabelSet:
     @functools.cached_property
     def _synonym_keys(self) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(_key(s) for s in _synonyms(name)) for name in self.names)
+
+    @functools.cached_property
+    def _owner(self) -> dict[str, int]:
+        """The first class with a synonym."""
+        return {s: i for i in reversed(range(len(self))) for s in self._synonym_keys[i]}
+
+    @functools.cached_property
+    def _kind_words(self) -> dict[str, dict[int, int]]:
+        """By word, such as "dog": ImageNet's classes of that kind, and how many steps below."""
+        try:
+            leaves, parents, words = _hypernyms()
+        except MscnnError:
+            return {}
+        found: dict[str, dict[int, int]] = {}
+        last = ""
+        for index, name in enumerate(self.names):
+            wnids = leaves.get(_key(name)) or leaves.get(_key(short(name))) or []
+            # ImageNet's kin are in the order of the ids, which tells the two cranes apart.
+            level = [w for w in wnids if w > last][:1] or list(wnids)
+            last = level[0] if level else last
+            for steps in range(20):  # WordNet's hierarchy is not that deep
+                for word in (word for wnid in level for word in words.get(wnid, ())):
+                    found.setdefault(word, {}).setdefault(index, steps)
+                level = [parent for wnid in level for parent in parents[wnid]]
+        return found
 
     @functools.cached_property
     def _primary(self) -> tuple[frozenset[str], ...]:
@@ -200,6 +266,46 @@ def wordnet_lemmas(wnids: Iterable[str]) -> list[str]:
 def _lemma_table() -> dict[str, str]:
     lines = _timm_info("imagenet_synset_to_lemma.txt").splitlines()
     return {wnid: lemmas for wnid, lemmas in csv.reader(lines, delimiter="\t")}
+
+
+@functools.lru_cache(maxsize=1)
+def _hypernyms() -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+    """Return ImageNet's ids by name and synonym; of each id the hypernyms; the words for these."""
+    leaves: dict[str, list[str]] = {}
+    parents: dict[str, list[str]] = {}
+    words: dict[str, list[str]] = {}
+    for line in (Path(__file__).parent / HYPERNYMS).read_text("utf-8").splitlines():
+        if line[0] != "#":
+            wnid, above, known = f"{line}\t\t".split("\t")[:3]
+            parents[wnid] = above.split()
+            if known:
+                words[wnid] = [_key(word) for word in known.split(", ")]
+                continue
+            [lemmas] = wordnet_lemmas([wnid])
+            for name in dict.fromkeys([lemmas, *_synonyms(lemmas)]):
+                leaves.setdefault(_key(name), []).append(wnid)
+    return leaves, parents, words
+
+
+def _definitions(word: str) -> list[list[str]]:
+    """Return how each of WordNet's definitions begins, for a word among ImageNet's 21844."""
+    try:
+        known = {
+            wnid
+            for wnid, lemmas in _lemma_table().items()
+            if word in lemmas.casefold() and word in map(_key, _synonyms(lemmas))
+        }
+        lines = _timm_info("imagenet_synset_to_definition.txt").splitlines() if known else []
+    except MscnnError:
+        return []
+    texts = [line.partition("\t")[2] for line in lines if line.partition("\t")[0] in known]
+    return [[w for s in re.findall(r"[\w-]+", _key(t))[:8] for w in _singular(s)] for t in texts]
+
+
+def _singular(word: str) -> list[str]:
+    """Return the word, and what it may be the plural of."""
+    endings = (("ies", "y"), ("ves", "f"), ("es", ""), ("s", ""))
+    return [word, *(word.removesuffix(a) + b for a, b in endings if word[2:].endswith(a))]
 
 
 def _timm_info(file_name: str) -> str:

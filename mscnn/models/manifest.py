@@ -12,6 +12,7 @@ Schema 1::
         "classes": 200, "labels": "tiny-imagenet-200",
         "training": {"command": "...", "data": "...", "seed": 0, "epochs": 30},
         "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  fraction, 0..1
+        "reliability": {...},                    optional; see mscnn.models.reliability
         "licence": "..."}]}
 
 ``training`` and ``accuracy`` may hold more fields; ``accuracy`` is null where nobody measured.
@@ -46,6 +47,7 @@ class BundledWeights:
     Attributes:
         labels: class names in index order, ``classes`` of them.
         accuracy: None where nobody measured it.
+        reliability: as ``mscnn.models.reliability`` reads it; None where nobody measured it.
     """
 
     model: str
@@ -59,6 +61,7 @@ class BundledWeights:
     training: Mapping[str, Any]
     accuracy: Mapping[str, Any] | None
     licence: str
+    reliability: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def source(self) -> str:
@@ -136,7 +139,12 @@ def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
             f"assets/weights/{NAME} has {count} names for the {entry['classes']} classes of {who}."
         )
     values = {key: entry[key] for key in _FIELDS if key != "labels"}
-    return BundledWeights(**values, labels=tuple(map(str, labels)), label_set=entry["labels"])
+    return BundledWeights(
+        **values,
+        labels=tuple(map(str, labels)),
+        label_set=entry["labels"],
+        reliability=entry.get("reliability"),
+    )
 
 
 def _broken(fault: str) -> WeightsError:

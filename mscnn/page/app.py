@@ -22,7 +22,6 @@ from mscnn.engine.zerogpu import ZeroGpuSession
 from mscnn.errors import MscnnError
 from mscnn.http.endpoints import build_api
 from mscnn.http.feedback import Page
-from mscnn.http.lens_endpoints import build_lens_api
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
@@ -83,9 +82,8 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
         viewer.stop(answering.stop, None, None, queue=False, **private)
         # One model runs at a time here: hooks are not re-entrant, and two would share the cores.
         queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-        build_api(engine, first, queue)
         references = [example.path for example in photos.examples.values()]
-        build_lens_api(engine, first, queue, references=references)
+        build_api(engine, first, queue, references=references)
     made: gr.Blocks = demo
     return made
 
@@ -100,7 +98,8 @@ def _first_model(owners: Sequence[str]) -> str:
 
 def _card() -> str:
     """Path, in gradio's cache, of the picture that other sites show beside a link to the page."""
-    return save_file_to_cache(STATIC / "card.jpg", get_upload_folder())
+    path: str = save_file_to_cache(STATIC / "card.jpg", get_upload_folder())
+    return path
 
 
 def launch_options() -> dict[str, Any]:

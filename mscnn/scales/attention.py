@@ -66,10 +66,6 @@ class RawAttention:
 def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
     """Read the gates of all blocks: one forward.
 
-    Args:
-        model: in eval mode.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-
     Returns:
         Block to ``(radix, channels)`` float32 in 0..1, channels as in the block's gated sum.
 
@@ -87,10 +83,7 @@ def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
 def gated_maps(model: nn.Module, x: torch.Tensor, targets: Targets) -> RawAttention:
     """Read the gates and compute the map of each radix branch: one forward, one backward.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-        targets: the class to explain; the first one is taken.
+    Of one input, for the first of ``targets``.
 
     Raises:
         UnsupportedModelError: the model has no split attention.

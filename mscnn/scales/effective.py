@@ -31,9 +31,9 @@ from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import Box, ViewGeometry
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import check_finite
+from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
 from mscnn.scales.families import hook_points
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 
 SHARES = (0.5, 0.9, 0.99)
 _SEED = 1701
@@ -79,10 +79,7 @@ class Measured:
 def find_point(model: nn.Module, layer: str, split: int | None) -> UnitPoint:
     """Settle where the units of a layer, or of one split of a block, are read.
 
-    Args:
-        model: a timm model.
-        layer: a module name; with ``split``, that of a residual block.
-        split: 0-based, timm's order; None for the layer's output.
+    ``layer`` is a module name; with a ``split``, that of a residual block.
 
     Raises:
         UnknownLayerError: the layer is no block, or the block has no such split.
@@ -144,8 +141,8 @@ def unit_gradient(
     The unit's activation is the sum over its channels. One forward and one backward per input.
 
     Args:
-        model: in eval mode; its parameters are not touched.
-        xs: at least one ``(1, 3, H, W)`` input, on the model's device and in its dtype.
+        model: the network.
+        xs: at least one ``(1, 3, H, W)`` input.
         at: where the unit is read.
         point: ``(x, y)``, px of the network's input, continuous, inside of it.
         theory: its theoretical field, where it is known: the unit is then the one whose

@@ -107,10 +107,6 @@ ADAPTERS: list[Adapter] = [
 def hook_points(model: nn.Module, stages: Sequence[str]) -> tuple[HookPoint, ...]:
     """Find where the splits of all residual blocks below ``stages`` are read, in order of depth.
 
-    Args:
-        model: a timm model.
-        stages: module names of its stages.
-
     Raises:
         UnsupportedModelError: no stage has a block of a known kind.
     """

@@ -35,7 +35,7 @@ from mscnn.results.scales import BlockScales, SplitEvidence
 from mscnn.scales.families import HookPoint, hook_points
 
 if TYPE_CHECKING:
-    from mscnn.scales.receptive_field import BlockField, ReceptiveField
+    from mscnn.results.receptive_field import BlockField, ReceptiveField
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -99,11 +99,7 @@ def split_evidence(
 ) -> RawScales:
     """Compute the split maps and the evidence of all blocks: one forward, one backward.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-        targets: the class to explain; the first one is taken.
-        stages: module names of the model's stages.
+    Of one input, for the first of ``targets``.
 
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
@@ -129,12 +125,8 @@ def batch_evidence(
 ) -> BatchScales:
     """Compute the evidence of all blocks for a batch: one forward, one backward.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(B, 3, H, W)``, on the model's device and in its dtype.
-        targets: B class indices.
-        stages: module names of the model's stages.
-        last: name of a layer after all blocks, such as the last stage, to keep as well.
+    ``targets`` are B class indices; ``last`` names a layer after all blocks, such as the last
+    stage, to keep as well.
 
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
@@ -215,13 +207,7 @@ def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
 def with_fields(
     raw: RawScales, field: ReceptiveField | None, geometry: ViewGeometry
 ) -> tuple[BlockScales, ...]:
-    """Join the evidence with the receptive fields of the splits, in order of depth.
-
-    Args:
-        raw: what ``split_evidence`` returned.
-        field: theoretical receptive fields; None, or without a block, where they are not known.
-        geometry: where the network's input lies on the photo.
-    """
+    """Join the evidence with the receptive fields of the splits, as far as they are known."""
     blocks = []
     for block in raw.blocks:
         known = _block_field(field, block.point.block)
@@ -249,7 +235,7 @@ def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -
 
     Args:
         evidence: block to the ``(splits,)`` evidence of its splits.
-        field: theoretical receptive fields, where they are known.
+        field: the theoretical fields.
 
     Returns:
         None where no block has more than one split, or where no block has one.

@@ -25,11 +25,11 @@ from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.single_pass import batch_grad_cam, cams
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import PhotoBox, SweepStep
 from mscnn.scales import splits
 from mscnn.scales.canvas import Rect, background, check_box, check_canvas, cut, paste, whole
 from mscnn.scales.families import has_splits
-from mscnn.scales.receptive_field import ReceptiveField
 
 FACTORS: tuple[float, ...] = tuple(round(float(f), 3) for f in np.geomspace(2.0, 0.1, 12))
 """Twelve sizes, equally spaced in log size, largest first."""
@@ -125,15 +125,14 @@ def measure(
     """Show a batch of sizes to a network.
 
     Args:
-        model: in eval mode; its parameters are not touched.
+        model: the network.
         batch: at least one size.
         target: class index.
         place: puts a tensor on the model's device, in its dtype.
-        stages: module names of the stages, the last one's map is read.
-        linear: the head's linear layer, where the model is said to end in the last stage ->
-            average over positions -> ``linear``: a model without splits then needs no backward.
-            Checked against the logits; where it fails, autograd serves, for one more forward.
-        field: the model's theoretical receptive fields, where they are known.
+        stages: the last one's map is read.
+        linear: see ``mscnn.maps.methods.Method.compute``; a model without splits then needs no
+            backward. Where it turns out not to hold, autograd serves, for one more forward.
+        field: the theoretical fields.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)

@@ -38,10 +38,6 @@ def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
     left out, and so is global context (gates, statistics of whole maps). A kernel that is not
     square counts with its wider side in both directions.
 
-    Args:
-        model: any network of convolutions, on any device; is not changed.
-        stages: module names of its stages.
-
     Raises:
         UnsupportedModelError: something between the picture and a stage cannot be followed.
     """
@@ -154,7 +150,7 @@ def _channels(model: nn.Module) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The tensor's places lie on a grid over the picture.
+    """The tensor's positions lie on a grid over the picture.
 
     Attributes:
         node: number of the node whose units they are.
@@ -168,7 +164,7 @@ class Local:
     size: tuple[int, int]
 
     def axes(self, shape: Sequence[int]) -> tuple[int, int] | None:
-        """First dimension of the places, counted from the end (negative), and their number."""
+        """First dimension of the positions, counted from the end (negative), and their number."""
         for first in range(len(shape)):
             if prod(shape[:first]) == self.before:
                 if tuple(shape[first : first + 2]) == self.size:
@@ -180,12 +176,12 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Everywhere:
-    """The tensor depends on the whole picture and has no places: the context of a gate."""
+    """The tensor depends on the whole picture and has no positions: the context of a gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The tensor's places cannot be followed; ``reason`` completes "the model ..."."""
+    """The tensor's positions cannot be followed; ``reason`` completes "the model ..."."""
 
     reason: str
 
@@ -202,7 +198,7 @@ class Operation:
         creates: whether it takes only the shape and the type of its argument.
         tensors: among the arguments, in order.
         tracks: of all followed tensors among the arguments.
-        locals: those of them that have places, each with its tensor.
+        locals: those of them that have positions, each with its tensor.
     """
 
     def __init__(
@@ -252,16 +248,16 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return [x for v in value for x in tensors_in(v)] if isinstance(value, (list, tuple)) else []
 
 
-def places_in(x: torch.Tensor, track: Local) -> range:
+def positions_in(x: torch.Tensor, track: Local) -> range:
     """The dimensions of rows and columns, counted from 0; empty where they are not found."""
     first, count = track.axes(x.shape) or (0, 0)
     return range(first + x.ndim, first + x.ndim + count)
 
 
-def works_on_places(op: Operation, x: torch.Tensor, track: Local) -> bool:
+def works_on_positions(op: Operation, x: torch.Tensor, track: Local) -> bool:
     """Whether an operation works along rows or columns, or along all dimensions."""
-    dims, places = op.dims(x.ndim), places_in(x, track)
-    return not dims or any(dim in places for dim in dims)
+    dims, positions = op.dims(x.ndim), positions_in(x, track)
+    return not dims or any(dim in positions for dim in dims)
 
 
 class Tracker(TorchDispatchMode):
@@ -282,7 +278,7 @@ class Tracker(TorchDispatchMode):
         self._set(x, map_of(0, x))
 
     def track(self, tensor: Any) -> Track:
-        """Return where the places of a tensor come from, at this moment."""
+        """Return where the positions of a tensor come from, at this moment."""
         if not isinstance(tensor, torch.Tensor):
             return Lost("does not give one map there")
         return self._tracks.get(id(tensor), Lost("does not use the picture there"))
@@ -294,7 +290,7 @@ class Tracker(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation and note where the places of its results come from."""
+        """Run one operation and note where the positions of its results come from."""
         op = Operation(func, args, kwargs or {}, self._tracks)
         parts = tuple(self._tracks.get(id(x)) for x in op.tensors)
         result = func(*args, **(kwargs or {}))
@@ -336,12 +332,12 @@ class Tracker(TorchDispatchMode):
         return map_of(len(self.nodes) - 1, out)
 
     def _keep(self, op: Operation, out: torch.Tensor) -> Track:
-        """Every place stays where it is; several maps are joined place by place."""
-        places = {(track.axes(x.shape), track.size) for x, track in op.locals}
+        """Every position stays where it is; several maps are joined position by position."""
+        positions = {(track.axes(x.shape), track.size) for x, track in op.locals}
         # The same node twice is still one way through the modules: nothing happened in between.
         sources = tuple(dict.fromkeys(track.node for _, track in op.locals))
-        axes, size = places.pop()
-        if places or axes is None or len({self._strides[node] for node in sources}) > 1:
+        axes, size = positions.pop()
+        if positions or axes is None or len({self._strides[node] for node in sources}) > 1:
             return Lost("joins maps of different sizes")
         first, count = axes
         kept = tuple(out.shape[first:])[:count] if -first <= out.ndim else ()
@@ -356,12 +352,12 @@ class Tracker(TorchDispatchMode):
 
     def _softmax(self, op: Operation, out: torch.Tensor) -> Track:
         x, track = op.locals[0]
-        if works_on_places(op, x, track):
+        if works_on_positions(op, x, track):
             return Lost("mixes all places by a softmax")
         return self._keep(op, out)
 
     def _window(self, op: Operation, out: torch.Tensor) -> Track:
-        """A convolution or a pool over windows of places."""
+        """A convolution or a pool over windows of positions."""
         x, track = op.locals[0]
         weight = op.get("weight")
         if len(op.locals) > 1 or x is weight or x.ndim != 4 or track.axes(x.shape) != (-2, 2):
@@ -378,7 +374,7 @@ class Tracker(TorchDispatchMode):
         return self._add(Node("pool" if weight is None else "conv", (track.node,), *window), out)
 
     def _pad(self, op: Operation, out: torch.Tensor) -> Track:
-        """Padding on the left and at the top moves the places; on the right it only adds some."""
+        """Padding on the left and top moves the positions; on the right it only adds some."""
         x, track = op.locals[0]
         left, right, top, bottom = (*op.get("pad", "padding"), 0, 0)[:4]
         if not any((left, right, top, bottom)):
@@ -388,7 +384,7 @@ class Tracker(TorchDispatchMode):
         return self._add(Node("pool", (track.node,), padding=left), out)
 
     def _reshape(self, op: Operation, out: torch.Tensor) -> Track:
-        """The order of the numbers stays, so the places lie where they lay before."""
+        """The order of the numbers stays, so the positions lie where they lay before."""
         _, track = op.locals[0]
         return track if track.axes(out.shape) else Lost("reshapes rows and columns")
 
@@ -400,25 +396,25 @@ class Tracker(TorchDispatchMode):
         else:
             a, b = (0, 1) if op.name == "t" else (op.get("dim0"), op.get("dim1"))
             order[a], order[b] = order[b], order[a]
-        moved = [order.index(dim) for dim in places_in(x, track)]
+        moved = [order.index(dim) for dim in positions_in(x, track)]
         if not moved or moved != list(range(moved[0], moved[0] + len(moved))):
             return Lost("swaps or parts rows and columns")
         return replace(track, before=prod(out.shape[: moved[0]]))
 
     def _reduce(self, op: Operation, out: torch.Tensor) -> Track:
-        """Over places, none are left: context of the whole picture. Else every place stays."""
+        """Over positions, none are left: context of the whole picture. Else all stay."""
         x, track = op.locals[0]
-        if works_on_places(op, x, track):
+        if works_on_positions(op, x, track):
             return Everywhere()
-        places = places_in(x, track)
-        if not places or len(op.locals) > 1:
+        positions = positions_in(x, track)
+        if not positions or len(op.locals) > 1:
             return Lost(f"uses {op.name} in a way that is not followed")
-        gone = 0 if out.ndim == x.ndim else sum(d > places[-1] for d in op.dims(x.ndim))
-        return replace(track, before=prod(out.shape[: places[0] - x.ndim + gone]))
+        gone = 0 if out.ndim == x.ndim else sum(d > positions[-1] for d in op.dims(x.ndim))
+        return replace(track, before=prod(out.shape[: positions[0] - x.ndim + gone]))
 
     def _select(self, op: Operation, out: torch.Tensor) -> Track:
         x, track = op.locals[0]
-        if works_on_places(op, x, track):
+        if works_on_positions(op, x, track):
             return Lost("takes single rows or columns")
         return self._reduce(op, out)
 
@@ -431,8 +427,8 @@ class Tracker(TorchDispatchMode):
     def _multiply(self, op: Operation, out: torch.Tensor) -> Track:
         """A linear layer along the last dimension, the channels of a channels-last map."""
         x, track = op.locals[0]
-        places, left = places_in(x, track), op.get("mat1", "batch1", "self")
-        if len(op.locals) > 1 or x is not left or not places or places[-1] == x.ndim - 1:
+        positions, left = positions_in(x, track), op.get("mat1", "batch1", "self")
+        if len(op.locals) > 1 or x is not left or not positions or positions[-1] == x.ndim - 1:
             return Lost(f"mixes places by the matrix product {op.name}")
         return track if track.axes(out.shape) else Lost("reshapes rows and columns")
 

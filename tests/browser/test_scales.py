@@ -37,6 +37,7 @@ def test_the_class_of_look_is_the_class_here_and_its_block_stays(visit, site):
     text = f"{report.weighted_rf_px:.0f} px"
     expect(page.page.locator("#panel-scales .lead")).to_contain_text(text)
     page.page.locator("[data-mark='layer2.1/1']").click()
+    page.page.locator("#intro").hover()  # else another part may come to lie under the mouse
     page.page.locator("#scales-target").fill("espresso")
     page.page.locator("#scales-target").press("Enter")
     expect(page.caption()).to_contain_text("espresso")
@@ -52,21 +53,21 @@ def test_pointing_and_choosing_show_maps_and_ask_nothing(scales):
     assert page.asked == ["join"]
     first = canvas()
     page.page.locator("[data-mark='layer1.1/2']").hover()
-    expect(strip.locator("h3")).to_have_text("Stage 1, block 2")
+    expect(strip.locator("h2")).to_have_text("Stage 1, block 2")
     expect(page.caption()).to_contain_text("Stage 1, block 2, split 2 sees 23 px")
     assert (canvas() != first).any()
     page.page.locator("#intro").hover()
-    expect(strip.locator("h3")).to_have_text("Stage 4, block 2")
+    expect(strip.locator("h2")).to_have_text("Stage 4, block 2")
     np.testing.assert_array_equal(canvas(), first)
     page.page.locator("[data-mark='layer3.1/0']").click()
     page.page.locator("#intro").hover()
-    expect(strip.locator("h3")).to_have_text("Stage 3, block 2")
+    expect(strip.locator("h2")).to_have_text("Stage 3, block 2")
     expect(strip.locator("[aria-pressed=true]")).to_contain_text("75 px")
     expect(strip.locator(".multiples strong")).to_have_text(["59 px", "75 px", "91 px", "107 px"])
     strip.locator(".multiples button").last.click()
     expect(page.caption()).to_contain_text("split 2 sees 107 px")
     strip.get_by_role("button", name="Block before").click()
-    expect(strip.locator("h3")).to_have_text("Stage 3, block 1")
+    expect(strip.locator("h2")).to_have_text("Stage 3, block 1")
     assert page.asked == ["join"]
 
 
@@ -74,7 +75,7 @@ def test_a_dot_of_the_line_shows_its_block(scales):
     page = scales()
     page.page.locator("[data-mark='layer2.0']").click()
     page.page.locator("#intro").hover()
-    expect(page.page.locator("#split-strip section:visible h3")).to_have_text("Stage 2, block 1")
+    expect(page.page.locator("#split-strip section:visible h2")).to_have_text("Stage 2, block 1")
 
 
 @pytest.mark.parametrize("place", [(0.5, 0.5), (0.31, 0.72)])
@@ -113,7 +114,7 @@ def test_a_chart_is_one_stop_of_the_tab_key_and_arrows_go_on(scales):
 
 def test_another_stage_chosen_on_look_is_where_it_begins(visit):
     page = visit("?tab=scales&example=lion&layer=2").ready("scales")
-    expect(page.page.locator("#split-strip section:visible h3")).to_have_text("Stage 2, block 2")
+    expect(page.page.locator("#split-strip section:visible h2")).to_have_text("Stage 2, block 2")
 
 
 def test_its_plain_counterpart_is_one_click_away(scales):

@@ -27,8 +27,8 @@ def test_curves_are_nats_and_percent() -> None:
     figure = e.training_curves(history, "net_$: top-1 30 %")
     assert png(figure)
     loss, accuracy = figure.axes
-    drawn = {str(line.get_label()): list(line.get_ydata()) for a in (loss, accuracy)
-             for line in a.lines}  # type: ignore[arg-type]  # fmt: skip
+    lines = [*loss.lines, *accuracy.lines]
+    drawn = {str(line.get_label()): np.ravel(line.get_ydata()).tolist() for line in lines}
     assert drawn["training"] == [3, 1.5, 1]
     assert drawn["validation"] == [4, 2, pytest.approx(4 / 3)]
     assert drawn["top-1"] == pytest.approx([10, 20, 30])

@@ -18,7 +18,14 @@ from mscnn.draw.overlay import overlay
 from mscnn.errors import OptionError
 from mscnn.geometry import ViewGeometry
 from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
-from mscnn.results.scales import BlockScales, EffectiveField, SplitEvidence, Square, SweepStep
+from mscnn.results.scales import (
+    SPLIT_UNIT,
+    BlockScales,
+    EffectiveField,
+    SplitEvidence,
+    Square,
+    SweepStep,
+)
 from tests.draw.test_charts import LION, curve, predicted, report, swept
 
 # The middle square of a photo of 400 x 200 px, seen at 64 px.
@@ -49,7 +56,8 @@ def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
     # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
     heats, top = sheets.split_heats(block(FLAT), (40, 20))
     for heat, expected in zip(heats, (0.5, 1.5), strict=True):
-        assert (heat.shape, heat.dtype) == ((20, 40), np.float32)
+        assert heat.shape == (20, 40)
+        assert heat.dtype == np.float32
         np.testing.assert_allclose(heat[:, 10:30], expected, rtol=1e-5)
         assert not heat[:, :10].any()
         assert not heat[:, 30:].any()
@@ -73,7 +81,7 @@ def test_a_strip_draws_each_split_on_the_common_scale() -> None:
     for part in (
         "Stage 1, block 2 (layer1.1)", "Split 0", "25% of the evidence; sees 11 to 27 px",
         "1\N{MULTIPLICATION SIGN}1 \N{RIGHTWARDS ARROW} 3\N{MULTIPLICATION SIGN}3",
-        "0 (transparent)", "1.5", sheets.SPLIT_UNIT,
+        "0 (transparent)", "1.5", SPLIT_UNIT,
     ):  # fmt: skip
         assert part in text
 
@@ -130,7 +138,7 @@ def test_a_film_is_drawn_in_units_of_an_even_spread() -> None:
     assert not nothing.any()
     one = dataclasses.replace(curve("m"), steps=steps)
     # A quarter of the way from 1 to 4: an empty map has no say, nor does the densest set the scale.
-    assert sheets.film_scale(swept(one)) == (pytest.approx(1.75), True)
+    assert sheets.film_scale(swept(one)) == (1.75, True)
     assert sheets.film_scale(swept(dataclasses.replace(one, steps=steps[2:]))) == (0, False)
     figure = sheets.film_strip(swept(one, curve("none"), one), OPTIONS)
     assert figure is not None

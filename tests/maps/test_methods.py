@@ -16,7 +16,7 @@ from mscnn.maps.single_pass import RawMaps
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_is_found_by_name_and_by_title(name: str) -> None:
+def test_a_method_is_found_by_name_and_by_title(name) -> None:
     method = METHODS[name]
     assert get_method(name) is method
     assert get_method(f"  {method.title.upper()} ") is method
@@ -35,7 +35,7 @@ def test_names_and_titles_name_one_method_each() -> None:
         ("", "There is no method ''"),
     ],
 )
-def test_an_unknown_method_is_refused_with_the_list(wanted: str, message: str) -> None:
+def test_an_unknown_method_is_refused_with_the_list(wanted, message) -> None:
     with pytest.raises(MethodError, match=message):
         get_method(wanted)
 

@@ -11,6 +11,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from mscnn.errors import MscnnError, UnknownClassError
 from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, short, wordnet_lemmas
+from mscnn.models.manifest import load_manifest
 
 ZOO = LabelSet(
     (
@@ -194,6 +195,76 @@ def test_odd_text_is_one_short_line(query: str) -> None:
     assert len(str(caught.value)) < 400
 
 
+# ImageNet's classes are in the order of WordNet's hierarchy of animals, so each of these kinds is a
+# well-known range of indices; the dogs are n02085620 to n02113978.
+ANIMALS = {
+    "fish": (*range(7), *range(389, 398)),
+    "bird": (*range(7, 25), *range(80, 101), *range(127, 147)),
+    "snake": range(52, 69),
+    "dog": range(151, 269),
+    "bear": range(294, 298),
+    "monkey": range(370, 383),
+}
+STARTERS = LabelSet(next(iter(load_manifest().values())).labels)
+
+
+@pytest.mark.parametrize("kind", ANIMALS)
+def test_near_lists_all_of_a_kind(kind: str) -> None:
+    labels, expected = imagenet_labels(), set(ANIMALS[kind])
+    assert set(labels.near(kind, 1000)) == expected
+    assert labels.near(f"black {kind}s") == labels.near(kind)
+    assert len(labels.near(kind)) == min(MAX_CANDIDATES, len(expected))
+    # The starters' 200 are among ImageNet's 1000, under the same names; their crane is the machine.
+    names = {labels.name(i) for i in expected} - {"crane"}
+    assert {STARTERS.name(i) for i in STARTERS.near(kind)} == names.intersection(STARTERS.names)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("car", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
+        ("sedan", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
+        ("retreiver", ["golden retriever", "Labrador retriever"]),
+        ("Kitten", ["lion", "tabby", "Persian cat", "Egyptian cat", "cougar"]),
+        ("banan", ["banana"]),
+        ("mice", []),
+        ("person", []),  # that it is a being is no help
+        ("   ", []),
+        ("qqqqqq", []),
+    ],
+)
+def test_near_for_the_starters(text: str, shown: list[str]) -> None:
+    assert [STARTERS.display(i) for i in STARTERS.near(text)] == shown
+
+
+def test_near_tells_the_cranes_apart_and_knows_classes_of_ones_own() -> None:
+    labels = imagenet_labels()
+    assert 134 in labels.near("bird", 1000)
+    assert 517 in labels.near("device", 1000)
+    assert LabelSet(("my cup", "tabby", "pug")).near("dog") == [2]
+    assert LabelSet(()).near("dog") == []
+    assert labels.near("dog", 0) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("fish", "No class fits 'fish'; this model knows 200 classes, by name or by an index from "
+         "0 to 199. Close: 0 goldfish."),
+        # The only names with these words are German shepherd dog and birdhouse.
+        ("dog", "'dog' fits 6 classes: 24 Chihuahua, 29 standard poodle, 25 Yorkshire terrier, "
+         "28 German shepherd, 26 golden retriever, 27 Labrador retriever; give the index or more "
+         "of the name."),
+        ("bird", "'bird' fits 5 classes: 11 goose, 20 black stork, 22 albatross, 21 king penguin, "
+         "76 birdhouse; give the index or more of the name."),
+    ],
+)  # fmt: skip
+def test_a_kind_is_answered_with_its_classes(text: str, sentence: str) -> None:
+    with pytest.raises(UnknownClassError) as caught:
+        STARTERS.resolve(text)
+    assert str(caught.value) == sentence
+
+
 def test_name_and_display_check_the_index() -> None:
     assert ZOO.name(0) == "lion, king of beasts"
     for ask in (ZOO.name, ZOO.display):
@@ -237,7 +308,7 @@ def test_other_timm_layout_is_a_sentence() -> None:
 def test_reading_names_loads_no_torch() -> None:
     code = (
         "import sys; from mscnn.models.labels import imagenet_labels as names; "
-        "names().resolve('lion');"
+        "names().resolve('lion'); names().near('sedan');"
         "print([m for m in ('torch', 'timm', 'gradio', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

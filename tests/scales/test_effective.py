@@ -16,6 +16,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError, WeightsError
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import Square
 from mscnn.scales.effective import (
     SHARES,
@@ -29,7 +30,7 @@ from mscnn.scales.effective import (
     unit_gradient,
     with_random_weights,
 )
-from mscnn.scales.receptive_field import ReceptiveField, fields
+from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, INPUT_PX, STAGES
 
@@ -75,9 +76,7 @@ def by_hand(
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("layer", ["layer1", "layer3.0", "layer4"])
-def test_a_layers_gradient_is_autograds(
-    family: str, layer: str, tiny: Any, x: torch.Tensor
-) -> None:
+def test_a_layers_gradient_is_autograds(family, layer, tiny, x) -> None:
     at = find_point(tiny(family), layer, None)
     found = unit_gradient(tiny(family), [x], at, (50.0, 20.0))
     cells = {"layer1": 24, "layer3.0": 6, "layer4": 3}[layer]
@@ -98,9 +97,7 @@ def test_a_layers_gradient_is_autograds(
     ],
 )
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
-def test_a_splits_gradient_is_autograds(
-    family: str, block: str, split: int, tiny: Any, x: torch.Tensor
-) -> None:
+def test_a_splits_gradient_is_autograds(family, block, split, tiny, x) -> None:
     at = find_point(tiny(family), block, split)
     found = unit_gradient(tiny(family), [x], at, (60.0, 30.0))
     expected = by_hand(tiny(family), x, block, split, found.unit)
@@ -108,7 +105,7 @@ def test_a_splits_gradient_is_autograds(
     assert found.gradient.max() > 0
 
 
-def test_the_gradient_is_averaged_over_the_inputs(tiny: Any, x: torch.Tensor) -> None:
+def test_the_gradient_is_averaged_over_the_inputs(tiny, x) -> None:
     model, at = tiny("resnet"), UnitPoint("layer2", "layer2", None, None, at_input=False)
     one, two = (unit_gradient(model, [i], at, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
     both = unit_gradient(model, [x, x.flip(-1)], at, (9.0, 9.0)).gradient
@@ -127,14 +124,12 @@ def test_the_gradient_is_averaged_over_the_inputs(tiny: Any, x: torch.Tensor) ->
         ((96.0, 96.0), (2, 2)),
     ],
 )
-def test_the_unit_is_the_cell_under_the_point(
-    point: tuple[float, float], unit: tuple[int, int], tiny: Any, x: torch.Tensor
-) -> None:
+def test_the_unit_is_the_cell_under_the_point(point, unit, tiny, x) -> None:
     at = find_point(tiny("resnet"), "layer4", None)
     assert unit_gradient(tiny("resnet"), [x], at, point).unit == unit
 
 
-def test_an_input_of_another_shape_has_its_own_cells(tiny: Any) -> None:
+def test_an_input_of_another_shape_has_its_own_cells(tiny) -> None:
     wide = torch.randn(1, 3, 64, 160, generator=torch.Generator().manual_seed(0))
     found = unit_gradient(
         tiny("res2net"), [wide], find_point(tiny("res2net"), "layer4.1", 2), (159.0, 40.0)
@@ -143,7 +138,7 @@ def test_an_input_of_another_shape_has_its_own_cells(tiny: Any) -> None:
     assert (found.map_size, found.unit) == ((2, 5), (1, 4))
 
 
-def test_nothing_is_left_on_input_or_parameters(x: torch.Tensor, tiny: Any) -> None:
+def test_nothing_is_left_on_input_or_parameters(x, tiny) -> None:
     model = copy.deepcopy(tiny("res2net")).requires_grad_(True)
     at = find_point(model, "layer3.1", 1)
     plain = unit_gradient(model, [x], at, (5.0, 5.0)).gradient
@@ -177,9 +172,7 @@ def made_positive(model: nn.Module) -> nn.Module:
         ("layer2.1", (67, 83, 99, 51)),
     ],
 )
-def test_the_support_of_each_split_is_as_wide_as_published(
-    block: str, sides: tuple[int, ...]
-) -> None:
+def test_the_support_of_each_split_is_as_wide_as_published(block, sides) -> None:
     # With 16 channels the first block would need no downsampling, and have a hierarchy.
     narrow = ResNet(
         Bottle2neck, (2, 2, 1, 1), base_width=26, block_args={"scale": 4}, channels=(20, 24, 8, 8)
@@ -225,9 +218,7 @@ def result(measured: Measured, at: UnitPoint, field: ReceptiveField | None, geom
         ("resnext", "layer4", None),
     ],
 )
-def test_the_support_fills_the_theoretical_box_inside_the_input(
-    family: str, layer: str, split: int | None, tiny: Any, theory: Any
-) -> None:
+def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, split, tiny, theory):
     model, x = made_positive(tiny(family)), torch.ones(1, 3, 96, 96).double()
     at = find_point(model, layer, split)
     for point in [(48.0, 48.0), (0.0, 0.0), (95.0, 0.0), (95.0, 95.0), (0.0, 50.0)]:
@@ -243,7 +234,7 @@ def test_the_support_fills_the_theoretical_box_inside_the_input(
 # --- the result --------------------------------------------------------------------------------
 
 
-def test_without_theory_the_centre_is_the_cells(tiny: Any, x: torch.Tensor) -> None:
+def test_without_theory_the_centre_is_the_cells(tiny, x) -> None:
     at = find_point(tiny("resnet"), "layer4", None)
     measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 90.0))
     erf = result(measured, at, None, None)
@@ -254,9 +245,7 @@ def test_without_theory_the_centre_is_the_cells(tiny: Any, x: torch.Tensor) -> N
     assert (erf.layer, erf.split, erf.seconds) == ("layer4", None, 0.5)
 
 
-def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(
-    tiny: Any, x: torch.Tensor, theory: Any
-) -> None:
+def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(tiny, x, theory) -> None:
     at = find_point(tiny("resnet"), "layer2.0.conv1", None)
     measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 40.0))
     assert result(measured, at, theory("resnet"), None).theoretical is None
@@ -281,7 +270,7 @@ def smallest_square(gradient: Doubles, row: int, column: int, share: float) -> i
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 5), (8, 8), (13, 20)])
 @pytest.mark.parametrize("seed", range(3))
-def test_squares_are_the_smallest_that_hold_the_share(shape: tuple[int, int], seed: int) -> None:
+def test_squares_are_the_smallest_that_hold_the_share(shape, seed) -> None:
     rng = np.random.default_rng(seed)
     gradient = rng.integers(0, 50, shape).astype(np.float64) ** 2
     gradient[0, 0] += 1
@@ -330,9 +319,7 @@ def test_the_log_does_not_depend_on_the_scale() -> None:
         ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27), True)),
     ],
 )
-def test_where_a_unit_is_read(
-    family: str, layer: str, split: int | None, at: UnitPoint, tiny: Any
-) -> None:
+def test_where_a_unit_is_read(family, layer, split, at, tiny) -> None:
     assert find_point(tiny(family), layer, split) == at
 
 
@@ -346,9 +333,7 @@ def test_where_a_unit_is_read(
         ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
     ],
 )
-def test_splits_that_do_not_exist(
-    family: str, layer: str, split: int, message: str, tiny: Any
-) -> None:
+def test_splits_that_do_not_exist(family, layer, split, message, tiny) -> None:
     with pytest.raises(UnknownLayerError, match=message):
         find_point(tiny(family), layer, split)
 
@@ -363,7 +348,7 @@ def test_a_split_of_a_network_without_blocks() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_random_weights_are_new_everywhere_and_the_same_every_time(family: str, tiny: Any) -> None:
+def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny) -> None:
     model = tiny(family)
     state = torch.get_rng_state()
     one, two = with_random_weights(model), with_random_weights(model)
@@ -382,7 +367,7 @@ def test_random_weights_are_new_everywhere_and_the_same_every_time(family: str, 
             assert bool((module.weight == 1).all()), "timm's zeroes would cut the branch off"
 
 
-def test_a_unit_of_a_random_network_sees_something(tiny: Any, x: torch.Tensor) -> None:
+def test_a_unit_of_a_random_network_sees_something(tiny, x) -> None:
     model = with_random_weights(tiny("res2net"))
     found = unit_gradient(model, [x], find_point(model, "layer4.1", 2), (48.0, 48.0))
     assert np.count_nonzero(found.gradient) > 0.9 * 96 * 96
@@ -403,9 +388,7 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random() -> None:
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.1", "layer4"])
 @pytest.mark.parametrize("point", [(47.4, 30.2), (1.0, 95.0), (60.5, 12.0)])
-def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(
-    layer: str, point: tuple[float, float], tiny: Any, theory: Any
-) -> None:
+def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny, theory) -> None:
     model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
     at = find_point(model, layer, None)
     field = theory_of(theory("res2net"), at)
@@ -422,9 +405,7 @@ def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
 @pytest.mark.parametrize(("layer", "split"), [("last", None), ("layer2.1", 2)])
-def test_every_size_of_photo(
-    size: tuple[int, int], layer: str, split: int | None, network: Any
-) -> None:
+def test_every_size_of_photo(size, layer, split, network) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     erf = network("res2net").effective_receptive_field(
         Image.fromarray(noise), layer=layer, split=split
@@ -444,23 +425,19 @@ def test_every_size_of_photo(
 @pytest.mark.parametrize(
     ("point", "unit"), [((0.14, 0.01), (0, 0)), ((0.86, 0.99), (2, 2)), ((0.5, 0.01), (0, 1))]
 )
-def test_the_photos_border_and_corners(
-    point: tuple[float, float], unit: tuple[int, int], photo: Image.Image, network: Any
-) -> None:
+def test_the_photos_border_and_corners(point, unit, photo, network) -> None:
     # 120 x 90 px become 128 x 96; the middle 96 x 96 are seen: shares 0.125 to 0.875 of the width.
     erf = network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
     assert erf.unit == unit
 
 
 @pytest.mark.parametrize("point", [(0.0, 0.5), (0.12, 0.5), (0.88, 0.5), (-1.0, 0.5), (0.5, 1.0)])
-def test_a_point_that_the_network_did_not_see(
-    point: tuple[float, float], photo: Image.Image, network: Any
-) -> None:
+def test_a_point_that_the_network_did_not_see(point, photo, network) -> None:
     with pytest.raises(PointError, match="did not see that point"):
         network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
 
 
-def test_a_network_without_finite_numbers_is_refused(network: Any) -> None:
+def test_a_network_without_finite_numbers_is_refused(network) -> None:
     net = network("res2net", fresh=True)
     with torch.no_grad():
         net.model.conv1.weight.fill_(float("nan"))

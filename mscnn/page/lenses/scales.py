@@ -205,7 +205,7 @@ def _field(seen: _Seen, block: BlockScales, index: int, title: str) -> Message |
 
 def _chart(report: ScaleReport, width: int) -> Markup:
     figure = evidence_chart(report, title="", width=width)
-    grow(figure, -90)
+    grow(figure, -50)
     return _svg(figure, f"Evidence for {report.target.label}, block by block")
 
 
