@@ -9,45 +9,25 @@ import argparse
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
-WIDE, PHONE = (1280, 900), (390, 844)
+WIDE, PHONE = (1280, 800), (390, 844)
 TIMEOUT_MS = 120_000
 JPEG_QUALITY = 88
 
 
-@dataclass(frozen=True)
-class Tab:
-    """How a tab is shown.
-
-    Attributes:
-        query: of the address.
-        title: on the tab; "" for the one that is open already.
-        button: pressed once the tab is open; "" for none.
-        pictures: what must be drawn before the picture is taken.
-    """
-
-    query: str
-    title: str
-    button: str
-    pictures: tuple[str, ...]
-
-
 TABS = {
-    "look": Tab("?example=lion", "", "", ("#overlay img", "#stages img")),
-    "scales": Tab("?example=lion", "Scales", "", ("#scale-plot img", "#split-strip img")),
-    "field": Tab("?example=lion", "Receptive field", "", ("#erf-overlay img", "#rf-plot img")),
-    "zoom": Tab("?example=coffee", "Zoom", "#sweep-run", ("#sweep-plot img",)),
-    "features": Tab("?example=cat", "Features", "", ("#features-cards img",)),
-    "compare": Tab(
-        "?tab=compare&example=coffee", "", "#compare-run",
-        ("#compare-grid img", "#compare-difference img"),
-    ),
-}  # fmt: skip
+    "look": "example=lion",
+    "scales": "tab=scales&example=lion",
+    "field": "tab=rf&example=lion",
+    "zoom": "tab=zoom&example=coffee",
+    "features": "tab=features&example=cat",
+    "compare": "tab=compare&example=coffee",
+}
+"""Queries of the page's address, by the names of the files."""
 STYLES = {"wide": (WIDE, ""), "phone": (PHONE, ""), "dark": (WIDE, "&__theme=dark")}
 SHOTS = {f"{tab}-{style}": (tab, style) for tab in TABS for style in STYLES}
 
@@ -67,42 +47,21 @@ def page_url() -> Iterator[str]:
         demo.close()
 
 
-def take(browser: Browser, url: str, tab: Tab, style: str, target: Path) -> None:
-    """Open the page, wait until its results are drawn, and save all of it."""
+def take(browser: Browser, url: str, query: str, style: str, target: Path) -> None:
+    """Open the page, wait until the whole answer is there, and save the first screen."""
     (width, height), theme = STYLES[style]
     context = browser.new_context(
         viewport={"width": width, "height": height}, is_mobile=width < 500, has_touch=width < 500
     )
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
-    page.goto(f"{url}{tab.query}{theme}")
-    if "tab=" not in tab.query:
-        settle(page, "#stages img")
-    if tab.title:
-        page.get_by_role("tab", name=tab.title, exact=True).click()
-    if tab.button:
-        page.locator(f"{tab.button}:enabled").click()
-        page.locator(f"{tab.button}:disabled").wait_for(state="attached")
-        page.locator(f"{tab.button}:enabled").wait_for(state="attached")
-    for selector in tab.pictures:
-        settle(page, selector)
-    page.evaluate("window.scrollTo(0, 0)")
-    # The pointer rests on a button, and what fades in after a result is not there at once.
-    page.mouse.move(0, 0)
+    page.goto(f"{url}?{query}{theme}")
+    page.locator(".panel:not([hidden]):not(.stale) .answer > *").first.wait_for()
+    page.locator("#overlay[aria-busy=false] canvas").first.wait_for()
+    # Pictures are decoded and drawn a moment after their data have come.
     page.wait_for_timeout(1500)
-    page.screenshot(path=target, full_page=True, type="jpeg", quality=JPEG_QUALITY)
+    page.screenshot(path=target, type="jpeg", quality=JPEG_QUALITY)
     context.close()
-
-
-def settle(page: Page, selector: str) -> None:
-    """Wait for a picture to be there, scrolled into view and decoded."""
-    picture = page.locator(selector).last
-    picture.wait_for(state="attached")
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function(
-        "s => [...document.querySelectorAll(s)].every(i => i.complete && i.naturalWidth > 0)",
-        arg=selector,
-    )
 
 
 def main() -> int:
