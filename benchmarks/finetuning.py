@@ -29,7 +29,8 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import mscnn.models.starters  # noqa: F401 - registers them with timm
-from mscnn.data.layouts import find_images
+from mscnn.data.layouts import open_data
+from mscnn.data.listing import Samples
 from mscnn.models.loading import load_model
 from mscnn.photos.imaging import load_photo
 from mscnn.training.recipe import FINE_TUNING
@@ -132,9 +133,13 @@ def random_network(name: str, folder: Path) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
     with torch.inference_mode():
-        for part in _pictures([p for p, _ in find_images(folder).train]):
+        for part in _pictures(_files(open_data(folder).train)):
             model.train()(part)
     return model
+
+
+def _files(samples: Samples) -> list[Path]:
+    return [Path(samples.full_name(index)) for index in range(len(samples))]
 
 
 def _pictures(files: Sequence[Path]) -> Iterator[torch.Tensor]:
@@ -156,9 +161,9 @@ def pooled_features(model: nn.Module, files: Sequence[Path]) -> torch.Tensor:
 
 def probe(model: nn.Module, folder: Path) -> float:
     """Top-1 (0..1) of logistic regression on standardised features, the best of five strengths."""
-    data = find_images(folder)
-    x, x_val = (pooled_features(model, [p for p, _ in part]) for part in (data.train, data.val))
-    y, y_val = (torch.tensor([i for _, i in part]) for part in (data.train, data.val))
+    data = open_data(folder)
+    x, x_val = (pooled_features(model, _files(part)) for part in (data.train, data.val))
+    y, y_val = (torch.from_numpy(part.targets) for part in (data.train, data.val))
     mean, std = x.mean(0), x.std(0) + 1e-6
     x, x_val = (x - mean) / std, (x_val - mean) / std
     best = 0.0

@@ -30,11 +30,10 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
-from mscnn.errors import UnsupportedModelError
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.scales import receptive_field
-from mscnn.scales.blocks import block_taps
-from mscnn.scales.effective import find_tap, log_scaled, squares, unit_gradient
+from mscnn.scales.effective import find_point, log_scaled, squares, unit_gradient
+from mscnn.scales.families import has_splits, hook_points
 from mscnn.scales.sweep import Plan, measure, score
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -61,7 +60,7 @@ def candidates(name: str, model: nn.Module, photo: Image.Image) -> dict[str, Can
     field = receptive_field.known(name)
 
     def click(layer: str) -> object:
-        measured = unit_gradient(model, [x], find_tap(model, layer, None), (100.0, 120.0))
+        measured = unit_gradient(model, [x], find_point(model, layer, None), (100.0, 120.0))
         gradient = measured.gradient
         return squares(gradient, (100.0, 120.0)), squares(log_scaled(gradient), (100.0, 120.0))
 
@@ -74,8 +73,8 @@ def candidates(name: str, model: nn.Module, photo: Image.Image) -> dict[str, Can
         return score(steps)
 
     def passes() -> object:
-        return [_evidence_pass(model, batch) if _has_splits(model) else _forward(model, batch)
-                for batch in inputs]  # fmt: skip
+        run = _evidence_pass if has_splits(model, STAGES) else _forward
+        return [run(model, batch) for batch in inputs]
 
     return {
         "forward and backward": lambda: _input_gradient(model, x),
@@ -102,13 +101,6 @@ def _input_gradient(model: nn.Module, x: torch.Tensor) -> object:
     return torch.autograd.grad(model(x)[0, TARGET], x)
 
 
-def _has_splits(model: nn.Module) -> bool:
-    try:
-        return any(tap.splits > 1 for tap in block_taps(model, STAGES))
-    except UnsupportedModelError:
-        return False
-
-
 def _evidence_pass(model: nn.Module, x: torch.Tensor) -> object:
     """Forward and backward between the first block's last convolution and the logits."""
     starts: list[torch.Tensor] = []
@@ -117,9 +109,8 @@ def _evidence_pass(model: nn.Module, x: torch.Tensor) -> object:
         starts.append(args[0].detach().requires_grad_())
         return (starts[0],)
 
-    handle = model.get_submodule(block_taps(model, STAGES)[0].module).register_forward_pre_hook(
-        start
-    )
+    first = model.get_submodule(hook_points(model, STAGES)[0].module)
+    handle = first.register_forward_pre_hook(start)
     try:
         return torch.autograd.grad(model(x)[:, TARGET].sum(), starts)
     finally:

@@ -24,8 +24,7 @@ from benchmarks.timing import all_of, ratios, take_turns
 from mscnn.data.processes import Processes
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import Recipe
-from mscnn.training.schedule import optimiser_and_schedule
-from mscnn.training.steps import Stepper
+from mscnn.training.steps import Stepper, optimiser_and_schedule
 
 LIMIT = 1 / 0.95
 """The most time that the loop may take, bare being 1."""

@@ -15,13 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mscnn.engine.api import load
     from mscnn.engine.network import Network
+    from mscnn.engine.session import load
     from mscnn.errors import MscnnError
     from mscnn.models.registry import BackboneSpec, list_backbones
     from mscnn.results.explanation import CamMap, Comparison, Explanation, Prediction, Score
+    from mscnn.results.receptive_field import ReceptiveField
     from mscnn.results.scales import AttentionReport, EffectiveField, ScaleReport, SweepCurve
-    from mscnn.scales.receptive_field import ReceptiveField
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,12 +52,12 @@ _HOMES = {
     "MscnnError": "errors",
     "Network": "engine.network",
     "Prediction": "results.explanation",
-    "ReceptiveField": "scales.receptive_field",
+    "ReceptiveField": "results.receptive_field",
     "ScaleReport": "results.scales",
     "Score": "results.explanation",
     "SweepCurve": "results.scales",
     "list_backbones": "models.registry",
-    "load": "engine.api",
+    "load": "engine.session",
 }
 
 

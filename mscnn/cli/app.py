@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -12,7 +13,6 @@ from mscnn.cli.download import download
 from mscnn.cli.evaluate import evaluate
 from mscnn.cli.explain import explain
 from mscnn.cli.features import features
-from mscnn.cli.finetune import finetune
 from mscnn.cli.models import models
 from mscnn.cli.predict import predict
 from mscnn.cli.rf import rf
@@ -20,7 +20,7 @@ from mscnn.cli.scales import scales
 from mscnn.cli.serve import serve
 from mscnn.cli.study import study
 from mscnn.cli.sweep import sweep
-from mscnn.cli.train import train
+from mscnn.cli.training import finetune, train
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn serve"
@@ -57,81 +57,62 @@ def _before_command(
     """
 
 
-def _examples(*lines: str) -> str:
-    # \b keeps the lines as they are.
-    return "\b\nExamples:\n" + "\n".join(f"  mscnn {line}" for line in lines)
-
-
-app.command(epilog=_examples("models", "models --json"))(models)
-app.command(
-    epilog=_examples(
+COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
+    models: ("models", "models --json"),
+    predict: (
         "predict lion.jpg",
         "predict *.jpg --model res2net50d.in1k --top-k 3 --json",
         "predict lion.jpg --model resnet50.tv_in1k --weights my.safetensors",
-    )
-)(predict)
-app.command(
-    epilog=_examples(
+    ),
+    explain: (
         "explain lion.jpg --out maps",
         'explain cup.jpg --target "espresso" --layer layer3 --out maps',
         "explain lion.jpg --method scorecam --out maps --json",
-    )
-)(explain)
-app.command(
-    epilog=_examples(
+    ),
+    compare: (
         "compare lion.jpg --models starter_res2net,starter_resnet --out lion",
         "compare lion.jpg --models res2net50_26w_4s.in1k,resnet50.tv_in1k --target lion --out lion",
-    )
-)(compare)
-app.command(
-    epilog=_examples(
+    ),
+    scales: (
         "scales lion.jpg --out lion-scales",
         "scales lion.jpg --model res2net50_26w_4s.in1k --target lion --out lion-scales --json",
-    )
-)(scales)
-app.command(
-    epilog=_examples(
+    ),
+    rf: (
         "rf res2net50_26w_4s.in1k",
         "rf starter_res2net --spectrum --json",
         "rf res2net50d.in1k --out rf",
-    )
-)(rf)
-app.command(
-    epilog=_examples(
+    ),
+    sweep: (
         "sweep lion.jpg --models starter_res2net,starter_resnet --out lion-zoom",
         "sweep lion.jpg --models starter_res2net --box 25,10,75,90 --sizes 2,1,0.5 --out lion-zoom",
-    )
-)(sweep)
-app.command(
-    epilog=_examples(
+    ),
+    study: (
         "study photos --models starter_resnet,starter_res2net --out study",
         "study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study",
-    )
-)(study)
-app.command(
-    epilog=_examples(
+    ),
+    features: (
         "features photos --model starter_res2net --out photos.npz",
         "features photos --model starter_res2net --split layer3.1/2 --out split.npz",
-    )
-)(features)
-app.command(
-    epilog=_examples(
+    ),
+    evaluate: (
         "evaluate photos --model starter_res2net --json",
         "evaluate photos --model my-model --out evaluation",
-    )
-)(evaluate)
-app.command(epilog=_examples("download res2net50d.in1k resnest50d.in1k"))(download)
-app.command(epilog=_examples("serve", "serve --host 0.0.0.0 --port 7860"))(serve)
-app.command(
-    epilog=_examples(
+    ),
+    download: ("download res2net50d.in1k resnest50d.in1k",),
+    serve: ("serve", "serve --host 0.0.0.0 --port 7860"),
+    train: (
         "train photos --model starter_res2net --out my-model",
         "train photos --model starter_res2net --out my-model --resume",
-    )
-)(train)
-app.command(
-    epilog=_examples(
+    ),
+    finetune: (
         "finetune photos --model starter_res2net --out my-model",
         "finetune photos --model resnet50.a1_in1k --out my-model --freeze --epochs 5",
         "finetune labels.csv --model ./my-model --out better --resume",
-    )
-)(finetune)
+    ),
+}
+"""Commands, in the order of the help, with the examples at the end of their own help."""
+
+for _command, _examples in COMMANDS.items():
+    _lines = "\n".join(f"  mscnn {line}" for line in _examples)
+    # \b keeps the lines as they are.
+    app.command(epilog=f"\b\nExamples:\n{_lines}")(_command)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json, progress, share
+from mscnn.cli.console import open_engine, progress, share, tell
 from mscnn.errors import MscnnError
 from mscnn.results.explanation import ComparedModel, Comparison
+from mscnn.results.schema import document
 
 
 def compare(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Photo.")],
+    image: options.Image,
     models: Annotated[
         str,
         typer.Option("--models", metavar="A,B,C", help="Two to six models, separated by commas."),
@@ -35,34 +35,26 @@ def compare(
     scale; for two models also their difference), compare.json, table.csv, manifest.json and the raw
     map of each model (cam-1-NAME.npy, ...) into --out.
     """
-    from mscnn.draw.files import DrawingOptions, check_folder, write_comparison
+    from mscnn.draw.files import comparison_files
     from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
-    from mscnn.photos.imaging import load_photo
+    from mscnn.results.writing import write
 
-    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    drawing = options.drawing(opacity, colour_map)
     names = options.model_names(models, MIN_COMPARED, MAX_COMPARED)
     target = options.one_class(target)
-    check_folder(out)
-    photo = load_photo(image)
+    photo = options.open_photo(image, out)
     engine = open_engine(device, names)
     columns: list[ComparedModel] = []
     label = ""
     with progress("models", "model") as report:
-        for named, column in engine.compare_steps(
-            photo, names, target=target, layer=layer, name=image
-        ):
-            label = named
+        steps = engine.compare_steps(photo, names, target=target, layer=layer, name=image)
+        for label, column in steps:  # noqa: B007 - the last one is what all share
             columns.append(column)
             report(len(columns), len(names))
     _check_usable(columns)
-    comparison = summarise(label, layer, columns)
-    files = write_comparison(out, comparison, photo, drawing=drawing)
-    if json:
-        from mscnn.results.serialise import comparison_dict
-
-        print_json({**comparison_dict(comparison), "out": str(out), "files": files})
-        return
-    typer.echo(_as_text(comparison, out, files))
+    found = summarise(label, layer, columns)
+    files = write(out, comparison_files(found, photo, drawing=drawing))
+    tell(json, lambda: document(found), lambda: _lines(found), out, files)
 
 
 def _check_usable(columns: list[ComparedModel]) -> None:
@@ -74,26 +66,21 @@ def _check_usable(columns: list[ComparedModel]) -> None:
         raise MscnnError(columns[0].note)
 
 
-def _as_text(comparison: Comparison, out: Path, files: list[str]) -> str:
-    lines = [f"class {comparison.label}, layer {comparison.layer}"]
-    width = max(len(column.model) for column in comparison.columns)
-    for column in comparison.columns:
-        lines.append(f"  {column.model:<{width}}  {_column_text(column)}")
-    for pair in comparison.agreements:
-        rank = "-" if pair.spearman is None else f"{pair.spearman:.2f}"
-        overlap = "-" if pair.iou_top20 is None else f"{pair.iou_top20:.2f}"
+def _lines(found: Comparison) -> list[str]:
+    lines = [f"class {found.label}, layer {found.layer}"]
+    width = max(len(column.model) for column in found.columns)
+    lines += [f"  {column.model:<{width}}  {_column(column)}" for column in found.columns]
+    for pair in found.agreements:
+        rank, overlap = ("-" if x is None else f"{x:.2f}" for x in (pair.spearman, pair.iou_top20))
         lines.append(f"  {pair.first} and {pair.second}: rank correlation {rank}, IoU {overlap}")
-    lines += [comparison.hint] if comparison.hint else []
-    return "\n".join([*lines, f"written {out}: {', '.join(files)}"])
+    return [*lines, found.hint] if found.hint else lines
 
 
-def _column_text(column: ComparedModel) -> str:
-    explanation = column.explanation
-    if explanation is None:
+def _column(column: ComparedModel) -> str:
+    if column.explanation is None:
         return column.note
-    best = explanation.prediction.top[0]
-    answer = f"first answer {best.label} {share(best.probability)}"
-    if explanation.targets:
-        answer = f"{share(explanation.targets[0].probability):>7}  {answer}"
-    latency = f"  {column.latency_ms:.0f} ms" if column.latency_ms is not None else ""
-    return f"{answer}{latency}{'  ' + column.note if column.note else ''}"
+    best, targets = column.explanation.prediction.top[0], column.explanation.targets
+    parts = [f"{share(targets[0].probability):>7}"] if targets else []
+    parts.append(f"top-1 {best.label} {share(best.probability)}")
+    parts += [f"{column.latency_ms:.0f} ms"] if column.latency_ms is not None else []
+    return "  ".join([*parts, column.note] if column.note else parts)

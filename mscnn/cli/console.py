@@ -4,18 +4,64 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mscnn.results.explanation import JsonDict
+from mscnn.results.schema import JsonDict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mscnn.engine.pipeline import Engine
+    from mscnn.results.explanation import Prediction
+
+
+def tell(
+    as_json: bool,
+    document: Callable[[], JsonDict],
+    lines: Callable[[], Sequence[str]],
+    out: Path | None = None,
+    files: Sequence[str] = (),
+) -> None:
+    """Print a result and, where there is ``out``, which files were written into it.
+
+    Args:
+        as_json: one JSON document and nothing else, or lines for people.
+        document: makes the document.
+        lines: makes the lines.
+        out: folder as it was typed; None where nothing was written.
+        files: names of what was written.
+    """
+    if as_json:
+        written = {} if out is None else {"out": str(out), "files": [*files]}
+        print_json({**document(), **written})
+    else:
+        said = [] if out is None else [f"written {out}: {', '.join(files)}"]
+        typer.echo("\n".join([*lines(), *said]))
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:
+    """Lines of a table whose first row are headings, each column as wide as its longest cell.
+
+    Columns whose cells are empty, "-" or start with a digit stand to the right, but for those
+    whose numbers are in ``left``.
+    """
+    columns = []
+    for number, cells in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, cells))
+        numeric = all(cell[:1].isdigit() or cell in ("", "-") for cell in cells[1:])
+        right = numeric and number not in left
+        columns.append([f"{cell:>{width}}" if right else f"{cell:<{width}}" for cell in cells])
+    return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
+
+
+def heading(prediction: Prediction) -> str:
+    """Which photo, model, weights and device a result is of."""
+    source = f"{prediction.model}, {prediction.weights.source}, {prediction.device}"
+    return f"{prediction.photo.name}  ({source})"
 
 
 def print_json(document: JsonDict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import logging
 import os
@@ -9,11 +10,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from mscnn.cli.app import app
-from mscnn.cli.usage import is_usage_error, usage_sentence
 from mscnn.errors import Cancelled, MscnnError
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MscnnError as error:
         return _fail(str(error), FAILED, debug)
     except Exception as error:
-        if is_usage_error(error):
-            return _fail(usage_sentence(error, arguments, command_names()), FAILED, debug)
+        if _is_usage_error(error):
+            return _fail(_usage_sentence(error, arguments), FAILED, debug)
         logger.debug("unexpected error", exc_info=True)
         return _fail(UNEXPECTED, FAILED, debug)
 
@@ -63,11 +64,6 @@ def is_debug(arguments: Sequence[str]) -> bool:
     """
     before_command = itertools.takewhile(lambda text: text.startswith("-"), arguments)
     return "--debug" in before_command or os.environ.get("MSCNN_DEBUG", "") not in ("", "0")
-
-
-def command_names() -> list[str]:
-    """Return the names of all commands, in alphabetical order."""
-    return sorted(getattr(typer.main.get_command(app), "commands", ()))
 
 
 def _run(arguments: list[str]) -> int:
@@ -111,3 +107,51 @@ def _set_up_process(debug: bool) -> None:
     logging.basicConfig(level=logging.CRITICAL)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def _is_usage_error(error: BaseException) -> bool:
+    # Newer typer has its own copy of click, older typer imports it: their errors have in common
+    # these methods, not a class.
+    return callable(getattr(error, "format_message", None))
+
+
+def _usage_sentence(error: Any, arguments: Sequence[str]) -> str:
+    """What was wrong, what is accepted, and where to read more."""
+    commands = sorted(getattr(typer.main.get_command(app), "commands", ()))
+    context = getattr(error, "ctx", None)
+    typed = next((text for text in arguments if not text.startswith("-")), None)
+    path = f"mscnn {typed}" if typed in commands else "mscnn"
+    path = context.command_path if context is not None else path
+    more = f"'{path} --help' shows what is accepted"
+    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+        return _no_option(str(error.option_name), context, path, more)
+    if typed is None:
+        return f"No command was given; choose one of {', '.join(commands)}."
+    if typed not in commands:
+        alike = difflib.get_close_matches(typed, commands, n=1)
+        close = f"did you mean {alike[0]}?" if alike else f"choose one of {', '.join(commands)}."
+        return f"There is no command {typed!r}; {close}"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}{_given(error)}; {more}."
+
+
+def _given(error: BaseException) -> str:
+    # What was typed, where the message does not say: newer typer leaves it to pydantic.
+    errors = getattr(error.__cause__, "errors", None)
+    if not callable(errors):
+        return ""
+    return f", not {errors()[0].get('input')!r}"
+
+
+def _no_option(option: str, context: Any, path: str, more: str) -> str:
+    if option in ("--debug", "--version"):
+        return f"{option} goes before the command, as in 'mscnn {option} ...'."
+    known = [
+        name
+        for parameter in (context.command.params if context is not None else ())
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--")
+    ]
+    alike = difflib.get_close_matches(option, known, n=3, cutoff=0.6)
+    close = f"did you mean {' or '.join(alike)}?" if alike else f"{more}."
+    return f"'{path}' has no option {option}; {close}"

@@ -11,7 +11,7 @@ from mscnn.cli import options
 from mscnn.cli.console import accuracy, open_engine, print_json, progress, settle_model, share
 
 if TYPE_CHECKING:
-    from mscnn.data.evaluation import Evaluation
+    from mscnn.results.evaluation import Evaluation
 
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Photographs at a time.")]
 Workers = Annotated[
@@ -61,13 +61,16 @@ def evaluate(
     is shared.
     """
     from mscnn.data.evaluation import evaluate as measure
+    from mscnn.data.evaluation import write_reliability
     from mscnn.data.loading import Loading
-    from mscnn.data.sharing import sharing
+    from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
+    from mscnn.models import reliability
+    from mscnn.models.sources import locate
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     if out is not None:
-        from mscnn.draw.files import check_folder
+        from mscnn.results.writing import check_folder
 
         check_folder(out)
     model = settle_model(model)
@@ -81,21 +84,27 @@ def evaluate(
             processes=processes,
             on_progress=report if processes.is_first else None,
         )
-    if processes.is_first:
-        _tell(found, out, json)
+    if not processes.is_first:
+        return
+    folder = locate(model).folder if weights is None else None
+    if folder is not None and write_reliability(folder, found):
+        kept = folder / reliability.FILE
+        typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)
+    _tell(found, out, json)
 
 
 def _tell(found: Evaluation, out: Path | None, json: bool) -> None:
     files: list[str] = []
     if out is not None:
-        from mscnn.draw.files.evaluation import write_evaluation
+        from mscnn.draw.files import evaluation_files
+        from mscnn.results.writing import write
 
-        files = write_evaluation(out, found)
+        files = write(out, evaluation_files(found))
     if json:
-        from mscnn.results.serialise_folders import evaluation_dict
+        from mscnn.results.schema import document
 
         written = {"out": str(out), "files": files} if out is not None else {}
-        print_json({**evaluation_dict(found, details=out is not None), **written})
+        print_json({**document(found, details=out is not None), **written})
         return
     typer.echo("\n".join([*_lines(found), *([f"written {out}: {', '.join(files)}"] * bool(files))]))
 

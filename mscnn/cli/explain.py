@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json, progress, settle_model, share
-from mscnn.results.explanation import CamMap, Explanation
+from mscnn.cli.console import heading, open_engine, progress, settle_model, share, tell
+from mscnn.results.explanation import Explanation
+from mscnn.results.schema import JsonDict, document
 
 
 def explain(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Photo.")],
+    image: options.Image,
     out: options.Out,
     model: options.Model = None,
     layer: Annotated[
@@ -38,63 +38,41 @@ def explain(
     resolution) and manifest.json into --out. Pictures have at most 2048 px on their longer side.
     Files of these names are replaced; after an error nothing is left half written.
     """
-    from mscnn.draw.files import DrawingOptions, check_folder, write_explanation
+    from mscnn.draw.files import explanation_files
     from mscnn.maps.methods import get_method
-    from mscnn.photos.imaging import load_photo
+    from mscnn.results.writing import write
 
     # What can be refused at once is refused before a model is loaded.
-    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    drawing = options.drawing(opacity, colour_map)
     target, method = options.one_class(target), get_method(method).name
-    check_folder(out)
-    photo = load_photo(image)
-    model = settle_model(model)
-    engine = open_engine(device, [model], weights)
+    photo = options.open_photo(image, out)
+    name = settle_model(model)
+    engine = open_engine(device, [name], weights)
     with progress(method, "forward") as report:
-        explanation = engine.explain(
-            photo,
-            model,
-            weights=weights,
-            layers=layer,
-            targets=target,
-            method=method,
-            name=image,
+        found = engine.explain(
+            photo, name, weights=weights, layers=layer, targets=target, method=method, name=image,
             on_progress=report,
-        )
-    cam = explanation.maps[0]
-    files = write_explanation(out, explanation, cam, photo, drawing=drawing)
-    if json:
-        print_json(_document(explanation, cam, out, files))
-        return
-    typer.echo(_as_text(explanation, cam, out, files))
+        )  # fmt: skip
+    files = write(out, explanation_files(found, found.maps[0], photo, drawing=drawing))
+    tell(json, lambda: _document(found), lambda: _lines(found), out, files)
 
 
-def _document(
-    explanation: Explanation, cam: CamMap, out: Path, files: list[str]
-) -> dict[str, object]:
-    from mscnn.results import serialise
-
+def _document(found: Explanation) -> JsonDict:
+    shown, (cam, *_) = document(found), found.maps
     return {
-        **serialise.prediction_dict(explanation.prediction),
-        "class": serialise.score_dict(explanation.targets[0]),
-        "layer": cam.layer,
-        "method": cam.method,
-        "map": serialise.map_dict(cam),
-        "seconds": explanation.seconds,
-        "notices": list(explanation.notices),
-        "out": str(out),
-        "files": files,
+        **document(found.prediction),
+        "class": shown["targets"][0],
+        **{"layer": cam.layer, "method": cam.method},
+        "map": shown["maps"][0],
+        **{key: shown[key] for key in ("seconds", "notices")},
     }
 
 
-def _as_text(explanation: Explanation, cam: CamMap, out: Path, files: list[str]) -> str:
-    prediction, target = explanation.prediction, explanation.targets[0]
-    best = prediction.top[0]
-    lines = [
-        f"{prediction.photo.name}  ({prediction.model}, {prediction.weights.source}, "
-        f"{prediction.device})",
-        f"  first answer  {best.label} {share(best.probability)}",
+def _lines(found: Explanation) -> list[str]:
+    best, target, cam = found.prediction.top[0], found.targets[0], found.maps[0]
+    return [
+        heading(found.prediction),
+        f"  top-1         {best.label} {share(best.probability)}",
         f"  map of        {target.label} {share(target.probability)}, {cam.layer}, {cam.method}",
-        f"  written       {out}: {', '.join(files)}",
-        *(f"  note          {notice}" for notice in explanation.notices),
+        *(f"  note          {notice}" for notice in found.notices),
     ]
-    return "\n".join(lines)

@@ -59,7 +59,7 @@ def features(
     from mscnn.data.extraction import extract
     from mscnn.data.feature_files import check_format, check_writable
     from mscnn.data.loading import Loading
-    from mscnn.data.sharing import sharing
+    from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
@@ -85,9 +85,9 @@ def features(
     for name, reason in found.unreadable:
         typer.echo(f"left out {name}: {reason}", err=True)
     if json:
-        from mscnn.results.serialise_folders import extraction_dict
+        from mscnn.results.schema import document
 
-        print_json(extraction_dict(found))
+        print_json(document(found))
         return
     what = found.stage or "pooled features"
     what += "" if found.split is None else f", split {found.split}"

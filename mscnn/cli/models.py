@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import typer
-
 from mscnn.cli import options
-from mscnn.cli.console import print_json
+from mscnn.cli.console import aligned, share, tell
 from mscnn.errors import MscnnError
 from mscnn.models import registry
 from mscnn.models.registry import BackboneSpec
-from mscnn.results import serialise
-from mscnn.results.explanation import JsonDict
+from mscnn.results.schema import JsonDict, plain
 
 GROUPS = {
     "starter": "Starters: small, bundled, no network needed",
     "multi-scale": "Multi-scale",
     "baseline": "Baselines to compare with",
 }
-_HEADS = ("", "model", "parameters", "GMACs", "input", "classes", "top-1", "licence", "weights")
+SHOWN = (
+    *("name", "title", "group", "family", "summary", "params", "gmacs", "input_px", "classes"),
+    *("top1", "top1_source", "paper_top1", "paper_source", "licence", "licence_note", "baseline"),
+)
+"""Fields of a backbone in JSON, before where its weights are."""
 
 
 def models(json: options.Json = False) -> None:
     """List the models and where their weights are."""
-    document = models_dict()
-    if json:
-        print_json(document)
-        return
-    typer.echo(_as_text(document))
+    shown = models_dict()
+    tell(json, lambda: shown, lambda: _lines(shown["models"]))
 
 
 def models_dict() -> JsonDict:
@@ -37,8 +35,10 @@ def models_dict() -> JsonDict:
         default: str | None = default_model()
     except MscnnError:
         default = None
-    rows = [_row(spec, default) for spec in registry.list_backbones()]
-    return {"default": default, "models": rows}
+    return {
+        "default": default,
+        "models": [_row(spec, default) for spec in registry.list_backbones()],
+    }
 
 
 def _row(spec: BackboneSpec, default: str | None) -> JsonDict:
@@ -46,80 +46,53 @@ def _row(spec: BackboneSpec, default: str | None) -> JsonDict:
     from mscnn.models.manifest import load_manifest
     from mscnn.models.sources import locate
 
-    row = {**serialise.backbone_dict(spec), "default": spec.name == default}
+    row = plain({key: getattr(spec, key) for key in SHOWN}) | {"default": spec.name == default}
+    weights = {"kind": "missing", "bytes": None, "download_bytes": None, "note": ""}
     try:
         where = locate(spec.name)
         bundled = load_manifest().get(spec.name)
     except MscnnError as error:
-        missing = {"kind": "missing", "bytes": None, "download_bytes": None, "note": str(error)}
-        return {**row, "weights": missing}
+        return {**row, "weights": {**weights, "note": str(error)}}
     if bundled is not None and bundled.accuracy is not None:
         row["top1"] = bundled.accuracy.get("top1")
         row["top1_source"] = f"measured on {bundled.accuracy.get('set', 'its validation images')}"
     size = bundled.bytes if bundled is not None else spec.download_bytes
-    return {
-        **row,
-        "weights": {
-            "kind": where.kind,
-            "bytes": size,
-            "download_bytes": where.download_bytes,
-            "note": where.note,
-        },
-    }
+    found = {key: getattr(where, key) for key in ("kind", "download_bytes", "note")}
+    return {**row, "weights": {**weights, **found, "bytes": size}}
 
 
-def _as_text(document: JsonDict) -> str:
-    rows = document["models"]
-    cells = [_cells(row) for row in rows]
-    widths = [max(len(row[i]) for row in [_HEADS, *cells]) for i in range(len(_HEADS))]
-    lines = [_line(_HEADS, widths)]
+def _lines(rows: list[JsonDict]) -> list[str]:
+    head = ["", "model", "parameters", "GMACs", "input", "classes", "top-1", "licence", "weights"]
+    first, *table = aligned([head, *map(_cells, rows)])
+    lines = [first]
     for group, title in GROUPS.items():
-        lines += ["", title]
-        lines += [
-            _line(text, widths)
-            for text, row in zip(cells, rows, strict=True)
-            if row["group"] == group
-        ]
-    return "\n".join([*lines, "", *_footnotes(rows)])
+        inside = [line for line, row in zip(table, rows, strict=True) if row["group"] == group]
+        lines += ["", title, *inside]
+    lines += ["", "*    the model that is used where none is named"]
+    note = next((r["licence_note"] for r in rows if r["licence"].startswith("CC-BY-NC")), None)
+    lines += [f"(1)  {note}"] if note else []
+    sources: dict[str, list[str]] = {}
+    for row in rows:
+        if row["top1"] is not None:
+            sources.setdefault(row["top1_source"], []).append(row["group"])
+    for source, groups in sources.items():
+        lines.append(f"top-1 ({', '.join(dict.fromkeys(groups))}): {source}")
+    return [*lines, "Any other timm CNN, or a folder that training wrote, also serves as --model."]
 
 
-def _cells(row: JsonDict) -> tuple[str, ...]:
-    licence = f"{row['licence']}{' (1)' if row['licence'].startswith('CC-BY-NC') else ''}"
+def _cells(row: JsonDict) -> list[str]:
     weights = row["weights"]
     where = "not on this machine" if weights["kind"] == "missing" else weights["note"]
     if weights["kind"] in ("bundled", "hub-cache") and weights["bytes"]:
         where += f", {weights['bytes'] / 2**20:.0f} MiB"
-    return (
+    return [
         "*" if row["default"] else "",
         row["name"],
         f"{row['params'] / 1e6:.1f} M",
         f"{row['gmacs']:.2f}",
         f"{row['input_px']} px",
         str(row["classes"]),
-        "-" if row["top1"] is None else f"{100 * row['top1']:.1f} %",
-        licence,
+        "-" if row["top1"] is None else share(row["top1"]),
+        f"{row['licence']}{' (1)' if row['licence'].startswith('CC-BY-NC') else ''}",
         where,
-    )
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    # Numbers to the right, words to the left.
-    aligned = (
-        f"{text:>{width}}" if 2 <= i <= 6 else f"{text:<{width}}"
-        for i, (text, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(aligned).rstrip()
-
-
-def _footnotes(rows: list[JsonDict]) -> list[str]:
-    notes = ["*    the model that is used where none is named"]
-    licence = next((r["licence_note"] for r in rows if r["licence"].startswith("CC-BY-NC")), None)
-    if licence:
-        notes.append(f"(1)  {licence}")
-    sources: dict[str, list[str]] = {}
-    for row in rows:
-        if row["top1"] is not None:
-            sources.setdefault(row["top1_source"], []).append(row["group"])
-    for source, groups in sources.items():
-        notes.append(f"top-1 ({', '.join(dict.fromkeys(groups))}): {source}")
-    return [*notes, "Any other timm CNN, or a folder that training wrote, also serves as --model."]
+    ]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from mscnn.errors import OptionError, UnknownClassError
 from mscnn.models import registry
+from mscnn.results.writing import check_folder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Photo
+
+    from mscnn.draw.files import DrawingOptions
 
 # typer reads annotations at run time, and on Python 3.10 "X | None" inside Annotated is fine, but
 # a bare alias of it is not; Optional works everywhere.
@@ -32,6 +38,7 @@ Weights = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="Photo.")]
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made where missing.")
 ]
@@ -72,6 +79,29 @@ def model_names(text: str, least: int, most: int) -> list[str]:
     if repeated is not None:
         raise OptionError(f"--models names {repeated} twice; give different models.")
     return names
+
+
+def drawing(opacity: float, colour_map: str) -> DrawingOptions:
+    """Return how maps are drawn.
+
+    Raises:
+        OptionError: there is no such opacity or colour map.
+    """
+    from mscnn.draw.files import DrawingOptions
+
+    return DrawingOptions(opacity=opacity, colour_map=colour_map)
+
+
+def open_photo(path: str, out: Path) -> Photo:
+    """Open the photo, once it is sure that its files can be written into ``out``.
+
+    Raises:
+        OutputError, ImageError.
+    """
+    from mscnn.photos.imaging import load_photo
+
+    check_folder(out)
+    return load_photo(path)
 
 
 def one_class(target: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json
+from mscnn.cli.console import aligned, open_engine, tell
+from mscnn.results.receptive_field import BlockField, ReceptiveField
+from mscnn.results.schema import document, text_cells
+from mscnn.results.writing import check_folder, write
 from mscnn.scales import receptive_field as fields
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 
 
 def rf(
@@ -43,92 +44,43 @@ def rf(
     from mscnn.engine.lens_options import fair_baseline
 
     if out is not None:
-        from mscnn.draw.files import check_folder
-
         check_folder(out)
-    field = _field(model)
-    baseline = fair_baseline(field.model)
+    field = fields.known(model)
+    if field is None:
+        field = open_engine("cpu", [model]).receptive_field(model)
+    found, baseline = field, fair_baseline(field.model)
     files: list[str] = []
     if out is not None:
-        from mscnn.draw.files import write_receptive_field
+        from mscnn.draw.files import receptive_field_files
 
-        files = write_receptive_field(out, field, baseline)
-    if json:
-        from mscnn.results.serialise_lens import receptive_field_dict
-
-        written = {"out": str(out), "files": files} if out is not None else {}
-        print_json({**receptive_field_dict(field, spectrum=spectrum), **written})
-        return
-    text = _as_text(field, baseline, spectrum)
-    typer.echo(f"{text}\n\nwritten {out}: {', '.join(files)}" if out is not None else text)
-
-
-def _field(model: str) -> ReceptiveField:
-    found = fields.known(model)
-    if found is not None:
-        return found
-    from mscnn.engine.lens import Lens
-
-    return Lens(open_engine("cpu", [model]).session).receptive_field(model)
-
-
-def _as_text(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bool) -> str:
-    beside = "" if baseline is None else f"; beside {baseline.model}"
-    lines = [f"{field.model}, input {field.input_px} px{beside}", "", *_stages(field, baseline)]
-    if field.blocks:
-        lines += ["", *_blocks(field.blocks)]
-    for stage in field.stages if spectrum else ():
-        sizes = stage.spectrum.sizes
-        rows = [("size", "paths"), *((f"{px} px", f"{sizes[px]:,}") for px in sorted(sizes))]
-        lines += ["", f"Paths to {stage.stage}", *_aligned(rows)]
-    return "\n".join(lines)
-
-
-def _stages(field: ReceptiveField, baseline: ReceptiveField | None) -> list[str]:
-    rows: list[tuple[str, ...]] = [
-        ("stage", "stride", "smallest", "largest", "sizes", "paths")
-        + (() if baseline is None else (f"largest of {baseline.model}",))
-    ]
-    for number, stage in enumerate(field.stages):
-        other = baseline.stages[number : number + 1] if baseline is not None else ()
-        rows.append(_stage_row(stage) + tuple(f"{s.rf_max_px} px" for s in other))
-    return _aligned(rows)
-
-
-def _stage_row(stage: StageField) -> tuple[str, ...]:
-    return (
-        *(stage.stage, f"{stage.stride_px} px"),
-        *(f"{stage.rf_min_px} px", f"{stage.rf_max_px} px"),
-        *(str(stage.spectrum.distinct), f"{stage.spectrum.paths:,}"),
+        files = write(out, receptive_field_files(found, baseline))
+    tell(
+        json,
+        lambda: document(found, details=spectrum),
+        lambda: _lines(found, baseline, spectrum),
+        out,
+        files,
     )
 
 
-def _blocks(blocks: Sequence[BlockField]) -> list[str]:
-    rows = [("block", "stride", "kind", "largest of each split")]
-    for block in blocks:
-        splits = "  ".join(_split(split) for split in block.splits)
-        rows.append((block.block, f"{block.stride_px} px", block.kind, splits))
-    return _aligned(rows)
+def _lines(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bool) -> list[str]:
+    beside = "" if baseline is None else f"; beside {baseline.model}"
+    rows = [text_cells(stage) for stage in field.stages]
+    if baseline is not None:
+        for row, stage in zip(rows, baseline.stages, strict=False):
+            row[f"largest of {baseline.model}"] = f"{stage.rf_max_px} px"
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [f"{field.model}, input {field.input_px} px{beside}", ""]
+    lines += aligned([names, *([row.get(name, "") for name in names] for row in rows)])
+    if field.blocks:
+        head = ["block", "stride", "kind", "largest of each split"]
+        lines += ["", *aligned([head, *map(_block, field.blocks)], left=(3,))]
+    for stage in field.stages if spectrum else ():
+        sizes = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
+        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *sizes])]
+    return lines
 
 
-def _split(split: SplitField) -> str:
-    return f"{split.index}: {split.rf_max_px} px"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their longest cell; what starts with a digit stands to the right."""
-    count = max(len(row) for row in rows)
-    padded = [(*row, *[""] * (count - len(row))) for row in rows]
-    widths = [max(len(row[i]) for row in padded) for i in range(count)]
-    numeric = [all(r[i][:1].isdigit() or not r[i] for r in padded[1:]) for i in range(count)]
-    # The last column of the blocks is a list of splits, which reads from the left.
-    numeric = [
-        right and not any(":" in row[i] for row in padded) for i, right in enumerate(numeric)
-    ]
-    return [
-        "  ".join(
-            f"{text:>{width}}" if right else f"{text:<{width}}"
-            for text, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in padded
-    ]
+def _block(block: BlockField) -> list[str]:
+    splits = "  ".join(f"{split.index}: {split.rf_max_px} px" for split in block.splits)
+    return [block.block, f"{block.stride_px} px", block.kind, splits]

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json, settle_model, share
+from mscnn.cli.console import heading, open_engine, settle_model, share, tell
 from mscnn.errors import UnsupportedModelError
-from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from mscnn.engine.lens import Lens
+from mscnn.results.scales import BlockScales, ScaleReport
+from mscnn.results.schema import document
 
 
 def scales(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Photo.")],
+    image: options.Image,
     out: options.Out,
     model: options.Model = None,
     target: options.Target = "top1",
@@ -37,52 +28,38 @@ def scales(
     into --out; for a ResNeSt also its split attention (attention.json, .csv, .npz), which gates
     channels and selects no scale.
     """
-    from mscnn.draw.files import DrawingOptions, check_folder, write_scales
-    from mscnn.engine.lens import Lens
-    from mscnn.photos.imaging import load_photo
+    from mscnn.draw.files import scales_files
+    from mscnn.results.writing import write
 
     # What can be refused at once is refused before a model is loaded.
-    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    drawing = options.drawing(opacity, colour_map)
     target = options.one_class(target)
-    check_folder(out)
-    photo = load_photo(image)
-    model = settle_model(model)
-    lens = Lens(open_engine(device, [model]).session)
-    report = lens.scales(photo, model, target=target, name=image)
-    attention = _attention(lens, photo, model, report.target.index)
-    files = write_scales(out, report, photo, attention=attention, drawing=drawing)
-    if json:
-        from mscnn.results.serialise_lens import attention_dict, scales_dict
-
-        gates = attention_dict(attention)["blocks"] if attention else None
-        document = {**scales_dict(report), "attention": gates}
-        print_json({**document, "out": str(out), "files": files})
-        return
-    typer.echo(_as_text(report, out, files))
-
-
-def _attention(lens: Lens, photo: Image.Image, model: str, target: int) -> AttentionReport | None:
+    photo = options.open_photo(image, out)
+    name = settle_model(model)
+    lens = open_engine(device, [name])
+    report = lens.scales(photo, name, target=target, name=image)
     try:
-        return lens.split_attention(photo, model, target=target)
+        attention = lens.split_attention(photo, name, target=report.target.index)
     except UnsupportedModelError:
-        return None
+        attention = None
+    files = write(out, scales_files(report, photo, attention=attention, drawing=drawing))
+    gates = document(attention)["blocks"] if attention else None
+    tell(json, lambda: {**document(report), "attention": gates}, lambda: _lines(report), out, files)
 
 
-def _as_text(report: ScaleReport, out: Path, files: list[str]) -> str:
-    prediction, target = report.prediction, report.target
+def _lines(report: ScaleReport) -> list[str]:
+    target, seen = report.target, report.weighted_rf_px
     lines = [
-        f"{prediction.photo.name}  ({prediction.model}, {prediction.weights.source}, "
-        f"{prediction.device})",
+        heading(report.prediction),
         f"  class         {target.label} {share(target.probability)}",
     ]
     if not report.has_splits:
         lines.append("  no block has more than one split, so there is no scale to choose from")
-    if report.weighted_rf_px is not None:
-        lines.append(f"  weighted by evidence, it saw {report.weighted_rf_px:.0f} px on average")
+    if seen is not None:
+        lines.append(f"  weighted by evidence, it saw {seen:.0f} px on average")
     width = max(len(block.block) for block in report.blocks)
     lines += [f"  {block.block:<{width}}  {_splits(block)}" for block in report.blocks]
-    lines += [f"  note          {notice}" for notice in report.notices]
-    return "\n".join([*lines, f"  written       {out}: {', '.join(files)}"])
+    return [*lines, *(f"  note          {notice}" for notice in report.notices)]
 
 
 def _splits(block: BlockScales) -> str:

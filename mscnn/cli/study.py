@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json, progress
+from mscnn.cli.console import open_engine, progress, tell
+from mscnn.results.schema import document
+from mscnn.results.writing import check_folder, write
 
 
 def study(
@@ -31,8 +33,7 @@ def study(
     each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
     as a control. Writes study.json, study.csv, study.png, fields.csv and manifest.json into --out.
     """
-    from mscnn.draw.files import check_folder, write_study
-    from mscnn.results.serialise_study import study_dict, study_text
+    from mscnn.draw.files import study_files
     from mscnn.study.run import StudyOptions, run_study
 
     names = options.split_names(models, "--models")
@@ -41,12 +42,8 @@ def study(
     engine = open_engine(device, names)
     networks = [engine.session.network(name) for name in names]
     with progress("study", "batch") as report:
-        result = run_study(
+        found = run_study(
             networks, folder, chosen, on_progress=lambda what, done, total: report(done, total)
         )
-    files = write_study(out, result)
-    document = study_dict(result)
-    if json:
-        print_json({**document, "out": str(out), "files": files})
-        return
-    typer.echo("\n".join([*study_text(document), f"written {out}: {', '.join(files)}"]))
+    files = write(out, study_files(found))
+    tell(json, lambda: document(found), found.answers, out, files)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, print_json, progress, share
+from mscnn.cli.console import aligned, open_engine, progress, share, tell
 from mscnn.errors import Cancelled, MscnnError
 from mscnn.results.scales import Sweep, SweepCurve
+from mscnn.results.schema import document
 
 INTERRUPTED = 130  # 128 + the number of SIGINT, as ``mscnn.cli.entry`` has it
 
 
 def sweep(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Photo.")],
+    image: options.Image,
     models: Annotated[
         str,
         typer.Option("--models", metavar="A,B", help="One to four models, separated by commas."),
@@ -63,48 +63,41 @@ def sweep(
     sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps what was done; the
     exit code is 130 then.
     """
-    from mscnn.draw.files import DrawingOptions, check_folder, write_sweep
-    from mscnn.draw.files.manifest import bare_name
-    from mscnn.engine.lens import MAX_SWEPT, Lens
+    from mscnn.draw.files import sweep_files
     from mscnn.engine.lens_options import parse_box, parse_sizes
-    from mscnn.photos.imaging import load_photo
+    from mscnn.engine.pipeline import MAX_SWEPT
+    from mscnn.results.writing import bare_name, write
     from mscnn.scales.sweep import FACTORS, Plan
 
     # What can be refused at once is refused before a model is loaded.
-    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    drawing = options.drawing(opacity, colour_map)
     names = options.model_names(models, 1, MAX_SWEPT)
     target = options.one_class(target)
     plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
-    check_folder(out)
-    photo = load_photo(image)
-    lens = Lens(open_engine(device, names).session)
+    photo = options.open_photo(image, out)
+    lens = open_engine(device, names)
     with stopped_by_ctrl_c() as is_cancelled, progress("sizes", "size") as report:
 
         def show(model: str, done: int, total: int) -> None:
             report(names.index(model) * total + done, len(names) * total)
 
-        result = lens.sweep(
+        found = lens.sweep(
             photo, names, target=target, box=plan.box, factors=plan.factors, canvas=plan.canvas,
             on_progress=show, is_cancelled=is_cancelled,
         )  # fmt: skip
-    _check_done(result)
-    files = write_sweep(out, result, name=bare_name(image), drawing=drawing)
-    if json:
-        from mscnn.results.serialise_lens import sweep_dict
-
-        head = {"image": {"path": image, "width": photo.width, "height": photo.height}}
-        print_json({**head, **sweep_dict(result), "out": str(out), "files": files})
-    else:
-        typer.echo(_as_text(result, out, files))
-    if result.partial:
+    _check_done(found)
+    files = write(out, sweep_files(found, name=bare_name(image), drawing=drawing))
+    head = {"image": {"path": image, "width": photo.width, "height": photo.height}}
+    tell(json, lambda: {**head, **document(found)}, lambda: _lines(found), out, files)
+    if found.partial:
         raise typer.Exit(INTERRUPTED)
 
 
-def _check_done(result: Sweep) -> None:
+def _check_done(found: Sweep) -> None:
     """Stop where there is nothing to write: on a page the reason is a note."""
-    if any(curve.steps for curve in result.curves):
+    if any(curve.steps for curve in found.curves):
         return
-    note = next((curve.note for curve in result.curves if curve.note), "")
+    note = next((curve.note for curve in found.curves if curve.note), "")
     raise MscnnError(note) if note else Cancelled("Stopped before the first size was done.")
 
 
@@ -128,15 +121,23 @@ def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _as_text(result: Sweep, out: Path, files: Sequence[str]) -> str:
-    left, top, right, bottom = result.box
+def _lines(found: Sweep) -> list[str]:
+    left, top, right, bottom = found.box
     box = f"{left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} down of the photo"
-    lines = [f"class {result.label}, canvas {result.canvas}, {box}"]
-    width = max(len(curve.model) for curve in result.curves)
-    lines += [f"  {curve.model:<{width}}  {_summary(curve)}" for curve in result.curves]
-    lines += ["", *_table([curve for curve in result.curves if curve.steps])]
-    lines += ["stopped early; what was done is kept"] if result.partial else []
-    return "\n".join([*lines, f"written {out}: {', '.join(files)}"])
+    width = max(len(curve.model) for curve in found.curves)
+    curves = [curve for curve in found.curves if curve.steps]
+    rows = [["", "size", *(curve.model for curve in curves)]]
+    for number, step in enumerate(max(curves, key=lambda curve: len(curve.steps)).steps):
+        cells = [curve.steps[number : number + 1] for curve in curves]
+        found_at = (f"{share(c[0].probability)} ({c[0].rank})" if c else "-" for c in cells)
+        rows.append(["", f"{step.factor:.2f}x", *found_at])
+    return [
+        f"class {found.label}, canvas {found.canvas}, {box}",
+        *(f"  {curve.model:<{width}}  {_summary(curve)}" for curve in found.curves),
+        "",
+        *aligned(rows),
+        *(["stopped early; what was done is kept"] if found.partial else []),
+    ]
 
 
 def _summary(curve: SweepCurve) -> str:
@@ -148,20 +149,3 @@ def _summary(curve: SweepCurve) -> str:
         f"best {share(best.probability)} at {best.factor:.2g}x, "
         f"mean {share(curve.mean_probability)}"
     )
-
-
-def _table(curves: Sequence[SweepCurve]) -> list[str]:
-    """One row per size: probability and rank by each model."""
-    cells = [["size", *(curve.model for curve in curves)]]
-    longest = max(curves, key=lambda curve: len(curve.steps))
-    for number, size in enumerate(step.factor for step in longest.steps):
-        row = [f"{size:.2f}x"]
-        for curve in curves:
-            step = curve.steps[number] if number < len(curve.steps) else None
-            row.append(f"{share(step.probability)} ({step.rank})" if step else "-")
-        cells.append(row)
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return [
-        "  ".join(["", *(f"{text:>{width}}" for text, width in zip(row, widths, strict=True))])
-        for row in cells
-    ]

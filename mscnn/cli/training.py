@@ -1,19 +1,32 @@
-"""What ``mscnn train`` and ``mscnn finetune`` share: their options, and the run itself."""
+"""``mscnn train`` and ``mscnn finetune``: their options are the fields of ``Recipe``."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mscnn.cli import options
 from mscnn.cli.console import progress, share
 from mscnn.models import registry
+from mscnn.training.recipe import FINE_TUNING, Recipe, option_name, parse_sizes, usual_warmup
 
 if TYPE_CHECKING:
-    from mscnn.training.progress import TrainProgress
-    from mscnn.training.start import RunPlan
+    from mscnn.training.loop import TrainProgress
+
+# The order of the help; "device" is the one option of both commands that is no part of a recipe.
+_ORDER = (
+    "freeze layer_decay epochs batch_size lr opt weight_decay schedule decay warmup_epochs "
+    "smoothing ema sizes zoom_in zoom_out zoom_out_prob randaugment mixup cutmix patience "
+    "val_share accumulate amp device seed workers threads"
+)
+_ONLY_FINE_TUNING = ("freeze", "layer_decay")
+_WARMUP = "  [default: 0.5, or a tenth of a short run]"
 
 Data = Annotated[
     Path,
@@ -24,92 +37,101 @@ Data = Annotated[
         "a folder that Hugging Face's datasets saved.",
     ),
 ]
+Architecture = Annotated[
+    str, typer.Option("--model", metavar="M", help="Architecture, by timm's name or a starter.")
+]
+Trained = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="M",
+        help="A name of 'mscnn models', another timm CNN, or a folder that training wrote.",
+    ),
+]
 Out = Annotated[
     Path,
     typer.Option(
         "--out", metavar="DIR", help="Folder for the model, its tables, pictures and checkpoint."
     ),
 ]
-Epochs = Annotated[int, typer.Option("--epochs", help="How often all images are seen.")]
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", help="Images per step, over all processes together.")
-]
-Lr = Annotated[float, typer.Option("--lr", help="Largest learning rate of the run.")]
-Opt = Annotated[str, typer.Option("--opt", help="Optimiser, by timm's name.")]
-WeightDecay = Annotated[
-    float, typer.Option("--weight-decay", help="Pull towards zero; not on biases and norms.")
-]
-Schedule = Annotated[
-    str,
-    typer.Option(
-        "--schedule", help="How the learning rate goes down: wsd (at the end), cosine, poly or "
-        "constant.",
-    ),
-]  # fmt: skip
-Decay = Annotated[float, typer.Option("--decay", help="Last share of the run in which wsd falls.")]
-WarmupEpochs = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option(
-        "--warmup-epochs",
-        help="Epochs in which the learning rate rises.  [default: 0.5, or a tenth of a short run]",
-        show_default=False,
-    ),
-]
-Smoothing = Annotated[float, typer.Option("--smoothing", help="Label smoothing, 0 to 0.9.")]
-Ema = Annotated[
-    float, typer.Option("--ema", help="Decay of the moving average of the weights; 0 for none.")
-]
-Sizes = Annotated[
-    str, typer.Option("--sizes", help="Growing image sizes as px:epochs, such as 32:3,64:6.")
-]
-ZoomIn = Annotated[
-    float, typer.Option("--zoom-in", help="Least share of the photo that a random crop keeps.")
-]
-ZoomOut = Annotated[
-    float, typer.Option("--zoom-out", help="Largest factor of shrinking on a plain canvas.")
-]
-ZoomOutProb = Annotated[
-    float, typer.Option("--zoom-out-prob", help="How often photos are shrunk, not cropped, 0 to 1.")
-]
-RandAugment = Annotated[
-    str,
-    typer.Option("--randaugment", help="timm's RandAugment, such as rand-m9-n2-mstd0.5."),
-]
-Mixup = Annotated[
-    float, typer.Option("--mixup", help="Blend pairs of images (Mixup's alpha); 0 for never.")
-]
-CutMix = Annotated[
-    float, typer.Option("--cutmix", help="Paste parts of images (CutMix's alpha); 0 for never.")
-]
-Patience = Annotated[
-    int,
-    typer.Option(
-        "--patience", help="Stop after so many epochs without a better result, and keep the best "
-        "one; 0 for never.",
-    ),
-]  # fmt: skip
-ValShare = Annotated[
-    float,
-    typer.Option("--val-share", help="Share of each class to measure with, where none is given."),
-]
-Accumulate = Annotated[
-    int,
-    typer.Option("--accumulate", help="Cut each step's images into so many parts, to save memory."),
-]
-Amp = Annotated[
-    str, typer.Option("--amp", help="Lower precision, for speed: none, bf16 or fp16 (CUDA).")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Of first weights, order and augmentation.")]
-Workers = Annotated[int, typer.Option("--workers", help="Processes that read images.")]
-Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 for torch's choice.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
 
 
-def run(plan: RunPlan) -> None:
-    """Train as planned; progress goes to stderr, the result in one line to stdout."""
-    from mscnn.data.processes import is_first_by_environment
-    from mscnn.training.start import start_training
+def train(**given: Any) -> None:
+    """Train a model from scratch on a folder of images.
 
+    --out becomes a folder that every command accepts as --model, with its model card, curves,
+    confusion matrix and a table of its classes. Progress goes to stderr. A run that was stopped,
+    by Ctrl-C or a power cut, goes on with --resume as if nothing had happened.
+
+    'torchrun --nproc_per_node 2 -m mscnn train ...' trains in two processes that share each batch.
+    """
+    _run(given, fine_tune=False)
+
+
+def finetune(**given: Any) -> None:
+    """Teach a trained model your own classes.
+
+    The model keeps what it has learnt and gets a new classifier for the classes of DATA; then all
+    of it learns on, its lowest layers least. --out becomes a folder that every command accepts as
+    --model, with its model card, curves, confusion matrix and a table of its classes. Progress
+    goes to stderr. A run that was stopped goes on with --resume as if nothing had happened.
+
+    'torchrun --nproc_per_node 2 -m mscnn finetune ...' trains in two processes that share each
+    batch.
+    """
+    _run(given, fine_tune=True)
+
+
+def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) -> None:
+    """Give a command the signature that typer reads."""
+    model = Trained if fine_tune else Architecture
+    found: dict[str, tuple[Any, Any]] = {"data": (Data, ...), "model": (model, ...)}
+    found["out"] = (Out, ...)
+    if fine_tune:
+        found["weights"] = (options.Weights, None)
+    fields = {item.name: item for item in dataclasses.fields(Recipe)}
+    for name in _ORDER.split():
+        if name == "device":
+            found[name] = (options.Device, "auto")
+        elif fine_tune or name not in _ONLY_FINE_TUNING:
+            text, default = fields[name].metadata["help"], getattr(usual, name)
+            kind: Any = type(default)
+            if name == "sizes":
+                kind, default = str, ""
+            elif name == "warmup_epochs":  # depends on the number of epochs
+                kind, default, text = float | None, None, text + _WARMUP
+            shown = default is not None
+            option = typer.Option(option_name(name), help=text, show_default=shown)
+            found[name] = (Annotated[kind, option], default)
+    found["resume"] = (Resume, False)
+    keyword, nothing = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # for inspect
+        [
+            inspect.Parameter(
+                name, keyword, default=nothing if default is ... else default, annotation=kind
+            )
+            for name, (kind, default) in found.items()
+        ]
+    )
+    command.__annotations__ = {name: kind for name, (kind, _) in found.items()}
+
+
+_declare(train, Recipe(), fine_tune=False)
+_declare(finetune, FINE_TUNING, fine_tune=True)
+
+
+def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
+    """Train as asked; progress goes to stderr, the result in one line to stdout."""
+    from mscnn.data.processes import is_first_by_environment
+    from mscnn.training.start import RunPlan, start_training
+
+    names = given.keys() & {item.name for item in dataclasses.fields(Recipe)}
+    values = {name: given.pop(name) for name in names}
+    if values["warmup_epochs"] is None:
+        values["warmup_epochs"] = usual_warmup(values["epochs"])
+    values["sizes"] = parse_sizes(values["sizes"])
+    plan = RunPlan(recipe=Recipe(**values), fine_tune=fine_tune, **given)
     with progress(f"downloading {plan.model}", "B") as report:
         result = start_training(plan, listener=show, notice=tell, on_progress=report)
     if is_first_by_environment():
@@ -130,9 +152,8 @@ def show(at: TrainProgress) -> None:
     if at.step % 50 and at.step != at.steps:
         return
     measured = "" if at.val_top1 is None else f"  validation {share(at.val_top1)}"
-    typer.echo(
+    tell(
         f"epoch {at.epoch + 1}/{at.epochs}  step {at.step}/{at.steps}  {at.size_px} px  "
         f"loss {at.loss:.3f}{measured}  lr {at.lr:.2g}  {at.images_per_second:.0f} images/s  "
-        f"{at.seconds_left / 60:.0f} min left",
-        err=True,
+        f"{at.seconds_left / 60:.0f} min left"
     )

@@ -34,20 +34,20 @@ def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]
         DatasetError: some fit no class or several; the message lists them.
     """
     full = _by_full_name(labels)
-    wnids = _wordnet_ids(names, labels, full)
-    found, unknown = [], []
-    for name in names:
-        index = full.get(_key(name))
-        if index is None:
-            index = wnids.get(name)
-        if index is None:
-            index = _named(name, labels)
-        if index is None:
-            unknown.append(name)
-        else:
-            found.append(index)
+    # A class called 2 is not the third one: names come before indices.
+    known = {name: full[_key(name)] for name in names if _key(name) in full}
+    known = {**_wordnet_ids(names, labels, full), **known}
+    found = [known[name] if name in known else _named(name, labels) for name in names]
+    unknown = [name for name, index in zip(names, found, strict=True) if index is None]
     if unknown:
-        raise DatasetError(_no_class(unknown, names, labels))
+        listed = ", ".join(repr(name[:60]) for name in unknown[:MAX_CANDIDATES])
+        more = len(unknown) - MAX_CANDIDATES
+        raise DatasetError(
+            f"{len(unknown)} of the data's {len(names)} classes fit none of the model's "
+            f"{len(labels)}, or several: {listed}{f' and {more} more' if more > 0 else ''}; name "
+            "folders by the model's class names, their indices or WordNet ids, or choose another "
+            "model."
+        )
     return np.array(found, np.int64)
 
 
@@ -92,16 +92,6 @@ def _named(name: str, labels: LabelSet) -> int | None:
         if text.isdigit() or _key(text) in {_key(one) for one in exact}:
             return index
     return None
-
-
-def _no_class(unknown: Sequence[str], names: Sequence[str], labels: LabelSet) -> str:
-    listed = ", ".join(repr(name[:60]) for name in unknown[:MAX_CANDIDATES])
-    more = f" and {len(unknown) - MAX_CANDIDATES} more" if len(unknown) > MAX_CANDIDATES else ""
-    return (
-        f"{len(unknown)} of the data's {len(names)} classes fit none of the model's {len(labels)}, "
-        f"or several: {listed}{more}; name folders by the model's class names, their indices or "
-        "WordNet ids, or choose another model."
-    )
 
 
 def _key(text: str) -> str:

@@ -2,109 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from mscnn.data.classes import map_classes
-from mscnn.data.evaluation_layouts import LabelledPhotos, find_labelled
-from mscnn.data.loaders import a_killed_loader_is
+from mscnn.data.layouts import Part, find_labelled
 from mscnn.data.loading import (
+    LOADER_KILLED,
     Batch,
     Loading,
     Normalise,
     batches,
     channels_last,
     count_batches,
-    in_list,
-    killed,
+    killed_loader_raises,
 )
 from mscnn.data.processes import Processes
-from mscnn.data.real_labels import RealAccuracy, RealLabels
-from mscnn.data.sharing import gather_objects
-from mscnn.data.tally import ReliabilityBin, Tally
-from mscnn.engine.classifier import Classifier
+from mscnn.data.real_labels import RealLabels
+from mscnn.data.tally import Tally
+from mscnn.engine.network import Network
 from mscnn.errors import DatasetError
-from mscnn.results.explanation import WeightsInfo
+from mscnn.models import reliability
+from mscnn.results.evaluation import Evaluation
+from mscnn.results.writing import replacing
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class ClassResult:
-    """One class of the model that the data has photographs of.
-
-    Attributes:
-        index: in the model.
-        label: short name.
-        images: photographs of it.
-        top1, top5: shares of them, 0..1.
-        predicted: how often it was the best answer to any photograph.
-        precision: share of those that were right, 0..1; None where it never was the answer.
-    """
-
-    index: int
-    label: str
-    images: int
-    top1: float
-    top5: float
-    predicted: int
-    precision: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        model, weights, device: what was evaluated, and where.
-        part: which part of the data, in words.
-        class_map: the data's name of a class to the model's index and short name.
-        known_classes: how many classes the model has.
-        images: photographs that counted.
-        top1, top5: shares of right answers among all of the model's classes, 0..1.
-        ece: expected calibration error over ``bins``, 0..1.
-        bins: of the reliability diagram.
-        classes: per class, by index.
-        confusion: ``(class, best answer)`` to how often, without zeros.
-        labels: short names of all classes in ``confusion``.
-        seconds: wall time, with decoding.
-        unreadable: what was left out, as ``(name, reason)``.
-        real: by ImageNet's reassessed labels, where asked for.
-        notices: what the user should know, such as a change of device.
-    """
-
-    model: str
-    weights: WeightsInfo
-    device: str
-    part: str
-    class_map: dict[str, tuple[int, str]] = field(repr=False)
-    known_classes: int
-    images: int
-    top1: float
-    top5: float
-    ece: float
-    bins: tuple[ReliabilityBin, ...] = field(repr=False)
-    classes: tuple[ClassResult, ...] = field(repr=False)
-    confusion: dict[tuple[int, int], int] = field(repr=False)
-    labels: dict[int, str] = field(repr=False)
-    seconds: float
-    unreadable: tuple[tuple[str, str], ...] = ()
-    real: RealAccuracy | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def images_per_second(self) -> float:
-        """Speed, with decoding."""
-        return self.images / max(self.seconds, 1e-9)
-
-
 def evaluate(
-    classifier: Classifier,
+    classifier: Network,
     root: Path,
     *,
     loading: Loading | None = None,
@@ -112,7 +43,7 @@ def evaluate(
     processes: Processes | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure a network on a folder; see ``mscnn.data.evaluation_layouts`` for what is understood.
+    """Measure a network on a folder; see ``mscnn.data.layouts`` for what is understood.
 
     Args:
         classifier: a loaded backbone.
@@ -120,7 +51,7 @@ def evaluate(
         loading: how photographs are read.
         real_labels: list of ImageNet's reassessed labels.
         processes: those that share the work; each gets the whole result.
-        on_progress: called with (photographs done by this process, its share of them).
+        on_progress: called with (photographs done by this process, its part of them).
 
     Raises:
         DatasetError: the data cannot be used, or no file of it can be read.
@@ -130,81 +61,89 @@ def evaluate(
     processes = processes or Processes(classifier.device)
     data = find_labelled(root)
     mapped = map_classes(data.names, classifier.labels)
-    real = RealLabels(real_labels, data.photos, classifier.labels) if real_labels else None
-    run = _Run(classifier, data, torch.from_numpy(mapped)[torch.from_numpy(data.targets).long()])
+    real = RealLabels(real_labels, data.samples, classifier.labels) if real_labels else None
+    run = _Run(classifier, data, torch.from_numpy(mapped[data.samples.targets]), real)
     started = time.perf_counter()
-    total = count_batches(len(data.photos), loading.batch_size)
-    with a_killed_loader_is(killed()):
-        run.measure(loading, range(processes.rank, total, processes.size), real, on_progress)
-    for tally, reasons, counted in gather_objects(processes, (run.tally, run.reasons, real)):
-        run.merge(tally, reasons, real, counted)
+    total = count_batches(len(data.samples), loading.batch_size)
+    with killed_loader_raises(LOADER_KILLED):
+        run.measure(loading, range(processes.rank, total, processes.size), on_progress)
+    for rank, other in enumerate(processes.gather((run.tally, run.reasons, run.real))):
+        if rank != processes.rank:
+            run.merge(*other)
     seconds = time.perf_counter() - started
-    return _result(run, [int(index) for index in mapped], real, seconds)
-
-
-def _result(
-    run: _Run, mapped: Sequence[int], real: RealLabels | None, seconds: float
-) -> Evaluation:
-    classifier, data, tally = run.classifier, run.data, run.tally
-    unreadable = in_list(data.photos, run.reasons)
+    tally, names = run.tally, data.samples
+    unreadable = [(names.name(number), run.reasons[number]) for number in sorted(run.reasons)]
     if not tally.images:
         raise DatasetError(
-            f"None of the {len(data.photos)} photographs can be read; the first: {unreadable[0][1]}"
+            f"None of the {len(data.samples)} photographs can be read; the first: "
+            f"{unreadable[0][1]}"
         )
     shown = classifier.labels.display
+    accuracy = tally.accuracy(len(classifier.labels))
+    indices = [int(index) for index in mapped]
     return Evaluation(
         model=classifier.name,
         weights=classifier.weights,
         device=str(classifier.device),
-        part=data.part,
-        class_map={name: (i, shown(i)) for name, i in zip(data.names, mapped, strict=True)},
+        part=data.words,
+        class_map={name: (i, shown(i)) for name, i in zip(data.names, indices, strict=True)},
         known_classes=len(classifier.labels),
         images=tally.images,
-        top1=tally.top1_share(),
-        top5=tally.top5_share(),
+        top1=accuracy.top1,
+        top5=accuracy.top5,
         ece=tally.ece(),
         bins=tally.bins(),
-        classes=_per_class(tally, shown),
+        classes=tuple(tally.classes(sorted({true for true, _ in tally.pairs}), shown)),
         confusion=dict(sorted(tally.pairs.items())),
         labels={i: shown(i) for i in sorted({i for pair in tally.pairs for i in pair})},
         seconds=seconds,
         unreadable=tuple(unreadable),
         real=real.counts() if real else None,
         notices=classifier.notices,
+        reliability=tally.reliability(f"{root.resolve().name}, {data.words}"),
     )
+
+
+def write_reliability(folder: Path, found: Evaluation) -> bool:
+    """Write ``reliability.json`` into a model folder.
+
+    Returns:
+        Whether it was written: only where every class of the model had photographs, and the folder
+        may be written.
+    """
+    if len(found.classes) == found.known_classes:
+        document = json.dumps(found.reliability, indent=1) + "\n"
+        with contextlib.suppress(OSError), replacing(folder / reliability.FILE) as path:
+            path.write_text(document, encoding="utf-8")
+            return True
+    return False
 
 
 class _Run:
     """Batches through a network into counts."""
 
-    def __init__(self, classifier: Classifier, data: LabelledPhotos, targets: torch.Tensor) -> None:
-        self.classifier, self.data, self.targets = classifier, data, targets
-        self.tally = Tally()
+    def __init__(
+        self, classifier: Network, data: Part, targets: torch.Tensor, real: RealLabels | None
+    ) -> None:
+        self.classifier, self.photos, self.targets = classifier, data.samples, targets
+        self.tally, self.real = Tally(), real
         self.reasons: dict[int, str] = {}
 
-    def measure(
-        self,
-        loading: Loading,
-        numbers: range,
-        real: RealLabels | None,
-        on_progress: Progress | None,
-    ) -> None:
+    def measure(self, loading: Loading, numbers: range, on_progress: Progress | None) -> None:
+        size, pinned = loading.batch_size, self.classifier.device.type == "cuda"
+        total = sum(min(size, len(self.photos) - n * size) for n in numbers)
         normalise = Normalise(self.classifier)
-        total = sum(
-            min(loading.batch_size, len(self.data.photos) - n * loading.batch_size) for n in numbers
-        )
         done = 0
-        pinned = self.classifier.device.type == "cuda"
         with channels_last(self.classifier):
             for batch in batches(
-                self.data.photos, self.classifier.preprocess, loading, numbers, pinned=pinned
+                self.photos, self.classifier.preprocess, loading, numbers, pinned=pinned
             ):
-                self._count(batch, normalise, real)
+                self._count(batch, normalise)
                 done += len(batch.views)
                 if on_progress is not None:
                     on_progress(done, total)
 
-    def _count(self, batch: Batch, normalise: Normalise, real: RealLabels | None) -> None:
+    def _count(self, batch: Batch, normalise: Normalise) -> None:
         self.reasons.update(batch.reasons)
         readable = batch.readable()
         if not readable.any():
@@ -218,34 +157,12 @@ class _Run:
         logits = self.classifier.guarded(forward)[0][readable]
         numbers = batch.first + readable.nonzero()[:, 0]
         self.tally.add(logits, self.targets[numbers])
-        if real is not None:
-            real.add(logits, [self.data.photos.name(n) for n in numbers.tolist()])
+        if self.real is not None:
+            self.real.add(logits, [self.photos.name(n) for n in numbers.tolist()])
 
-    def merge(
-        self,
-        tally: Tally,
-        reasons: dict[int, str],
-        real: RealLabels | None,
-        counted: RealLabels | None,
-    ) -> None:
+    def merge(self, tally: Tally, reasons: dict[int, str], real: RealLabels | None) -> None:
         """Add another process's counts."""
         self.tally.merge(tally)
         self.reasons.update(reasons)
-        if real is not None and counted is not None:
-            real.merge(counted)
-
-
-def _per_class(tally: Tally, shown: Callable[[int], str]) -> tuple[ClassResult, ...]:
-    images: dict[int, int] = defaultdict(int)
-    predicted: dict[int, int] = defaultdict(int)
-    for (true, best), count in tally.pairs.items():
-        images[true] += count
-        predicted[best] += count
-    found = []
-    for index in sorted(images):
-        n, right = images[index], tally.pairs[index, index]
-        answers = predicted[index]
-        precision = right / answers if answers else None
-        top5 = tally.top5[index] / n
-        found.append(ClassResult(index, shown(index), n, right / n, top5, answers, precision))
-    return tuple(found)
+        if self.real is not None and real is not None:
+            self.real.merge(real)

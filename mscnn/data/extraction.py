@@ -3,63 +3,36 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from mscnn.data.feature_files import check_format, check_writable, write_feature_file
 from mscnn.data.listing import FileList, list_photos
-from mscnn.data.loaders import a_killed_loader_is
-from mscnn.data.loading import Loading, Normalise, batches, channels_last, in_list, killed
-from mscnn.data.part_files import PartFiles, Plan, Rows, part_folder, writing
+from mscnn.data.loading import (
+    LOADER_KILLED,
+    Loading,
+    Normalise,
+    batches,
+    channels_last,
+    killed_loader_raises,
+)
+from mscnn.data.part_files import PartFiles, Plan, forget, writing
 from mscnn.data.processes import Processes
-from mscnn.engine.classifier import Classifier
-from mscnn.engine.pooling import FeatureTap, find_tap, pooled
-from mscnn.errors import DatasetError
-from mscnn.results.explanation import WeightsInfo
-from mscnn.results.features import FeatureHead, Paths
+from mscnn.engine.network import Network
+from mscnn.engine.pooling import find_tap, pooled
+from mscnn.errors import DatasetError, ImageError
+from mscnn.photos.imaging import load_photo
+from mscnn.results.features import Extraction, FeatureHead, Rows
 
 Progress = Callable[[int, int], None]
 _WAIT_S = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
-    """What a feature file holds, and what it took.
-
-    Attributes:
-        file: the feature file's name as the user gave it.
-        model, weights, device: what the features are of, and where they were computed.
-        stage: layer; None for the network's own pooled features.
-        split: of the block ``stage``; None for none.
-        images: rows of the file.
-        width: numbers per row.
-        seconds: wall time of this run.
-        computed: photographs of this run, by all processes; the others were there from before.
-        unreadable: what was left out, as ``(name, reason)``.
-        notices: what the user should know, such as a change of device.
-    """
-
-    file: str
-    model: str
-    weights: WeightsInfo
-    device: str
-    stage: str | None
-    split: int | None
-    images: int
-    width: int
-    seconds: float
-    computed: int
-    unreadable: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    notices: tuple[str, ...] = ()
-
-
 def extract(
-    classifier: Classifier,
+    classifier: Network,
     folder: Path,
     out: Path,
     *,
@@ -97,50 +70,18 @@ def extract(
     check_writable(out)
     tap = find_tap(classifier, stage, split)
     photos = list_photos(folder)
-    plan = _plan(classifier, photos, tap, loading)
-    if restart and processes.is_first:
-        forget(out)
-    processes.wait()
-    with PartFiles(out, plan, processes.rank) as part:
-        kept = _photographs(part)
-        todo = [
-            n for n in range(processes.rank, plan.batches, processes.size) if n not in part.done
-        ]
-        # No process may delete the part while another one still looks what is to do.
-        processes.wait()
-        with a_killed_loader_is(killed()):
-            _compute(classifier, photos, tap, loading, todo, part, on_progress)
-        _wait_for_all(part, on_progress)
-        processes.wait()
-        unreadable = tuple(in_list(photos, part.reasons))
-        head = _head(plan, [name for name, _ in unreadable])
-        if processes.is_first:
-            _finish(part, photos, head, unreadable)
-    return Extraction(
-        file=str(out),
-        model=classifier.name,
-        weights=classifier.weights,
-        device=str(classifier.device),
-        stage=tap.stage,
-        split=tap.split,
-        images=head.rows,
-        width=head.width,
-        seconds=time.perf_counter() - started,
-        computed=plan.images - kept,
-        unreadable=unreadable,
-        notices=classifier.notices,
-    )
+    normalise = Normalise(classifier)
 
+    def rows_of(views: torch.Tensor) -> Rows:
+        @torch.inference_mode()
+        def work() -> Rows:
+            rows: Rows = pooled(classifier.model, normalise(views), tap).cpu().numpy()
+            return rows
 
-def forget(out: Path) -> None:
-    """Delete what an earlier run kept for ``out``."""
-    shutil.rmtree(part_folder(out), ignore_errors=True)
+        return classifier.guarded(work)[0]
 
-
-def _plan(classifier: Classifier, photos: FileList, tap: FeatureTap, loading: Loading) -> Plan:
     width, height = classifier.preprocess.view_size
-    blank = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-    return Plan(
+    plan = Plan(
         model=classifier.name,
         weights_sha256=classifier.weights.sha256,
         stage=tap.stage,
@@ -148,89 +89,104 @@ def _plan(classifier: Classifier, photos: FileList, tap: FeatureTap, loading: Lo
         device=classifier.device.type,
         batch_size=loading.batch_size,
         images=len(photos),
-        width=_rows(classifier, Normalise(classifier), blank, tap).shape[1],
+        width=rows_of(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[1],
         photographs=photos.digest(),
+    )
+    part = _open_part(out, plan, processes, restart)
+    kept = part.photographs()
+    mine = range(processes.rank, plan.batches, processes.size)
+    todo = sorted(set(mine) - set(part.done()))
+    # No process may write before all have looked what is to do.
+    processes.wait()
+
+    def report() -> None:
+        if on_progress is not None:
+            on_progress(part.photographs(), plan.images)
+
+    pinned = classifier.device.type == "cuda"
+    with killed_loader_raises(LOADER_KILLED), channels_last(classifier):
+        for batch in batches(photos, classifier.preprocess, loading, todo, pinned=pinned):
+            part.write(
+                batch.first // plan.batch_size, rows_of(batch.views), batch.readable().numpy()
+            )
+            report()
+    # However long the others take: a barrier of torch gives up after minutes.
+    while not part.is_complete():
+        time.sleep(_WAIT_S)
+        report()
+    unreadable = tuple(_unreadable(photos, part))
+    # No process may delete the rows while another one still reads them.
+    processes.wait()
+    if processes.is_first:
+        _finish(part, photos, unreadable)
+    return Extraction(
+        file=str(out),
+        model=classifier.name,
+        weights=classifier.weights,
+        device=str(classifier.device),
+        stage=tap.stage,
+        split=tap.split,
+        images=plan.images - len(unreadable),
+        width=plan.width,
+        seconds=time.perf_counter() - started,
+        computed=plan.images - kept,
+        unreadable=unreadable,
+        notices=classifier.notices,
     )
 
 
-def _rows(
-    classifier: Classifier, normalise: Normalise, views: torch.Tensor, tap: FeatureTap
-) -> Rows:
-    def work() -> Rows:
-        with torch.inference_mode():
-            rows: Rows = pooled(classifier.model, normalise(views), tap).cpu().numpy()
-        return rows
-
-    return classifier.guarded(work)[0]
-
-
-def _compute(
-    classifier: Classifier,
-    photos: FileList,
-    tap: FeatureTap,
-    loading: Loading,
-    todo: Sequence[int],
-    part: PartFiles,
-    on_progress: Progress | None,
-) -> None:
-    normalise = Normalise(classifier)
-    pinned = classifier.device.type == "cuda"
-    with channels_last(classifier):
-        for batch in batches(photos, classifier.preprocess, loading, todo, pinned=pinned):
-            rows = _rows(classifier, normalise, batch.views, tap)
-            part.write(batch.first // loading.batch_size, rows, batch.reasons)
-            _report(part, on_progress)
+def _open_part(out: Path, plan: Plan, processes: Processes, restart: bool) -> PartFiles:
+    """Open what is kept: the first process makes and checks it, then the others look at it."""
+    if processes.is_first:
+        if restart:
+            forget(out)
+        part = PartFiles(out, plan)
+    processes.wait()
+    return part if processes.is_first else PartFiles(out, plan, first=False)
 
 
-def _photographs(part: PartFiles) -> int:
-    return sum(len(part.plan.batch(number)) for number in part.done)
+def _unreadable(photos: FileList, part: PartFiles) -> Iterator[tuple[str, str]]:
+    """Yield the names of unreadable photographs, each with the reason."""
+    for index in (~part.readable).nonzero()[0].tolist():
+        try:
+            load_photo(photos.source(index))
+            reason = "It could not be read for a moment."
+        except ImageError as error:
+            reason = str(error)
+        yield photos.name(index), reason
 
 
-def _report(part: PartFiles, on_progress: Progress | None) -> None:
-    if on_progress is not None:
-        part.refresh()
-        on_progress(_photographs(part), part.plan.images)
+class _Names(Iterable[str]):
+    """Paths of readable photographs; file names of any bytes fit into UTF-8."""
+
+    def __init__(self, photos: FileList, part: PartFiles) -> None:
+        self.photos, self.numbers = photos, part.readable.nonzero()[0]
+
+    def __iter__(self) -> Iterator[str]:
+        names = (self.photos.name(int(number)) for number in self.numbers)
+        return (name.encode("utf-8", "backslashreplace").decode() for name in names)
 
 
-def _wait_for_all(part: PartFiles, on_progress: Progress | None) -> None:
-    """Return when all processes have written their batches.
-
-    By looking at the files, for as long as it takes: a barrier of torch gives up after minutes.
-    """
-    while not part.is_complete():
-        time.sleep(_WAIT_S)
-        part.refresh()
-        _report(part, on_progress)
-
-
-def _head(plan: Plan, unreadable: Sequence[str]) -> FeatureHead:
-    return FeatureHead(
+def _finish(part: PartFiles, photos: FileList, unreadable: Sequence[tuple[str, str]]) -> None:
+    """Turn the rows into the feature file, which appears when it is whole."""
+    plan = part.plan
+    if len(unreadable) == plan.images:
+        part.remove()
+        raise DatasetError(
+            f"None of the {len(photos)} photographs can be read; the first: {unreadable[0][1]}"
+        )
+    head = FeatureHead(
         rows=plan.images - len(unreadable),
         width=plan.width,
         model=plan.model,
         weights_sha256=plan.weights_sha256,
         stage=plan.stage or "",
         split="" if plan.split is None else str(plan.split),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(name for name, _ in unreadable),
     )
-
-
-def _finish(
-    part: PartFiles, photos: FileList, head: FeatureHead, unreadable: Sequence[tuple[str, str]]
-) -> None:
-    """Turn the rows into the feature file, which appears when it is whole."""
-    if not head.rows:
-        part.remove()
-        raise DatasetError(
-            f"None of the {len(photos)} photographs can be read; the first: {unreadable[0][1]}"
-        )
-
-    def names() -> Iterator[str]:
-        return (photos.name(i) for i in range(len(photos)) if i not in part.reasons)
-
     whole = part.folder / f"whole{part.out.suffix.lower()}"
     with writing(part.out):
-        write_feature_file(whole, head, Paths(names), part.readable_rows())
+        write_feature_file(whole, head, _Names(photos, part), part.readable_rows())
         with whole.open("r+b") as file:
             os.fsync(file.fileno())
         whole.replace(part.out)

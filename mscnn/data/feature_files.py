@@ -10,7 +10,8 @@ All three hold ``features``, ``(n, d)`` float32, and ``paths``, relative to the 
   ``unreadable`` as a JSON list.
 - ``.parquet``: columns ``path`` and ``features``; the others in the schema's metadata, likewise.
 
-The content depends on the rows alone, not on the time or the machine.
+The content depends on the rows alone, not on the time or the machine. Rows may be mapped from a
+file larger than memory. pyarrow need not be installed.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from __future__ import annotations
 import json
 import os
 import struct
-import zipfile
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from mscnn.data.parquet import pyarrow_or_error, read_parquet, write_parquet
-from mscnn.data.part_files import Rows
 from mscnn.errors import DatasetError, OptionError, OutputError
-from mscnn.results.features import FeatureFile, FeatureHead, Paths, head_of
+from mscnn.results.features import FeatureFile, FeatureHead, Rows, head_of
 
 SUFFIXES = (".npz", ".parquet", ".safetensors")
+_ROW_GROUP = 8192
 
 
 def check_format(out: Path) -> None:
@@ -45,7 +45,7 @@ def check_format(out: Path) -> None:
             f"{SUFFIXES[-1]}."
         )
     if out.suffix.lower() == ".parquet":
-        pyarrow_or_error()
+        _pyarrow()
 
 
 def check_writable(out: Path) -> None:
@@ -63,16 +63,16 @@ def check_writable(out: Path) -> None:
         raise OutputError(f"The folder {str(parent)!r} may not be written; give another --out.")
 
 
-def write_feature_file(path: Path, head: FeatureHead, paths: Paths, rows: Iterable[Rows]) -> None:
-    """Write a file of the kind that ``path`` ends in, some rows at a time.
+def write_feature_file(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
+    """Write a file of the kind that ``path`` ends in.
 
     Args:
         path: replaced where it exists; not yet whole when an error comes.
         head: what it says.
-        paths: ``head.rows`` of them.
-        rows: ``head.rows`` in all.
+        paths: ``head.rows`` of them, gone through several times.
+        rows: ``(head.rows, head.width)`` float32, perhaps mapped from a file.
     """
-    writer = {".npz": _write_npz, ".parquet": write_parquet, ".safetensors": _write_safetensors}
+    writer = {".npz": _write_npz, ".parquet": _write_parquet, ".safetensors": _write_safetensors}
     writer[path.suffix.lower()](path, head, paths, rows)
 
 
@@ -84,7 +84,7 @@ def read_feature_file(path: Path) -> FeatureFile:
         DatasetError: it is not there, or not such a file.
     """
     check_format(path)
-    reader = {".npz": _read_npz, ".parquet": read_parquet, ".safetensors": _read_safetensors}
+    reader = {".npz": _read_npz, ".parquet": _read_parquet, ".safetensors": _read_safetensors}
     try:
         found = reader[path.suffix.lower()](path)
         fits = found.features.ndim == 2 and len(found.paths) == len(found.features)
@@ -98,33 +98,19 @@ def read_feature_file(path: Path) -> FeatureFile:
     return found
 
 
-def _write_npz(path: Path, head: FeatureHead, paths: Paths, rows: Iterable[Rows]) -> None:
-    texts = {key: np.array(text) for key, text in head.texts().items() if key != "unreadable"}
+def _write_npz(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
+    texts: dict[str, Any] = {k: np.array(v) for k, v in head.texts().items() if k != "unreadable"}
     texts["unreadable"] = np.array(list(head.unreadable), dtype=np.str_)
-    longest = max((len(name) for name in paths), default=1)
-    text_type = np.dtype(f"<U{longest}")
-    with zipfile.ZipFile(path, "w") as archive:
-        with _member(archive, "features") as file:
-            _npy_header(file, np.dtype("<f4"), (head.rows, head.width))
-            for some in rows:
-                file.write(np.ascontiguousarray(some, "<f4").tobytes())
-        with _member(archive, "paths") as file:
-            _npy_header(file, text_type, (head.rows,))
-            for name in paths:
-                file.write(np.array(name, text_type).tobytes())
-        for key, array in texts.items():
-            with _member(archive, key) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    # ZipInfo's date is fixed; above 2 GiB zip needs longer fields from the start.
-    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
-
-
-def _npy_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    text_type = np.dtype(f"<U{max((len(name) for name in paths), default=1)}")
+    # Mapped from a file, as paths of a million photographs take hundreds of MB.
+    mapped = path.with_suffix(".paths.npy")
+    names = np.lib.format.open_memmap(mapped, "w+", text_type, (head.rows,))
+    for number, name in enumerate(paths):
+        names[number] = name
+    with path.open("wb") as file:
+        np.savez(file, features=rows, paths=names, **texts)
+    del names
+    mapped.unlink()
 
 
 def _read_npz(path: Path) -> FeatureFile:
@@ -135,33 +121,24 @@ def _read_npz(path: Path) -> FeatureFile:
     return FeatureFile(head_of(features, texts, unreadable), paths, features)
 
 
-def _write_safetensors(path: Path, head: FeatureHead, paths: Paths, rows: Iterable[Rows]) -> None:
+def _write_safetensors(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
     """Write the format's parts in turn; its own package wants all tensors in memory.
 
     Eight bytes (little endian) for the length of a JSON header, the header filled up with spaces to
     a multiple of eight, the tensors one after the other.
     """
-    matrix_bytes = 4 * head.rows * head.width
     text_bytes = sum(len(name.encode()) + 1 for name in paths) - 1 if head.rows else 0
+    ends = (0, 4 * head.rows * head.width, 4 * head.rows * head.width + text_bytes)
     header = {
         "__metadata__": head.texts(),
-        "features": {
-            "dtype": "F32",
-            "shape": [head.rows, head.width],
-            "data_offsets": [0, matrix_bytes],
-        },
-        "paths": {
-            "dtype": "U8",
-            "shape": [text_bytes],
-            "data_offsets": [matrix_bytes, matrix_bytes + text_bytes],
-        },
+        "features": {"dtype": "F32", "shape": list(rows.shape), "data_offsets": ends[:2]},
+        "paths": {"dtype": "U8", "shape": [text_bytes], "data_offsets": ends[1:]},
     }
     encoded = json.dumps(header, separators=(",", ":")).encode("ascii")
     encoded += b" " * (-len(encoded) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for some in rows:
-            file.write(np.ascontiguousarray(some, "<f4").tobytes())
+        file.write(memoryview(np.ascontiguousarray(rows, "<f4")).cast("B"))
         for number, name in enumerate(paths):
             file.write((b"\0" if number else b"") + name.encode())
 
@@ -174,3 +151,43 @@ def _read_safetensors(path: Path) -> FeatureFile:
         texts = dict(file.metadata())
     paths = tuple(packed.tobytes().decode().split("\0")) if len(features) else ()
     return FeatureFile(head_of(features, texts, json.loads(texts["unreadable"])), paths, features)
+
+
+def _write_parquet(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
+    pa, parquet = _pyarrow()
+    fields = [("path", pa.string()), ("features", pa.list_(pa.float32(), head.width))]
+    schema = pa.schema(fields, metadata=head.texts())
+    names = iter(paths)
+    with parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(rows), _ROW_GROUP):
+            some = rows[start : start + _ROW_GROUP]
+            text = pa.array(list(islice(names, len(some))), pa.string())
+            matrix = pa.FixedSizeListArray.from_arrays(pa.array(some.ravel()), head.width)
+            writer.write_table(pa.Table.from_arrays([text, matrix], schema=schema))
+
+
+def _read_parquet(path: Path) -> FeatureFile:
+    _, parquet = _pyarrow()
+    table = parquet.read_table(path)
+    column = table.column("features").combine_chunks()
+    features = column.flatten().to_numpy().astype(np.float32).reshape(len(column), -1)
+    texts = {key.decode(): text.decode() for key, text in table.schema.metadata.items()}
+    paths = tuple(table.column("path").to_pylist())
+    return FeatureFile(head_of(features, texts, json.loads(texts["unreadable"])), paths, features)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and its Parquet module.
+
+    Raises:
+        OptionError: the package is missing.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise OptionError(
+            "Parquet files need the package pyarrow, which is not installed; install it with "
+            "'pip install pyarrow', or give a file name that ends in .npz or .safetensors."
+        ) from None
+    return pyarrow, parquet

@@ -1,145 +1,185 @@
-"""Finding the photographs of a training set and their classes.
+"""Data sets of labelled photographs, to train or to evaluate on.
 
-Understood are one folder per class (with or without ``train/`` and ``val/`` above),
-Tiny-ImageNet's layout (``train/<wnid>/images``, ``val/val_annotations.txt``, ``wnids.txt``), a
-CSV table of paths and classes, and a data set that Hugging Face's ``datasets`` saved to disk.
+Understood are one folder per class (also below ``train/`` and ``val/``), Tiny-ImageNet's layout
+(``train/<wnid>``, ``val/val_annotations.txt``, ``wnids.txt``), a CSV table of paths and classes
+(or a folder of loose photographs with one such table in it), and a data set that Hugging Face's
+``datasets`` saved to disk. Of a data set with its own validation part an evaluation uses that part,
+otherwise all of it; training holds some photographs out where there is none.
 """
 
 from __future__ import annotations
 
+import csv
 import random
+import re
+from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any
 
-from mscnn.data.walking import SUFFIXES, unreadable_folder, walk
+import numpy as np
+
+from mscnn.data.listing import SUFFIXES, FileList, RowList, Samples, unreadable_folder, walk
 from mscnn.errors import DatasetError, ImageError
 from mscnn.photos.file_kinds import KINDS
-from mscnn.photos.imaging import PhotoSource, load_photo
+from mscnn.photos.imaging import load_photo
 
 VAL_NAMES = ("val", "valid", "validation", "test")
+OWN_PART = "the data's own validation part"
+_ALL, _VAL = "all images", "the validation part"
+_ANNOTATIONS = "val_annotations.txt"
+_HEADER = "the header path,label or path,label,split"
 _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kind]
 
 
-class StoredPhoto(Protocol):
-    """A photograph inside a larger file."""
-
-    @property
-    def name(self) -> str:
-        """How messages and lists call it."""
-
-    def read(self) -> PhotoSource:
-        """Return what ``load_photo`` takes."""
-
-
-Photo = Path | StoredPhoto
-Item = TypeVar("Item", bound=Photo)
-Found = TypeVar("Found", bound=Photo, covariant=True)
-Samples = tuple[tuple[Photo, int], ...]
-
-
-@dataclass(frozen=True)
-class ImageFolders(Generic[Found]):
-    """A data set: class names in index order, and the photographs of each part.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a data set.
 
     Attributes:
-        names: of the classes.
-        train: pairs of a photograph and a class index.
-        val: the same, for measuring.
+        names: classes as the data calls them, WordNet ids included.
+        samples: photographs, with indices into ``names``.
+        words: which part it is.
+    """
+
+    names: tuple[str, ...]
+    samples: Samples = field(repr=False)
+    words: str = _ALL
+
+    def used(self) -> Part:
+        """Return the part without classes that have no photograph in it."""
+        used = np.unique(self.samples.targets)
+        targets = np.searchsorted(used, self.samples.targets)
+        samples = self.samples.select(range(len(targets)))
+        samples.targets = targets
+        return Part(tuple(self.names[index] for index in used), samples, self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set to train on.
+
+    Attributes:
+        names: classes in index order.
+        train: photographs to learn from.
+        val: photographs to measure with.
         split: where the validation part comes from, in words.
         unreadable: what was left out, as ``(name, reason)``.
     """
 
     names: tuple[str, ...]
-    train: tuple[tuple[Found, int], ...]
-    val: tuple[tuple[Found, int], ...]
-    split: str = "the data's own validation part"
+    train: Samples = field(repr=False)
+    val: Samples = field(repr=False)
+    split: str = OWN_PART
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
-def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> ImageFolders[Photo]:
-    """Open a data set of any kind: what ``find_images`` finds, or a saved Hugging Face data set.
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The parts of a data set, none of them listed before it is asked for."""
+
+    measured: Callable[[], Part]  # what an evaluation uses
+    train: Callable[[], Part]
+    val: Callable[[], Part] | None = None  # of the same classes; None: to be held out of train
+    split: str = OWN_PART
+    wordnet: bool = False  # whether classes are called by WordNet ids
+
+
+def find_labelled(root: Path) -> Part:
+    """Find what to evaluate on.
 
     Raises:
-        DatasetError: as ``find_images``, or the ``datasets`` package is missing.
+        DatasetError: nothing is there, or the layout is not understood.
     """
-    if not any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
-        return find_images(root, val_share=val_share, seed=seed)
-    from mscnn.data.arrow import read_saved
-
-    found = read_saved(root, val_share=val_share, seed=seed)
-    check_classes(root, found)
+    try:
+        found = _layout(root).measured().used()
+    except OSError as error:
+        raise unreadable_folder(root, error) from error
+    if not len(found.samples):
+        raise DatasetError(_nothing_in(root, to_learn=False))
     return found
 
 
-def find_images(root: Path, *, val_share: float = 0.1, seed: int = 0) -> ImageFolders[Path]:
-    """Find classes and photographs in a folder or a CSV table.
+def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
+    """Open a data set to train on.
 
     Without a validation part, ``val_share`` of each class (at least one image where a class has
     two) is held out, drawn with ``seed``.
 
     Raises:
-        DatasetError: nothing there, fewer than two classes, no images, or a layout that is not
-            understood.
+        DatasetError: nothing is there, the layout is not understood, there are fewer than two
+            classes, a part is empty, or the ``datasets`` package is missing.
     """
-    if root.is_file():
-        from mscnn.data.table import read_table
+    try:
+        layout = _layout(root)
+        train = layout.train()
+        if layout.val is not None:
+            found = DataSet(train.names, train.samples, layout.val().samples, layout.split)
+        else:
+            learnt, held = hold_out(train, val_share, seed)
+            # For the model card.
+            split = f"{100 * val_share:.3g} % of each class, held out with seed {seed}"
+            found = DataSet(train.names, learnt, held, split)
+    except OSError as error:
+        raise unreadable_folder(root, error) from error
+    if layout.wordnet:
+        from mscnn.models.labels import wordnet_lemmas
 
-        found = read_table(root, val_share=val_share, seed=seed)
-    elif not root.is_dir():
-        raise DatasetError(f"There is no folder {str(root)!r}; give a folder with images.")
-    else:
-        is_tiny = (root / "wnids.txt").is_file() and (root / "val/val_annotations.txt").is_file()
-        try:
-            found = _tiny_imagenet(root) if is_tiny else _folders(root, val_share, seed)
-        except OSError as error:
-            raise unreadable_folder(root, error) from error
+        found = replace(found, names=tuple(wordnet_lemmas(found.names)))
     check_classes(root, found)
     return found
 
 
-def check_classes(root: Path, data: ImageFolders[Photo]) -> None:
+def hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples]:
+    """Split photographs per class; what is held out depends on the class's name and ``seed``.
+
+    The second of the two parts has ``val_share`` of each class, and at least one of two or more.
+    """
+    train: list[int] = []
+    val: list[int] = []
+    for index, name in enumerate(part.names):
+        places = np.flatnonzero(part.samples.targets == index).tolist()
+        random.Random(f"{seed}/{name}").shuffle(places)
+        held = max(1, round(len(places) * val_share)) if len(places) > 1 and val_share > 0 else 0
+        # A small class must keep something to learn from, however much is to be held out.
+        held = min(held, len(places) - 1) if places else 0
+        val += places[:held]
+        train += places[held:]
+    return part.samples.select(train), part.samples.select(val)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def check_classes(root: Path, data: DataSet) -> None:
     """Refuse a data set of fewer than two classes, or without images in one of its parts.
 
     Raises:
         DatasetError: as said.
     """
-    if not data.names or not (data.train or data.val):
-        raise DatasetError(_nothing(root))
+    if not data.names or not (len(data.train) or len(data.val)):
+        raise DatasetError(_nothing_in(root, to_learn=True))
     if len(data.names) < 2:
         raise DatasetError(
             f"{str(root)!r} holds one class folder or class, {data.names[0]!r}; a classifier needs "
             "two or more, so add a second one."
         )
-    if not data.train or not data.val:
+    if not len(data.train) or not len(data.val):
         raise DatasetError(
             f"{str(root)!r} holds {len(data.names)} class folders or classes, {len(data.train)} "
             f"training and {len(data.val)} validation images; give each class two or more images."
         )
 
 
-def _nothing(root: Path) -> str:
-    shape = "make one folder per class and put its images in there"
-    if root.is_file():
-        return f"The table {root.name!r} names no images; give lines of a path and a label."
-    loose = sum(p.suffix.lower() in SUFFIXES for p in root.iterdir() if p.is_file())
-    if loose:
-        return f"{str(root)!r} holds {loose} images and no folder per class; {shape}."
-    if not any(root.iterdir()):
-        return f"The folder {str(root)!r} is empty; {shape}."
-    folders = len(_class_folders(root))
-    return f"{str(root)!r} holds {folders} folders and no images in them; {shape}."
-
-
-def check_trainable(data: ImageFolders[Photo]) -> None:
+def check_trainable(data: DataSet) -> None:
     """Refuse classes that nothing can be learnt about.
 
     Raises:
         DatasetError: a class has no training image, or only one where some were to be held out.
     """
-    train, val = (Counter(index for _, index in part) for part in (data.train, data.val))
+    train, val = (Counter(part.targets.tolist()) for part in (data.train, data.val))
     lonely = [n for i, n in enumerate(data.names) if train[i] + val[i] == 1]
     if lonely:
         raise DatasetError(
@@ -153,12 +193,34 @@ def check_trainable(data: ImageFolders[Photo]) -> None:
         )
 
 
+def _nothing_in(root: Path, *, to_learn: bool) -> str:
+    shape = "give one folder per class with its images, or a CSV table with the header path,label"
+    loose_but = "but nothing says their classes"
+    if to_learn:
+        shape = "make one folder per class and put its images in there"
+        loose_but = "and no folder per class"
+    if root.is_file():
+        lines = "give lines of a path and a label" if to_learn else shape
+        return f"The table {root.name!r} names no images; {lines}."
+    if loose := _loose(root):
+        return f"{str(root)!r} holds {loose} images {loose_but}; {shape}."
+    if not any(root.iterdir()):
+        return f"The folder {str(root)!r} is empty; {shape}."
+    if to_learn:
+        return f"{str(root)!r} holds {len(_folders(root))} folders and no images in them; {shape}."
+    return f"There is no image in {str(root)!r}; {shape}."
+
+
+def _loose(root: Path) -> int:
+    return sum(p.suffix.lower() in SUFFIXES for p in root.iterdir() if p.is_file())
+
+
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
     return f"There {'is a class' if len(names) == 1 else f'are {len(names)} classes'} ({shown})"
 
 
-def drop_unreadable(data: ImageFolders[Photo]) -> ImageFolders[Photo]:
+def drop_unreadable(data: DataSet) -> DataSet:
     """Leave out files that are missing, empty or no pictures, by their first bytes.
 
     A file that is damaged further on is only found when it is decoded; training leaves it out
@@ -167,19 +229,21 @@ def drop_unreadable(data: ImageFolders[Photo]) -> ImageFolders[Photo]:
     bad: list[tuple[str, str]] = []
 
     def kept(samples: Samples) -> Samples:
+        if not isinstance(samples.photos, FileList):
+            return samples
         good = []
-        for photo, index in samples:
-            reason = unreadable_reason(photo) if isinstance(photo, Path) else None
+        for place in range(len(samples)):
+            reason = _unreadable_reason(Path(samples.full_name(place)))
             if reason is None:
-                good.append((photo, index))
+                good.append(place)
             else:
-                bad.append((str(photo), reason))
-        return tuple(good)
+                bad.append((samples.full_name(place), reason))
+        return samples.select(good)
 
     return replace(data, train=kept(data.train), val=kept(data.val), unreadable=tuple(bad))
 
 
-def unreadable_reason(path: Path) -> str | None:
+def _unreadable_reason(path: Path) -> str | None:
     """Say why a file cannot be a photograph; None where its first bytes are those of one."""
     try:
         with path.open("rb") as file:
@@ -195,94 +259,254 @@ def unreadable_reason(path: Path) -> str | None:
     return None
 
 
-def hold_out(
-    classes: Sequence[tuple[str, Sequence[Item]]], val_share: float, seed: int
-) -> tuple[list[tuple[Item, int]], list[tuple[Item, int]]]:
-    """Split photographs per class; what is held out depends on the class's name and ``seed``.
-
-    Args:
-        classes: names in index order, each with its photographs in a fixed order.
-        val_share: of each class; at least one of two or more.
-        seed: of the draw.
-
-    Returns:
-        The training and the validation part.
-    """
-    train: list[tuple[Item, int]] = []
-    val: list[tuple[Item, int]] = []
-    for i, (name, photos) in enumerate(classes):
-        files = list(photos)
-        random.Random(f"{seed}/{name}").shuffle(files)
-        held = max(1, round(len(files) * val_share)) if len(files) > 1 and val_share > 0 else 0
-        # A small class must keep something to learn from, however much is to be held out.
-        held = min(held, len(files) - 1) if files else 0
-        val += [(p, i) for p in files[:held]]
-        train += [(p, i) for p in files[held:]]
-    return train, val
+# --- folders -------------------------------------------------------------------------------------
 
 
-def held_out_words(val_share: float, seed: int) -> str:
-    """Return how ``hold_out`` made a validation part, for the model card."""
-    return f"{100 * val_share:.3g} % of each class, held out with seed {seed}"
+def _layout(root: Path) -> _Layout:
+    if root.is_file():
+        return _table(root)
+    if not root.is_dir():
+        raise DatasetError(f"There is no folder {str(root)!r}; give a folder with images.")
+    if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        return _saved(root)
+    for folder in (root / "val", root):
+        if (folder / _ANNOTATIONS).is_file():
+            return _annotated(root, folder)
+    folders = _folders(root)
+    if not folders:
+        tables = sorted(root.glob("*.csv"))
+        if len(tables) == 1 and _loose(root):
+            return _table(tables[0])
+    return _class_folders(root, folders)
 
 
-def _images_of(folder: Path) -> list[Path]:
-    return [folder / name for name in walk(folder)]
+def _folders(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _class_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _class_folders(root: Path, folders: Sequence[str]) -> _Layout:
+    """Find the parts among folders.
 
-
-def parts_of(names: Sequence[str]) -> tuple[bool, str | None]:
-    """Whether ``train`` is a part among these folders, and which one is the validation part.
-
-    Beside ``bus`` and ``car`` both would be classes: ``train`` is a part beside a validation part
+    Beside ``bus`` and ``car``, ``train`` would be a class: it is a part beside a validation part
     or where nothing else is, and a validation part beside ``train`` or likewise.
     """
-    val = next((name for name in VAL_NAMES if name in names), None)
-    only_parts = set(names) <= {"train", *VAL_NAMES}
-    has_train = "train" in names and (val is not None or only_parts)
-    return has_train, val if has_train or only_parts else None
-
-
-def _folders(root: Path, val_share: float, seed: int) -> ImageFolders[Path]:
-    has_train, val = parts_of([folder.name for folder in _class_folders(root)])
-    train = root / "train" if has_train else root
+    val = next((name for name in VAL_NAMES if name in folders), None)
+    only_parts = bool(folders) and set(folders) <= {"train", *VAL_NAMES}
+    has_train = "train" in folders and (val is not None or only_parts)
     if has_train and val is not None:
-        return _split_folders(train, root / val)
-    classes = [(folder.name, _images_of(folder)) for folder in _class_folders(train)]
-    # Folders without a single picture (notes, results) are no classes.
-    classes = [(name, files) for name, files in classes if files]
-    learnt, held = hold_out(classes, val_share, seed)
-    names = tuple(name for name, _ in classes)
-    return ImageFolders(names, tuple(learnt), tuple(held), held_out_words(val_share, seed))
+        classes, held = _folders(root / "train"), _folders(root / val)
 
+        def val_part() -> Part:
+            unknown = [name for name in held if name not in classes]
+            if unknown:
+                raise DatasetError(
+                    f"{_some(unknown)} under {val!r} but not under 'train'; both need the same "
+                    "class folders."
+                )
+            return _part(root, val, classes)
 
-def _split_folders(train_root: Path, val_root: Path) -> ImageFolders[Path]:
-    folders = _class_folders(train_root)
-    index = {folder.name: i for i, folder in enumerate(folders)}
-    val_folders = _class_folders(val_root)
-    unknown = [folder.name for folder in val_folders if folder.name not in index]
-    if unknown:
-        raise DatasetError(
-            f"{_some(unknown)} under {val_root.name!r} but not under {train_root.name!r}; both "
-            "need the same class folders."
+        return _Layout(
+            lambda: _part(root, val, held), lambda: _part(root, "train", classes), val_part
         )
-    val = [(p, index[folder.name]) for folder in val_folders for p in _images_of(folder)]
-    train = tuple((p, index[f.name]) for f in folders for p in _images_of(f))
-    return ImageFolders(tuple(index), train, tuple(val))
+    folder = "train" if has_train else val if only_parts else None
+    inside = folders if folder is None else _folders(root / folder)
+
+    def everything() -> Part:
+        # Folders without a single picture (notes, results) are no classes.
+        return _part(root, folder, inside).used()
+
+    return _Layout(everything, everything)
 
 
-def _tiny_imagenet(root: Path) -> ImageFolders[Path]:
-    from mscnn.models.labels import wordnet_lemmas
+def _part(root: Path, folder: str | None, classes: Sequence[str]) -> Part:
+    """List the photographs of classes, each of them a folder below a part's folder."""
+    targets = array("q")
+    prefix = "" if folder is None else f"{folder}/"
 
-    wnids = sorted((root / "wnids.txt").read_text().split())
-    index = {wnid: i for i, wnid in enumerate(wnids)}
-    train = tuple((p, i) for wnid, i in index.items() for p in _images_of(root / "train" / wnid))
-    val = []
-    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
-        file, wnid, *_ = line.split("\t")
-        if wnid in index:
-            val.append((root / "val" / "images" / file, index[wnid]))
-    return ImageFolders(tuple(wordnet_lemmas(wnids)), train, tuple(val))
+    def files() -> Iterator[str]:
+        for index, name in enumerate(classes):
+            if (root / prefix / name).is_dir():
+                for file in walk(root / prefix / name):
+                    targets.append(index)
+                    yield f"{prefix}{name}/{file}"
+
+    photos = FileList(root, files())
+    words = _ALL if folder is None else f"the folder {folder}"
+    return Part(tuple(classes), Samples(photos, np.array(targets, np.int64)), words)
+
+
+def _annotated(root: Path, folder: Path) -> _Layout:
+    """Read Tiny-ImageNet's validation part: ``file<TAB>wnid<TAB>box...`` for ``images/file``."""
+    text = (folder / _ANNOTATIONS).read_text(encoding="utf-8", errors="surrogateescape")
+    rows = [line.split("\t") for line in text.splitlines() if line.strip()]
+    short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
+    if short is not None:
+        raise DatasetError(
+            f"Line {short} of {_ANNOTATIONS} names no class; each line is a file, a tab and a "
+            "WordNet id."
+        )
+    wnids = root / "wnids.txt"
+    known = wnids.read_text().split() if wnids.is_file() else [row[1] for row in rows]
+    names = sorted(set(known))
+    index = {name: number for number, name in enumerate(names)}
+    rows = [row for row in rows if row[1] in index]
+    prefix = "images" if folder == root else f"{folder.name}/images"
+
+    def val() -> Part:
+        photos = FileList(root, (f"{prefix}/{row[0]}" for row in rows))
+        samples = Samples(photos, [index[row[1]] for row in rows])
+        return Part(tuple(names), samples, "the validation images")
+
+    wordnet = all(re.fullmatch(r"n\d{8}", name) for name in names)
+    if not (root / "train").is_dir():
+        return _Layout(val, val, wordnet=wordnet)
+    return _Layout(val, lambda: _part(root, "train", names), val, wordnet=wordnet)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _table(path: Path) -> _Layout:
+    """Read a table with ``path,label`` and, where the parts are given, ``split`` as its header.
+
+    Paths are relative to the table's folder. A split is ``train``, or one of ``VAL_NAMES``, of
+    which the first that occurs is the validation part; rows of the others are left out. Classes
+    are sorted by name.
+    """
+    rows = _table_rows(path)
+    names = sorted({label for _, label, _ in rows})
+    index = {name: i for i, name in enumerate(names)}
+
+    def part(split: str | None, words: str = _ALL) -> Part:
+        mine = [row for row in rows if split is None or row[2] == split]
+        photos = FileList(path.parent, (_below(path.parent, file) for file, _, _ in mine))
+        return Part(tuple(names), Samples(photos, [index[label] for _, label, _ in mine]), words)
+
+    splits = {split for _, _, split in rows}
+    if not any(splits):
+        return _Layout(lambda: part(None), lambda: part(None))
+    val = next((name for name in VAL_NAMES if name in splits), "val")
+    others = sorted(splits - {"train", val})
+    left_out = f"the table's {val} part; its {' and '.join(others)} part is left out"
+    return _Layout(
+        lambda: part(val, _VAL) if val in splits else part("train"),
+        lambda: part("train"),
+        lambda: part(val, _VAL),
+        left_out if others else OWN_PART,
+    )
+
+
+def _below(root: Path, name: str) -> str:
+    path = root / name
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _table_rows(path: Path) -> list[tuple[str, str, str]]:
+    """Return path, label and split of every line; the split is empty where none is given."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            fields = [name.strip().lower() for name in reader.fieldnames or ()]
+            if not {"path", "label"} <= set(fields):
+                found = ", ".join(fields)[:80].encode("ascii", "replace").decode() or "nothing"
+                raise DatasetError(
+                    f"{path.name!r} begins with {found!r}; a table of images begins with {_HEADER}."
+                )
+            reader.fieldnames = fields
+            rows = [
+                (_cell(row, "path"), _cell(row, "label"), _cell(row, "split").lower())
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(
+            f"{path.name!r} cannot be read as a table; give a folder of images, or a CSV file in "
+            f"UTF-8 with {_HEADER}."
+        ) from error
+    for number, (file_name, label, split) in enumerate(rows, 2):
+        if not file_name or not label:
+            raise DatasetError(f"Line {number} of {path.name!r} has no path or no label.")
+        if "split" in fields and split not in ("train", *VAL_NAMES):
+            raise DatasetError(
+                f"Line {number} of {path.name!r} has the split {split!r}; accepted are train, "
+                f"{', '.join(VAL_NAMES)}."
+            )
+    return rows
+
+
+def _cell(row: Mapping[str, str | None], name: str) -> str:
+    return (row.get(name) or "").strip()
+
+
+# --- Hugging Face's datasets, which need not be installed ----------------------------------------
+
+
+def _saved(root: Path) -> _Layout:
+    """Open what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote.
+
+    The first column of images and the first of class labels (else one called ``label``,
+    ``labels`` or ``class``) are used. A label of None or -1 says that a row has none.
+    """
+    tables = _open_saved(root)
+    train = tables.get("train")
+    if train is None:
+        train = next(iter(tables.values()))
+    val = next((tables[name] for name in VAL_NAMES if name in tables), None)
+    image, label = _columns(root, train)
+    labels = {"train": train[label], "val": val[label] if val is not None else []}
+    names = getattr(train.features[label], "names", None)
+    values = range(len(names or ())) or sorted(
+        {value for part in labels.values() for value in part if value is not None}
+    )
+    index = {value: i for i, value in enumerate(values)}
+
+    def part(table: Any, name: str, words: str = _ALL) -> Part:
+        import datasets
+
+        # As stored: decoding is for ``load_photo`` alone.
+        encoded = table.cast_column(image, datasets.Image(decode=False))
+        kept = [i for i, value in enumerate(labels[name]) if value is not None and value != -1]
+        photos = RowList(encoded, len(labels[name]), image, name)
+        samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)
+        return Part(tuple(map(str, names or values)), samples, words)
+
+    def measured() -> Part:
+        own = part(val, "val", _VAL) if val is not None else None
+        return own if own is not None and len(own.samples) else part(train, "train")
+
+    return _Layout(
+        measured,
+        lambda: part(train, "train"),
+        (lambda: part(val, "val", _VAL)) if val is not None else None,
+    )
+
+
+def _open_saved(root: Path) -> Mapping[str, Any]:
+    try:
+        from datasets import load_from_disk
+    except ImportError:
+        raise DatasetError(
+            f"{str(root)!r} was saved by Hugging Face's datasets package, which is not installed; "
+            "install it with 'pip install datasets', or give a folder of images."
+        ) from None
+    try:
+        found = load_from_disk(str(root))
+    except Exception as error:
+        # Arrow files come from anywhere, and the package lets many kinds of errors out.
+        raise DatasetError(
+            f"{str(root)!r} cannot be opened as a saved data set; save it again with save_to_disk."
+        ) from error
+    return found if isinstance(found, Mapping) else {"train": found}
+
+
+def _columns(root: Path, table: Any) -> tuple[str, str]:
+    """Return the names of the columns of images and of labels."""
+    kinds = {name: type(feature).__name__ for name, feature in table.features.items()}
+    images = [name for name, kind in kinds.items() if kind == "Image"]
+    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    labels += [name for name in ("label", "labels", "class") if name in kinds]
+    if not images or not labels:
+        raise DatasetError(
+            f"{str(root)!r} has the columns {', '.join(kinds)}; one of type Image and one of type "
+            "ClassLabel are needed."
+        )
+    return images[0], labels[0]

@@ -1,18 +1,26 @@
-"""The photographs of a folder of any size, by number."""
+"""Photographs by number: the files below a folder, and labelled selections of any list.
+
+Whatever their number, names are packed and labels are arrays, so that loader processes share the
+pages they were forked with.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
-from mscnn.data.layouts import Photo
-from mscnn.data.walking import SUFFIXES, unreadable_folder, walk
+import numpy as np
+import numpy.typing as npt
+
 from mscnn.errors import DatasetError
 from mscnn.photos.imaging import PhotoSource
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
+Numbers = npt.NDArray[np.int64]
 
 
 class PhotoList(Protocol):
@@ -33,7 +41,7 @@ class FileList:
 
     Args:
         root: the folder.
-        names: paths relative to it, with ``/``.
+        names: paths relative to it, with ``/``; or absolute ones outside of it.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
@@ -42,7 +50,6 @@ class FileList:
         for name in names:
             packed += os.fsencode(name)
             self._ends.append(len(packed))
-        # Bytes, so that loader processes share the pages they were forked with.
         self._packed = bytes(packed)
 
     def __len__(self) -> int:
@@ -53,16 +60,16 @@ class FileList:
         start = self._ends[index - 1] if index else 0
         return os.fsdecode(self._packed[start : self._ends[index]])
 
-    def source(self, index: int) -> PhotoSource:
+    def source(self, index: int) -> Path:
         """Return the file's path."""
         return self.root / self.name(index)
 
     def digest(self) -> str:
-        """Return a sha256 of names, sizes and times of change: another one, other photographs."""
+        """Return a sha256 of names, sizes and modification times."""
         found = hashlib.sha256()
         for index in range(len(self)):
             try:
-                status = (self.root / self.name(index)).stat()
+                status = self.source(index).stat()
                 state = f"\0{status.st_size}\0{status.st_mtime_ns}\0"
             except OSError:
                 state = "\0missing\0"
@@ -70,32 +77,117 @@ class FileList:
         return found.hexdigest()
 
 
-class SampleList:
-    """Photographs that a table or another file named.
+class RowList:
+    """Encoded photographs in a column of a Hugging Face table, read when they are asked for.
 
     Args:
-        root: the folder that names are shortened by.
-        photos: files, or photographs inside a larger file.
+        table: a ``datasets.Dataset`` whose images are not decoded.
+        rows: how many it has.
+        column: of the images.
+        part: name of the part, for ``name``.
     """
 
-    def __init__(self, root: Path, photos: Sequence[Photo]) -> None:
-        self.root, self.photos = root, photos
+    def __init__(self, table: Any, rows: int, column: str, part: str) -> None:
+        self.table, self.rows, self.column, self.part = table, rows, column, part
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return self.rows
 
     def name(self, index: int) -> str:
-        """Return a path relative to the folder, or as the table gives it."""
-        photo = self.photos[index]
-        if not isinstance(photo, Path):
-            return photo.name
-        inside = photo.is_relative_to(self.root)
-        return (photo.relative_to(self.root) if inside else photo).as_posix()
+        """Return the row's name: ``"train[17]"``."""
+        return f"{self.part}[{index}]"
 
     def source(self, index: int) -> PhotoSource:
-        """Return a path, or the stored bytes."""
-        photo = self.photos[index]
-        return photo if isinstance(photo, Path) else photo.read()
+        """Return the encoded bytes, or the path of a photograph that lies beside the table."""
+        stored = self.table[index][self.column] or {}
+        source: PhotoSource = stored.get("bytes") or stored.get("path") or b""
+        return source
+
+
+class Samples:
+    """Photographs with a class each: a selection from a list, in its own order.
+
+    Args:
+        photos: the list.
+        targets: ``(n,)`` class indices.
+        numbers: ``(n,)`` numbers in the list; None for all of it in order.
+
+    Attributes:
+        targets: ``(n,)`` int64.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoList,
+        targets: Iterable[int] | Numbers,
+        numbers: Iterable[int] | Numbers | None = None,
+    ) -> None:
+        self.photos, self.targets = photos, _array(targets)
+        self._numbers = np.arange(len(self.targets)) if numbers is None else _array(numbers)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[PhotoSource, int]:
+        return self.source(index), int(self.targets[index])
+
+    def __iter__(self) -> Iterator[tuple[PhotoSource, int]]:
+        return (self[index] for index in range(len(self)))
+
+    def name(self, index: int) -> str:
+        """Return the name in the list."""
+        return self.photos.name(int(self._numbers[index]))
+
+    def source(self, index: int) -> PhotoSource:
+        """Return what ``load_photo`` takes."""
+        return self.photos.source(int(self._numbers[index]))
+
+    def full_name(self, index: int) -> str:
+        """Return the whole path of a file, the name of anything else."""
+        if isinstance(self.photos, FileList):
+            return str(self.source(index))
+        return self.name(index)
+
+    def select(self, places: Iterable[int] | Numbers) -> Samples:
+        """Return those at some places, in the order of these."""
+        chosen = _array(places)
+        return Samples(self.photos, self.targets[chosen], self._numbers[chosen])
+
+
+def _array(values: Iterable[int] | Numbers) -> Numbers:
+    return values if isinstance(values, np.ndarray) else np.array(list(values), np.int64)
+
+
+def walk(folder: Path, _above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """Yield the photographs below a folder, sorted, relative to it and with ``/``.
+
+    By their names' suffix; hidden files and folders are left out. Links are followed, except a
+    folder back into one that it lies in.
+    """
+    with os.scandir(folder) as found:
+        entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+    status = folder.stat()
+    above = (*_above, (status.st_dev, status.st_ino))
+    for entry in entries:
+        if _is_folder(entry):
+            inside = entry.stat()
+            if (inside.st_dev, inside.st_ino) not in above:
+                yield from (f"{entry.name}/{name}" for name in walk(Path(entry.path), above))
+        elif PurePosixPath(entry.name).suffix.lower() in SUFFIXES:
+            yield entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere
+        return False
+
+
+def unreadable_folder(folder: Path, error: OSError) -> DatasetError:
+    """Return the sentence for a folder that cannot be listed."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return DatasetError(f"The folder {str(folder)!r} cannot be read: {reason}.")
 
 
 def list_photos(folder: Path) -> FileList:

@@ -8,6 +8,7 @@ shared work must give the same file. A photograph that cannot be read leaves its
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mscnn.data.listing import PhotoList
-from mscnn.engine.classifier import Classifier
-from mscnn.errors import DeviceError, ImageError, OptionError
+from mscnn.engine.network import Network
+from mscnn.errors import DeviceError, ImageError, MscnnError, OptionError
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import Preprocessor
 
@@ -141,12 +142,40 @@ def batches(
     yield from loader
 
 
-def killed() -> DeviceError:
-    """Return what is said where one of the processes that decode was killed."""
-    return DeviceError(
-        "A process that decodes photographs was killed, perhaps because memory ran out; use "
-        "fewer --workers or a smaller --batch-size."
-    )
+LOADER_KILLED = DeviceError(
+    "A process that decodes photographs was killed, perhaps because memory ran out; use fewer "
+    "--workers or a smaller --batch-size."
+)
+
+
+@contextmanager
+def killed_loader_raises(error: MscnnError) -> Iterator[None]:
+    """Raise ``error`` where torch finds that a loader process was killed.
+
+    torch says so from a signal handler, in whatever the main process is doing, so this belongs
+    around all that uses the batches, not only around their loader.
+    """
+    try:
+        yield
+    except RuntimeError as found:
+        if "DataLoader worker" not in str(found):
+            raise
+        raise error from found
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Keep a loader process alive through a request to stop: one more step needs it.
+
+    Ctrl-C, a terminal that closes, and a kill of all processes at once reach the loaders as well as
+    the main process, which ends them itself. A second kill ends them.
+
+    Args:
+        worker: number of the loader process; the ``DataLoader`` gives it.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 class Normalise:
@@ -156,7 +185,7 @@ class Normalise:
     memory as its channels last, which convolutions like best.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Network) -> None:
         self._classifier = classifier
         config = classifier.loaded.data_config
         self._mean, self._std = (
@@ -172,7 +201,7 @@ class Normalise:
 
 
 @contextmanager
-def channels_last(classifier: Classifier) -> Iterator[None]:
+def channels_last(classifier: Network) -> Iterator[None]:
     """Lay the weights out as the batches are, and back; values stay what they are."""
     model: Any = classifier.model  # torch's annotations do not know this use of "to"
     classifier.guarded(lambda: model.to(memory_format=torch.channels_last))
@@ -180,8 +209,3 @@ def channels_last(classifier: Classifier) -> Iterator[None]:
         yield
     finally:
         classifier.guarded(lambda: model.to(memory_format=torch.contiguous_format))
-
-
-def in_list(photos: PhotoList, reasons: dict[int, str]) -> list[tuple[str, str]]:
-    """Return the unreadable photographs as pairs of name and reason, in the list's order."""
-    return [(photos.name(number), reasons[number]) for number in sorted(reasons)]

@@ -31,7 +31,7 @@ def nearest(
     features: npt.NDArray[Any],
     k: int = 5,
     *,
-    leave_out: int | None = None,
+    leave_out: int = -1,
 ) -> tuple[Neighbour, ...]:
     """Find the rows that point most nearly where the query points.
 
@@ -55,22 +55,11 @@ def nearest(
         )
     if k < 1:
         raise OptionError(f"{k} neighbours were asked for; it must be 1 or more.")
-    found = similarities(vector, features)
-    order = np.argsort(-found, kind="stable")
-    if leave_out is not None:
-        order = order[order != leave_out]
-    return tuple(Neighbour(int(row), float(found[row])) for row in order[:k])
-
-
-def similarities(
-    vector: npt.NDArray[np.float64], features: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
-    """Return the cosine to every row: ``(n,)`` float64; 0 where a vector is all zeros."""
     found = np.zeros(len(features))
-    length = np.linalg.norm(vector)
     for start in range(0, len(features), _CHUNK):
         rows = np.asarray(features[start : start + _CHUNK], np.float64)
-        lengths = np.linalg.norm(rows, axis=1) * length
-        products = rows @ vector
-        np.divide(products, lengths, out=found[start : start + len(rows)], where=lengths > 0)
-    return np.clip(found, -1.0, 1.0)
+        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(vector)
+        np.divide(rows @ vector, lengths, out=found[start : start + len(rows)], where=lengths > 0)
+    found = np.clip(found, -1.0, 1.0)
+    order = np.argsort(-found, kind="stable")
+    return tuple(Neighbour(int(row), float(found[row])) for row in order[order != leave_out][:k])

@@ -1,34 +1,31 @@
 """What is done so far of a feature file, beside it: ``FILE.part``.
 
-The folder holds ``plan.json`` (what is being made), ``rows.f32`` (a matrix of float32, C order, one
-row per photograph of the list) and one ``journal-RANK.jsonl`` per process: a line for each batch
-whose rows are written, with their CRC-32. After a kill at any moment a batch either has its line
-and its rows, or is done again: a line cut in the middle is not read, and rows that never reached
-the disk do not fit their checksum.
+The folder holds ``plan.json`` (what is being made), ``rows.npy`` (float32, one row per photograph
+of the list), ``readable.npy`` (bool, likewise) and ``done.npy`` (int64, per batch: 0, or 1 + the
+CRC-32 of its rows and flags). Each is mapped into memory by every process that shares the work.
+A batch is written before it is marked; after a crash of the machine, rows that never reached the
+disk do not fit their checksum, and are computed again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import secrets
 import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mscnn.errors import OutputError
-
-Rows = npt.NDArray[np.float32]
+from mscnn.results.features import Rows
+from mscnn.results.writing import reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +35,7 @@ class Plan:
     Attributes:
         model: its name.
         weights_sha256: of its weights.
-        stage: see ``mscnn.engine.pooling.FeatureTap``.
-        split: likewise.
+        stage, split: see ``mscnn.engine.pooling.FeatureTap``.
         device: kind of device: last bits differ between kinds.
         batch_size: photographs per batch: last bits may differ with it.
         images: photographs in the list.
@@ -57,10 +53,10 @@ class Plan:
     width: int
     photographs: str
 
-    def batch(self, number: int) -> range:
+    def batch(self, number: int) -> slice:
         """Return the photographs of a batch."""
         start = number * self.batch_size
-        return range(start, min(start + self.batch_size, self.images))
+        return slice(start, min(start + self.batch_size, self.images))
 
     @property
     def batches(self) -> int:
@@ -69,144 +65,120 @@ class Plan:
 
 
 class PartFiles:
-    """Rows of a feature file while it is made; several processes may write at once.
+    """Rows of a feature file while it is made.
+
+    Several processes of one machine may write at once, after one of them has made the files or
+    looked through those that were there.
 
     Args:
         out: the feature file.
         plan: what is being made.
-        rank: of this process.
+        first: whether to make and check the files; the others wait until this is done.
 
     Attributes:
         folder: where everything lies.
-        done: numbers of the batches that are written, by any process.
-        reasons: number of an unreadable photograph, and why.
+        readable: ``(images,)`` bool.
 
     Raises:
         OutputError: the folder cannot be written, or holds rows of another plan.
     """
 
-    def __init__(self, out: Path, plan: Plan, rank: int = 0) -> None:
+    def __init__(self, out: Path, plan: Plan, *, first: bool = True) -> None:
         self.out, self.plan, self.folder = out, plan, part_folder(out)
-        self.done: set[int] = set()
-        self.reasons: dict[int, str] = {}
-        self._read_up_to: dict[Path, int] = {}
-        self._doubted: list[bytes] = []
         with writing(out):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._settle_plan()
-            rows = self.folder / "rows.f32"
-            self._rows = os.fdopen(os.open(rows, os.O_RDWR | os.O_CREAT | _BINARY, 0o666), "r+b")
-            self._rows.truncate(plan.images * self._row_bytes)
-            self._journal = _at_new_line(self.folder / f"journal-{rank:04}.jsonl")
-        self.refresh()
+            if first:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._settle_plan()
+            self._rows: Rows = self._map("rows", "<f4", (plan.images, plan.width))
+            self.readable: npt.NDArray[np.bool_] = self._map("readable", "?", (plan.images,))
+            self._done: npt.NDArray[np.int64] = self._map("done", "<i8", (plan.batches,))
+        if first:
+            for number in self.done():
+                if self._done[number] != self._checksum(number):
+                    self._done[number] = 0
 
-    @property
-    def _row_bytes(self) -> int:
-        return 4 * self.plan.width
+    def done(self) -> list[int]:
+        """Return the numbers of the batches that are written, by any process."""
+        found: list[int] = np.flatnonzero(self._done).tolist()
+        return found
 
-    def __enter__(self) -> PartFiles:
-        return self
+    def photographs(self) -> int:
+        """Return how many photographs are done."""
+        return sum(batch.stop - batch.start for batch in map(self.plan.batch, self.done()))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._rows.close()
-        self._journal.close()
+    def is_complete(self) -> bool:
+        """Whether all batches are written."""
+        return bool(self._done.all())
 
-    def write(self, number: int, rows: Rows, reasons: dict[int, str]) -> None:
+    def write(self, number: int, rows: Rows, readable: npt.NDArray[np.bool_]) -> None:
         """Keep a batch.
 
         Args:
             number: of the batch.
             rows: ``(B, width)`` float32; those of unreadable photographs do not matter.
-            reasons: its unreadable photographs.
-
-        Raises:
-            OutputError: the disk is full, or cannot be written.
+            readable: ``(B,)``.
         """
-        data = np.ascontiguousarray(rows, dtype="<f4").tobytes()
-        bad = [[index, reason] for index, reason in sorted(reasons.items())]
-        line = json.dumps({"batch": number, "crc32": zlib.crc32(data), "unreadable": bad})
-        with writing(self.out):
-            self._rows.seek(self.plan.batch(number).start * self._row_bytes)
-            self._rows.write(data)
-            self._rows.flush()
-            self._journal.write(line.encode("ascii") + b"\n")
-            self._journal.flush()
-        self._take(number, reasons)
+        batch = self.plan.batch(number)
+        self._rows[batch], self.readable[batch] = rows, readable
+        self._done[number] = self._checksum(number)
 
-    def refresh(self) -> None:
-        """Read what all processes have written since the last time."""
-        lines, self._doubted = self._doubted, []
-        for path in sorted(self.folder.glob("journal-*.jsonl")):
-            with path.open("rb") as file:
-                file.seek(self._read_up_to.get(path, 0))
-                data = file.read()
-            whole = data[: data.rfind(b"\n") + 1]
-            self._read_up_to[path] = self._read_up_to.get(path, 0) + len(whole)
-            lines += whole.splitlines()
-        for line in lines:
-            self._take_line(line)
-
-    def is_complete(self) -> bool:
-        """Whether all batches are written."""
-        return len(self.done) == self.plan.batches
-
-    def readable_rows(self) -> Iterator[Rows]:
-        """Yield the rows of readable photographs in order, some at a time: ``(r, width)``."""
-        for number in range(self.plan.batches):
-            batch = self.plan.batch(number)
-            rows = np.frombuffer(self._stored(number), "<f4").reshape(len(batch), -1)
-            yield rows[[index not in self.reasons for index in batch]]
+    def readable_rows(self) -> Rows:
+        """Return the rows of readable photographs in order, mapped from a file."""
+        if self.readable.all():
+            return self._rows
+        # A copy on the disk, for all rows may not fit into memory.
+        count = int(self.readable.sum())
+        path = self.folder / "readable_rows.npy"
+        found: Rows = np.lib.format.open_memmap(path, "w+", "<f4", (count, self.plan.width))
+        at = 0
+        for batch in map(self.plan.batch, range(self.plan.batches)):
+            some = self._rows[batch][self.readable[batch]]
+            found[at : at + len(some)] = some
+            at += len(some)
+        return found
 
     def remove(self) -> None:
         """Delete everything; the feature file is there now, or never will be."""
-        self.__exit__(None, None, None)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        del self._rows, self.readable, self._done  # Windows deletes no mapped file
+        forget(self.out)
+
+    def _checksum(self, number: int) -> int:
+        batch = self.plan.batch(number)
+        rows, flags = self._rows[batch].tobytes(), self.readable[batch].tobytes()
+        return 1 + zlib.crc32(flags, zlib.crc32(rows))
+
+    def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> Any:
+        """Map an array, of zeros where it is new, with its space on the disk reserved.
+
+        A write into a map that the disk has no room for would kill the process.
+        """
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            fresh = self.folder / f"{name}.new"
+            np.lib.format.open_memmap(fresh, "w+", dtype, shape)
+            with fresh.open("r+b") as file:
+                _reserve(file.fileno(), fresh.stat().st_size)
+            fresh.replace(path)
+        return np.lib.format.open_memmap(path, "r+")
 
     def _settle_plan(self) -> None:
-        path = self.folder / "plan.json"
-        wanted = asdict(self.plan)
+        path, wanted = self.folder / "plan.json", asdict(self.plan)
         if not path.exists():
-            fresh = self.folder / f"plan-{secrets.token_hex(4)}.tmp"
+            fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
             fresh.replace(path)
             return
-        try:
-            found = json.loads(path.read_bytes())
-        except ValueError:
-            found = None
-        if found != wanted:
-            raise OutputError(_other_plan(self.folder.name, found, wanted))
-
-    def _take_line(self, line: bytes) -> None:
-        """Believe a line of a journal if it can be read and its rows are there."""
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
-            number = entry["batch"]
-            if 0 <= number < self.plan.batches and number not in self.done:
-                reasons = {int(index): str(reason) for index, reason in entry["unreadable"]}
-                if zlib.crc32(self._stored(number)) == entry["crc32"]:
-                    self._take(number, reasons)
-                else:  # after a crash, or on a network disk that is slow to show it
-                    self._doubted.append(line)
-
-    def _take(self, number: int, reasons: dict[int, str]) -> None:
-        self.done.add(number)
-        self.reasons.update(reasons)
-
-    def _stored(self, number: int) -> bytes:
-        batch = self.plan.batch(number)
-        # Drops what was read ahead: another process may have written there since.
-        self._rows.flush()
-        self._rows.seek(batch.start * self._row_bytes)
-        return self._rows.read(len(batch) * self._row_bytes)
-
-
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+        known: Any = None
+        with contextlib.suppress(ValueError):
+            known = json.loads(path.read_bytes())
+        known = known if isinstance(known, dict) else {}
+        names = [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]
+        if names:
+            raise OutputError(
+                f"{self.folder.name!r} holds what an earlier run began that was different "
+                f"({', '.join(names)}); give the same command to go on with it, --restart to begin "
+                "anew, or another --out."
+            )
 
 
 def part_folder(out: Path) -> Path:
@@ -214,24 +186,21 @@ def part_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.part")
 
 
-def _at_new_line(path: Path) -> Any:
-    """Open a journal for more lines; what a kill left of the last one becomes a line of its own."""
-    file = path.open("a+b")
-    if file.tell():
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
-            file.flush()
-    return file
+def forget(out: Path) -> None:
+    """Delete what an earlier run kept for ``out``."""
+    shutil.rmtree(part_folder(out), ignore_errors=True)
 
 
-def _other_plan(name: str, found: Any, wanted: dict[str, Any]) -> str:
-    known = found if isinstance(found, dict) else {}
-    words = [f.name.replace("_", " ") for f in fields(Plan) if known.get(f.name) != wanted[f.name]]
-    return (
-        f"{name!r} holds what an earlier run began that was different ({', '.join(words)}); give "
-        "the same command to go on with it, --restart to begin anew, or another --out."
-    )
+def _reserve(file: int, size: int) -> None:
+    """Take the space for a file of zeros."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+        return
+    start = os.lseek(file, 0, os.SEEK_SET)  # after NumPy's header come zeros
+    while start < size:
+        some = os.read(file, min(1 << 22, size - start))
+        os.lseek(file, start, os.SEEK_SET)
+        start += os.write(file, some)
 
 
 @contextmanager
@@ -240,9 +209,7 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else (error.strerror or "unknown error").lower()
         raise OutputError(
-            f"{out.name!r} could not be written: {reason}. What was done is kept: free space or "
-            "change permissions, and give the same command again."
+            f"{out.name!r} could not be written: {reason(error)}. What was done is kept: free "
+            "space or change permissions, and give the same command again."
         ) from error

@@ -1,17 +1,16 @@
-"""Several processes that train one model: torch's DDP, as ``torchrun`` and ``accelerate`` start it.
+"""Work shared by processes that ``torchrun`` or ``accelerate launch`` started: torch's DDP.
 
-The global batch is the same whatever the number of processes: each takes its share. All averages
-here are of equal shares, so they equal what one process gets that cuts its batches likewise
-(``--accumulate``).
+In training the global batch is the same whatever the number of processes: each takes an equal
+part, so averages equal what one process gets that cuts its batches likewise (``--accumulate``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from timm.utils import distribute_bn, is_distributed_env
 from timm.utils.distributed import init_distributed_device_so, world_info_from_env
@@ -20,10 +19,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mscnn.errors import OptionError
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those that train together.
+    """This process among those that work together.
 
     Attributes:
         device: where this process computes.
@@ -48,29 +49,21 @@ class Processes:
         # Batch statistics stay per process within an epoch; ``average_buffers`` joins them.
         return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Add numbers over all processes."""
+    def sum(self, value: float) -> float:
+        """Add a number over all processes."""
         if self.size == 1:
-            return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
-        return [float(value) for value in total.tolist()]
+        return float(total)
 
-    def sum_counts(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Add arrays of counts over all processes."""
+    def gather(self, mine: T) -> list[T]:
+        """Return what all processes give, this one included, in order of rank."""
         if self.size == 1:
-            return counts
-        total = torch.from_numpy(counts).to(self.device)
-        distributed.all_reduce(total)
-        return total.cpu().numpy()
-
-    def gather(self, items: list[list[str]]) -> list[list[str]]:
-        """Return the items of all processes, in order of rank, each once."""
-        if self.size == 1:
-            return items
-        parts: list[list[list[str]]] = [[] for _ in range(self.size)]
-        distributed.all_gather_object(parts, items)
-        return [list(item) for item in dict.fromkeys(tuple(i) for part in parts for i in part)]
+            return [mine]
+        found: list[T] = [mine] * self.size
+        distributed.all_gather_object(found, mine)
+        return found
 
     def average_buffers(self, model: nn.Module) -> None:
         """Replace batch norm's running statistics by their mean over all processes."""
@@ -88,22 +81,23 @@ def is_first_by_environment() -> bool:
     return not is_distributed_env() or world_info_from_env()[1] == 0
 
 
-def join_processes(device: torch.device) -> Processes:
+@contextmanager
+def sharing(device: torch.device) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` or ``accelerate launch`` started; else be the only one.
 
     Raises:
         OptionError: several processes were started for a device that cannot be shared so.
     """
     if not is_distributed_env():
-        return Processes(device)
+        yield Processes(device)
+        return
     if device.type == "mps":
         raise OptionError("Several processes cannot share mps; use --device cpu, or one process.")
     # gloo for CPUs, NCCL for CUDA: timm's choice.
     joined = init_distributed_device_so(device=device.type)
-    return Processes(torch.device(joined["device"]), joined["global_rank"], joined["world_size"])
-
-
-def leave_processes(processes: Processes) -> None:
-    """Take leave of the others, so that none waits for this one."""
-    if processes.size > 1 and distributed.is_initialized():
-        distributed.destroy_process_group()
+    try:
+        yield Processes(torch.device(joined["device"]), joined["global_rank"], joined["world_size"])
+    finally:
+        # So that no other process waits for this one.
+        if distributed.is_initialized():
+            distributed.destroy_process_group()

@@ -18,6 +18,7 @@ import torch
 from mscnn.data.listing import PhotoList
 from mscnn.errors import DatasetError
 from mscnn.models.labels import LabelSet, imagenet_labels
+from mscnn.results.evaluation import RealAccuracy
 
 _NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 _FORMAT = "a JSON list with one list of class indices per validation image of ImageNet"
@@ -42,8 +43,15 @@ class RealLabels:
                 f"Real labels are of ImageNet's 1000 classes, but this model has {len(labels)} "
                 "other ones; leave --real-labels out, or choose another model."
             )
-        images = _check_list(path)
-        _check_names(photos, images)
+        images = _count_lists(path)
+        for index in range(len(photos)):
+            match = _NAME.fullmatch(PurePosixPath(photos.name(index)).name)
+            if match is None or not 1 <= int(match[1]) <= images:
+                raise DatasetError(
+                    f"{photos.name(index)!r} is not called as ImageNet calls a validation image "
+                    f"(ILSVRC2012_val_00000001.JPEG to {images:08d}), so its real label is not "
+                    "known."
+                )
         from timm.data import RealLabelsImagenet
 
         # timm reads the names by number, and wants as many as there are lists.
@@ -69,15 +77,10 @@ class RealLabels:
         right: dict[int, list[bool]] = self._timm.is_correct
         images = len(right[1])
         shares = [float(np.mean(right[k])) if images else None for k in (1, 5)]
-        return images, shares[0], shares[1]
+        return RealAccuracy(images, shares[0], shares[1])
 
 
-RealAccuracy = tuple[int, float | None, float | None]
-"""Photographs that have a real label, and the shares 0..1 with a right first answer and with one
-among the five best; None where no photograph has a real label."""
-
-
-def _check_list(path: Path) -> int:
+def _count_lists(path: Path) -> int:
     """Return how many images a list of real labels is for."""
     try:
         found = json.loads(path.read_bytes())
@@ -89,13 +92,3 @@ def _check_list(path: Path) -> int:
     if not fits or not found:
         raise DatasetError(f"{path.name!r} is not {_FORMAT}.")
     return len(found)
-
-
-def _check_names(photos: PhotoList, images: int) -> None:
-    for index in range(len(photos)):
-        match = _NAME.fullmatch(PurePosixPath(photos.name(index)).name)
-        if match is None or not 1 <= int(match[1]) <= images:
-            raise DatasetError(
-                f"{photos.name(index)!r} is not called as ImageNet calls a validation image "
-                f"(ILSVRC2012_val_00000001.JPEG to {images:08d}), so its real label is not known."
-            )

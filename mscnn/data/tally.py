@@ -7,33 +7,40 @@ and 5: 15 bins of equal width, the m-th is ((m-1)/15, m/15], by the probability 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mscnn.errors import WeightsError
+from mscnn.results.evaluation import ClassResult, ReliabilityBin
 
 BINS = 15
+RELIABILITY_BINS = 10
+_FINE = 30  # bins counted: of equal width, and both numbers above divide it
 
 
 @dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """The photographs whose best class had a probability in ``(low, high]``.
+class Accuracy:
+    """Fractions in 0..1 over ``images`` photographs of ``classes`` possible answers.
 
-    Attributes:
-        low, high: 0..1.
-        images: how many.
-        confidence: mean probability of the best class; None where there is no photograph.
-        accuracy: share of them that was right; None likewise.
+    ``loss`` is the mean cross-entropy in nats.
     """
 
-    low: float
-    high: float
     images: int
-    confidence: float | None
-    accuracy: float | None
+    top1: float
+    top5: float
+    loss: float
+    classes: int
+
+    @property
+    def top5_tells(self) -> bool:
+        """Whether top-5 can be anything but 1."""
+        return self.classes > 5
 
 
 class Tally:
@@ -43,15 +50,15 @@ class Tally:
         images: photographs counted.
         pairs: ``(class, best answer)`` to a count: the confusion matrix without its zeros.
         top5: class to how often it was among the five best answers.
+        loss_sum: sum of the cross-entropies, nats.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.pairs: Counter[tuple[int, int]] = Counter()
         self.top5: Counter[int] = Counter()
-        self._bin_images = np.zeros(BINS, np.int64)
-        self._bin_right = np.zeros(BINS, np.int64)
-        self._bin_confidence = np.zeros(BINS)
+        self.loss_sum = 0.0
+        self._bins = np.zeros((3, _FINE))  # images, right ones, sum of probabilities
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Count a batch.
@@ -61,7 +68,7 @@ class Tally:
             targets: ``(B,)`` int64, on the CPU.
 
         Raises:
-            WeightsError: an answer is not a finite number.
+            WeightsError: an answer is not finite.
         """
         logits = logits.float().cpu().double()  # in this order: some GPUs know no doubles
         if not bool(logits.isfinite().all()):
@@ -71,45 +78,91 @@ class Tally:
             )
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         first = best[:, 0]
-        confidence = logits.softmax(1).gather(1, first[:, None])[:, 0].numpy()
-        right = (first == targets).numpy()
+        probability = logits.softmax(1).gather(1, first[:, None])[:, 0].numpy()
         self.images += len(targets)
         self.pairs.update(zip(targets.tolist(), first.tolist(), strict=True))
         self.top5.update(targets[(best == targets[:, None]).any(1)].tolist())
-        place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-        self._bin_images += np.bincount(place, minlength=BINS)
-        self._bin_right += np.bincount(place[right], minlength=BINS)
-        self._bin_confidence += np.bincount(place, confidence, minlength=BINS)
+        self.loss_sum += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+        inside = np.clip(np.ceil(probability * _FINE).astype(int) - 1, 0, _FINE - 1)
+        for row, weights in enumerate((None, (first == targets).numpy(), probability)):
+            self._bins[row] += np.bincount(inside, weights, minlength=_FINE)
 
     def merge(self, other: Tally) -> None:
         """Add another process's counts."""
         self.images += other.images
         self.pairs.update(other.pairs)
         self.top5.update(other.top5)
-        self._bin_images += other._bin_images
-        self._bin_right += other._bin_right
-        self._bin_confidence += other._bin_confidence
+        self.loss_sum += other.loss_sum
+        self._bins += other._bins
 
-    def top1_share(self) -> float:
-        """Return the share whose best answer was right, 0..1."""
-        return sum(n for (true, best), n in self.pairs.items() if true == best) / self.images
+    def accuracy(self, classes: int) -> Accuracy:
+        """Return the counts as fractions; zeros where there are no images."""
+        n = max(self.images, 1)
+        right = sum(count for (true, best), count in self.pairs.items() if true == best)
+        return Accuracy(self.images, right / n, self.top5.total() / n, self.loss_sum / n, classes)
 
-    def top5_share(self) -> float:
-        """Return the share whose class was among the five best answers, 0..1."""
-        return self.top5.total() / self.images
+    def confusion(self, classes: int) -> npt.NDArray[np.int64]:
+        """Return ``(classes, classes)`` counts, true class by row, answer by column."""
+        found = np.zeros((classes, classes), np.int64)
+        for pair, count in self.pairs.items():
+            found[pair] = count
+        return found
+
+    def classes(self, indices: Iterable[int], label: Callable[[int], str]) -> list[ClassResult]:
+        """Return how each of some classes fared."""
+        images: dict[int, int] = defaultdict(int)
+        predicted: dict[int, int] = defaultdict(int)
+        for (true, best), count in self.pairs.items():
+            images[true] += count
+            predicted[best] += count
+        found = []
+        for index in indices:
+            n, right, called = images[index], self.pairs[index, index], predicted[index]
+            top1, top5 = right / max(n, 1), self.top5[index] / max(n, 1)
+            precision = right / called if called else None
+            found.append(ClassResult(index, label(index), n, top1, top5, called, precision))
+        return found
 
     def ece(self) -> float:
         """Return the expected calibration error, 0..1."""
         # sum of n_b/N * |right_b/n_b - confidence_b/n_b|, with n_b taken out.
-        return float(np.abs(self._bin_right - self._bin_confidence).sum() / self.images)
+        _, right, confidence = self._grouped(BINS)
+        return float(np.abs(right - confidence).sum() / self.images)
 
     def bins(self) -> tuple[ReliabilityBin, ...]:
         """Return the reliability diagram's bins, from low to high probability."""
-        found = []
-        for number, images in enumerate(self._bin_images.tolist()):
-            confidence = float(self._bin_confidence[number] / images) if images else None
-            accuracy = float(self._bin_right[number] / images) if images else None
-            found.append(
-                ReliabilityBin(number / BINS, (number + 1) / BINS, images, confidence, accuracy)
+        return tuple(
+            ReliabilityBin(
+                number / BINS,
+                (number + 1) / BINS,
+                int(images),
+                confidence / images if images else None,
+                right / images if images else None,
             )
-        return tuple(found)
+            for number, (images, right, confidence) in enumerate(self._grouped(BINS).T.tolist())
+        )
+
+    def reliability(self, what: str) -> dict[str, Any]:
+        """Return the document that ``mscnn.models.reliability`` reads.
+
+        Args:
+            what: the set of photographs, in words.
+        """
+        bins = [
+            {
+                "from": number / RELIABILITY_BINS,
+                "to": (number + 1) / RELIABILITY_BINS,
+                "images": int(images),
+                "right": int(right),
+                "mean_probability": probability / images if images else None,
+            }
+            for number, (images, right, probability) in enumerate(
+                self._grouped(RELIABILITY_BINS).T.tolist()
+            )
+        ]
+        return {"set": what, "images": self.images, "bins": bins}
+
+    def _grouped(self, bins: int) -> npt.NDArray[np.float64]:
+        """Return ``(3, bins)``: images, right ones and sums of probabilities."""
+        found: npt.NDArray[np.float64] = self._bins.reshape(3, bins, -1).sum(2)
+        return found

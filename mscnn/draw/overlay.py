@@ -1,13 +1,14 @@
-"""A map drawn in colour, alone or over its photo.
+"""A map drawn in colour, alone or over its photo, and the scale below it.
 
-Colour and opacity both grow with the value, so a place without evidence shows the plain photo.
-The caller gives the top of the colour scale; nothing is normalised here, so that several pictures
-can share one scale.
+Colour and opacity both grow with the value, so a spatial position without evidence shows the plain
+photo. The caller gives the top of the colour scale; nothing is normalised here, so that several
+pictures can share one scale.
 """
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,10 @@ from mscnn.errors import OptionError
 from mscnn.geometry import FloatMap
 from mscnn.results.explanation import RgbArray
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 COLOUR_MAPS: tuple[str, ...] = ("inferno", "viridis", "magma", "turbo")
 """Colour maps for values from 0 up, by matplotlib's names; all but turbo grow in lightness."""
 DIFFERENCE_MAP = "RdBu_r"
@@ -25,6 +30,9 @@ DIFFERENCE_MAP = "RdBu_r"
 
 CropBox = tuple[int, int, int, int]
 """``(left, top, right, bottom)`` in whole px, ``right`` and ``bottom`` exclusive."""
+
+MIN_WIDTH_PX = 240
+"""A narrower picture is centred on paper of this width, so that its legend fits."""
 
 _LEVELS = 256
 _SIGNED_STEPS = 127  # on each side of 0, so that 0 is a level of its own
@@ -55,17 +63,9 @@ def heatmap(heat: FloatMap, *, vmax: float, cmap: str = COLOUR_MAPS[0]) -> RgbAr
 
 
 def difference_colours(diff: FloatMap, *, vmax: float) -> RgbArray:
-    """Draw a signed map in ``DIFFERENCE_MAP``.
+    """Draw a signed map in ``DIFFERENCE_MAP``, as ``heatmap`` does; ``vmax`` is the reddest colour.
 
-    Args:
-        diff: ``(h, w)`` float32, clipped to ``-vmax..vmax``.
-        vmax: the value of the reddest colour; with 0 or less everything is 0.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        ValueError: ``diff`` is no map, or it or ``vmax`` holds NaN or infinity.
+    Values are clipped to ``-vmax..vmax``; with ``vmax`` of 0 or less everything is 0.
     """
     return _signed_palette()[_signed_levels(diff, vmax)]
 
@@ -118,22 +118,9 @@ def difference_overlay(
 ) -> RgbArray:
     """Draw the difference of two maps over their photo.
 
-    As ``overlay``, with ``DIFFERENCE_MAP`` and ``a = opacity * min(|d| / vmax, 1)``. The photo is
-    shown in grey, so that no red or blue of its own can be taken for a difference.
-
-    Args:
-        photo: ``(h, w, 3)`` uint8 RGB.
-        diff: ``(h, w)`` float32, signed.
-        vmax: the absolute value of both end colours; with 0 or less nothing is drawn.
-        opacity: of the end colours, 0..1.
-        crop: as for ``overlay``.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        OptionError: ``opacity`` is not accepted.
-        ValueError: shapes or dtypes do not fit, the crop is empty, or a number is not finite.
+    As ``overlay``, with ``DIFFERENCE_MAP`` and ``a = opacity * min(|d| / vmax, 1)``, where ``d`` is
+    signed and ``vmax`` the absolute value of both end colours. The photo is shown in grey, so that
+    no red or blue of its own can be taken for a difference.
     """
     _check_pair(photo, diff)
     steps = np.abs(np.arange(2 * _SIGNED_STEPS + 1) - _SIGNED_STEPS)
@@ -142,6 +129,137 @@ def difference_overlay(
     photo = _in_grey(photo)
     blended = _blend(photo, _signed_palette()[levels], opaque, levels)
     return blended if crop is None else _mark_crop(photo, blended, crop)
+
+
+def colour_bar(
+    figure: Figure,
+    *,
+    vmax: float,
+    unit: str,
+    cmap: str = COLOUR_MAPS[0],
+    signed: bool = False,
+    transparent: bool = True,
+    clipped: bool = False,
+    font_px: float = 12,
+    **where: Any,
+) -> Axes:
+    """Draw a horizontal colour scale and return its axes.
+
+    All is as for ``with_legend``, with a font of ``font_px``; ``where`` is ``cax=`` or ``ax=`` and
+    more, as for ``Figure.colorbar``.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    from mscnn.draw import figures
+
+    colours = _signed_palette() if signed else _palette(_checked_cmap(cmap))
+    top = vmax if vmax > 0 else 1.0
+    scale = ListedColormap(colours / 255 if vmax > 0 else ["white"])
+    shown = ScalarMappable(Normalize(-top if signed else 0, top), scale)
+    bar = figure.colorbar(shown, orientation="horizontal", **where)
+    zero = "0 (transparent)" if transparent else "0"
+    at_least, at_most = ("\N{GREATER-THAN OR EQUAL TO} ", "\N{LESS-THAN OR EQUAL TO} ")
+    at_least, at_most = (at_least, at_most) if clipped else ("", "")
+    number = figures.number_text(top)
+    if signed:
+        ends = ["", f"{zero} everywhere", ""] if vmax <= 0 else [
+            f"{at_most}\N{MINUS SIGN}{number}", "0", f"{at_least}+{number}"
+        ]  # fmt: skip
+        bar.set_ticks([-top, 0, top], labels=ends)
+        unit = f"{unit} (0 is transparent)" if transparent and vmax > 0 else unit
+    else:
+        bar.set_ticks([0, top], labels=[zero, at_least + number if vmax > 0 else "nothing above 0"])
+    bar.ax.tick_params(length=0, labelsize=font_px, labelcolor=figures.INK)
+    first, *_, last = bar.ax.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    outline: Any = bar.outline
+    outline.set(edgecolor=figures.NEUTRAL, linewidth=0.8)
+    axes = bar.ax
+    axes.set_xlabel("", loc="left", fontsize=font_px, color=figures.SOFT)
+    width = axes.get_position().width * figure.get_figwidth() * figures.PER_INCH
+    figures.say(axes.xaxis.label, figures.wrapped(unit, width, font_px))
+    return axes
+
+
+def with_legend(
+    picture: RgbArray,
+    *,
+    vmax: float,
+    unit: str,
+    cmap: str = COLOUR_MAPS[0],
+    title: str = "",
+    signed: bool = False,
+    transparent: bool = True,
+    clipped: bool = False,
+) -> RgbArray:
+    """Return the picture, every pixel as it is, with its scale below and its title above.
+
+    Args:
+        picture: ``(h, w, 3)`` uint8 RGB.
+        vmax: the value of the top colour. With 0 or less the map has nothing to show: the bar is
+            empty and says so.
+        unit: what the numbers count, in words.
+        cmap: the colour map of the picture, one of ``COLOUR_MAPS``.
+        title: above; "" for none.
+        signed: a scale from ``-vmax`` to ``vmax`` in the colours of ``difference_overlay``;
+            ``cmap`` is then not used.
+        transparent: the picture is an overlay, whose colours fade out towards 0, and 0 is marked
+            so; False for ``heatmap``, which has no photo below it.
+        clipped: the map has values beyond ``vmax``, and the ends are marked so.
+
+    Returns:
+        ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``.
+
+    Raises:
+        OptionError: ``cmap`` is not one of ``COLOUR_MAPS``.
+        ValueError: ``picture`` is not ``(h, w, 3)`` uint8, or ``vmax`` is not finite.
+    """
+    from mscnn.draw import figures
+
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"a picture is (h, w, 3) uint8, not {picture.shape} {picture.dtype}")
+    if not np.isfinite(vmax):
+        raise ValueError(f"the top of a scale must be finite, not {vmax}")
+    height, own_width = picture.shape[:2]
+    width = max(own_width, MIN_WIDTH_PX)
+    font = min(max(round(12 + (width - 320) / 110), 12), 28)
+    inner = width - 2 * font
+    paper = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = (width - own_width) // 2
+    paper[:, left : left + own_width] = picture
+    parts = [paper]
+    if title:
+        words = figures.wrapped(title, inner, 1.15 * font, bold=True)
+        strip = figures.plain_figure(width, round((1.5 * words.count("\n") + 2.5) * font))
+        heading = strip.text(
+            font / width, 0.5, "", va="center", fontsize=1.15 * font, fontweight="bold",
+            color=figures.INK,
+        )  # fmt: skip
+        figures.say(heading, words)
+        parts.insert(0, figures.pixels(strip, width))
+    lines = figures.wrapped(f"{unit} (0 is transparent)", inner, font).count("\n") + 1
+    tall = round((4.4 + 1.35 * lines) * font)
+    strip = figures.plain_figure(width, tall)
+    box = (font / width, 1 - 2 * font / tall, inner / width, font / tall)
+    colour_bar(
+        strip, vmax=vmax, unit=unit, cmap=cmap, signed=signed, transparent=transparent,
+        clipped=clipped, font_px=font, cax=strip.add_axes(box),
+    )  # fmt: skip
+    return np.concatenate([*parts, figures.pixels(strip, width)])
+
+
+def palette(name: str) -> RgbArray:
+    """Return the colours of all levels, lowest first.
+
+    Args:
+        name: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``.
+
+    Returns:
+        ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
+    """
+    return _signed_palette() if name == "signed" else _palette(name)
 
 
 @functools.cache
@@ -157,8 +275,8 @@ def _palette(cmap: str) -> RgbArray:
 @functools.cache
 def _signed_palette() -> RgbArray:
     """Return the colours of all signed levels, ``(255, 3)`` uint8, read-only."""
-    places = np.linspace(0, 1, 2 * _SIGNED_STEPS + 1)
-    colours = matplotlib.colormaps[DIFFERENCE_MAP](places, bytes=True)
+    steps = np.linspace(0, 1, 2 * _SIGNED_STEPS + 1)
+    colours = matplotlib.colormaps[DIFFERENCE_MAP](steps, bytes=True)
     palette: RgbArray = np.ascontiguousarray(colours[:, :3])
     palette.setflags(write=False)
     return palette
@@ -166,17 +284,17 @@ def _signed_palette() -> RgbArray:
 
 def _levels(heat: FloatMap, vmax: float) -> _Levels:
     """Return each value's level 0..255, counted as matplotlib does: ``floor(256 v / vmax)``."""
-    share = _shares(heat, vmax, 0.0)
-    return np.minimum(share * _LEVELS, _LEVELS - 1).astype(np.uint8)
+    fraction = _fractions(heat, vmax, 0.0)
+    return np.minimum(fraction * _LEVELS, _LEVELS - 1).astype(np.uint8)
 
 
 def _signed_levels(diff: FloatMap, vmax: float) -> _Levels:
     """Return each value's level 0..254; 127 is 0."""
-    share = _shares(diff, vmax, -1.0)
-    return (np.rint(share * _SIGNED_STEPS) + _SIGNED_STEPS).astype(np.uint8)
+    fraction = _fractions(diff, vmax, -1.0)
+    return (np.rint(fraction * _SIGNED_STEPS) + _SIGNED_STEPS).astype(np.uint8)
 
 
-def _shares(values: FloatMap, vmax: float, lowest: float) -> npt.NDArray[np.float64]:
+def _fractions(values: FloatMap, vmax: float, lowest: float) -> npt.NDArray[np.float64]:
     """Return ``values / vmax`` clipped to ``lowest..1``; 0 where there is no scale."""
     if values.ndim != 2 or values.size == 0:
         raise ValueError(f"a map has the shape (h, w), not {values.shape}")

@@ -12,10 +12,10 @@ import numpy as np
 
 from mscnn.errors import BoxError, OptionError
 from mscnn.models import registry
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import PhotoBox
 from mscnn.scales import receptive_field as fields
 from mscnn.scales.canvas import check_box
-from mscnn.scales.receptive_field import ReceptiveField
 
 LARGEST, SMALLEST = 2.0, 0.1
 """Longer side of the object over the shorter side of the network's input, given only a count."""
@@ -56,8 +56,8 @@ def parse_sizes(text: str) -> tuple[float, ...] | None:
     A count gives that many sizes from ``LARGEST`` to ``SMALLEST``, in equal ratios.
 
     Returns:
-        Sizes, largest first, each once; None for an empty text. Whether they are in the range of
-        a sweep is ``mscnn.scales.sweep.Plan``'s business.
+        Sizes, largest first, each once; None for an empty text. ``mscnn.scales.sweep.Plan`` checks
+        their range.
 
     Raises:
         OptionError: it is neither, or there are more than ``MAX_SIZES``.

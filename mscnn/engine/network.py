@@ -1,38 +1,351 @@
-"""The thin model wrapper: labels, maps, and the multi-scale lens on one loaded backbone."""
+"""One loaded backbone on one device: labels, class activation maps, and the multi-scale lens.
+
+One model serves all users. A lock lets one request at a time through it, because hooks on a shared
+model are not re-entrant; methods with a forward for each channel run on a copy outside of the lock,
+so that nobody waits for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from scipy.special import softmax
+from torch import nn
 
 from mscnn.engine import pooling
-from mscnn.engine.classifier import Classifier, IsCancelled, Photo, Progress, open_photo, photo_name
-from mscnn.engine.placement import timed
-from mscnn.errors import OptionError, PointError, UnsupportedModelError
-from mscnn.maps.single_pass import Targets
-from mscnn.photos.preprocess import NetworkInput
+from mscnn.engine.device import is_out_of_memory
+from mscnn.errors import DeviceError, OptionError, UnknownLayerError, UnsupportedModelError
+from mscnn.maps.methods import Call, get_method
+from mscnn.maps.single_pass import RawMaps, Targets
+from mscnn.models import registry
+from mscnn.models.loading import LoadedModel
+from mscnn.photos.imaging import load_photo
+from mscnn.photos.preprocess import NetworkInput, Preprocessor
+from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import (
     AttentionReport,
-    BlockAttention,
     EffectiveField,
     PhotoBox,
     ScaleReport,
     SweepCurve,
 )
-from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology, untrained
-from mscnn.scales.receptive_field import ReceptiveField
+from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology
 
-__all__ = ["IsCancelled", "Network", "Photo", "Progress", "photo_name"]
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Photo = Any
+"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array; see ``load_photo``."""
+Progress = Callable[[int, int], None]
+IsCancelled = Callable[[], bool]
+Floats = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 
-class Network(Classifier):
-    """A loaded backbone: ``predict``, ``explain``, and the multi-scale lens."""
+A = TypeVar("A", RawMaps, splits.RawScales, attention.RawAttention)
+
+
+class Network:
+    """A loaded backbone that says what a photo shows, where, and at which scale.
+
+    Args:
+        loaded: model, labels and weights, on the CPU.
+        device: where to run; the CPU where its memory does not suffice, with a notice.
+        precision: ``"fp32"``, or ``"bf16"`` to let the forward run in bfloat16 on a GPU.
+    """
 
     _traced_field: ReceptiveField | UnsupportedModelError | None = None
     """What tracing gave, an error included: every batch of a sweep asks again."""
+
+    def __init__(self, loaded: LoadedModel, device: torch.device, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise OptionError(f"The precision {precision!r} is unknown; choose fp32 or bf16.")
+        self.loaded, self.name = loaded, loaded.name
+        self.labels, self.weights, self.stages = loaded.labels, loaded.weights, loaded.stages
+        self.spec = registry.find(loaded.name)
+        self.preprocess = Preprocessor(loaded.data_config)
+        self.precision = precision
+        self.notices: tuple[str, ...] = ()
+        self._lock = threading.RLock()
+        self.move_to(device)
+
+    # --- where it runs
+
+    def _place(self, device: torch.device) -> None:
+        dtype = PRECISIONS[self.precision] if device.type == "cuda" else torch.float32
+        self.model = self.loaded.model.to(device=device, dtype=dtype)
+        self.device, self._dtype = device, dtype
+
+    def move_to(self, device: torch.device) -> None:
+        """Go on computing on another device; back on the CPU where its memory does not suffice."""
+        with self._lock:
+            self.device = device  # so that a failure counts as this device's, not the old one's
+            self.guarded(lambda: self._place(self.device))
+
+    def to_device(self, x: torch.Tensor) -> torch.Tensor:
+        """A tensor on the model's device and in its dtype."""
+        return x.to(self.device, self._dtype)
+
+    def copy_of_model(self) -> nn.Module:
+        """Copy the model between two requests, so that the copy carries no request's hooks."""
+        with self._lock:
+            return copy.deepcopy(self.model)
+
+    def guarded(self, work: Callable[[], T]) -> tuple[T, float]:
+        """Run under the lock; move to the CPU once when the device's memory does not suffice.
+
+        Returns:
+            The result, and the seconds it took without waiting for the lock.
+        """
+        with self._lock:
+            return self._in_memory(work)
+
+    def _apart(self, work: Callable[[nn.Module], T]) -> tuple[T, float]:
+        """Like ``guarded``, on a copy of the model and without the lock."""
+        return self._in_memory(lambda: work(self.copy_of_model()))
+
+    def _in_memory(self, work: Callable[[], T]) -> tuple[T, float]:
+        device = self.device
+        try:
+            return timed(work)
+        except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is the former
+            if not is_out_of_memory(error):
+                raise
+            if device.type == "cpu":
+                raise DeviceError(
+                    "There is not enough memory for this model; choose a smaller one."
+                ) from None
+            logger.warning("%s: %s", self.name, error)
+        # Outside of the handler, whose traceback holds on to the tensors on the device.
+        self._leave_device()
+        return self._in_memory(work)
+
+    def _leave_device(self) -> None:
+        with self._lock:
+            was = self.device.type
+            if was == "cpu":  # another request was here first
+                return
+            self._place(torch.device("cpu"))
+            if was == "cuda":
+                torch.cuda.empty_cache()
+            self.notices = (
+                f"The {was} device ran out of memory, so {self.name} now runs on the CPU.",
+            )
+
+    # --- what a request may name
+
+    @property
+    def last_stage(self) -> str:
+        """Module name of the last convolutional stage."""
+        return self.stages[-1]
+
+    @property
+    def linear(self) -> nn.Linear | None:
+        """The head's linear layer, where the model is said to end in pooling and one of these."""
+        head = self.model.get_submodule(self.loaded.head) if self.loaded.head else None
+        return head if isinstance(head, nn.Linear) else None
+
+    def layer(self, name: str) -> str:
+        """Settle a layer's name: a module name, a stage number (``"4"``) or ``"last"``.
+
+        Raises:
+            UnknownLayerError: the model has no such layer; the message lists the stages.
+        """
+        wanted = str(name).strip()
+        if wanted in ("", "last"):
+            return self.last_stage
+        for stage, module in enumerate(self.stages, 1):
+            if wanted in (str(stage), f"stage{stage}"):
+                return module
+        if wanted in dict(self.model.named_modules()):
+            return wanted
+        raise UnknownLayerError(
+            f"{self.name} has no layer {wanted!r}; choose one of {', '.join(self.stages)}, or a "
+            f"block of one such as {self.stages[-1]}.0."
+        )
+
+    def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
+        """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``.
+
+        Raises:
+            UnknownClassError: the model has no such class, or a name fits several.
+        """
+        items = [wanted] if isinstance(wanted, (str, SupportsIndex)) else list(wanted)
+        if not items:
+            raise OptionError('No class was named; give a class, "top1" or "top5".')
+        if items in (["top5"], ["top-5"]):
+            return Targets(best=5)
+        top1 = ("top1", "top-1", "")
+        return Targets(["top1" if i in top1 else self.labels.resolve(i) for i in items])
+
+    def _one_target(self, target: str | int) -> Targets:
+        chosen = self.targets([target])
+        if len(chosen.indices) != 1:
+            raise OptionError("One class is explained at a time; give a name, an index or top1.")
+        return chosen
+
+    # --- one photo
+
+    def _shown(self, photo: Photo) -> NetworkInput:
+        return self.preprocess(load_photo(photo))
+
+    def _answer(
+        self,
+        photo: Photo,
+        name: str | None,
+        work: Callable[[nn.Module, NetworkInput], A],
+        *,
+        top_k: int = 5,
+        slow: bool = False,
+    ) -> tuple[A, Prediction, NetworkInput]:
+        """Read and prepare a photo, compute, and word the prediction that came with it.
+
+        ``slow`` works on a copy of the model, while others go on.
+        """
+        if top_k < 1:
+            raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
+        image = load_photo(photo)
+        shown, prepared_s = timed(lambda: self.preprocess(image))
+        if slow:
+            raw, run_s = self._apart(lambda model: work(model, shown))
+        else:
+            raw, run_s = self.guarded(lambda: work(self.model, shown))
+        named = photo_name(photo) if name is None else name
+        return raw, self.prediction_of(shown, raw.logits, top_k, named, prepared_s + run_s), shown
+
+    def score_of(self, index: int, probabilities: Any) -> Score:
+        """A class with its name; ``probabilities``: ``(classes,)`` in 0..1."""
+        return Score(index, self.labels.display(index), float(probabilities[index]))
+
+    def _score(self, index: int, logits: Floats) -> Score:
+        return self.score_of(index, softmax(logits.astype(np.float64)))
+
+    def prediction_of(
+        self, net_input: NetworkInput, logits: Any, top_k: int, name: str, seconds: float
+    ) -> Prediction:
+        """The prediction as a result; ``logits``: ``(classes,)`` float32."""
+        probabilities = softmax(logits.astype(np.float64))
+        best = np.argsort(-logits, kind="stable")[:top_k]
+        width, height = net_input.geometry.photo
+        return Prediction(
+            photo=PhotoInfo(name, width, height, net_input.geometry.crop),
+            model=self.name,
+            weights=self.weights,
+            device=str(self.device),
+            top=tuple(self.score_of(int(i), probabilities) for i in best),
+            logits=logits,
+            seconds=seconds,
+        )
+
+    def predict(self, photo: Photo, *, top_k: int = 5, name: str | None = None) -> Prediction:
+        """Classify one photo.
+
+        Args:
+            photo: see ``Photo``.
+            top_k: how many classes to return, 1 to the number of classes.
+            name: what to call the photo in the result; default is the path given.
+
+        Raises:
+            ImageError, OptionError, DeviceError.
+        """
+
+        def work(_: nn.Module, shown: NetworkInput) -> RawMaps:
+            return RawMaps(self._forward(shown), (), {})
+
+        return self._answer(photo, name, work, top_k=top_k)[1]
+
+    @torch.inference_mode()
+    def _forward(self, net_input: NetworkInput) -> Floats:
+        logits: Floats = self.model(self.to_device(net_input.x))[0].float().cpu().numpy()
+        return logits
+
+    def explain(
+        self,
+        photo: Photo,
+        *,
+        layers: Sequence[str] | str | None = None,
+        targets: Sequence[str | int] | str | int = "top1",
+        method: str = "gradcam",
+        top_k: int = 5,
+        name: str | None = None,
+        on_progress: Progress | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Explanation:
+        """Classify one photo and map where the evidence for some classes lies.
+
+        Args:
+            photo: see ``Photo``.
+            layers: one or several layer names; the last stage where None.
+            targets: one or several classes (index or name), ``"top1"``, or ``"top5"``.
+            method: a name of ``mscnn.maps.methods.METHODS``.
+            top_k: how many classes the prediction lists.
+            name: what to call the photo in the result.
+            on_progress: called with (done, total) during slow methods.
+            is_cancelled: polled during slow methods.
+
+        Raises:
+            ImageError, UnknownClassError, UnknownLayerError, MethodError, OptionError,
+            DeviceError, Cancelled.
+        """
+        chosen, wanted = get_method(method), self.targets(targets)
+        asked = [layers] if isinstance(layers, str) else list(layers or ["last"])
+        names = list(dict.fromkeys(self.layer(layer) for layer in asked))
+        compute = partial(
+            chosen.compute,
+            linear=self.linear,
+            last=self.last_stage,
+            call=Call(on_progress, is_cancelled),
+        )
+
+        def work(model: nn.Module, shown: NetworkInput) -> RawMaps:
+            return compute(model, self.to_device(shown.x), names, wanted)
+
+        raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
+        return Explanation(
+            prediction,
+            shown.view,
+            tuple(self._score(target, raw.logits) for target in raw.targets),
+            tuple(
+                CamMap(layer, target, chosen.name, raw.maps[layer, target], shown.geometry)
+                for layer in names
+                for target in raw.targets
+            ),
+            prediction.seconds,
+            self.notices,
+        )
+
+    def seconds_per_forward(self, photo: Photo, *, repeats: int = 3) -> float:
+        """Median wall time of one forward of a prepared photo, after one to warm up."""
+        return float(np.median(self._forward_times(photo, repeats)))
+
+    def _forward_times(self, photo: Photo, repeats: int) -> list[float]:
+        """Wall time, s, of each of some forwards of a prepared photo, after one to warm up."""
+        shown = self._shown(photo)
+        times = [self.guarded(lambda: self._forward(shown))[1] for _ in range(repeats + 1)]
+        return times[1:]
+
+    def _estimate(self, method: str, photo: Photo, layer: str) -> float:
+        """Wall time, s, that one map will take; see ``pipeline.estimate_seconds``."""
+        # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
+        from mscnn.maps.packaged import seconds_needed
+
+        shown, name = self._shown(photo), self.layer(layer)
+        return self._apart(
+            lambda m: seconds_needed(m.float(), shown.x.to(self.device), name, method)
+        )[0]
+
+    # --- the multi-scale lens
 
     def receptive_field(self) -> ReceptiveField:
         """Theoretical receptive fields of all stages, blocks and splits.
@@ -49,48 +362,44 @@ class Network(Classifier):
             raise found
         return found
 
-    def features(
-        self,
-        photos: Sequence[Photo] | Photo,
-        *,
-        stage: str | None = None,
-        split: int | None = None,
-        batch_size: int = 32,
-    ) -> pooling.Vectors:
-        """Return ``(n, d)`` float32 pooled features; see ``mscnn.engine.pooling.features``."""
-        return pooling.features(self, photos, stage=stage, split=split, batch_size=batch_size)
+    def _trace(self) -> ReceptiveField | UnsupportedModelError:
+        px = int(self.loaded.data_config["input_size"][-1])
+        try:
+            # Under the lock no request's hooks are on the model; the tracer copies no weight.
+            graph, _ = self.guarded(lambda: topology.trace(self.model, self.stages))
+        except UnsupportedModelError as error:
+            return error.with_traceback(None)
+        return receptive_field.fields(graph, model=self.name, input_px=px)
+
+    def _field_or_none(self) -> ReceptiveField | None:
+        """The theoretical fields where they are known; the lens works without them too."""
+        try:
+            return self.receptive_field()
+        except UnsupportedModelError:
+            return None
 
     def scales(
         self, photo: Photo, *, target: str | int = "top1", name: str | None = None
     ) -> ScaleReport:
         """Say through which splits the evidence for a class passed, in every block.
 
-        One forward and one backward.
-
-        Args:
-            photo: see ``Photo``.
-            target: a class (index or name), or ``"top1"``.
-            name: what to call the photo in the result.
+        One forward and one backward; ``target`` is a class (index or name), or ``"top1"``.
 
         Raises:
             ImageError, UnknownClassError, UnsupportedModelError, DeviceError.
         """
         chosen = self._one_target(target)
-        image, named = open_photo(photo, name)
-        net_input, prepared_s = timed(lambda: self.preprocess(image))
-        raw, run_s = self.guarded(
-            lambda: splits.split_evidence(
-                self.model, self.to_device(net_input.x), chosen, self.stages
-            )
-        )
-        seconds = prepared_s + run_s
-        probabilities = softmax(raw.logits.astype(np.float64))
+
+        def work(model: nn.Module, shown: NetworkInput) -> splits.RawScales:
+            return splits.split_evidence(model, self.to_device(shown.x), chosen, self.stages)
+
+        raw, prediction, shown = self._answer(photo, name, work)
         return ScaleReport(
-            prediction=self.prediction_of(net_input, raw.logits, 5, named, seconds),
-            target=self.score_of(raw.target, probabilities),
-            blocks=splits.with_fields(raw, self._field_or_none(), net_input.geometry),
-            view=net_input.view,
-            seconds=seconds,
+            prediction=prediction,
+            target=self._score(raw.target, raw.logits),
+            blocks=splits.with_fields(raw, self._field_or_none(), shown.geometry),
+            view=shown.view,
+            seconds=prediction.seconds,
             notices=self.notices,
         )
 
@@ -105,45 +414,33 @@ class Network(Classifier):
         """Read the split-attention gates of a ResNeSt, and the map of each radix branch.
 
         Args:
-            photo: see ``Photo``.
+            photo: see ``Photo``; called ``name`` in the result.
             target: a class (index or name), or ``"top1"``.
             references: photos to average the gates over, for comparison.
-            name: what to call the photo in the result.
+            name: see ``explain``.
 
         Raises:
             UnsupportedModelError: the model has no split attention.
             ImageError, UnknownClassError, DeviceError.
         """
         chosen = self._one_target(target)
-        image, named = open_photo(photo, name)
-        net_input, prepared_s = timed(lambda: self.preprocess(image))
-        raw, run_s = self.guarded(
-            lambda: attention.gated_maps(self.model, self.to_device(net_input.x), chosen)
-        )
+
+        def work(model: nn.Module, shown: NetworkInput) -> attention.RawAttention:
+            return attention.gated_maps(model, self.to_device(shown.x), chosen)
+
+        raw, prediction, shown = self._answer(photo, name, work)
         means = attention.mean_gates([self._gates(reference) for reference in references])
-        probabilities = softmax(raw.logits.astype(np.float64))
-        seconds = prepared_s + run_s
-        blocks = tuple(
-            BlockAttention(
-                block=b.block,
-                radix=b.radix,
-                cardinality=b.cardinality,
-                gates=b.gates,
-                entropy_bits=attention.entropy_bits(b.gates),
-                reference=means.get(b.block),
-                maps=b.maps,
-                target=raw.target,
-                geometry=net_input.geometry,
-            )
-            for b in raw.blocks
-        )
         return AttentionReport(
-            prediction=self.prediction_of(net_input, raw.logits, 5, named, seconds),
-            target=self.score_of(raw.target, probabilities),
-            blocks=blocks,
+            prediction=prediction,
+            target=self._score(raw.target, raw.logits),
+            blocks=attention.with_references(raw, means, shown.geometry),
             references=len(references),
-            seconds=seconds,
+            seconds=prediction.seconds,
         )
+
+    def _gates(self, photo: Photo) -> dict[str, Floats]:
+        shown = self._shown(photo)
+        return self.guarded(lambda: attention.gates(self.model, self.to_device(shown.x)))[0]
 
     def effective_receptive_field(
         self,
@@ -158,8 +455,8 @@ class Network(Classifier):
 
         Args:
             photo: one photo, or several to average over; the first is the one shown.
-            point: ``(x, y)``, shares 0..1 of the upright photo's width and height; the unit under
-                it is measured.
+            point: ``(x, y)``, fractions 0..1 of the upright photo's width and height; the unit
+                under it is measured.
             layer: a stage, or a block such as ``"layer2.1"``.
             split: 0-based split of a block, timm's order; None for the layer's output.
             trained: False for the same architecture with random weights.
@@ -171,34 +468,26 @@ class Network(Classifier):
         photos = list(photo) if isinstance(photo, (list, tuple)) else [photo]
         if not photos:
             raise OptionError("No photo was given; give at least one.")
-        tap = effective.find_tap(self.model, self.layer(layer), split)
-        inputs = [self.preprocess(open_photo(p, "")[0]) for p in photos]
+        unit = effective.find_point(self.model, self.layer(layer), split)
+        inputs = [self._shown(p) for p in photos]
         geometry = inputs[0].geometry
-        x_px, y_px = geometry.to_view(point[0] * geometry.photo[0], point[1] * geometry.photo[1])
-        width, height = geometry.view
-        if not (0 <= x_px < width and 0 <= y_px < height):
-            raise PointError(
-                "The network did not see that point: it lies outside the framed part of the "
-                "photo. Choose a point inside the frame."
-            )
-        model = self.model
-        if not trained:
-            model, _ = self.guarded(lambda: untrained.with_random_weights(self.model))
+        at_px = effective.seen_point(point, geometry)
         field = self._field_or_none()
-        theory = effective.theory_of(field, tap)
-        measured, seconds = self.guarded(
-            lambda: effective.unit_gradient(
-                model.to(self.device),
-                [self.to_device(i.x) for i in inputs],
-                tap,
-                (x_px, y_px),
-                theory,
-            )
-        )
+        theory = effective.theory_of(field, unit)
+
+        def work(model: nn.Module) -> effective.Measured:
+            xs = [self.to_device(shown.x) for shown in inputs]
+            return effective.unit_gradient(model, xs, unit, at_px, theory)
+
+        if trained:
+            measured, seconds = self.guarded(lambda: work(self.model))
+        else:
+            random = effective.with_random_weights(self.copy_of_model())
+            measured, seconds = self._in_memory(lambda: work(random.to(self.device, self._dtype)))
         return effective.as_field(
             measured,
             field=field,
-            tap=tap,
+            at=unit,
             model=self.name,
             inputs=len(inputs),
             trained=trained,
@@ -223,9 +512,9 @@ class Network(Classifier):
         Args:
             photo: see ``Photo``.
             target: a class (index or name), or ``"top1"``: the best class of the whole photo.
-            box: the part to show, shares 0..1 of the upright photo; all of it where None.
+            box: the part to show, fractions 0..1 of the upright photo; all of it where None.
             factors: longer side of the object over the side of the network's input.
-            canvas: what surrounds it: a name of ``mscnn.scales.sweep.CANVASES``.
+            canvas: what surrounds it: a name of ``mscnn.scales.canvas.CANVASES``.
             on_progress: called with (sizes done, in total).
             is_cancelled: polled between batches; what was done until then is returned.
 
@@ -233,8 +522,9 @@ class Network(Classifier):
             BoxError: the box is empty or tiny.
             OptionError, ImageError, UnknownClassError, DeviceError.
         """
+        call = Call(on_progress, is_cancelled)
         plan = sweep.Plan(factors=tuple(factors), canvas=canvas, box=box)
-        image, _ = open_photo(photo, "")
+        image = load_photo(photo)
         chosen = self._one_target(target)
         if chosen.indices == ("top1",):
             chosen = Targets([self.predict(image, top_k=1).top[0].index])
@@ -250,13 +540,12 @@ class Network(Classifier):
         )
         steps, seconds = [], 0.0
         for batch in plan.batches(image, self.preprocess):
-            if is_cancelled is not None and is_cancelled():
+            if call.cancelled:
                 break
             done, took = self.guarded(partial(measure, batch))
             steps.extend(done)
             seconds += took
-            if on_progress is not None:
-                on_progress(len(steps), len(plan.factors))
+            call.progress(len(steps), len(plan.factors))
         octaves, mean = sweep.score(steps) if len(steps) == len(plan.factors) else (None, None)
         return SweepCurve(
             model=self.name,
@@ -268,29 +557,55 @@ class Network(Classifier):
             seconds=seconds,
         )
 
-    def _trace(self) -> ReceptiveField | UnsupportedModelError:
-        px = int(self.loaded.data_config["input_size"][-1])
-        try:
-            # Under the lock no request's hooks are on the model; the tracer copies no weight.
-            graph, _ = self.guarded(lambda: topology.trace(self.model, self.stages))
-        except UnsupportedModelError as error:
-            return error.with_traceback(None)
-        return receptive_field.fields(graph, model=self.name, input_px=px)
+    # --- features
 
-    def _one_target(self, target: str | int) -> Targets:
-        chosen = self.targets([target])
-        if len(chosen.indices) != 1:
-            raise OptionError("One class is explained at a time; give a name, an index or top1.")
-        return chosen
+    def features(
+        self,
+        photos: Sequence[Photo] | Photo,
+        *,
+        stage: str | None = None,
+        split: int | None = None,
+        batch_size: int = 32,
+    ) -> Floats:
+        """Return the pooled features of photographs.
 
-    def _gates(self, photo: Photo) -> dict[str, np.ndarray]:
-        x: NetworkInput = self.preprocess(open_photo(photo, "")[0])
-        found, _ = self.guarded(lambda: attention.gates(self.model, self.to_device(x.x)))
+        Args:
+            photos: one photo or a list of them; see ``Photo``.
+            stage: a stage, a block or another layer; None for what the head classifies.
+            split: 0-based split of a block, timm's order.
+            batch_size: photographs at a time, so many are decoded and in memory.
+
+        Returns:
+            ``(n, d)`` float32; one photo gives one row.
+
+        Raises:
+            ImageError, UnknownLayerError, UnsupportedModelError, OptionError, DeviceError.
+        """
+        items = list(photos) if isinstance(photos, (list, tuple)) else [photos]
+        if not items:
+            raise OptionError("No photo was given; give at least one.")
+        if batch_size < 1:
+            raise OptionError(f"The batch size is {batch_size}; it must be 1 or more.")
+        tap = pooling.find_tap(self, stage, split)
+        rows: list[Floats] = []
+        for start in range(0, len(items), batch_size):
+            x = torch.cat([self._shown(photo).x for photo in items[start : start + batch_size]])
+            found, _ = self.guarded(partial(self._pooled, x, tap))
+            rows.append(found)
+        return np.concatenate(rows)
+
+    def _pooled(self, x: torch.Tensor, tap: pooling.FeatureTap) -> Floats:
+        found: Floats = pooling.pooled(self.model, self.to_device(x), tap).cpu().numpy()
         return found
 
-    def _field_or_none(self) -> ReceptiveField | None:
-        """The theoretical fields where they are known; the lens works without them too."""
-        try:
-            return self.receptive_field()
-        except UnsupportedModelError:
-            return None
+
+def photo_name(photo: Photo) -> str:
+    """What to call a photo in results: its path as given, or "" where it has none."""
+    return os.fsdecode(photo) if isinstance(photo, (str, os.PathLike)) else ""
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """Run ``work``; return its result and the seconds it took."""
+    started = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - started

@@ -1,29 +1,51 @@
-"""The use cases, where the page, the command line and HTTP meet."""
+"""The use cases, where the page, the command line, HTTP and Python meet."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from timm.data import resolve_model_data_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mscnn.engine.network import IsCancelled, Network, Photo, Progress, photo_name
+from mscnn.engine.network import IsCancelled, Network, Photo, photo_name
 from mscnn.engine.session import Session
-from mscnn.errors import Cancelled, MscnnError, OptionError, UnknownClassError
+from mscnn.errors import BoxError, Cancelled, ImageError, MscnnError, OptionError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, density
+from mscnn.maps.methods import Call, get_method
 from mscnn.models import registry
+from mscnn.models.architecture import check_supported, from_name
 from mscnn.models.labels import LabelSet, short
 from mscnn.models.manifest import load_manifest
-from mscnn.models.sources import shown_name
+from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
+from mscnn.results.receptive_field import ReceptiveField
+from mscnn.results.scales import (
+    AttentionReport,
+    EffectiveField,
+    PhotoBox,
+    ScaleReport,
+    Sweep,
+    SweepCurve,
+)
+from mscnn.scales import receptive_field as fields
+from mscnn.scales import topology
+from mscnn.scales.canvas import whole
+from mscnn.scales.sweep import FACTORS, Plan
 
 MIN_COMPARED, MAX_COMPARED = 2, 6
+MAX_SWEPT = 4
+TIMED_FORWARDS = 10
 TOP1 = ("top1", "top-1", "")
+SweepProgress = Callable[[str, int, int], None]
+"""Called with (model, sizes done, sizes in total)."""
+T = TypeVar("T")
 
 
 class Engine:
@@ -32,17 +54,13 @@ class Engine:
     def __init__(self, session: Session) -> None:
         self.session = session
 
+    # --- one model
+
     def predict(
-        self,
-        photo: Photo,
-        model: str,
-        *,
-        weights: str | Path | None = None,
-        top_k: int = 5,
-        name: str | None = None,
+        self, photo: Photo, model: str, *, weights: str | Path | None = None, **options: Any
     ) -> Prediction:
         """Classify a photo; see ``Network.predict``."""
-        return self.session.network(model, weights).predict(photo, top_k=top_k, name=name)
+        return self.session.network(model, weights).predict(photo, **options)
 
     def explain(
         self,
@@ -50,26 +68,55 @@ class Engine:
         model: str,
         *,
         weights: str | Path | None = None,
-        layers: Sequence[str] | str | None = None,
-        targets: Sequence[str | int] | str | int = "top1",
-        method: str = "gradcam",
-        name: str | None = None,
-        on_progress: Progress | None = None,
         is_cancelled: IsCancelled | None = None,
+        **options: Any,
     ) -> Explanation:
         """Classify and explain a photo; see ``Network.explain``."""
         network = self.session.network(model, weights, is_cancelled=is_cancelled)
-        return network.explain(
-            photo,
-            layers=layers,
-            targets=targets,
-            method=method,
-            name=name,
-            on_progress=on_progress,
-            is_cancelled=is_cancelled,
-        )
+        return network.explain(photo, is_cancelled=is_cancelled, **options)
+
+    def receptive_field(self, model: str) -> ReceptiveField:
+        """Theoretical receptive fields; of a registry model at once, and never by its weights.
+
+        Raises:
+            UnknownModelError, UnsupportedModelError.
+        """
+        spec = registry.find(model)
+        found = fields.known(spec.name if spec else model)
+        if found is not None:
+            return found
+        if is_path(self.session.place(model)):  # a folder that training wrote
+            return self.session.network(model).receptive_field()
+        blueprint = from_name(model)
+        stages = check_supported(blueprint)
+        structure = blueprint.build(device="meta")
+        px = int(resolve_model_data_config(structure)["input_size"][-1])
+        return fields.fields(topology.trace(structure, stages), model=blueprint.name, input_px=px)
+
+    def scales(self, photo: Photo, model: str, **options: Any) -> ScaleReport:
+        """Scale attribution of one model; see ``Network.scales``."""
+        return self.session.network(model).scales(photo, **options)
+
+    def split_attention(self, photo: Photo, model: str, **options: Any) -> AttentionReport:
+        """Split attention of a ResNeSt; see ``Network.split_attention``."""
+        return self.session.network(model).split_attention(photo, **options)
+
+    def effective_receptive_field(
+        self, photo: Photo | Sequence[Photo], model: str, **options: Any
+    ) -> EffectiveField:
+        """What a unit uses of its input; see ``Network.effective_receptive_field``."""
+        return self.session.network(model).effective_receptive_field(photo, **options)
+
+    # --- one class through several models
 
     def compare(
+        self, photo: Photo, models: Sequence[str], *, layer: str = "last", **options: Any
+    ) -> Comparison:
+        """Run the same photo and class through several models; see ``compare_steps``."""
+        steps = list(self.compare_steps(photo, models, layer=layer, **options))
+        return summarise(steps[-1][0], layer, [column for _, column in steps])
+
+    def compare_steps(
         self,
         photo: Photo,
         models: Sequence[str],
@@ -78,8 +125,10 @@ class Engine:
         layer: str = "last",
         name: str | None = None,
         is_cancelled: IsCancelled | None = None,
-    ) -> Comparison:
-        """Run the same photo and class through several models.
+    ) -> Iterator[tuple[str, ComparedModel]]:
+        """Compare one model after the other: yields the class's label and a column.
+
+        A model that cannot be used gives a column with a note; the others go on.
 
         Args:
             photo: see ``Network.predict``.
@@ -94,49 +143,173 @@ class Engine:
             OptionError: fewer than two or more than six models, or one named twice.
             Cancelled: stopped between two models.
         """
-        steps = list(
-            self.compare_steps(
-                photo, models, target=target, layer=layer, name=name, is_cancelled=is_cancelled
-            )
-        )
-        return summarise(steps[-1][0], layer, [column for _, column in steps])
+        _check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
+        name = photo_name(photo) if name is None else name
+        photo = load_photo(photo)  # once: it may be large, and a bad photo is no model's fault
 
-    def compare_steps(
+        def column(network: Network, one: _OneClass) -> tuple[ComparedModel, int | None]:
+            made = _column(network, photo, one, layer, name)
+            return made, made.cam.target if made.cam is not None else None
+
+        def failed(model: str, error: MscnnError, _: _OneClass) -> ComparedModel:
+            return ComparedModel(shown_name(model), None, None, None, str(error))
+
+        one = _OneClass(target)
+        for made in self._each(models, one, Call(None, is_cancelled), column, failed):
+            yield one.label, made
+
+    def scales_of(
         self,
         photo: Photo,
         models: Sequence[str],
         *,
         target: str | int = "top1",
-        layer: str = "last",
-        name: str | None = None,
-        is_cancelled: IsCancelled | None = None,
-    ) -> Iterator[tuple[str, ComparedModel]]:
-        """Like ``compare``, one model at a time: yields the class's label and a column.
+        on_unknown: Callable[[str, str], None] | None = None,
+    ) -> list[ScaleReport]:
+        """The same class through several models; ``"top1"`` is the first model's best class.
 
-        A model that cannot be used gives a column with a note; the others go on.
+        Args:
+            photo: see ``Photo``.
+            models: the first one decides which class is meant.
+            target: a class (index or name) of the first model, or ``"top1"``.
+            on_unknown: called with the name and a sentence for each other model that does not
+                know the class, which is then left out; None for an error.
 
         Raises:
-            ImageError, OptionError, Cancelled: see ``compare``.
+            UnknownClassError: a model does not know the class, see ``on_unknown``.
         """
-        _check_models(models)
-        name = photo_name(photo) if name is None else name
-        photo = load_photo(photo)  # once: it may be large, and a bad photo is no model's fault
-        settled: tuple[LabelSet, int] | None = None
-        label = "" if target in TOP1 else str(target)
+        image = load_photo(photo)
+
+        def report(network: Network, one: _OneClass) -> tuple[ScaleReport | None, int]:
+            found = network.scales(image, target=one.of(network), name="")
+            return found, found.target.index
+
+        def unknown(model: str, error: MscnnError, one: _OneClass) -> None:
+            if not isinstance(error, UnknownClassError) or one.settled is None:
+                raise error
+            if on_unknown is None:
+                raise UnknownClassError(f"{model}: {error}") from error
+            on_unknown(model, str(error))
+
+        found = self._each(models, _OneClass(target), Call(), report, unknown)
+        return [made for made in found if made is not None]
+
+    def sweep(self, photo: Photo, models: Sequence[str], **options: Any) -> Sweep:
+        """Like ``sweep_steps``, all at once; what was done before Stop is kept.
+
+        Raises:
+            Cancelled: stopped before anything was done.
+        """
+        steps = list(self.sweep_steps(photo, models, **options))
+        if not steps:
+            raise Cancelled("Stopped before the first model was done.")
+        return steps[-1]
+
+    def sweep_steps(
+        self,
+        photo: Photo,
+        models: Sequence[str],
+        *,
+        target: str | int = "top1",
+        box: PhotoBox | None = None,
+        factors: Sequence[float] = FACTORS,
+        canvas: str = "mean",
+        on_progress: SweepProgress | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Iterator[Sweep]:
+        """Show one object at many sizes to one to four models: yields what is there after each.
+
+        For the arguments see ``Network.sweep``.
+
+        Raises:
+            OptionError: no model, more than four, or one named twice.
+            BoxError, ImageError, UnknownClassError.
+        """
+        _check_models(models, 1, MAX_SWEPT)
+        image = load_photo(photo)
+        plan = Plan(factors=tuple(factors), canvas=canvas, box=box)
+        call = Call(None, is_cancelled)
+
+        def curve(network: Network, one: _OneClass) -> tuple[SweepCurve, int | None]:
+            report = on_progress and partial(on_progress, one.model)
+            made = network.sweep(
+                image, target=one.of(network), box=box, factors=factors, canvas=canvas,
+                on_progress=report, is_cancelled=is_cancelled,
+            )  # fmt: skip
+            return made, made.target
+
+        def failed(model: str, error: MscnnError, _: _OneClass) -> SweepCurve:
+            # Not the model's fault: no other one does with this photo, box or size either.
+            if len(models) == 1 or isinstance(error, (BoxError, ImageError, OptionError)):
+                raise error
+            return SweepCurve(shown_name(model), None, "", (), None, None, str(error))
+
+        done = Sweep("", plan.factors, canvas, box or whole(), (), partial=True)
+        try:
+            for made in self._each(models, _OneClass(target), call, curve, failed):
+                curves = (*done.curves, made)
+                done = replace(
+                    done,
+                    label=done.label or made.label,
+                    curves=curves,
+                    partial=call.cancelled or len(curves) < len(models),
+                )
+                yield done
+        except Cancelled:
+            return
+
+    def _each(
+        self,
+        models: Sequence[str],
+        one: _OneClass,
+        call: Call,
+        work: Callable[[Network, _OneClass], tuple[T, int | None]],
+        failed: Callable[[str, MscnnError, _OneClass], T],
+    ) -> Iterator[T]:
+        """Ask each model for the same class, and go on where one fails.
+
+        Args:
+            models: names.
+            one: the class; settled by the first model that gives its index.
+            call: Stop is obeyed before each model, and during a download.
+            work: from a network and the class to a result and the class's index, if it knows it.
+            failed: from a model's name and what went wrong to a result; or raises.
+
+        Raises:
+            Cancelled: stopped.
+        """
         for model in models:
-            if is_cancelled is not None and is_cancelled():
-                raise Cancelled("Stopped; the models that were done are kept.")
+            call.check("Stopped; the models that were done are kept.")
             try:
-                network = self.session.network(model, is_cancelled=is_cancelled)
-                column = _column(network, photo, target, settled, layer, name)
-                if settled is None and column.cam is not None:
-                    settled = (network.labels, column.cam.target)
-                    label = network.labels.display(column.cam.target)
+                network = self.session.network(model, is_cancelled=call.is_cancelled)
+                one.model = model
+                result, index = work(network, one)
+                one.settle(network, index)
             except Cancelled:
                 raise
             except MscnnError as error:
-                column = ComparedModel(shown_name(model), None, None, None, str(error))
-            yield label, column
+                result = failed(model, error, one)
+            yield result
+
+
+class _OneClass:
+    """A class that the first model to know it settles, and that others are asked for by name."""
+
+    def __init__(self, target: str | int) -> None:
+        self.target = target
+        self.settled: tuple[LabelSet, int] | None = None
+        self.label = "" if target in TOP1 else str(target)
+        self.model = ""
+
+    def of(self, network: Network) -> str | int:
+        """What to ask this network for; raises ``UnknownClassError`` where it has no such class."""
+        return self.target if self.settled is None else same_class(*self.settled, network.labels)
+
+    def settle(self, network: Network, index: int | None) -> None:
+        """Note that this network knows the class, by this index."""
+        if self.settled is None and index is not None:
+            self.settled = (network.labels, index)
+            self.label = network.labels.display(index)
 
 
 def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
@@ -175,36 +348,37 @@ def summarise(label: str, layer: str, columns: Sequence[ComparedModel]) -> Compa
     )
 
 
-def _check_models(models: Sequence[str]) -> None:
-    if not MIN_COMPARED <= len(models) <= MAX_COMPARED:
-        raise OptionError(
-            f"{len(models)} model(s) were chosen; choose {MIN_COMPARED} to {MAX_COMPARED} to "
-            "compare."
-        )
+def _check_models(models: Sequence[str], least: int, most: int, purpose: str = "") -> None:
+    if not least <= len(models) <= most:
+        raise OptionError(f"{len(models)} model(s) were chosen; choose {least} to {most}{purpose}.")
     repeated = registry.first_repeated(models)
     if repeated is not None:
-        raise OptionError(f"{repeated} was chosen twice; choose different models to compare.")
+        raise OptionError(f"{repeated} was chosen twice; choose different models{purpose}.")
 
 
-def _column(
-    network: Network,
-    photo: Photo,
-    target: str | int,
-    settled: tuple[LabelSet, int] | None,
-    layer: str,
-    name: str,
-) -> ComparedModel:
+def _column(network: Network, photo: Photo, one: _OneClass, layer: str, name: str) -> ComparedModel:
     note = ""
     try:
-        if settled is not None:
-            target = same_class(*settled, network.labels)
-        explanation = network.explain(photo, layers=layer, targets=[target], name=name)
+        explanation = network.explain(photo, layers=layer, targets=[one.of(network)], name=name)
     except UnknownClassError as error:
         note = str(error)
         explanation = network.explain(photo, layers=layer, targets="top1", name=name)
-        explanation = dataclasses.replace(explanation, targets=(), maps=())
-    latency = 1000 * network.seconds_per_forward(photo)
-    return ComparedModel(network.name, explanation, model_facts(network), latency, note)
+        explanation = replace(explanation, targets=(), maps=())
+    times_ms = [1000 * seconds for seconds in network._forward_times(photo, TIMED_FORWARDS)]
+    return ComparedModel(
+        network.name,
+        explanation,
+        model_facts(network),
+        min(times_ms),
+        note,
+        latency_range_ms=(min(times_ms), max(times_ms)),
+        threads=torch.get_num_threads() if explanation.prediction.device == "cpu" else None,
+    )
+
+
+def estimate_seconds(method: str, network: Network, photo: Photo, *, layer: str = "last") -> float:
+    """How long a map of one class by ``method`` will take here, s, from its first batches."""
+    return network._estimate(get_method(method).name, photo, layer)
 
 
 def model_facts(network: Network) -> ModelFacts:

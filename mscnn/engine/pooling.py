@@ -1,4 +1,4 @@
-"""Feature vectors of photographs: what a part of a network holds, averaged over places.
+"""Feature vectors of photographs: what a part of a network holds, averaged over positions.
 
 Without a stage it is what the network's own head classifies (timm's ``forward_head`` with
 ``pre_logits``). A stage, a block or another layer gives the mean of its output over height and
@@ -7,22 +7,18 @@ width; a split of a block the same of its share of the channels, in timm's order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.engine.classifier import Classifier, Photo, open_photo
 from mscnn.errors import OptionError, UnknownLayerError
 from mscnn.maps.recorder import record
-from mscnn.scales.blocks import block_taps
+from mscnn.scales.families import hook_points
 
-Vectors = npt.NDArray[np.float32]
-"""``(n, d)`` float32, one row per photograph."""
+if TYPE_CHECKING:
+    from mscnn.engine.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +38,11 @@ class FeatureTap:
     splits: int = 1
 
 
-def find_tap(
-    classifier: Classifier, stage: str | None = None, split: int | None = None
-) -> FeatureTap:
+def find_tap(network: Network, stage: str | None = None, split: int | None = None) -> FeatureTap:
     """Settle where features are read.
 
     Args:
-        classifier: a loaded backbone.
+        network: a loaded backbone.
         stage: a stage, a block such as ``"layer3.1"``, or another layer; None for the head's input.
         split: 0-based split of a block, timm's order.
 
@@ -61,13 +55,13 @@ def find_tap(
         if split is not None:
             raise OptionError("A split belongs to a block; name the block too, as layer3.1 is one.")
         return FeatureTap()
-    layer = classifier.layer(stage)
+    layer = network.layer(stage)
     if split is None:
         return FeatureTap(layer)
-    taps = {tap.block: tap for tap in block_taps(classifier.model, classifier.stages)}
+    taps = {tap.block: tap for tap in hook_points(network.model, network.stages)}
     if layer not in taps:
         raise OptionError(
-            f"{layer!r} is no block with splits; the blocks of {classifier.name} are "
+            f"{layer!r} is no block with splits; the blocks of {network.name} are "
             f"{', '.join(taps)}."
         )
     tap = taps[layer]
@@ -82,10 +76,7 @@ def find_tap(
 def pooled(model: nn.Module, x: torch.Tensor, tap: FeatureTap) -> torch.Tensor:
     """Run a network up to its features.
 
-    Args:
-        model: a timm model.
-        x: ``(B, 3, H, W)``, normalised, on the model's device and in its dtype.
-        tap: see ``find_tap``.
+    ``x`` is ``(B, 3, H, W)``, normalised, on the model's device and in its dtype.
 
     Returns:
         ``(B, d)`` float32.
@@ -96,78 +87,18 @@ def pooled(model: nn.Module, x: torch.Tensor, tap: FeatureTap) -> torch.Tensor:
     if tap.stage is None:
         timm_model: Any = model
         found = timm_model.forward_head(timm_model.forward_features(x), pre_logits=True)
-        return _averaged(found, "head")
-    if tap.split is None:
-        with record(model, [tap.stage], maps_only=False) as taps:
+    elif tap.split is None:
+        with record(model, [tap.stage], maps_only=False) as seen:
             model(x)
-        return _averaged(taps.outputs[tap.stage], tap.stage)
-    with record(model, [], inputs=[tap.module]) as taps:
-        model(x)
-    return _averaged(taps.inputs[tap.module].chunk(tap.splits, dim=1)[tap.split], tap.stage)
-
-
-def _averaged(found: torch.Tensor, layer: str) -> torch.Tensor:
-    if found.dim() == 4:
-        return found.float().mean((2, 3))
-    if found.dim() == 2:
-        return found.float()
-    raise UnknownLayerError(
-        f"The layer {layer!r} gives neither a map nor a vector, so it has no pooled features; "
-        "name a stage or a block."
-    )
-
-
-def features(
-    classifier: Classifier,
-    photos: Sequence[Photo] | Photo,
-    *,
-    stage: str | None = None,
-    split: int | None = None,
-    batch_size: int = 32,
-) -> Vectors:
-    """Return the pooled features of photographs.
-
-    Args:
-        classifier: a loaded backbone.
-        photos: one photo or a list of them; see ``mscnn.engine.classifier.Photo``.
-        stage: see ``find_tap``.
-        split: see ``find_tap``.
-        batch_size: photographs at a time, so many are decoded and in memory.
-
-    Returns:
-        ``(n, d)`` float32; one photo gives one row.
-
-    Raises:
-        ImageError, UnknownLayerError, UnsupportedModelError, OptionError, DeviceError.
-    """
-    items = list(photos) if isinstance(photos, (list, tuple)) else [photos]
-    if not items:
-        raise OptionError("No photo was given; give at least one.")
-    if batch_size < 1:
-        raise OptionError(f"The batch size is {batch_size}; it must be 1 or more.")
-    tap = find_tap(classifier, stage, split)
-    rows = []
-    for start in range(0, len(items), batch_size):
-        batch = items[start : start + batch_size]
-        x = torch.cat([classifier.preprocess(open_photo(photo, "")[0]).x for photo in batch])
-        rows.append(vectors_of(classifier, x, tap))
-    return np.concatenate(rows)
-
-
-def vectors_of(classifier: Classifier, x: torch.Tensor, tap: FeatureTap) -> Vectors:
-    """Run one batch under the model's lock.
-
-    Args:
-        classifier: a loaded backbone.
-        x: ``(B, 3, H, W)`` float32, normalised.
-        tap: see ``find_tap``.
-
-    Returns:
-        ``(B, d)`` float32.
-    """
-
-    def work() -> Vectors:
-        found: Vectors = pooled(classifier.model, classifier.to_device(x), tap).cpu().numpy()
-        return found
-
-    return classifier.guarded(work)[0]
+        found = seen.outputs[tap.stage]
+    else:
+        with record(model, [], inputs=[tap.module]) as seen:
+            model(x)
+        found = seen.inputs[tap.module].chunk(tap.splits, dim=1)[tap.split]
+    if found.dim() not in (2, 4):
+        raise UnknownLayerError(
+            f"The layer {tap.stage or 'head'!r} gives neither a map nor a vector, so it has no "
+            "pooled features; name a stage or a block."
+        )
+    pooled_out: torch.Tensor = found.float()
+    return pooled_out.mean((2, 3)) if pooled_out.dim() == 4 else pooled_out

@@ -1,4 +1,4 @@
-"""Loaded networks, kept and shared: the device, and a bounded cache."""
+"""Loading networks, and keeping and sharing them in a bounded cache."""
 
 from __future__ import annotations
 
@@ -17,6 +17,31 @@ from mscnn.models.sources import is_path
 
 Key = tuple[str, str, tuple[int, int]]
 _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
+
+
+def load(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Network:
+    """Load a backbone.
+
+    Args:
+        name: a registry name (``mscnn.list_backbones()``), another timm CNN, or a folder that
+            training wrote.
+        weights: a file or folder to use instead of the bundled, cached or hub weights.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        precision: ``"fp32"``, or ``"bf16"`` on a GPU.
+        on_progress: called with (bytes done, bytes in total or None) during a download.
+
+    Raises:
+        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, DeviceError.
+    """
+    where = choose_device(device)
+    return Network(load_model(name, weights, on_progress=on_progress), where, precision)
 
 
 class Session:
@@ -77,12 +102,9 @@ class Session:
                     return self._networks[key]
             try:
                 loaded = load_model(
-                    place,
-                    weights,
-                    on_progress=on_progress,
-                    is_cancelled=is_cancelled,
+                    place, weights, on_progress=on_progress, is_cancelled=is_cancelled,
                     offline=self.offline,
-                )
+                )  # fmt: skip
             except BaseException:
                 with self._lock:  # names that are no model's must not pile up
                     self._loading.pop(key, None)

@@ -16,17 +16,9 @@ import torch
 from mscnn.engine.network import IsCancelled, Network
 from mscnn.engine.session import Session
 
-_REMOTE = frozenset(
-    {
-        "predict",
-        "explain",
-        "seconds_per_forward",
-        "scales",
-        "split_attention",
-        "effective_receptive_field",
-        "sweep",
-        "features",
-    }
+_REMOTE = (
+    *("predict", "explain", "scales", "split_attention", "effective_receptive_field", "sweep"),
+    *("features", "seconds_per_forward", "_forward_times", "_estimate"),
 )
 
 

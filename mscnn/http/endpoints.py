@@ -1,39 +1,71 @@
-"""The HTTP endpoints, which are MCP tools too: typed, named, pictures as files, numbers as JSON."""
+"""The HTTP endpoints, which are MCP tools too: one table, and a function for each row.
+
+Pictures go in and out as files, numbers as JSON in which whole numbers beyond 2^53 are text.
+"""
 
 from __future__ import annotations
 
 import ast
-from datetime import datetime, timezone
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from mscnn.draw.files import DrawingOptions, comparison_files, explanation_files
+from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.figures import png
+from mscnn.draw.files import DrawingOptions, explanation_files
+from mscnn.draw.sheets import comparison_sheet
+from mscnn.engine.lens_options import fair_baseline, parse_box
+from mscnn.engine.network import Photo
 from mscnn.engine.pipeline import Engine
-from mscnn.errors import ImageError, OptionError
+from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
-from mscnn.http.uploads import PhotoInput
-from mscnn.page.downloads import cache_file
-from mscnn.page.handlers import need_photo
-from mscnn.results.serialise import comparison_dict, explanation_dict, predictions_dict
+from mscnn.http.uploads import PhotoInput, cache_file, need_photo
+from mscnn.results.schema import JsonDict, document, safe_integers
+
+Answer = tuple[Any, ...]
+"""The document, then each file as ``(name, content)``."""
 
 
-def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None:
-    """Add ``/predict``, ``/explain`` and ``/compare`` to the page that is being built.
+class _Photo:
+    """Stands for the default of a parameter that is an uploaded photo."""
 
-    Args:
-        engine: shared with the page.
-        default_model: for requests that name none.
-        queue: ``concurrency_id`` and ``concurrency_limit`` of all model events.
+
+class _Model:
+    """Stands for the default of a parameter that names the page's own model."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One row of the table.
+
+    Attributes:
+        function: of ``Functions``; its name is the endpoint's, its docstring describes it.
+        parameters: name to default, in the order of the function; None where one must be given.
+        files: labels of the files beside the document, which is called ``result``.
     """
 
-    def named(model: str) -> str:
-        # A JSON null, as for the other texts, is the default.
-        return (model or default_model).strip()
+    function: Callable[..., Answer]
+    parameters: Mapping[str, Any]
+    files: tuple[str, ...] = ()
 
-    @http_errors
-    def predict(image: Image.Image | ImageError | None, model: str, top_k: float) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Functions:
+    """What the endpoints do; texts that are left empty arrive as their defaults.
+
+    Attributes:
+        engine: shared with the page.
+        references: photos whose split attention is averaged beside a ResNeSt's.
+    """
+
+    engine: Engine
+    references: Sequence[Photo] = ()
+
+    def predict(self, image: Image.Image, model: str, top_k: float) -> Answer:
         """Classify a photo with a multi-scale CNN.
 
         Args:
@@ -44,14 +76,12 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         Returns:
             "results": one element with image, model, weights, device and top.
         """
-        photo = need_photo(image)
-        prediction = engine.predict(photo, named(model), top_k=_whole(top_k), name="")
-        return predictions_dict([prediction])
+        prediction = self.engine.predict(image, model, top_k=_whole(top_k), name="")
+        return ({"results": [document(prediction)]},)
 
-    @http_errors
     def explain(
-        image: Image.Image | ImageError | None, model: str, layer: str, target: str, method: str
-    ) -> tuple[dict[str, Any], str, str]:
+        self, image: Image.Image, model: str, layer: str, target: str, method: str
+    ) -> Answer:
         """Show where in a photo the evidence for a class lies.
 
         Args:
@@ -64,22 +94,13 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         Returns:
             The explanation as JSON, the overlay (PNG), and the raw map (NumPy, float32).
         """
-        photo = need_photo(image)
-        explanation = engine.explain(
-            photo, named(model), layers=layer or "last", targets=target or "top1",
-            method=method or "gradcam", name="",
-        )  # fmt: skip
-        cam = explanation.maps[0]
-        files = explanation_files(
-            explanation, cam, photo, drawing=DrawingOptions(), created=datetime.now(timezone.utc)
+        found = self.engine.explain(
+            image, model, layers=layer, targets=target, method=method, name=""
         )
-        overlay = cache_file("overlay.png", files["overlay.png"])
-        return explanation_dict(explanation), overlay, cache_file("cam.npy", files["cam.npy"])
+        files = explanation_files(found, found.maps[0], image)
+        return document(found), *((name, files[name]) for name in ("overlay.png", "cam.npy"))
 
-    @http_errors
-    def compare(
-        image: Image.Image | ImageError | None, models: str, target: str, layer: str
-    ) -> tuple[dict[str, Any], str]:
+    def compare(self, image: Image.Image, models: str, target: str, layer: str) -> Answer:
         """Show the same photo and class through two to six models on one colour scale.
 
         Args:
@@ -91,39 +112,167 @@ def build_api(engine: Engine, default_model: str, queue: dict[str, Any]) -> None
         Returns:
             The comparison as JSON, and a contact sheet (PNG).
         """
-        photo = need_photo(image)
-        comparison = engine.compare(
-            photo,
-            parse_names(models or ""),
-            target=target or "top1",
-            layer=layer or "last",
-            name="",
+        found = self.engine.compare(image, parse_names(models), target=target, layer=layer, name="")
+        sheet = comparison_sheet(found, image, DrawingOptions())
+        return document(found), ("comparison.png", png(sheet, 1600))
+
+    def scales(self, image: Image.Image, model: str, target: str) -> Answer:
+        """Show at which receptive-field size a network found its evidence for a class.
+
+        Args:
+            image: the photo, uploaded.
+            model: name of a model, such as starter_res2net or res2net50_26w_4s.in1k.
+            target: a class by name or index, or "top1".
+
+        Returns:
+            The share of each split in each block's evidence as JSON ("attention" for a ResNeSt),
+            and a chart of the shares over depth (PNG).
+        """
+        report = self.engine.scales(image, model, target=target, name="")
+        gates = self._attention(image, model, report.target.index)
+        chart = ("attribution.png", png(evidence_chart(report), 1200))
+        return {**document(report), "attention": gates}, chart
+
+    def _attention(self, image: Image.Image, model: str, target: int) -> list[JsonDict] | None:
+        """The blocks' split attention; None for a model without."""
+        try:
+            report = self.engine.split_attention(
+                image, model, target=target, references=self.references
+            )
+        except UnsupportedModelError:
+            return None
+        return [document(block) for block in report.blocks]
+
+    def receptive_field(self, model: str, baseline: str) -> Answer:
+        """Tell how much of its input each stage, block and split of a network can see.
+
+        Args:
+            model: name of a model, such as starter_res2net or res2net50_26w_4s.in1k.
+            baseline: name of a model to draw beside it; left empty, its fair pair in the list.
+
+        Returns:
+            Theoretical receptive fields in px of the input as JSON (numbers beyond 2^53 as text),
+            and a chart of both models (PNG).
+        """
+        found = self.engine.receptive_field(model)
+        other = self.engine.receptive_field(baseline) if baseline else fair_baseline(found.model)
+        shown = document(found, details=True)
+        shown["baseline"] = other and document(other, details=True)
+        sheet = field_charts([found, *([other] if other else [])])
+        return shown, ("receptive_field.png", png(sheet, 1200))
+
+    def sweep(self, image: Image.Image, models: str, target: str, box: str, canvas: str) -> Answer:
+        """Show one object at twelve sizes to networks, and measure at which they still know it.
+
+        Args:
+            image: the photo, uploaded.
+            models: names of one to four models, separated by commas.
+            target: a class by name or index, or "top1" for the first model's best class.
+            box: left,top,right,bottom in percent of the photo or as shares 0..1; empty: all of it.
+            canvas: what surrounds the object: mean, grey, blur, edge or noise.
+
+        Returns:
+            Probability, rank, share of the evidence on the object and evidence-weighted receptive
+            field at each size as JSON, and charts of them (PNG).
+        """
+        found = self.engine.sweep(
+            image,
+            parse_names(models),
+            target=target,
+            box=parse_box(box),
+            canvas=canvas.lower(),
         )
-        files = comparison_files(
-            comparison, photo, drawing=DrawingOptions(), created=datetime.now(timezone.utc)
-        )
-        return comparison_dict(comparison), cache_file("comparison.png", files["comparison.png"])
+        return document(found), ("sweep.png", png(sweep_chart(found), 1200))
+
+
+ENDPOINTS = (
+    Endpoint(Functions.predict, {"image": _Photo, "model": _Model, "top_k": 5}),
+    Endpoint(
+        Functions.explain,
+        {"image": _Photo, "model": _Model, "layer": "last", "target": "top1", "method": "gradcam"},
+        ("picture", "raw map"),
+    ),
+    Endpoint(
+        Functions.compare,
+        {"image": _Photo, "models": None, "target": "top1", "layer": "last"},
+        ("picture",),
+    ),
+    Endpoint(Functions.scales, {"image": _Photo, "model": _Model, "target": "top1"}, ("picture",)),
+    Endpoint(Functions.receptive_field, {"model": _Model, "baseline": ""}, ("picture",)),
+    Endpoint(
+        Functions.sweep,
+        {"image": _Photo, "models": None, "target": "top1", "box": "", "canvas": "mean"},
+        ("picture",),
+    ),
+)
+
+
+def build_api(
+    engine: Engine,
+    default_model: str,
+    queue: dict[str, Any],
+    *,
+    references: Sequence[Photo] = (),
+) -> None:
+    """Add all endpoints to the page that is being built.
+
+    Args:
+        engine: shared with the page.
+        default_model: for requests that name none.
+        queue: ``concurrency_id`` and ``concurrency_limit`` of all model events.
+        references: see ``Functions``.
+    """
+    functions = Functions(engine, references)
+
+    @functools.cache
+    def parameter(name: str, default: Any) -> Any:
+        if default is _Photo:
+            return PhotoInput(label=name, sources=["upload"])
+        if isinstance(default, int):
+            # precision=0 would round 1.5 to 2 without a word.
+            return gr.Number(default, label=name)
+        return gr.Textbox(default, label=name)
 
     with gr.Group(visible=False):
-        image = PhotoInput(label="image", sources=["upload"])
-        model = gr.Textbox(default_model, label="model")
-        models = gr.Textbox(label="models")
-        # precision=0 would round 1.5 to 2 without a word.
-        top_k = gr.Number(5, label="top_k")
-        layer = gr.Textbox("last", label="layer")
-        target = gr.Textbox("top1", label="target")
-        method = gr.Textbox("gradcam", label="method")
         numbers = gr.JSON(label="result")
-        picture = gr.File(label="picture")
-        raw = gr.File(label="raw map")
-        for fn, inputs, outputs in (
-            (predict, [image, model, top_k], [numbers]),
-            (explain, [image, model, layer, target, method], [numbers, picture, raw]),
-            (compare, [image, models, target, layer], [numbers, picture]),
-        ):
+        for row in ENDPOINTS:
+            defaults = {
+                name: default_model if default is _Model else default
+                for name, default in row.parameters.items()
+            }
+            name = row.function.__name__
             gr.Button(visible=False).click(
-                fn, inputs, outputs, api_name=fn.__name__, api_visibility="public", **queue
+                _served(getattr(functions, name), defaults),
+                [parameter(*item) for item in defaults.items()],
+                [numbers, *(gr.File(label=label) for label in row.files)],
+                api_name=name,
+                api_visibility="public",
+                **queue,
             )
+
+
+def _served(function: Callable[..., Answer], defaults: Mapping[str, Any]) -> Callable[..., Any]:
+    """Read the request and keep the files of the answer where gradio serves them from."""
+
+    @http_errors
+    @functools.wraps(function)
+    def served(*values: Any) -> Any:
+        arguments = [
+            _read(value, default) for value, default in zip(values, defaults.values(), strict=True)
+        ]
+        found, *files = function(*arguments)
+        paths = [cache_file(name, content) for name, content in files]
+        return (safe_integers(found), *paths) if paths else safe_integers(found)
+
+    return served
+
+
+def _read(value: Any, default: Any) -> Any:
+    if default is _Photo:
+        return need_photo(value)
+    if value in ("", None) and not isinstance(default, int):
+        return default or ""  # a JSON null, as an empty text, is the default
+    return value.strip() if isinstance(value, str) else value
 
 
 def parse_names(text: str) -> list[str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 
-from mscnn.errors import Cancelled, MscnnError
+from mscnn.errors import MscnnError
 
 log = logging.getLogger(__name__)
 UNEXPECTED = (
@@ -43,55 +42,6 @@ class Page(gr.Blocks):
         except Exception as error:
             log.info("refused a request: %s", error)
             raise gr.Error(MALFORMED, print_exception=False) from error
-
-
-def toast(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Show an error of the handler as a toast and leave all ``outputs`` of the event as they are.
-
-    Raising ``gr.Error`` instead would cover every output with an "Error" badge.
-    """
-    nothing = gr.skip() if outputs == 1 else (gr.skip(),) * outputs
-
-    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.isgeneratorfunction(handler):
-
-            @functools.wraps(handler)
-            def stepwise(*args: Any, **kwargs: Any) -> Iterator[Any]:
-                # Of two updates in a row the page may draw the second alone, so the last one
-                # before an error, which brings the buttons back, is sent again after it.
-                last: Any = nothing
-                try:
-                    for last in handler(*args, **kwargs):
-                        yield last
-                except Exception as error:
-                    _show(error)
-                    yield last
-
-            return stepwise
-
-        @functools.wraps(handler)
-        def once(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return handler(*args, **kwargs)
-            except Exception as error:
-                _show(error)
-                return nothing
-
-        return once
-
-    return decorate
-
-
-def _show(error: Exception) -> None:
-    if isinstance(error, gr.Error):
-        raise error
-    if isinstance(error, Cancelled):
-        gr.Info(str(error), duration=4)
-    elif isinstance(error, MscnnError):
-        gr.Warning(str(error), duration=10, title="That did not work")
-    else:
-        log.exception("unexpected error in a handler")
-        gr.Warning(UNEXPECTED, duration=10, title="That did not work")
 
 
 def http_errors(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,9 +1,10 @@
-"""An image input that hands over a safely decoded photo, and refuses everything not uploaded."""
+"""The border for files: only uploads come in, as decoded photos; answers go to gradio's cache."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,18 +20,29 @@ from mscnn.errors import ImageError
 from mscnn.http.feedback import NOT_UPLOADED
 from mscnn.photos.imaging import load_photo
 
-# Not in photo.info, which gradio would write into pictures.
-_UPLOAD = "mscnn_upload"
+NO_PHOTO = "There is no photo yet; upload one, or choose an example."
 
 
-def upload_of(photo: Image.Image) -> str | None:
-    """The file in gradio's cache that a photo was read from; None where there is none (any more).
+def need_photo(photo: Image.Image | ImageError | None) -> Image.Image:
+    """Return the photo that a ``PhotoInput`` gave, or raise what is wrong with it."""
+    if photo is None:
+        raise ImageError(NO_PHOTO)
+    if isinstance(photo, ImageError):
+        raise photo
+    return photo
 
-    Giving it back to the component shows the very file again. Giving the photo itself back would
-    make a lossy copy of it.
+
+def cache_file(name: str, content: bytes) -> str:
+    """Keep ``content`` as ``name`` in a fresh folder of gradio's cache; return its path.
+
+    gradio serves files from there, and ``delete_cache`` removes them later; a file made anywhere
+    else would be copied and its original left behind.
     """
-    path = vars(photo).get(_UPLOAD)
-    return path if path is not None and Path(path).is_file() else None
+    root = Path(utils.get_upload_folder())
+    root.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(dir=root)) / name
+    path.write_bytes(content)
+    return str(path)
 
 
 class PhotoInput(gr.Image):
@@ -50,13 +62,9 @@ class PhotoInput(gr.Image):
         if payload is None:
             return None
         try:
-            source = _uploaded(payload)
-            photo = load_photo(source)
+            return load_photo(_uploaded(payload))
         except ImageError as error:
             return error
-        if isinstance(source, Path):
-            vars(photo)[_UPLOAD] = str(source)
-        return photo
 
     async def async_move_resource_to_block_cache(
         self, url_or_file_path: str | Path | None
@@ -64,7 +72,7 @@ class PhotoInput(gr.Image):
         """Refuse links before gradio fetches them, but for links to uploads of this page."""
         if url_or_file_path is not None and client_utils.is_http_url_like(str(url_or_file_path)):
             try:
-                return str(_in_upload_folder(_linked_file(str(url_or_file_path))))
+                return str(in_upload_folder(_linked_file(str(url_or_file_path))))
             except ImageError as error:
                 raise gr.Error(str(error), print_exception=False) from None
         return await super().async_move_resource_to_block_cache(url_or_file_path)
@@ -86,7 +94,7 @@ def _uploaded(payload: ImageData) -> Any:
             raise ImageError("The picture's data is damaged; upload the file itself.") from error
     if not payload.path or client_utils.is_http_url_like(payload.path):
         raise ImageError(NOT_UPLOADED)
-    return _in_upload_folder(payload.path)
+    return in_upload_folder(payload.path)
 
 
 def _linked_file(link: str) -> str:
@@ -101,7 +109,7 @@ def _linked_file(link: str) -> str:
     return unquote(path) if served else ""
 
 
-def _in_upload_folder(path: str) -> Path:
+def in_upload_folder(path: str) -> Path:
     """Resolve a path that must lie in gradio's upload folder, symbolic links followed.
 
     Raises:

@@ -10,31 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mscnn.geometry import FloatMap
-from mscnn.results.explanation import Agreement, CamMap
+from mscnn.results.explanation import COMPARE_PX, Agreement, CamMap
+from mscnn.results.explanation import density as density
 
-COMPARE_PX = 224
-"""Maps are compared on the photo at this longer side; they are far coarser than that."""
 STRONGEST = 0.2
-
-
-def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> FloatMap:
-    """Evidence per area, in units of an even spread.
-
-    ``ReLU(raw)`` divided by its mean over the view: 1 where a place holds as much as if the whole
-    view held the same, so maps of different models, resolutions and logit scales share one scale.
-
-    Args:
-        cam: the map.
-        max_px: longer side of the result, at most; None for the photo's own size.
-        min_px: longer side of the result, at least.
-
-    Returns:
-        ``(height, width)`` float32 on the photo, 0 outside the crop; all 0 for a map without
-        positive evidence.
-    """
-    mean = float(cam.on_view().mean())
-    on_photo = cam.on_photo(cam.geometry.drawn_size(max_px, min_px))
-    return on_photo / mean if mean > 0 else np.zeros_like(on_photo)
 
 
 def seen_mask(

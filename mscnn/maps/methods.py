@@ -1,14 +1,49 @@
-"""The explanation methods by name, with what they cost; plain data, no torch."""
+"""The explanation methods by name: what they cost and what computes them; no torch.
+
+A method of your own is a row here and a function, wherever ``by`` says it is; the Python API, the
+command line, HTTP and the page take it from this table.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from mscnn.errors import MethodError
+from mscnn.errors import Cancelled, MethodError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from mscnn.maps.single_pass import RawMaps, Targets
 
 Cost = Literal["forward", "gradient", "per-channel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request reports to, (done, total), and how it learns that it should stop."""
+
+    on_progress: Callable[[int, int], None] | None = None
+    is_cancelled: Callable[[], bool] | None = None
+
+    def progress(self, done: int, total: int) -> None:
+        """Report what is done."""
+        if self.on_progress is not None:
+            self.on_progress(done, total)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether to stop."""
+        return self.is_cancelled is not None and self.is_cancelled()
+
+    def check(self, sentence: str = "Stopped; the last result is kept.") -> None:
+        """Raise ``Cancelled`` where the request should stop."""
+        if self.cancelled:
+            raise Cancelled(sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +58,9 @@ class Method:
         class_specific: False where the map is the same for every class.
         paper: where it comes from.
         summary: one plain sentence.
+        by: ``"module:function"`` that computes the maps; see ``compute``.
+        packages: whose versions a result depends on.
+        one_pass: whether further classes and layers cost next to nothing.
     """
 
     name: str
@@ -31,101 +69,110 @@ class Method:
     class_specific: bool
     paper: str
     summary: str
+    by: str = "mscnn.maps.packaged:packaged_maps"
+    packages: tuple[str, ...] = ("torch", "timm", "grad-cam")
+    one_pass: bool = False
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes a forward for each channel, and so runs on a copy of the model."""
+        return self.cost == "per-channel"
+
+    def compute(
+        self,
+        model: nn.Module,
+        x: torch.Tensor,
+        layers: Sequence[str],
+        targets: Targets,
+        *,
+        linear: nn.Linear | None = None,
+        last: str | None = None,
+        call: Call | None = None,
+    ) -> RawMaps:
+        """Compute the maps of some layers and classes of one input.
+
+        The function named by ``by`` gets the same arguments, and ``method``, this method's name.
+
+        Args:
+            model: in eval mode with frozen parameters; left as it was, whatever happens.
+            x: ``(1, 3, H, W)`` on the model's device and in its dtype.
+            layers: module names.
+            targets: the classes, settled from the model's own logits.
+            linear: the head's linear layer, where the model is said to end in ``last`` -> average
+                over positions -> ``linear``.
+            last: module name of the last stage.
+            call: progress and Stop.
+        """
+        module, _, function = self.by.partition(":")
+        compute: Any = getattr(import_module(module), function)
+        return cast(
+            "RawMaps",
+            compute(
+                model, x, layers, targets, method=self.name, linear=linear, last=last,
+                call=call or Call(),
+            ),
+        )  # fmt: skip
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            "gradcam",
-            "Grad-CAM",
-            "gradient",
-            True,
-            "Selvaraju et al., ICCV 2017, arXiv:1610.02391",
-            "Channels weighted by how much the class would gain from more of each.",
-        ),
-        Method(
-            "gradcam++",
-            "Grad-CAM++",
-            "gradient",
-            True,
-            "Chattopadhay et al., WACV 2018, arXiv:1710.11063",
-            "Like Grad-CAM, with weights meant for several objects of one class.",
-        ),
-        Method(
-            "hirescam",
-            "HiResCAM",
-            "gradient",
-            True,
-            "Draelos and Carin 2020, arXiv:2011.08891",
-            "Gradient times activation at each place, without averaging over places.",
-        ),
-        Method(
-            "layercam",
-            "LayerCAM",
-            "gradient",
-            True,
-            "Jiang et al., IEEE TIP 2021",
-            "Positive gradient times activation at each place; made for early layers.",
-        ),
-        Method(
-            "xgradcam",
-            "XGradCAM",
-            "gradient",
-            True,
-            "Fu et al., BMVC 2020, arXiv:2008.02312",
-            "Grad-CAM with weights scaled by the activations.",
-        ),
-        Method(
-            "gradcam-elementwise",
-            "Grad-CAM element-wise",
-            "gradient",
-            True,
-            "grad-cam package",
-            "Gradient times activation at each place, negative products dropped first.",
-        ),
-        Method(
-            "eigengradcam",
-            "EigenGradCAM",
-            "gradient",
-            True,
-            "grad-cam package",
-            "First principal component of gradient times activation.",
-        ),
-        Method(
-            "eigencam",
-            "EigenCAM",
-            "forward",
-            False,
-            "Muhammad and Yeasin, IJCNN 2020, arXiv:2008.00299",
-            "First principal component of the activations; the same for every class.",
-        ),
-        Method(
-            "kpcacam",
-            "KPCA-CAM",
-            "forward",
-            False,
-            "Karmani et al. 2024, arXiv:2410.00267",
-            "EigenCAM with a kernel; the same for every class.",
-        ),
-        Method(
-            "scorecam",
-            "ScoreCAM",
-            "per-channel",
-            True,
-            "Wang et al., CVPRW 2020, arXiv:1910.01279",
-            "Each channel weighted by the class's score when only its place is shown.",
-        ),
-        Method(
-            "ablationcam",
-            "AblationCAM",
-            "per-channel",
-            True,
-            "Desai and Ramaswamy, WACV 2020",
-            "Each channel weighted by what the class loses without it.",
-        ),
-    )
-}
+_ROWS = (
+    Method(
+        "gradcam", "Grad-CAM", "gradient", True,
+        "Selvaraju et al., ICCV 2017, arXiv:1610.02391",
+        "Channels weighted by how much the class would gain from more of each.",
+        by="mscnn.maps.single_pass:grad_cam", packages=("torch", "timm"), one_pass=True,
+    ),
+    Method(
+        "gradcam++", "Grad-CAM++", "gradient", True,
+        "Chattopadhay et al., WACV 2018, arXiv:1710.11063",
+        "Like Grad-CAM, with weights meant for several objects of one class.",
+    ),
+    Method(
+        "hirescam", "HiResCAM", "gradient", True,
+        "Draelos and Carin 2020, arXiv:2011.08891",
+        "Gradient times activation at each place, without averaging over places.",
+    ),
+    Method(
+        "layercam", "LayerCAM", "gradient", True,
+        "Jiang et al., IEEE TIP 2021",
+        "Positive gradient times activation at each place; made for early layers.",
+    ),
+    Method(
+        "xgradcam", "XGradCAM", "gradient", True,
+        "Fu et al., BMVC 2020, arXiv:2008.02312",
+        "Grad-CAM with weights scaled by the activations.",
+    ),
+    Method(
+        "gradcam-elementwise", "Grad-CAM element-wise", "gradient", True,
+        "grad-cam package",
+        "Gradient times activation at each place, negative products dropped first.",
+    ),
+    Method(
+        "eigengradcam", "EigenGradCAM", "gradient", True,
+        "grad-cam package",
+        "First principal component of gradient times activation.",
+    ),
+    Method(
+        "eigencam", "EigenCAM", "forward", False,
+        "Muhammad and Yeasin, IJCNN 2020, arXiv:2008.00299",
+        "First principal component of the activations; the same for every class.",
+    ),
+    Method(
+        "kpcacam", "KPCA-CAM", "forward", False,
+        "Karmani et al. 2024, arXiv:2410.00267",
+        "EigenCAM with a kernel; the same for every class.",
+    ),
+    Method(
+        "scorecam", "ScoreCAM", "per-channel", True,
+        "Wang et al., CVPRW 2020, arXiv:1910.01279",
+        "Each channel weighted by the class's score when only its place is shown.",
+    ),
+    Method(
+        "ablationcam", "AblationCAM", "per-channel", True,
+        "Desai and Ramaswamy, WACV 2020",
+        "Each channel weighted by what the class loses without it.",
+    ),
+)  # fmt: skip
+METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 
 
 def get_method(name: str) -> Method:

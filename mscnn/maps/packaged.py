@@ -3,11 +3,15 @@
 The package rescales every map on its own; we take its map before that step, so that magnitudes
 and signs stay. It has no Stop and no progress, so the model is wrapped in a module that counts
 forwards and raises when the user has asked to stop.
+
+Methods with a forward for each channel are called with a copy of the model that others do not use;
+see ``mscnn.engine.network``.
 """
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +25,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from mscnn.errors import Cancelled, MethodError
-from mscnn.maps.methods import METHODS
+from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import RawMaps, Targets
 
@@ -82,27 +86,45 @@ _CLASSES: dict[str, Any] = {
 class _Watched(nn.Module):
     """Passes calls on; reports each forward and stops when asked."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        on_forward: Callable[[int], None],
-        is_cancelled: Callable[[], bool] | None,
-    ) -> None:
+    def __init__(self, model: nn.Module, on_forward: Callable[[int], None], call: Call) -> None:
         super().__init__()
         self.model = model
-        self._on_forward, self._is_cancelled = on_forward, is_cancelled
+        self._on_forward, self._call = on_forward, call
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self._is_cancelled is not None and self._is_cancelled():
-            raise Cancelled("Stopped; the last result is kept.")
+        self._call.check()
         y: torch.Tensor = self.model(x)
         self._on_forward(len(x))
         return y
 
 
 def forwards_needed(method: str, channels: int) -> int:
-    """How many single-picture forwards a map of a layer with ``channels`` channels takes."""
-    return channels + 1 if METHODS[method].cost == "per-channel" else 1
+    """How many pictures pass the network for a map of a layer with ``channels`` channels."""
+    return channels + 1 if METHODS[method].is_slow else 1
+
+
+def batch_size(height: int, width: int) -> int:
+    """How many pictures of this size, px, pass at once."""
+    return min(MOST_IN_BATCH, max(1, BATCH * 224**2 // (height * width)))
+
+
+def seconds_needed(model: nn.Module, x: torch.Tensor, layer: str, method: str) -> float:
+    """How long a map will take here, s: its first batches are computed and timed.
+
+    For the arguments see ``packaged_map``.
+    """
+    started = time.perf_counter()
+    done: list[tuple[float, int, int]] = []
+    call = Call(
+        lambda count, total: done.append((time.perf_counter(), count, total)),
+        lambda: len(done) > 1 and done[-1][1] > 2 * batch_size(*x.shape[-2:]),
+    )
+    try:
+        packaged_map(model, x, layer, 0, method, call=call)
+    except Cancelled:
+        (before, few, _), (after, many, total) = done[-2:]
+        return (after - before) * total / (many - few)
+    return time.perf_counter() - started
 
 
 def packaged_maps(
@@ -112,24 +134,19 @@ def packaged_maps(
     targets: Targets,
     method: str,
     *,
-    on_progress: Callable[[int, int], None] | None = None,
-    is_cancelled: Callable[[], bool] | None = None,
+    call: Call | None = None,
+    **_head: object,
 ) -> RawMaps:
     """Compute the maps of several layers and classes, one after the other.
 
-    Args:
-        model: in eval mode with frozen parameters; left as it was.
-        x: ``(1, 3, H, W)`` in the model's dtype, on its device. The package hands everything to
-            NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps.
-        layers: module names.
-        targets: classes; settled from the model's own answer.
-        method: a key of ``METHODS``.
-        on_progress: called with (forwards done, forwards needed) over all maps.
-        is_cancelled: polled before every forward.
+    For the arguments see ``mscnn.maps.methods.Method.compute``; ``call`` is told of (forwards
+    done, forwards needed) over all maps. The package hands everything to NumPy, which has no
+    bfloat16, so a bfloat16 model is copied to float32 for the maps.
 
     Raises:
         UnknownLayerError, MethodError, Cancelled: see ``packaged_map``.
     """
+    call = call or Call()
     with torch.inference_mode():
         logits = model(x)[0].float().cpu()
     chosen = targets.choose(logits)
@@ -141,12 +158,10 @@ def packaged_maps(
     for i, (layer, target) in enumerate(pairs):
 
         def progress(done: int, total: int, i: int = i) -> None:
-            if on_progress is not None:
-                on_progress(i * total + done, len(pairs) * total)
+            call.progress(i * total + done, len(pairs) * total)
 
-        maps[layer, target] = packaged_map(
-            model, x, layer, target, method, on_progress=progress, is_cancelled=is_cancelled
-        )
+        part = Call(progress, call.is_cancelled)
+        maps[layer, target] = packaged_map(model, x, layer, target, method, call=part)
     if not METHODS[method].class_specific:
         maps = {(layer, t): maps[layer, chosen[0]] for layer in layers for t in chosen}
     return RawMaps(logits.numpy(), chosen, maps)
@@ -159,19 +174,12 @@ def packaged_map(
     target: int,
     method: str,
     *,
-    on_progress: Callable[[int, int], None] | None = None,
-    is_cancelled: Callable[[], bool] | None = None,
+    call: Call | None = None,
 ) -> npt.NDArray[np.float32]:
     """Compute one map through the package.
 
-    Args:
-        model: in eval mode with frozen parameters; left as it was, also after an error.
-        x: ``(1, 3, H, W)`` float32 on the model's device.
-        layer: module name; its output must be ``(1, C, h, w)``.
-        target: class index, within range.
-        method: a key of ``METHODS``.
-        on_progress: called with (forwards done, forwards needed).
-        is_cancelled: polled before every forward.
+    ``x`` is float32, the output of ``layer`` ``(1, C, h, w)``, ``target`` within range. ``call``
+    is told of (forwards done, forwards needed), and asked before each forward.
 
     Returns:
         ``(h, w)`` float32, before the package's ReLU and rescaling.
@@ -179,20 +187,21 @@ def packaged_map(
     Raises:
         UnknownLayerError: the model has no such layer, or it gives no map.
         MethodError: the method cannot be used on this layer.
-        Cancelled: ``is_cancelled`` said so.
+        Cancelled: the request was stopped.
     """
-    channels = _channels(model, x, layer)
-    total, done = forwards_needed(method, channels), 0
+    call = call or Call()
+    with torch.no_grad(), record(model, [layer]) as seen:
+        model(x)
+    total, done = forwards_needed(method, seen.outputs[layer].shape[1]), 0
 
     def count(images: int) -> None:
         nonlocal done
         done = min(done + images, total)
-        if on_progress is not None:
-            on_progress(done, total)
+        call.progress(done, total)
 
-    # AblationCAM swaps a layer inside the model and does not undo it after an exception.
+    # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
-    watched = _Watched(inner, count, is_cancelled).eval()
+    watched = _Watched(inner, count, call).eval()
     raw = _run(watched, inner.get_submodule(layer), x, target, method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
@@ -209,12 +218,12 @@ def _run(
         options = {"ablation_layer": package.AblationLayer()}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
-    x.requires_grad_(METHODS[method].cost != "forward" and method != "scorecam")
+    x.requires_grad_(METHODS[method].cost == "gradient")
     cam: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
         cam = _CLASSES[method](watched, [module], **options)
-        cam.batch_size = _batch_size(x)
+        cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 
         def keep(*args: Any, **kwargs: Any) -> npt.NDArray[np.float32]:
@@ -231,21 +240,3 @@ def _run(
             vars(cam).clear()
             cam.activations_and_grads = SimpleNamespace(release=lambda: None)
     return kept[0][0] if kept else None
-
-
-def _batch_size(x: torch.Tensor) -> int:
-    return min(MOST_IN_BATCH, max(1, BATCH * 224**2 // (x.shape[-2] * x.shape[-1])))
-
-
-@torch.no_grad()
-def _channels(model: nn.Module, x: torch.Tensor, layer: str) -> int:
-    with record(model, [layer]) as taps:
-        model(x)
-    return taps.outputs[layer].shape[1]
-
-
-def check_supported(methods: Sequence[str] = tuple(METHODS)) -> None:
-    """Raise ``MethodError`` if a named method has no class behind it (kept honest by a test)."""
-    for name in methods:
-        if name not in _CLASSES:
-            raise MethodError(f"The method {name!r} is not available.")

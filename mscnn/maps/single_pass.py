@@ -1,7 +1,7 @@
-"""Grad-CAM for many layers and classes in one forward.
+"""Grad-CAM for many layers and classes, or many inputs, in one forward.
 
 Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391, equations 1 and 2): with A the layer's
-output and y_c the class's logit, a_k = mean over places of dy_c/dA_k, and the map is
+output and y_c the class's logit, a_k = mean over positions of dy_c/dA_k, and the map is
 ReLU(sum_k a_k A_k). We return the sum before the ReLU, and do not normalise it.
 
 Where the layer feeds a global average pool and one linear layer W, the gradient is known without a
@@ -10,7 +10,7 @@ backward: dy_c/dA_kij = W_ck / (h w). This closed form makes the default view co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mscnn.errors import WeightsError
+from mscnn.geometry import FloatMap
 from mscnn.maps.recorder import record
 
 
@@ -64,51 +66,112 @@ def grad_cam(
     *,
     linear: nn.Linear | None = None,
     last: str | None = None,
+    **_method_and_call: object,
 ) -> RawMaps:
-    """Compute Grad-CAM maps of one input.
+    """Compute Grad-CAM maps of one input; see ``mscnn.maps.methods.Method.compute``.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-        layers: module names, any order.
-        targets: classes to explain.
-        linear: the head's linear layer, where the model ends in ``last`` -> average over
-            places -> ``linear``. Checked against the logits; autograd serves where it fails.
-        last: name of the last convolutional stage.
+    The closed form is checked against the logits; autograd serves where it fails.
     """
     if linear is not None and tuple(layers) == (last,):
-        closed = _closed_form(model, x, str(last), linear, targets)
+        closed = _closed_form(model, x, str(last), linear, lambda logits: targets.choose(logits[0]))
         if closed is not None:
-            return closed
+            logits, chosen, cams = closed
+            maps = {(str(last), target): cam for target, cam in zip(chosen, cams, strict=True)}
+            return RawMaps(logits[0].cpu().numpy(), chosen, maps)
     return _by_autograd(model, x, layers, targets)
+
+
+def batch_grad_cam(
+    model: nn.Module, x: torch.Tensor, target: int, last: str, linear: nn.Linear | None
+) -> tuple[FloatMap, FloatMap]:
+    """Compute the logits of a batch, and one class's last-stage map for each sample.
+
+    ``x`` is ``(B, 3, H, W)``; for the rest see ``mscnn.maps.methods.Method.compute``.
+
+    Returns:
+        ``(B, classes)`` and ``(B, h, w)`` float32.
+
+    Raises:
+        WeightsError: the network gives no finite numbers.
+    """
+    if linear is not None:
+        closed = _closed_form(model, x, last, linear, lambda _: (target,) * len(x), finite=True)
+        if closed is not None:
+            return closed[0].cpu().numpy(), closed[2]
+    with torch.inference_mode(False), torch.enable_grad():
+        with record(model, [last], with_graph=True) as seen:
+            logits = model(x)
+        check_finite(logits)
+        # In eval mode the samples of a batch do not mix, so one sum gives each its own gradient.
+        activation = seen.outputs[last]
+        (gradient,) = torch.autograd.grad(logits[:, target].sum(), activation)
+    return logits.detach().float().cpu().numpy(), cams(gradient, activation.detach())
+
+
+def cams(gradient: torch.Tensor, activation: torch.Tensor) -> FloatMap:
+    """Grad-CAMs from gradients and activations, both ``(B, C, h, w)``.
+
+    Returns:
+        ``(B, h, w)`` float32: sum over channels of mean gradient x activation, signed.
+    """
+    return _weighted(gradient.float().mean(dim=(2, 3)), activation)
+
+
+def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> FloatMap:
+    """``(B, h, w)`` of ``(B, C)`` channel weights and ``(B, C, h, w)`` activations."""
+    maps: FloatMap = torch.einsum("bk,bkhw->bhw", weights, activation.float()).cpu().numpy()
+    return maps
+
+
+def check_finite(values: torch.Tensor) -> None:
+    """Refuse non-finite values, which a measure would turn into a confident result.
+
+    Raises:
+        WeightsError: some value is infinite or not a number.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise WeightsError(
+            "This network gives no finite numbers; its weights are damaged or its training "
+            "diverged. Choose other weights."
+        )
 
 
 @torch.inference_mode()
 def _closed_form(
-    model: nn.Module, x: torch.Tensor, last: str, linear: nn.Linear, targets: Targets
-) -> RawMaps | None:
-    with record(model, [last]) as taps:
-        logits = model(x)[0].float()
-    activation = taps.outputs[last][0].float()
-    weight = linear.weight.float()
-    if not pools_and_multiplies(linear, activation[None], logits[None], x.dtype):
+    model: nn.Module,
+    x: torch.Tensor,
+    last: str,
+    linear: nn.Linear,
+    choose: Callable[[torch.Tensor], tuple[int, ...]],
+    *,
+    finite: bool = False,
+) -> tuple[torch.Tensor, tuple[int, ...], FloatMap] | None:
+    """Logits, classes, and a map for each: of one input for all classes, or input by input.
+
+    Returns:
+        None where the head is not the mean over positions and ``linear``.
+    """
+    with record(model, [last]) as seen:
+        logits = model(x).float()
+    if finite:
+        check_finite(logits)
+    activation, weight = seen.outputs[last].float(), linear.weight.float()
+    if not pools_and_multiplies(linear, activation, logits, x.dtype):
         return None
-    chosen = targets.choose(logits)
-    places = activation.shape[1] * activation.shape[2]
-    cams = torch.einsum("nk,khw->nhw", weight[list(chosen)] / places, activation)
-    maps = dict(zip(((last, c) for c in chosen), cams.cpu().numpy(), strict=True))
-    return RawMaps(logits.cpu().numpy(), chosen, maps)
+    chosen = choose(logits)
+    weights = weight[list(chosen)] / (activation.shape[2] * activation.shape[3])
+    return logits, chosen, _weighted(weights, activation.expand(len(chosen), -1, -1, -1))
 
 
 def pools_and_multiplies(
     linear: nn.Linear, activation: torch.Tensor, logits: torch.Tensor, dtype: torch.dtype
 ) -> bool:
-    """Whether the head is the mean over places and one linear layer; it shows at no cost.
+    """Whether the head is the mean over positions and one linear layer, seen from one forward.
 
     Args:
         linear: the layer.
-        activation: ``(B, C, h, w)`` float32, what the last stage put out.
-        logits: ``(B, classes)`` float32, what the network answered.
+        activation: ``(B, C, h, w)`` float32, the last stage's output.
+        logits: ``(B, classes)`` float32, the network's.
         dtype: what it computed in, which sets the tolerance.
     """
     weight = linear.weight.float()
@@ -130,17 +193,15 @@ def _by_autograd(
     model: nn.Module, x: torch.Tensor, layers: Sequence[str], targets: Targets
 ) -> RawMaps:
     names = list(dict.fromkeys(layers))
-    with record(model, names, with_graph=True) as taps:
+    with record(model, names, with_graph=True) as seen:
         logits = model(x)[0]
     chosen = targets.choose(logits.detach().float())
-    activations = [taps.outputs[name] for name in names]
+    activations = [seen.outputs[name] for name in names]
     maps: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
     for i, target in enumerate(chosen):
         gradients = torch.autograd.grad(
             logits[target], activations, retain_graph=i + 1 < len(chosen)
         )
         for name, activation, gradient in zip(names, activations, gradients, strict=True):
-            weights = gradient[0].float().mean(dim=(1, 2))
-            cam = torch.einsum("k,khw->hw", weights, activation[0].detach().float())
-            maps[name, target] = cam.cpu().numpy()
+            maps[name, target] = cams(gradient, activation.detach())[0]
     return RawMaps(logits.detach().float().cpu().numpy(), chosen, maps)

@@ -202,7 +202,7 @@ class LabelSet:
         found: dict[str, dict[int, int]] = {}
         last = ""
         for index, name in enumerate(self.names):
-            wnids = leaves.get(_key(name)) or leaves.get(_key(short(name)), ())
+            wnids = leaves.get(_key(name)) or leaves.get(_key(short(name))) or []
             # ImageNet's kin are in the order of the ids, which tells the two cranes apart.
             level = [w for w in wnids if w > last][:1] or list(wnids)
             last = level[0] if level else last

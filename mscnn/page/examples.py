@@ -31,6 +31,11 @@ class Example:
     expected: str
     fails: str = ""
 
+    @property
+    def id(self) -> str:
+        """As links name it."""
+        return self.label.lower()
+
 
 _GRADIO = "gradio's sample photographs"
 _SHIPPED = "assets"

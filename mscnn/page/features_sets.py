@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 from collections import OrderedDict
@@ -15,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from mscnn.data.feature_files import read_feature_file
+from mscnn.engine.network import Floats as Vectors
 from mscnn.engine.network import Network
-from mscnn.engine.pooling import Vectors
 from mscnn.errors import DatasetError, ImageError, OptionError
-from mscnn.page.compare_view import data_url
-from mscnn.photos.imaging import load_photo, thumbnail_of
+from mscnn.photos.imaging import load_photo, thumbnail_of, to_png_bytes
 from mscnn.results.features import FeatureFile, FeatureHead
 
 THUMB_PX = 240
@@ -207,7 +207,8 @@ def fingerprint(photo: Image.Image) -> str:
 def small_picture(photo: Image.Image) -> Picture:
     """Return a photo for a card."""
     small = np.asarray(thumbnail_of(photo, THUMB_PX))
-    return Picture(data_url(small), fingerprint(photo))
+    url = f"data:image/png;base64,{base64.b64encode(to_png_bytes(small)).decode()}"
+    return Picture(url, fingerprint(photo))
 
 
 def _stays_inside(name: str) -> bool:

@@ -1,40 +1,56 @@
-"""Stop buttons: which job of which visitor is running, and whether it should end."""
+"""Which job of which visitor is running, and whether it should end."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Jobs:
-    """Cancel flags by visitor and kind of job; a new job of a kind ends the one before it."""
+class Job:
+    """One request on its way: ended by Stop, or by a newer request of the same visitor."""
 
     def __init__(self) -> None:
-        self._flags: dict[tuple[str, str], threading.Event] = {}
+        self._flag = threading.Event()
+        self.overtaken = False
+
+    def end(self, *, overtaken: bool = False) -> None:
+        """Ask the job to end; it looks at ``is_cancelled`` between two steps."""
+        self.overtaken = self.overtaken or overtaken
+        self._flag.set()
+
+    def is_cancelled(self) -> bool:
+        """Whether the job should end."""
+        return self._flag.is_set()
+
+
+class Jobs:
+    """Running jobs by visitor, one each."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def running(self, visitor: str, kind: str) -> Iterator[Callable[[], bool]]:
-        """Run a job; yields a function that says whether it was stopped."""
-        flag = threading.Event()
+    def running(self, visitor: str) -> Iterator[Job]:
+        """Run a job; the visitor's one before it is overtaken."""
+        job = Job()
         with self._lock:
-            earlier = self._flags.get((visitor, kind))
-            self._flags[visitor, kind] = flag
+            earlier = self._jobs.get(visitor)
+            self._jobs[visitor] = job
         if earlier is not None:
-            earlier.set()
+            earlier.end(overtaken=True)
         try:
-            yield flag.is_set
+            yield job
         finally:
             with self._lock:
-                if self._flags.get((visitor, kind)) is flag:
-                    del self._flags[visitor, kind]
+                if self._jobs.get(visitor) is job:
+                    del self._jobs[visitor]
 
-    def stop(self, visitor: str, kind: str) -> bool:
-        """Ask a job to end; False where none runs."""
+    def stop(self, visitor: str) -> bool:
+        """Ask the visitor's job to end; False where none runs."""
         with self._lock:
-            flag = self._flags.get((visitor, kind))
-        if flag is None:
-            return False
-        flag.set()
-        return True
+            job = self._jobs.get(visitor)
+        if job is not None:
+            job.end()
+        return job is not None

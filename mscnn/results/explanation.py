@@ -8,18 +8,24 @@ No torch here, so that drawing, tables and ``--help`` start at once. Coordinates
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mscnn.errors import UnknownLayerError
 from mscnn.geometry import Box, FloatMap, ViewGeometry, resize_map
+from mscnn.results.schema import HIDDEN, JsonDict, column, computed, document
 
 RgbArray = npt.NDArray[np.uint8]
 """``(h, w, 3)`` uint8, RGB."""
 
 WeightsKind = Literal["file", "folder", "bundled", "hub-cache", "hub"]
+
+SPREAD_UNIT = "evidence, 1 = an even spread"
+"""Unit of ``density``."""
+COMPARE_PX = 224
+"""Maps are compared on the photo at this longer side; they are far coarser than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class WeightsInfo:
         sha256: hex digest of the weights file, 64 characters.
     """
 
-    kind: WeightsKind
+    kind: WeightsKind = field(metadata=HIDDEN)
     source: str
     sha256: str
 
@@ -58,10 +64,10 @@ class PhotoInfo:
             preprocessing pads.
     """
 
-    name: str
+    name: str = field(metadata=column("path", convert=lambda name: name or None))
     width: int
     height: int
-    crop: Box
+    crop: Box = field(metadata=column(digits=3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,18 @@ class Prediction:
         seconds: wall time of preprocessing and forward on ``device``.
     """
 
-    photo: PhotoInfo
+    photo: PhotoInfo = field(metadata=column("image"))
     model: str
     weights: WeightsInfo
     device: str
     top: tuple[Score, ...]
-    logits: npt.NDArray[np.float32] = field(repr=False)
-    seconds: float = 0.0
+    logits: npt.NDArray[np.float32] = field(repr=False, metadata=HIDDEN)
+    seconds: float = field(default=0.0, metadata=HIDDEN)
+
+
+def _summary(raw: FloatMap) -> JsonDict:
+    numbers = {"min": raw.min(), "max": raw.max(), "sum": raw.sum(dtype="float64")}
+    return {"shape": list(raw.shape), **numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +111,13 @@ class CamMap:
     layer: str
     target: int
     method: str
-    raw: FloatMap
-    geometry: ViewGeometry = field(repr=False)
+    raw: FloatMap = field(metadata=column(flatten=True, heading="", convert=_summary))
+    geometry: ViewGeometry = field(repr=False, metadata=HIDDEN)
+
+    @property
+    @computed("highest")
+    def _highest(self) -> JsonDict:
+        return {"value": density(self).max(), "unit": SPREAD_UNIT}
 
     def on_view(self) -> FloatMap:
         """ReLU(raw), resized bilinearly to the network's input: ``(H, W)`` float32, >= 0."""
@@ -117,6 +133,27 @@ class CamMap:
         return self.geometry.project(self.on_view(), size)
 
 
+def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> FloatMap:
+    """Evidence per area, in units of an even spread.
+
+    ``ReLU(raw)`` divided by its mean over the view: 1 where a position holds as much as if the
+    whole view held the same, so maps of different models, resolutions and logit scales share one
+    scale.
+
+    Args:
+        cam: the map.
+        max_px: longer side of the result, at most; None for the photo's own size.
+        min_px: longer side of the result, at least.
+
+    Returns:
+        ``(height, width)`` float32 on the photo, 0 outside the crop; all 0 for a map without
+        positive evidence.
+    """
+    mean = float(cam.on_view().mean())
+    on_photo = cam.on_photo(cam.geometry.drawn_size(max_px, min_px))
+    return on_photo / mean if mean > 0 else np.zeros_like(on_photo)
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """A prediction with its maps.
@@ -127,8 +164,8 @@ class Explanation:
         maps: one per layer and target.
     """
 
-    prediction: Prediction
-    view: RgbArray = field(repr=False)
+    prediction: Prediction = field(metadata=column(flatten=True))
+    view: RgbArray = field(repr=False, metadata=HIDDEN)
     targets: tuple[Score, ...]
     maps: tuple[CamMap, ...] = field(repr=False)
     seconds: float = 0.0
@@ -163,8 +200,8 @@ class ModelFacts:
     params: int
     gmacs: float | None
     input_px: int
-    top1: float | None
-    top1_source: str
+    top1: float | None = field(metadata=column(heading="top1_published"))
+    top1_source: str = field(metadata=column(empty=""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +220,21 @@ class Agreement:
     iou_top20: float | None
 
 
+def _compared(explanation: Explanation | None) -> JsonDict:
+    """What the document of a comparison says of one model's explanation; the rest is the same."""
+    if explanation is None:
+        nothing = dict.fromkeys(("weights", "device", "crop"))
+        return {**nothing, "top": [], "target": None, "map": None}
+    known = document(explanation)
+    return {
+        **{key: known[key] for key in ("weights", "device")},
+        "crop": known["image"]["crop"],
+        "top": known["top"],
+        "target": next(iter(known["targets"]), None),
+        "map": next(iter(known["maps"]), None),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class ComparedModel:
     """One column of a comparison.
@@ -190,15 +242,22 @@ class ComparedModel:
     Attributes:
         explanation: with one map of the compared class; without maps where the model does not
             know that class; None where the model could not be used at all.
-        latency_ms: median wall time of one forward; None where it was not run.
+        latency_ms: shortest wall time of one forward of at least ten warm runs; None where it was
+            not run.
         note: why something is missing, fit to show; "" where nothing is.
+        latency_range_ms: shortest and longest of these runs.
+        threads: how many threads PyTorch computed with; None on a GPU.
     """
 
     model: str
-    explanation: Explanation | None
-    facts: ModelFacts | None
+    explanation: Explanation | None = field(
+        metadata=column(flatten=True, heading="", convert=_compared)
+    )
+    facts: ModelFacts | None = field(metadata=column(flatten=True))
     latency_ms: float | None
     note: str = ""
+    latency_range_ms: tuple[float, float] | None = None
+    threads: int | None = None
 
     @property
     def cam(self) -> CamMap | None:
@@ -215,17 +274,28 @@ class Comparison:
         layer: ``"last"`` or a layer name, the same for all.
         columns: one per model, in the order asked for.
         agreements: one per pair of models that have a map.
-        scale_max: common top of the colour scale, in units of an even spread: 1 where a place
+        scale_max: common top of the colour scale, in units of an even spread: 1 where a position
             holds as much of the evidence as if all of the view held the same.
         hint: whether the models are a fair pair, and why.
     """
 
-    label: str
+    label: str = field(metadata=column("class"))
     layer: str
-    columns: tuple[ComparedModel, ...]
+    columns: tuple[ComparedModel, ...] = field(metadata=column("models"))
     agreements: tuple[Agreement, ...]
-    scale_max: float
-    hint: str = ""
+    scale_max: float = field(
+        metadata=column(
+            "colour_scale",
+            before="hint",
+            convert=lambda top: {"min": 0.0, "max": top, "unit": SPREAD_UNIT},
+        )
+    )
+    hint: str = field(default="", metadata=column(before="models"))
 
-
-JsonDict = dict[str, Any]
+    @property
+    @computed("image", before="class")
+    def _image(self) -> JsonDict | None:
+        # Without what of it each network saw; None where no model could be used.
+        photos = (c.explanation.prediction.photo for c in self.columns if c.explanation)
+        shown = document(photo) if (photo := next(photos, None)) else None
+        return shown and {key: shown[key] for key in shown if key != "crop"}

@@ -1,12 +1,19 @@
-"""What every feature file holds, whatever its format."""
+"""What every feature file holds, whatever its format, and what it took to make one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mscnn.data.part_files import Rows
+import numpy as np
+import numpy.typing as npt
+
+from mscnn.results import schema
+from mscnn.results.explanation import WeightsInfo
+
+Rows = npt.NDArray[np.float32]
+"""``(n, d)`` float32, one feature vector per row; may be mapped from a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,21 +63,6 @@ class FeatureFile:
     features: Rows = field(repr=False)
 
 
-class Paths:
-    """Paths that can be gone through several times; not all in memory.
-
-    Args:
-        names: makes a new iterator each time.
-    """
-
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self._names = names
-
-    def __iter__(self) -> Iterator[str]:
-        # File names of any bytes must fit into UTF-8.
-        return (name.encode("utf-8", "backslashreplace").decode() for name in self._names())
-
-
 def head_of(features: Rows, texts: dict[str, str], unreadable: Iterable[str]) -> FeatureHead:
     """Return what a file that was read says of itself."""
     return FeatureHead(
@@ -82,3 +74,50 @@ def head_of(features: Rows, texts: dict[str, str], unreadable: Iterable[str]) ->
         split=texts["split"],
         unreadable=tuple(unreadable),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """What a feature file holds, and what it took.
+
+    Attributes:
+        model, weights, device: what the features are of, and where they were computed.
+        file: the feature file's name as the user gave it.
+        images: rows of the file.
+        width: numbers per row.
+        stage: layer; None for the network's own pooled features.
+        split: of the block ``stage``; None for none.
+        unreadable: what was left out, as ``(name, reason)``.
+        seconds: wall time of this run.
+        computed: photographs of this run, by all processes; the others were there from before.
+        notices: what the user should know, such as a change of device.
+    """
+
+    model: str
+    weights: WeightsInfo
+    file: str
+    images: int
+    width: int
+    stage: str | None
+    split: int | None
+    unreadable: tuple[tuple[str, str], ...] = field(
+        default=(),
+        repr=False,
+        metadata=schema.column(convert=lambda left: [name for name, _ in left]),
+    )
+    device: str
+    seconds: float
+    computed: int
+    notices: tuple[str, ...] = ()
+
+    @property
+    @schema.computed(before="unreadable")
+    def images_per_second(self) -> float:
+        """Speed of this run, with decoding."""
+        return self.computed / max(self.seconds, 1e-9)
+
+    @property
+    @schema.computed(before="device")
+    def unreadable_reasons(self) -> dict[str, str]:
+        """Name to reason of what was left out."""
+        return dict(self.unreadable)

@@ -8,19 +8,26 @@ receptive fields are px of the network's input, along one side of a square.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mscnn.errors import UnknownLayerError
-from mscnn.geometry import Box, FloatMap, ViewGeometry
+from mscnn.geometry import Box, FloatMap, ViewGeometry, resize_map
 from mscnn.results.explanation import CamMap, Prediction, RgbArray, Score
+from mscnn.results.schema import HIDDEN, column, computed
 
 BlockKind = Literal["hierarchy", "parallel", "single"]
 """How the parts of a block relate: ``hierarchy``: each split also gets the one before it (Res2Net);
 ``parallel``: the splits stand side by side, as in the first block of every Res2Net stage (timm's
 ``is_first``); ``single``: one path (ResNet, ResNeXt, ResNeSt)."""
+SPLIT_UNIT = "evidence, 1 = an even spread over all splits and places"
+"""Unit of ``BlockScales.heats``."""
+
+
+def _side(view: RgbArray) -> int:
+    return int(view.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +40,12 @@ class SplitEvidence:
             way: ``("1x1", "3x3", "3x3")``; ``"pool"`` where timm averages the last split.
         rf_min_px, rf_max_px: theoretical receptive field, px of the network's input; None where
             the topology of the model is not known.
-        evidence: sum over places of ReLU(sum over channels of gradient x activation), in units
+        evidence: sum over positions of ReLU(sum over channels of gradient x activation), in units
             of the logit, >= 0.
         share: ``evidence`` over the sum of the block's splits, 0..1; 0 where the block has none.
     """
 
-    index: int
+    index: int = field(metadata=column(heading="split"))
     path: tuple[str, ...]
     rf_min_px: int | None
     rf_max_px: int | None
@@ -52,10 +59,10 @@ class BlockScales:
 
     Attributes:
         block: module name, such as ``"layer2.1"``.
-        stride_px: px of the network's input between two places of the splits' maps.
+        stride_px: px of the network's input between two positions of the splits' maps.
         maps: ``(splits, h, w)`` float32: the split CAMs, signed, before the ReLU:
             sum over channels of mean gradient x activation. One colour scale suits them all.
-        gradient_times_activation: sum over all splits, channels and places, signed; equals the
+        gradient_times_activation: sum over all splits, channels and positions, signed; equals the
             sum of the splits' parts before the ReLU.
     """
 
@@ -63,12 +70,13 @@ class BlockScales:
     kind: BlockKind
     stride_px: int | None
     splits: tuple[SplitEvidence, ...]
-    maps: npt.NDArray[np.float32] = field(repr=False)
-    gradient_times_activation: float
-    target: int
-    geometry: ViewGeometry = field(repr=False)
+    maps: npt.NDArray[np.float32] = field(repr=False, metadata=HIDDEN)
+    gradient_times_activation: float = field(metadata=column(before="splits"))
+    target: int = field(metadata=HIDDEN)
+    geometry: ViewGeometry = field(repr=False, metadata=HIDDEN)
 
     @property
+    @computed(before="gradient_times_activation")
     def weighted_rf_px(self) -> float | None:
         """Evidence-weighted receptive field: sum of share x largest receptive field, px.
 
@@ -94,6 +102,25 @@ class BlockScales:
         layer = f"{self.block}/split{split}"
         return CamMap(layer, self.target, "splitcam", self.maps[split], self.geometry)
 
+    def heats(self, size: tuple[int, int]) -> tuple[list[FloatMap], float]:
+        """Put the maps on the photo, on one scale.
+
+        ReLU(map) divided by its mean over all splits and the view, so that a split with little
+        evidence stays dark beside one with much.
+
+        Args:
+            size: ``(width, height)`` of a drawing of the photo.
+
+        Returns:
+            Per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop, and the
+            largest value of all: the top of their colour scale, 0 without evidence.
+        """
+        cams = [self.cam(split.index) for split in self.splits]
+        mean = float(np.mean([cam.on_view().mean() for cam in cams]))
+        heats = [cam.on_photo(size) / mean if mean > 0 else np.zeros(size[::-1]) for cam in cams]
+        as_float32 = [heat.astype(np.float32) for heat in heats]
+        return as_float32, max(float(heat.max()) for heat in as_float32)
+
 
 @dataclass(frozen=True, slots=True)
 class ScaleReport:
@@ -106,10 +133,12 @@ class ScaleReport:
         view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw.
     """
 
-    prediction: Prediction
-    target: Score
+    prediction: Prediction = field(metadata=column(flatten=True))
+    target: Score = field(metadata=column("class"))
     blocks: tuple[BlockScales, ...]
-    view: RgbArray = field(repr=False)
+    view: RgbArray = field(
+        repr=False, metadata=column("input_px", before="weighted_rf_px", convert=_side)
+    )
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
 
@@ -119,6 +148,7 @@ class ScaleReport:
         return {b.block: tuple(s.share for s in b.splits) for b in self.blocks}
 
     @property
+    @computed(before="blocks")
     def weighted_rf_px(self) -> float | None:
         """Evidence-weighted receptive field of the whole decision, px.
 
@@ -146,6 +176,19 @@ class ScaleReport:
         raise UnknownLayerError(f"There is no block {name!r}; choose one of {known}.")
 
 
+class DecidedChannel(NamedTuple):
+    """A channel with the radix branch that wins in it, and that branch's gate, 0..1."""
+
+    channel: int
+    radix: int
+    gate: float
+
+
+def _channel_means(gates: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+    means: npt.NDArray[np.float32] | None = None if gates is None else gates.mean(1)
+    return means
+
+
 @dataclass(frozen=True, slots=True)
 class BlockAttention:
     """Split attention (ResNeSt) of one block for one photo.
@@ -169,15 +212,38 @@ class BlockAttention:
     block: str
     radix: int
     cardinality: int
-    gates: npt.NDArray[np.float32] = field(repr=False)
-    entropy_bits: float | None
-    reference: npt.NDArray[np.float32] | None = field(repr=False)
-    maps: npt.NDArray[np.float32] = field(repr=False)
-    target: int
-    geometry: ViewGeometry = field(repr=False)
+    gates: npt.NDArray[np.float32] = field(
+        repr=False, metadata=column("mean_gates", heading="mean_gate_{}", convert=_channel_means)
+    )
+    entropy_bits: float | None = field(metadata=column(before="mean_gates"))
+    reference: npt.NDArray[np.float32] | None = field(
+        repr=False, metadata=column("reference_gates", heading="", convert=_channel_means)
+    )
+    maps: npt.NDArray[np.float32] = field(repr=False, metadata=HIDDEN)
+    target: int = field(metadata=HIDDEN)
+    geometry: ViewGeometry = field(repr=False, metadata=HIDDEN)
 
-    def decided(self, count: int = 10) -> tuple[tuple[int, int, float], ...]:
-        """The most decided channels: (channel, winning radix, its gate), most decided first.
+    @property
+    @computed("channels", before="entropy_bits")
+    def _channels(self) -> int:
+        return int(self.gates.shape[1])
+
+    @property
+    @computed("group_gates", before="reference_gates")
+    def _group_gates(self) -> npt.NDArray[np.float32]:
+        # (cardinality, radix): means over the channels of each cardinal group.
+        means: npt.NDArray[np.float32] = self.gates.reshape(self.radix, self.cardinality, -1).mean(
+            -1
+        )
+        return means.T
+
+    @property
+    @computed("decided")
+    def _decided(self) -> tuple[DecidedChannel, ...]:
+        return self.decided()
+
+    def decided(self, count: int = 10) -> tuple[DecidedChannel, ...]:
+        """The most decided channels, most decided first.
 
         For radix 1: the channels whose gate lies farthest from one half.
         """
@@ -185,7 +251,7 @@ class BlockAttention:
         top = self.gates.max(0)
         rank = top if self.radix > 1 else np.abs(self.gates[0] - 0.5)
         order = np.argsort(-rank, kind="stable")[:count]
-        return tuple((int(c), int(best[c]), float(top[c])) for c in order)
+        return tuple(DecidedChannel(int(c), int(best[c]), float(top[c])) for c in order)
 
     def cam(self, branch: int) -> CamMap:
         """The gated map of one radix branch."""
@@ -201,16 +267,16 @@ class AttentionReport:
         references: how many photos ``BlockAttention.reference`` was averaged over; 0 for none.
     """
 
-    prediction: Prediction
-    target: Score
+    prediction: Prediction = field(metadata=column(flatten=True))
+    target: Score = field(metadata=column("class"))
     blocks: tuple[BlockAttention, ...]
-    references: int
+    references: int = field(metadata=column(before="blocks"))
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """The smallest square around the unit that holds a share of the gradient.
+    """The smallest square around the unit that holds a fraction of the gradient.
 
     Attributes:
         share: 0..1, such as 0.5.
@@ -247,19 +313,36 @@ class EffectiveField:
     split: int | None
     unit: tuple[int, int]
     centre: tuple[float, float]
-    gradient: FloatMap = field(repr=False)
-    theoretical: Box | None
+    gradient: FloatMap = field(repr=False, metadata=HIDDEN)
+    theoretical: Box | None = field(metadata=column(digits=3))
     squares: tuple[Square, ...]
     log_squares: tuple[Square, ...]
     inputs: int
     trained: bool
-    view: RgbArray = field(repr=False)
-    geometry: ViewGeometry = field(repr=False)
+    view: RgbArray = field(repr=False, metadata=HIDDEN)
+    geometry: ViewGeometry = field(repr=False, metadata=HIDDEN)
     seconds: float = 0.0
+
+    @property
+    @computed("input_px", before="unit")
+    def _input_px(self) -> int | tuple[int, int]:
+        # The side; (width, height) where the input is no square.
+        width, height = self.geometry.view
+        return width if width == height else (width, height)
+
+    @property
+    @computed("crop", before="unit", digits=3)
+    def _crop(self) -> Box:
+        return self.geometry.crop
 
 
 PhotoBox = tuple[float, float, float, float]
-"""``(left, top, right, bottom)`` as shares 0..1 of the upright photo's width and height."""
+"""``(left, top, right, bottom)`` as fractions 0..1 of the upright photo's width and height."""
+
+
+def size_px(step: SweepStep) -> int:
+    """The object's longer side in px of the network's input, before clipping."""
+    return max(1, round(step.factor * int(min(step.view.shape[:2]))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,22 +354,39 @@ class SweepStep:
         rect: where the object lies on the network's input, px, clipped to it.
         probability: of the class, 0..1.
         rank: of the class among all, 1 is best.
-        energy_ratio: share of the map's positive evidence inside ``rect`` over the rectangle's
-            share of the area; 1 for an even spread. None where the map has no positive evidence.
+        energy_ratio: fraction of the map's positive evidence inside ``rect`` over the
+            rectangle's fraction of the area; 1 for an even spread. None where the map has no
+            positive evidence.
         weighted_rf_px: evidence-weighted receptive field of the decision; None where the model has
             no splits or no evidence passed.
         raw: ``(h, w)`` float32, the last stage's Grad-CAM, signed, before the ReLU.
         view: ``(H, W, 3)`` uint8 RGB, what the network saw.
     """
 
-    factor: float
-    rect: tuple[int, int, int, int]
+    factor: float = field(metadata=column(convert=float))
+    rect: tuple[int, int, int, int] = field(metadata=column(heading=""))
     probability: float
     rank: int
     energy_ratio: float | None
     weighted_rf_px: float | None
-    raw: FloatMap = field(repr=False)
-    view: RgbArray = field(repr=False)
+    raw: FloatMap = field(repr=False, metadata=HIDDEN)
+    view: RgbArray = field(repr=False, metadata=HIDDEN)
+
+    @property
+    @computed("size_px", before="rect")
+    def _size_px(self) -> int:
+        return size_px(self)
+
+    def density(self) -> FloatMap:
+        """Evidence per area on what the network saw, 1 = an even spread; see ``CamMap.density``.
+
+        Returns:
+            ``(H, W)`` float32, all 0 for a map without positive evidence.
+        """
+        height, width = self.view.shape[:2]
+        heat = resize_map(np.maximum(self.raw, 0), width, height)
+        mean = float(heat.mean())
+        return heat / mean if mean > 0 else np.zeros_like(heat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,10 +405,10 @@ class SweepCurve:
     target: int | None
     label: str
     steps: tuple[SweepStep, ...]
-    octaves: float | None
-    mean_probability: float | None
-    note: str = ""
-    seconds: float = 0.0
+    octaves: float | None = field(metadata=column(before="steps"))
+    mean_probability: float | None = field(metadata=column(before="steps"))
+    note: str = field(default="", metadata=column(before="steps"))
+    seconds: float = field(default=0.0, metadata=column(before="steps"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +419,13 @@ class Sweep:
         label: the class.
         factors: sizes, largest first; see ``SweepStep.factor``.
         canvas: what surrounds the object: see ``mscnn.scales.sweep.CANVASES``.
-        box: the part of the photo that was used, shares of the photo.
+        box: the part of the photo that was used, fractions of the photo.
         partial: it was stopped before all sizes or models were done.
     """
 
-    label: str
-    factors: tuple[float, ...]
-    canvas: str
-    box: PhotoBox
-    curves: tuple[SweepCurve, ...]
-    partial: bool = False
+    label: str = field(metadata=column("class"))
+    factors: tuple[float, ...] = field(metadata=column(convert=lambda sizes: [*map(float, sizes)]))
+    canvas: str = field(metadata=column(before="factors"))
+    box: PhotoBox = field(metadata=column(before="factors", digits=6))
+    curves: tuple[SweepCurve, ...] = field(metadata=column("models"))
+    partial: bool = field(default=False, metadata=column(before="models"))

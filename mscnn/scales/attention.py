@@ -18,16 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import entr
-from timm.layers import SplitAttn
 from torch import nn
 
-from mscnn.errors import UnsupportedModelError
+from mscnn.geometry import ViewGeometry
 from mscnn.maps.recorder import Record, record
 from mscnn.maps.single_pass import Targets
+from mscnn.results.scales import BlockAttention
+from mscnn.scales import families
 
 Floats = npt.NDArray[np.float32]
-
-_NAME = ".conv2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +66,16 @@ class RawAttention:
 def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
     """Read the gates of all blocks: one forward.
 
-    Args:
-        model: in eval mode.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-
     Returns:
         Block to ``(radix, channels)`` float32 in 0..1, channels as in the block's gated sum.
 
     Raises:
         UnsupportedModelError: the model has no split attention.
     """
-    modules = _split_attention(model)
-    with record(model, [_gate(block) for block in modules], maps_only=False) as taps:
+    blocks = families.split_attention(model)
+    with record(model, [block.gates for block in blocks], maps_only=False) as seen:
         model(x)
-    return {
-        block: _gates_of(taps, block, module).cpu().numpy() for block, module in modules.items()
-    }
+    return {block.block: _gates_of(seen, block).cpu().numpy() for block in blocks}
 
 
 @torch.inference_mode(False)
@@ -90,37 +83,47 @@ def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
 def gated_maps(model: nn.Module, x: torch.Tensor, targets: Targets) -> RawAttention:
     """Read the gates and compute the map of each radix branch: one forward, one backward.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-        targets: the class to explain; the first one is taken.
+    Of one input, for the first of ``targets``.
 
     Raises:
         UnsupportedModelError: the model has no split attention.
     """
-    modules = _split_attention(model)
-    layers = [n for b in modules for n in (_branches(b), _gate(b), b + _NAME)]
-    with record(model, layers, with_graph=True, maps_only=False) as taps:
+    read = families.split_attention(model)
+    layers = [name for b in read for name in (b.branches, b.gates, b.gated_sum)]
+    with record(model, layers, with_graph=True, maps_only=False) as seen:
         logits = model(x)[0]
     target = targets.choose(logits.detach().float())[0]
-    sums = [taps.outputs[block + _NAME] for block in modules]
-    gradients = torch.autograd.grad(logits[target], sums)
+    gradients = torch.autograd.grad(logits[target], [seen.outputs[b.gated_sum] for b in read])
     blocks = []
-    for (block, module), gradient in zip(modules.items(), gradients, strict=True):
-        gate = _gates_of(taps, block, module)
-        branches = _branches_of(taps, block, module)
+    for block, gradient in zip(read, gradients, strict=True):
+        gate = _gates_of(seen, block)
+        branches = seen.outputs[block.branches][0].detach().float()
+        branches = branches.reshape(block.radix, -1, *branches.shape[1:])
         weights = gate * gradient[0].float().mean(dim=(1, 2))
-        maps = torch.einsum("rk,rkhw->rhw", weights, branches)
-        blocks.append(
-            RawGates(
-                block=block,
-                radix=module.radix,
-                cardinality=module.rsoftmax.cardinality,
-                gates=gate.cpu().numpy(),
-                maps=maps.cpu().numpy(),
-            )
-        )
+        maps = torch.einsum("rk,rkhw->rhw", weights, branches).cpu().numpy()
+        gates = gate.cpu().numpy()
+        blocks.append(RawGates(block.block, block.radix, block.cardinality, gates, maps))
     return RawAttention(logits.detach().float().cpu().numpy(), target, tuple(blocks))
+
+
+def with_references(
+    raw: RawAttention, means: Mapping[str, Floats], geometry: ViewGeometry
+) -> tuple[BlockAttention, ...]:
+    """Join the gates with those of reference photos, block to ``(radix, channels)``, if any."""
+    return tuple(
+        BlockAttention(
+            block=b.block,
+            radix=b.radix,
+            cardinality=b.cardinality,
+            gates=b.gates,
+            entropy_bits=entropy_bits(b.gates),
+            reference=means.get(b.block),
+            maps=b.maps,
+            target=raw.target,
+            geometry=geometry,
+        )
+        for b in raw.blocks
+    )
 
 
 def entropy_bits(of_block: Floats) -> float | None:
@@ -152,41 +155,11 @@ def mean_gates(of_photos: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     return means
 
 
-def _split_attention(model: nn.Module) -> dict[str, SplitAttn]:
-    """Block name to its split attention, in order of depth."""
-    found = {
-        name.removesuffix(_NAME): module
-        for name, module in model.named_modules()
-        if isinstance(module, SplitAttn) and name.endswith(_NAME)
-    }
-    if not found:
-        raise UnsupportedModelError(
-            "This model has no split attention; ResNeSt models have it, so choose one of those."
-        )
-    return found
-
-
-def _gate(block: str) -> str:
-    return f"{block}{_NAME}.rsoftmax"
-
-
-def _branches(block: str) -> str:
-    """The activation after the branches' convolution; timm puts all branches in one tensor."""
-    return f"{block}{_NAME}.act0"
-
-
-def _gates_of(taps: Record, block: str, module: SplitAttn) -> torch.Tensor:
+def _gates_of(seen: Record, block: families.Gates) -> torch.Tensor:
     """Return ``(radix, channels)`` float32.
 
     timm's gates and branches are both radix-major (cardinal groups run within a branch), so
     channel c of each branch belongs to channel c of the gated sum.
     """
     # With radix 1 timm's gates keep two sides of length 1.
-    gate = taps.outputs[_gate(block)][0].detach().float()
-    return gate.reshape(module.radix, -1)
-
-
-def _branches_of(taps: Record, block: str, module: SplitAttn) -> torch.Tensor:
-    """Return ``(radix, channels, h, w)`` float32."""
-    branches = taps.outputs[_branches(block)][0].detach().float()
-    return branches.reshape(module.radix, -1, *branches.shape[1:])
+    return seen.outputs[block.gates][0].detach().float().reshape(block.radix, -1)

@@ -140,13 +140,11 @@ def compose(
 def paste(content: Image.Image, factor: float, canvas: RgbArray) -> tuple[RgbArray, Rect]:
     """Put the object on a canvas, centred; see ``compose``.
 
-    Args:
-        content: the object, RGB.
-        factor: its longer side over the canvas's shorter side.
-        canvas: ``(H, W, 3)`` uint8 RGB; left as it is.
+    ``factor``: the object's longer side over the canvas's shorter side; ``canvas`` is not changed.
     """
     height, width = canvas.shape[:2]
-    w, h = _scaled(content.size, max(1, round(factor * min(width, height))))
+    scale = max(1, round(factor * min(width, height))) / max(content.size)
+    w, h = (max(1, round(side * scale)) for side in content.size)
     left, top = (width - w) // 2, (height - h) // 2
     rect = (max(left, 0), max(top, 0), min(left + w, width), min(top + h, height))
     fx, fy = content.width / w, content.height / h
@@ -167,13 +165,6 @@ def paste(content: Image.Image, factor: float, canvas: RgbArray) -> tuple[RgbArr
     return view, rect
 
 
-def _scaled(size: tuple[int, int], longer: int) -> tuple[int, int]:
-    """``(width, height)`` with a given longer side and the same aspect; at least 1 px."""
-    width, height = size
-    scale = longer / max(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def background(
     image: Image.Image,
     content: Image.Image,
@@ -183,12 +174,8 @@ def background(
 ) -> RgbArray:
     """Make an empty canvas: ``(H, W, 3)`` uint8 RGB; see ``compose``.
 
-    Args:
-        image: the whole photo, which ``"blur"`` shows.
-        content: the object, whose border ``"edge"`` takes its colour from.
-        canvas: a name of ``CANVASES``.
-        view_size: ``(width, height)``, px.
-        mean_colour: RGB 0..255 of ``"mean"``.
+    ``"blur"`` shows ``image``, the whole photo; ``"edge"`` takes its colour from the border of
+    ``content``, the object.
 
     Raises:
         OptionError: an unknown canvas.
@@ -210,13 +197,9 @@ def _blurred(image: Image.Image, view_size: tuple[int, int]) -> RgbArray:
     """The middle of the photo in the view's aspect, so blurred that shapes are gone."""
     (width, height), (view_width, view_height) = image.size, view_size
     scale = max(view_width / width, view_height / height)
-    half_w, half_h = view_width / scale / 2, view_height / scale / 2
-    box = (
-        max(width / 2 - half_w, 0.0),
-        max(height / 2 - half_h, 0.0),
-        min(width / 2 + half_w, float(width)),
-        min(height / 2 + half_h, float(height)),
-    )
+    left = max(width / 2 - view_width / scale / 2, 0.0)
+    top = max(height / 2 - view_height / scale / 2, 0.0)
+    box = (left, top, width - left, height - top)
     filled = image.resize(view_size, Image.Resampling.BICUBIC, box=box, reducing_gap=_REDUCING_GAP)
     return np.array(filled.filter(ImageFilter.GaussianBlur(min(view_size) / 8)))
 

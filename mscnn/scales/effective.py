@@ -3,7 +3,7 @@
 Luo et al. (NIPS 2016, arXiv:1701.04128) put a gradient of 1 on one unit, 0 elsewhere, and
 propagate it back to the input. RepLKNet (CVPR 2022, arXiv:2203.06717) takes as the unit the sum
 over the channels of the last map, adds RGB up, averages over photos and reports the side of the
-smallest centred square that holds a share of the result. We do the same for any layer and any
+smallest centred square that holds a fraction of the result. We do the same for any layer and any
 split of a block, and deviate in three points:
 
 * |gradient| instead of ReLU(gradient), so that inhibition counts as well;
@@ -14,37 +14,42 @@ split of a block, and deviate in three points:
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.errors import UnknownLayerError
+from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import Box, ViewGeometry
 from mscnn.maps.recorder import record
-from mscnn.results.explanation import RgbArray
+from mscnn.maps.single_pass import check_finite
+from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
-from mscnn.scales.blocks import block_taps
-from mscnn.scales.finite import check_finite
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
+from mscnn.scales.families import hook_points
 
 SHARES = (0.5, 0.9, 0.99)
+_SEED = 1701
+_SEEDING = threading.Lock()
 Theory = StageField | BlockField | SplitField
 """The theoretical field of what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnitTap:
+class UnitPoint:
     """Where a unit is read.
 
     Attributes:
         layer: the stage or block asked for, such as ``"layer3.1"``.
         split: 0-based split of the block, timm's order; None for the layer's output.
-        module: module name of the tap.
+        module: module whose input or output is read.
         channels: first and last channel (exclusive) of the split; None for all of them.
         at_input: whether the unit lies in the module's input instead of its output.
     """
@@ -71,33 +76,55 @@ class Measured:
     map_size: tuple[int, int]
 
 
-def find_tap(model: nn.Module, layer: str, split: int | None) -> UnitTap:
+def find_point(model: nn.Module, layer: str, split: int | None) -> UnitPoint:
     """Settle where the units of a layer, or of one split of a block, are read.
 
-    Args:
-        model: a timm model.
-        layer: a module name; with ``split``, that of a residual block.
-        split: 0-based, timm's order; None for the layer's output.
+    ``layer`` is a module name; with a ``split``, that of a residual block.
 
     Raises:
         UnknownLayerError: the layer is no block, or the block has no such split.
         UnsupportedModelError: there are no residual blocks.
     """
     if split is None:
-        return UnitTap(layer, layer, None, None, at_input=False)
-    taps = block_taps(model, [name for name, _ in model.named_modules() if name])
-    tap = next((t for t in taps if t.block == layer), None)
-    if tap is None:
-        known = ", ".join(t.block for t in taps)
+        return UnitPoint(layer, layer, None, None, at_input=False)
+    points = hook_points(model, [name for name, _ in model.named_modules() if name])
+    point = next((p for p in points if p.block == layer), None)
+    if point is None:
+        known = ", ".join(p.block for p in points)
         raise UnknownLayerError(f"{layer} is no block, so it has no splits; choose one of {known}.")
-    if not 0 <= split < tap.splits:
-        numbered = f"are numbered 0 to {tap.splits - 1}" if tap.splits > 1 else "are one, number 0"
+    if not 0 <= split < point.splits:
+        last = point.splits - 1
+        numbered = f"are numbered 0 to {last}" if last else "are one, number 0"
         raise UnknownLayerError(f"The block {layer} has no split {split}; its splits {numbered}.")
-    if tap.splits == 1:
-        return UnitTap(layer, tap.module, split, None, at_input=True)
-    width = int(model.get_submodule(tap.module).in_channels) // tap.splits  # type: ignore[arg-type]
-    channels = (split * width, (split + 1) * width)
-    return UnitTap(layer, tap.module, split, channels, at_input=True)
+    channels = None
+    if point.splits > 1:
+        convolution: Any = model.get_submodule(point.module)
+        width = convolution.in_channels // point.splits
+        channels = (split * width, (split + 1) * width)
+    return UnitPoint(layer, point.module, split, channels, at_input=True)
+
+
+def seen_point(point: tuple[float, float], geometry: ViewGeometry) -> tuple[float, float]:
+    """Where a point of the photo lies on the network's input.
+
+    Args:
+        point: ``(x, y)``, fractions 0..1 of the upright photo's width and height.
+        geometry: where the network's input lies on the photo.
+
+    Returns:
+        ``(x, y)``, px of the network's input, continuous.
+
+    Raises:
+        PointError: the network did not see that point.
+    """
+    x_px, y_px = geometry.to_view(point[0] * geometry.photo[0], point[1] * geometry.photo[1])
+    width, height = geometry.view
+    if not (0 <= x_px < width and 0 <= y_px < height):
+        raise PointError(
+            "The network did not see that point: it lies outside the framed part of the "
+            "photo. Choose a point inside the frame."
+        )
+    return x_px, y_px
 
 
 @torch.inference_mode(False)
@@ -105,7 +132,7 @@ def find_tap(model: nn.Module, layer: str, split: int | None) -> UnitTap:
 def unit_gradient(
     model: nn.Module,
     xs: Sequence[torch.Tensor],
-    tap: UnitTap,
+    at: UnitPoint,
     point: tuple[float, float],
     theory: Theory | None = None,
 ) -> Measured:
@@ -114,25 +141,25 @@ def unit_gradient(
     The unit's activation is the sum over its channels. One forward and one backward per input.
 
     Args:
-        model: in eval mode; its parameters are not touched.
-        xs: at least one ``(1, 3, H, W)`` input, on the model's device and in its dtype.
-        tap: where the unit is read.
+        model: the network.
+        xs: at least one ``(1, 3, H, W)`` input.
+        at: where the unit is read.
         point: ``(x, y)``, px of the network's input, continuous, inside of it.
-        theory: the tap's theoretical field, where it is known: the unit is then the one whose
+        theory: its theoretical field, where it is known: the unit is then the one whose
             field's centre lies nearest to the point, else the one whose cell holds it.
 
     Raises:
-        UnknownLayerError: the tap gives no map.
+        UnknownLayerError: the module gives no map.
     """
     total = np.zeros(tuple(xs[0].shape[-2:]), dtype=np.float64)
     for x in xs:
         # A copy may ask for gradients even where the caller's tensor was made in inference mode.
         x = x.detach().clone().requires_grad_()
-        activation = _activation(model, x, tap)
+        activation = _activation(model, x, at)
         rows, columns = int(activation.shape[-2]), int(activation.shape[-1])
         unit = _unit(point, (rows, columns), (int(x.shape[-2]), int(x.shape[-1])), theory)
-        if tap.channels is not None:
-            activation = activation[:, slice(*tap.channels)]
+        if at.channels is not None:
+            activation = activation[:, slice(*at.channels)]
         value = activation[0, :, unit[0], unit[1]].float().sum()
         (gradient,) = torch.autograd.grad(value, x)
         check_finite(gradient)
@@ -140,13 +167,12 @@ def unit_gradient(
     return Measured(total / len(xs), unit, (rows, columns))
 
 
-def _activation(model: nn.Module, x: torch.Tensor, tap: UnitTap) -> torch.Tensor:
-    """``(1, C, h, w)`` at the tap, with the graph that leads back to ``x``."""
-    names = (tap.module,)
-    layers, inputs = ((), names) if tap.at_input else (names, ())
-    with record(model, layers, inputs=inputs) as taps:
+def _activation(model: nn.Module, x: torch.Tensor, at: UnitPoint) -> torch.Tensor:
+    """``(1, C, h, w)`` where the unit is read, with the graph that leads back to ``x``."""
+    layers, inputs = ((), (at.module,)) if at.at_input else ((at.module,), ())
+    with record(model, layers, inputs=inputs) as seen:
         model(x)
-    return (taps.inputs if tap.at_input else taps.outputs)[tap.module]
+    return (seen.inputs if at.at_input else seen.outputs)[at.module]
 
 
 def _unit(
@@ -172,7 +198,7 @@ def squares(
     centre: tuple[float, float],
     shares: Sequence[float] = SHARES,
 ) -> tuple[Square, ...]:
-    """Find the smallest squares around a unit that hold given shares of its gradient.
+    """Find the smallest squares around a unit that hold given fractions of its gradient.
 
     Args:
         gradient: ``(H, W)`` >= 0.
@@ -217,16 +243,7 @@ def log_scaled(gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def as_field(
-    measured: Measured,
-    *,
-    field: ReceptiveField | None,
-    tap: UnitTap,
-    model: str,
-    inputs: int,
-    trained: bool,
-    view: RgbArray,
-    geometry: ViewGeometry,
-    seconds: float,
+    measured: Measured, *, field: ReceptiveField | None, at: UnitPoint, **known: Any
 ) -> EffectiveField:
     """Make a result of a measurement: with its squares, and the theoretical field beside it.
 
@@ -234,47 +251,68 @@ def as_field(
         measured: the gradient.
         field: the model's theoretical fields, where they are known. They give the box and the
             unit's centre; without them the centre is that of the unit's cell.
-        tap: where the unit was read.
-        model: the model's name.
-        inputs: how many photos were averaged.
-        trained: False for random weights.
-        view: ``(H, W, 3)`` uint8 RGB, the first photo as the network saw it.
-        geometry: where the view lies on that photo.
-        seconds: what the measurement took.
+        at: where the unit was read.
+        known: the other attributes of ``EffectiveField``.
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
-    theory = theory_of(field, tap)
+    theory = theory_of(field, at)
     box: Box | None = None
     centre = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
     if theory is not None:
         box, centre = theory.box(row, column), theory.centre(row, column)
     return EffectiveField(
-        model=model,
-        layer=tap.layer,
-        split=tap.split,
+        layer=at.layer,
+        split=at.split,
         unit=measured.unit,
         centre=centre,
         gradient=measured.gradient.astype(np.float32),
         theoretical=box,
         squares=squares(measured.gradient, centre),
         log_squares=squares(log_scaled(measured.gradient), centre),
-        inputs=inputs,
-        trained=trained,
-        view=view,
-        geometry=geometry,
-        seconds=seconds,
+        **known,
     )
 
 
-def theory_of(field: ReceptiveField | None, tap: UnitTap) -> Theory | None:
-    """The theoretical field of a tap; None for layers that are neither stage nor block."""
+def theory_of(field: ReceptiveField | None, at: UnitPoint) -> Theory | None:
+    """The theoretical field of what is read; None for layers that are neither stage nor block."""
     if field is None:
         return None
-    stage = next((s for s in field.stages if s.stage == tap.layer), None)
-    if stage is not None and tap.split is None:
+    stage = next((s for s in field.stages if s.stage == at.layer), None)
+    if stage is not None and at.split is None:
         return stage
-    block = next((b for b in field.blocks if b.block == tap.layer), None)
-    if block is None or tap.split is None:
+    block = next((b for b in field.blocks if b.block == at.layer), None)
+    if block is None or at.split is None:
         return block
-    return block.splits[tap.split]
+    return block.splits[at.split]
+
+
+def with_random_weights(model: nn.Module) -> nn.Module:
+    """Copy a network and draw its weights anew, the same ones every time.
+
+    Every module's own ``reset_parameters`` runs, which also resets the statistics of batch norms;
+    then timm's ``init_weights`` where there is one, without its zeroes in the last batch norm of
+    each block, which would cut the branches off. The copy is in eval mode and on the CPU, so that
+    its weights do not depend on the device.
+
+    Raises:
+        UnsupportedModelError: some parameters belong to modules that cannot be reset.
+    """
+    model = copy.deepcopy(model).cpu()
+    # torch.manual_seed would also seed the accelerators, which the fork does not restore. The
+    # generator belongs to all threads.
+    with _SEEDING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_SEED)
+        for module in model.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise UnsupportedModelError(
+                    f"The weights of {type(module).__name__} layers cannot be drawn anew, so this "
+                    "model has no version with random weights."
+                )
+        initialise = getattr(model, "init_weights", None)
+        if callable(initialise) and "zero_init_last" in inspect.signature(initialise).parameters:
+            initialise(zero_init_last=False)
+    return model.eval()

@@ -5,7 +5,7 @@ G_i = dy_c / dA_i the gradient of the class's logit:
 
 * split CAM: sum over channels k of mean(G_ik) A_ik, signed; Grad-CAM (Selvaraju et al., ICCV
   2017, arXiv:1610.02391) of one split. The ReLU is left to the drawing.
-* evidence: e_i = sum over places of ReLU(sum over k of G_ik A_ik), in units of the logit; the
+* evidence: e_i = sum over positions of ReLU(sum over k of G_ik A_ik), in units of the logit; the
   gradient is not averaged (HiResCAM, Draelos and Carin, arXiv:2011.08891), so that before the
   ReLU the splits add up to the block's gradient times activation.
 * evidence-weighted receptive field: sum of e_i r_i / sum of e_i, with r_i the split's largest
@@ -18,9 +18,9 @@ i > 1 our split i - 2 (ours counted from 0).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,13 @@ from torch import nn
 
 from mscnn.errors import OptionError, UnknownLayerError
 from mscnn.geometry import ViewGeometry
-from mscnn.maps.single_pass import Targets
+from mscnn.maps.recorder import record
+from mscnn.maps.single_pass import Targets, check_finite
 from mscnn.results.scales import BlockScales, SplitEvidence
-from mscnn.scales.blocks import BlockTap, block_taps
-from mscnn.scales.tapped import run_tapped
+from mscnn.scales.families import HookPoint, hook_points
 
 if TYPE_CHECKING:
-    from mscnn.scales.receptive_field import BlockField, ReceptiveField
+    from mscnn.results.receptive_field import BlockField, ReceptiveField
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -48,10 +48,10 @@ class RawBlock:
     Attributes:
         maps: ``(splits, h, w)`` float32: the split CAMs, signed, before the ReLU.
         evidence: ``(splits,)`` float64 >= 0, in units of the logit.
-        gradient_times_activation: the sum over all splits, channels and places, signed.
+        gradient_times_activation: the sum over all splits, channels and positions, signed.
     """
 
-    tap: BlockTap
+    point: HookPoint
     maps: Floats
     evidence: Doubles
     gradient_times_activation: float
@@ -59,13 +59,7 @@ class RawBlock:
 
 @dataclass(frozen=True, slots=True)
 class RawScales:
-    """All blocks for one input and class.
-
-    Attributes:
-        logits: ``(classes,)`` float32.
-        target: index of the class explained.
-        blocks: in order of depth.
-    """
+    """All blocks, in order of depth, for one input and class; ``logits`` as ``(classes,)``."""
 
     logits: Floats
     target: int
@@ -78,22 +72,22 @@ class BatchScales:
 
     Attributes:
         logits: ``(B, classes)`` float32.
-        evidence: per block of ``taps``: ``(B, splits)`` float64 >= 0, in units of the logit.
-        last: ``(B, C, h, w)`` in the model's dtype, on its device: what the layer named ``last``
-            put out; None where none was named.
+        evidence: per block of ``points``: ``(B, splits)`` float64 >= 0, in units of the logit.
+        last: ``(B, C, h, w)`` in the model's dtype, on its device: output of the layer named
+            ``last``; None where none was named.
         last_gradient: the gradient of each sample's class there, likewise.
     """
 
     logits: Floats
     evidence: tuple[Doubles, ...]
-    taps: tuple[BlockTap, ...]
+    points: tuple[HookPoint, ...]
     last: torch.Tensor | None = None
     last_gradient: torch.Tensor | None = None
 
     def sample(self, number: int) -> dict[str, Doubles]:
         """One sample: block to the ``(splits,)`` evidence of its splits."""
-        pairs = zip(self.taps, self.evidence, strict=True)
-        return {tap.block: evidence[number] for tap, evidence in pairs}
+        pairs = zip(self.points, self.evidence, strict=True)
+        return {point.block: evidence[number] for point, evidence in pairs}
 
     def weighted_rf_px(self, field: ReceptiveField | None) -> tuple[float | None, ...]:
         """The evidence-weighted receptive field of each sample; see ``weighted_rf``."""
@@ -105,29 +99,19 @@ def split_evidence(
 ) -> RawScales:
     """Compute the split maps and the evidence of all blocks: one forward, one backward.
 
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(1, 3, H, W)``, on the model's device and in its dtype.
-        targets: the class to explain; the first one is taken.
-        stages: module names of the model's stages.
+    Of one input, for the first of ``targets``.
 
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
     """
-    done = run_tapped(
-        model, x, block_taps(model, stages), lambda logits: targets.choose(logits[0])[:1]
-    )
+    points = hook_points(model, stages)
+    done = _record(model, x, points, lambda logits: targets.choose(logits[0])[:1])
     blocks = []
-    for tapped in done.blocks:
-        places = tapped.place_sums()[0]
-        blocks.append(
-            RawBlock(
-                tap=tapped.tap,
-                maps=tapped.split_cams()[0],
-                evidence=_evidence(places),
-                gradient_times_activation=float(places.sum()),
-            )
-        )
+    for point, activation, gradient in zip(points, *done.by_split, strict=True):
+        cams = torch.einsum("sk,skhw->shw", gradient[0].mean(dim=(2, 3)), activation[0])
+        sums = _position_sums(activation, gradient)[0]
+        maps = cams.cpu().numpy().astype(np.float32)
+        blocks.append(RawBlock(point, maps, _evidence(sums), float(sums.sum())))
     return RawScales(done.logits[0], done.targets[0], tuple(blocks))
 
 
@@ -141,14 +125,8 @@ def batch_evidence(
 ) -> BatchScales:
     """Compute the evidence of all blocks for a batch: one forward, one backward.
 
-    In eval mode samples do not mix, so the gradient of the sum of their logits is each one's own.
-
-    Args:
-        model: in eval mode; its parameters are not touched.
-        x: ``(B, 3, H, W)``, on the model's device and in its dtype.
-        targets: B class indices.
-        stages: module names of the model's stages.
-        last: name of a layer after all blocks, such as the last stage, to keep as well.
+    ``targets`` are B class indices; ``last`` names a layer after all blocks, such as the last
+    stage, to keep as well.
 
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
@@ -156,33 +134,87 @@ def batch_evidence(
     """
     if len(targets) != len(x):
         raise OptionError(f"{len(targets)} classes were given for {len(x)} inputs; give one each.")
-    done = run_tapped(model, x, block_taps(model, stages), lambda _: targets, last)
-    return BatchScales(
-        logits=done.logits,
-        evidence=tuple(_evidence(tapped.place_sums()) for tapped in done.blocks),
-        taps=tuple(tapped.tap for tapped in done.blocks),
-        last=done.last,
-        last_gradient=done.last_gradient,
+    points = hook_points(model, stages)
+    done = _record(model, x, points, lambda _: targets, last)
+    evidence = (_evidence(_position_sums(a, g)) for a, g in zip(*done.by_split, strict=True))
+    return BatchScales(done.logits, tuple(evidence), points, *done.last)
+
+
+class _Recorded(NamedTuple):
+    """One forward and one backward.
+
+    Attributes:
+        logits: ``(B, classes)`` float32.
+        targets: the class explained, for each sample.
+        by_split: the activations of all hook points, and the gradients there:
+            ``(B, splits, channels of one split, h, w)``, float32 or wider.
+        last: see ``BatchScales``.
+    """
+
+    logits: Floats
+    targets: tuple[int, ...]
+    by_split: tuple[list[torch.Tensor], list[torch.Tensor]]
+    last: tuple[torch.Tensor | None, torch.Tensor | None]
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _record(
+    model: nn.Module,
+    x: torch.Tensor,
+    points: Sequence[HookPoint],
+    choose: Callable[[torch.Tensor], Sequence[int]],
+    last: str | None = None,
+) -> _Recorded:
+    """Run forward and backward once; only what follows the first hook point keeps a graph.
+
+    ``choose`` turns the ``(B, classes)`` float32 logits into one class per sample.
+    """
+    outputs = [] if last is None else [last]
+    with record(model, outputs, inputs=[p.module for p in points], with_graph=True) as seen:
+        logits = model(x)
+    detached = logits.detach().float()
+    check_finite(detached)
+    targets = tuple(choose(detached))
+    activations = [seen.inputs[point.module] for point in points]
+    activations += [seen.outputs[name] for name in outputs]
+    # In eval mode samples do not mix: the gradient of the sum is each sample's own.
+    score = logits[list(range(len(targets))), list(targets)].sum()
+    gradients = torch.autograd.grad(score, activations)
+    sides = tuple(
+        [_by_split(tensor, point) for tensor, point in zip(side, points, strict=False)]
+        for side in (activations, gradients)
     )
+    kept = (None, None) if last is None else (activations[-1].detach(), gradients[-1])
+    return _Recorded(detached.cpu().numpy(), targets, (sides[0], sides[1]), kept)
+
+
+def _by_split(x: torch.Tensor, point: HookPoint) -> torch.Tensor:
+    # Sums over many channels lose too much in half precision.
+    wide = x.detach() if x.dtype == torch.float64 else x.detach().float()
+    by_split: torch.Tensor = wide.unflatten(1, (point.splits, -1))
+    return by_split
+
+
+def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
+    """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed.
+
+    In NumPy, so that sums over positions can be taken in float64, which not every device has.
+    """
+    return (gradient * activation).sum(dim=2).cpu().numpy().astype(np.float64)
 
 
 def with_fields(
     raw: RawScales, field: ReceptiveField | None, geometry: ViewGeometry
 ) -> tuple[BlockScales, ...]:
-    """Join the evidence with the receptive fields of the splits, in order of depth.
-
-    Args:
-        raw: what ``split_evidence`` returned.
-        field: theoretical receptive fields; None, or without a block, where they are not known.
-        geometry: where the network's input lies on the photo.
-    """
+    """Join the evidence with the receptive fields of the splits, as far as they are known."""
     blocks = []
     for block in raw.blocks:
-        known = _block_field(field, block.tap.block)
+        known = _block_field(field, block.point.block)
         blocks.append(
             BlockScales(
-                block=block.tap.block,
-                kind=block.tap.kind,
+                block=block.point.block,
+                kind=block.point.kind,
                 stride_px=known.stride_px if known else None,
                 splits=_splits(block, known),
                 maps=block.maps,
@@ -203,7 +235,7 @@ def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -
 
     Args:
         evidence: block to the ``(splits,)`` evidence of its splits.
-        field: theoretical receptive fields, where they are known.
+        field: the theoretical fields.
 
     Returns:
         None where no block has more than one split, or where no block has one.
@@ -219,8 +251,8 @@ def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -
     return float(np.mean(found)) if found else None
 
 
-def _evidence(places: Doubles) -> Doubles:
-    evidence: Doubles = np.maximum(places, 0).sum(axis=(-2, -1))
+def _evidence(positions: Doubles) -> Doubles:
+    evidence: Doubles = np.maximum(positions, 0).sum(axis=(-2, -1))
     return evidence
 
 
@@ -241,7 +273,7 @@ def _splits(block: RawBlock, known: BlockField | None) -> tuple[SplitEvidence, .
         splits.append(
             SplitEvidence(
                 index=index,
-                path=tuple(of_split.path) if of_split else _plain_path(block.tap, index),
+                path=tuple(of_split.path) if of_split else block.point.paths[index],
                 rf_min_px=of_split.rf_min_px if of_split else None,
                 rf_max_px=of_split.rf_max_px if of_split else None,
                 evidence=evidence,
@@ -249,12 +281,3 @@ def _splits(block: RawBlock, known: BlockField | None) -> tuple[SplitEvidence, .
             )
         )
     return tuple(splits)
-
-
-def _plain_path(tap: BlockTap, index: int) -> tuple[str, ...]:
-    """The way to a split as the kind of block has it, where the topology is not known."""
-    if tap.kind == "single":
-        return ("1x1", "3x3") if tap.module.endswith("conv3") else ("3x3",)
-    if index == tap.splits - 1:
-        return ("1x1", "pool") if tap.kind == "parallel" else ("1x1",)
-    return ("1x1", *["3x3"] * (1 if tap.kind == "parallel" else index + 1))

@@ -3,7 +3,7 @@
 For every size: the class's probability and rank, the last stage's Grad-CAM (Selvaraju et al.,
 ICCV 2017, arXiv:1610.02391), how much of that map's positive evidence lies on the object
 (the energy-based pointing game of Score-CAM, Wang et al., CVPRW 2020, section 4.3, over the
-object's share of the area, so that sizes can be compared), and the evidence-weighted receptive
+object's fraction of the area, so that sizes can be compared), and the evidence-weighted receptive
 field. A batch of sizes costs one forward, and one backward where the model has splits.
 """
 
@@ -15,47 +15,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from scipy.special import softmax
 from torch import nn
 
-from mscnn.errors import OptionError, UnsupportedModelError
+from mscnn.errors import OptionError
 from mscnn.geometry import FloatMap, resize_map
+from mscnn.maps.single_pass import batch_grad_cam, cams
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import PhotoBox, SweepStep
 from mscnn.scales import splits
-from mscnn.scales.blocks import block_taps
-from mscnn.scales.canvas import (
-    CANVASES,
-    Rect,
-    background,
-    check_box,
-    check_canvas,
-    compose,
-    cut,
-    paste,
-    whole,
-)
-from mscnn.scales.last_stage import batch_cams, cams
-from mscnn.scales.receptive_field import ReceptiveField
-
-__all__ = [
-    "BATCH",
-    "CANVASES",
-    "FACTORS",
-    "Composed",
-    "Plan",
-    "SweepStep",
-    "compose",
-    "energy_ratio",
-    "measure",
-    "score",
-    "score_curve",
-    "whole",
-]
+from mscnn.scales.canvas import Rect, background, check_box, check_canvas, cut, paste, whole
+from mscnn.scales.families import has_splits
 
 FACTORS: tuple[float, ...] = tuple(round(float(f), 3) for f in np.geomspace(2.0, 0.1, 12))
 """Twelve sizes, equally spaced in log size, largest first."""
@@ -88,7 +62,7 @@ class Plan:
     Attributes:
         factors: sizes, 0.05 to 4; sorted, largest first.
         canvas: a name of ``CANVASES``.
-        box: the part of the photo, shares; None for all of it.
+        box: the part of the photo, fractions; None for all of it.
 
     Raises:
         OptionError: no sizes, one out of range, or an unknown canvas.
@@ -138,15 +112,6 @@ class Plan:
             yield batch
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What one batch gave: ``(B, classes)`` logits, ``(B, h, w)`` signed maps, ``B`` fields."""
-
-    logits: npt.NDArray[np.float64]
-    maps: FloatMap
-    weighted_rf_px: Sequence[float | None]
-
-
 def measure(
     model: nn.Module,
     batch: Sequence[Composed],
@@ -160,23 +125,27 @@ def measure(
     """Show a batch of sizes to a network.
 
     Args:
-        model: in eval mode; its parameters are not touched.
+        model: the network.
         batch: at least one size.
         target: class index.
         place: puts a tensor on the model's device, in its dtype.
-        stages: module names of the stages, the last one's map is read.
-        linear: the head's linear layer, where the model is said to end in the last stage ->
-            average over places -> ``linear``: a model without splits then needs no backward.
-            Checked against the logits; where it fails, autograd serves, for one more forward.
-        field: the model's theoretical receptive fields, where they are known.
+        stages: the last one's map is read.
+        linear: see ``mscnn.maps.methods.Method.compute``; a model without splits then needs no
+            backward. Where it turns out not to hold, autograd serves, for one more forward.
+        field: the theoretical fields.
     """
     x = place(torch.cat([shown.x for shown in batch]))
-    if _has_splits(model, stages):
-        seen = _with_splits(model, x, target, stages, field)
+    weighted: Sequence[float | None] = [None] * len(x)
+    if has_splits(model, stages):
+        found = splits.batch_evidence(model, x, [target] * len(x), stages, last=stages[-1])
+        if found.last is None or found.last_gradient is None:
+            raise RuntimeError("the last stage was asked for but not recorded")
+        maps, weighted = cams(found.last_gradient, found.last), found.weighted_rf_px(field)
+        logits = found.logits.astype(np.float64)
     else:
-        logits, maps = batch_cams(model, x, target, stages[-1], linear)
-        seen = _Seen(logits.astype(np.float64), maps, [None] * len(x))
-    probabilities = softmax(seen.logits, axis=1)
+        single, maps = batch_grad_cam(model, x, target, stages[-1], linear)
+        logits = single.astype(np.float64)
+    probabilities = softmax(logits, axis=1)
     return [
         SweepStep(
             factor=shown.factor,
@@ -189,34 +158,13 @@ def measure(
             view=shown.view,
         )
         for shown, p, answer, cam, rf in zip(
-            batch, probabilities, seen.logits, seen.maps, seen.weighted_rf_px, strict=True
+            batch, probabilities, logits, maps, weighted, strict=True
         )
     ]
 
 
-def _has_splits(model: nn.Module, stages: Sequence[str]) -> bool:
-    try:
-        return any(tap.splits > 1 for tap in block_taps(model, stages))
-    except UnsupportedModelError:
-        return False
-
-
-def _with_splits(
-    model: nn.Module,
-    x: torch.Tensor,
-    target: int,
-    stages: Sequence[str],
-    field: ReceptiveField | None,
-) -> _Seen:
-    found = splits.batch_evidence(model, x, [target] * len(x), stages, last=stages[-1])
-    if found.last is None or found.last_gradient is None:
-        raise RuntimeError("the last stage was asked for but not recorded")
-    maps = cams(found.last_gradient, found.last)
-    return _Seen(found.logits.astype(np.float64), maps, found.weighted_rf_px(field))
-
-
 def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float | None:
-    """Share of a map's positive evidence on a rectangle, over the rectangle's share of the area.
+    """Fraction of a map's positive evidence on a rectangle, over that of the area it covers.
 
     Args:
         cam: ``(h, w)`` signed.

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mscnn.engine.network import Network, Photo
 from mscnn.photos.imaging import load_photo
-from mscnn.scales.untrained import with_random_weights
-from mscnn.study.statistics import Interval, interval
+from mscnn.results.study import SplitField
+from mscnn.scales.effective import with_random_weights
+from mscnn.study.statistics import interval
 
 HALF = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class SplitField:
-    """One split's fields, px of the network's input.
-
-    Attributes:
-        block: module name.
-        split: 0-based, timm's order.
-        theoretical_px: side of the largest theoretical field.
-        trained, random: side of the smallest centred square that holds half of the raw gradient,
-            measured at the centre, one value per photograph.
-    """
-
-    block: str
-    split: int
-    theoretical_px: int
-    trained: Interval
-    random: Interval
 
 
 def split_fields(

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from scipy.special import softmax
 
 from mscnn.engine.network import Network
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
+from mscnn.results.study import SHUFFLED
+from mscnn.scales.canvas import compose, whole
 from mscnn.scales.splits import BatchScales, batch_evidence
-from mscnn.scales.sweep import compose, whole
 from mscnn.study.photos import StudyPhoto
 
 FACTORS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.63, 0.5, 0.4, 0.32, 0.25, 0.2)
 """Longer side of the photograph over the network's input."""
-SHUFFLED = "shuffled"
-"""Control: the neutral canvas, but the object's pixels in random order."""
 SETTINGS = ("mean", "blur", "noise", SHUFFLED)
 BATCH = 32
 
@@ -86,21 +88,22 @@ def measure(
         images = [load_photo(photo.path) for photo in part]
         targets = [photo.targets[which] for photo in part]
         here = slice(start, start + len(part))
-        for s, setting in enumerate(settings):
-            for f, factor in enumerate(factors):
-                x = torch.cat([_input(network, i, factor, setting, seed) for i in images])
-                got, _ = network.guarded(lambda x=x, targets=targets: see(x, targets))  # type: ignore[misc]
-                probability[s, f, here] = _probability(got.logits, targets)
-                names = [tap.block for tap in got.taps]
-                for name, evidence in zip(names, got.evidence, strict=True):
-                    empty = np.full((*shape, evidence.shape[1]), np.nan)
-                    shares.setdefault(name, empty)[s, f, here] = _shares(evidence)
-                weighted[s, f, here] = [
-                    np.nan if px is None else px for px in got.weighted_rf_px(field)
-                ]
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, total)
+        for s, f in product(range(len(settings)), range(len(factors))):
+            x = torch.cat([_input(network, i, factors[f], settings[s], seed) for i in images])
+            got, _ = network.guarded(partial(see, x, targets))
+            chances = softmax(got.logits.astype(np.float64), axis=1)
+            probability[s, f, here] = chances[np.arange(len(targets)), targets]
+            weighted[s, f, here] = [
+                np.nan if px is None else px for px in got.weighted_rf_px(field)
+            ]
+            for point, evidence in zip(got.points, got.evidence, strict=True):
+                empty = np.full((*shape, evidence.shape[1]), np.nan)
+                with np.errstate(invalid="ignore"):  # 0 / 0 where no evidence passed: NaN
+                    fractions = evidence / evidence.sum(1, keepdims=True)
+                shares.setdefault(point.block, empty)[s, f, here] = fractions
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
     return ModelMeasures(network.name, probability, weighted, shares)
 
 
@@ -123,18 +126,3 @@ def _input(
     if setting == SHUFFLED:
         view = shuffled(view, rect, seed)
     return pre.tensor_of(view)
-
-
-def _probability(logits: npt.NDArray[np.float32], targets: Sequence[int]) -> FloatArray:
-    from scipy.special import softmax
-
-    chances: FloatArray = softmax(logits.astype(np.float64), axis=1)
-    of_class: FloatArray = chances[np.arange(len(targets)), list(targets)]
-    return of_class
-
-
-def _shares(evidence: FloatArray) -> FloatArray:
-    total = evidence.sum(1, keepdims=True)
-    out = np.full_like(evidence, np.nan)
-    np.divide(evidence, total, out=out, where=total > 0)
-    return out

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
+from mscnn.data.layouts import open_data
+from mscnn.data.listing import SUFFIXES
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
 from mscnn.photos.imaging import load_photo
-from mscnn.scales.sweep import compose, whole
-from mscnn.training.dataset import SUFFIXES, find_images
+from mscnn.scales.canvas import compose, whole
 
 BATCH = 32
 
@@ -66,8 +65,8 @@ def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], b
     found: list[tuple[Path, str | None]] = []
     loose = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not loose:
-        data = find_images(root)
-        found = [(path, data.names[index]) for path, index in data.val]
+        data = open_data(root)
+        found = [(path, data.names[i]) for path, i in data.val if isinstance(path, Path)]
     else:
         found = [(path, None) for path in loose]
     random.Random(seed).shuffle(found)
@@ -88,13 +87,18 @@ def choose(
         DatasetError: no photograph is left.
     """
     chosen = Chosen(labelled)
-    for files_now in _in_batches(files):
-        read = list(_read(files_now, chosen))
+    for start in range(0, len(files), BATCH):
+        read: list[tuple[Path, str | None, Image.Image]] = []
+        for path, label in files[start : start + BATCH]:
+            try:
+                read.append((path, label, load_photo(path)))
+            except ImageError:
+                chosen.unreadable.append(path)
         if read:
             chosen.looked_at += len(read)
             best = [_best(network, [image for _, _, image in read]) for network in networks]
-            for i, (path, label, _) in enumerate(read):
-                targets = _agreed(networks, [int(b[i]) for b in best], label)
+            for (path, label, _), *indices in zip(read, *best, strict=True):
+                targets = _agreed(networks, indices, label)
                 if targets is not None and len(chosen.photos) < limit:
                     chosen.photos.append(StudyPhoto(path, targets))
         if on_progress is not None:
@@ -109,37 +113,14 @@ def choose(
     return chosen
 
 
-def _in_batches(
-    files: Sequence[tuple[Path, str | None]],
-) -> Iterator[Sequence[tuple[Path, str | None]]]:
-    for start in range(0, len(files), BATCH):
-        yield files[start : start + BATCH]
-
-
-def _read(
-    files: Sequence[tuple[Path, str | None]], chosen: Chosen
-) -> Iterator[tuple[Path, str | None, Image.Image]]:
-    for path, label in files:
-        try:
-            yield path, label, load_photo(path)
-        except ImageError:
-            chosen.unreadable.append(path)
-
-
-def _best(network: Network, images: Sequence[Image.Image]) -> npt.NDArray[np.int64]:
+@torch.inference_mode()
+def _best(network: Network, images: Sequence[Image.Image]) -> list[int]:
     """The best class of each photograph, shown whole on the neutral canvas."""
     pre = network.preprocess
     views = [compose(i, whole(), 1.0, pre.view_size, "mean", pre.mean_colour)[0] for i in images]
     x = torch.cat([pre.tensor_of(view) for view in views])
-
-    def forward() -> npt.NDArray[np.int64]:
-        with torch.inference_mode():
-            best: npt.NDArray[np.int64] = (
-                network.model(network.to_device(x)).argmax(1).cpu().numpy()
-            )
-        return best
-
-    return network.guarded(forward)[0]
+    found, _ = network.guarded(lambda: network.model(network.to_device(x)).argmax(1).tolist())
+    return list(found)
 
 
 def _agreed(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from mscnn.engine.network import Network
 from mscnn.errors import OptionError
+from mscnn.results.study import Study
 from mscnn.study.fields import split_fields
 from mscnn.study.measure import FACTORS, SETTINGS, ModelMeasures, measure
 from mscnn.study.photos import choose, find_photos
-from mscnn.study.summary import Study, range_gains, summarise_model
+from mscnn.study.summary import range_gains, summarise_model
 
 LARGE, SMALL = 1.0, 0.4
 FIELD_PHOTOS = 50
@@ -67,38 +68,24 @@ def run_study(
         raise OptionError("Two models have the same name; rename the folder of one of them.")
     options = options or StudyOptions()
     files, labelled = find_photos(folder, options.seed)
-    chosen = choose(
-        networks,
-        files,
-        labelled=labelled,
-        limit=options.limit,
-        on_progress=_part(on_progress, "choosing photographs"),
-    )
+    report = _part(on_progress, "choosing photographs")
+    chosen = choose(networks, files, labelled=labelled, limit=options.limit, on_progress=report)
     paths = [photo.path for photo in chosen.photos[:FIELD_PHOTOS]]
     measures: list[ModelMeasures] = []
     summaries = []
     for which, network in enumerate(networks):
-        measures.append(
-            measure(
-                network,
-                chosen.photos,
-                which,
-                factors=options.factors,
-                settings=options.settings,
-                seed=options.seed,
-                on_progress=_part(on_progress, network.name),
-            )
-        )
+        made = measure(
+            network, chosen.photos, which, factors=options.factors, settings=options.settings,
+            seed=options.seed, on_progress=_part(on_progress, network.name),
+        )  # fmt: skip
+        measures.append(made)
         field = network.receptive_field()
         rf = {(b.block, s.index): s.rf_max_px for b in field.blocks for s in b.splits}
         fields = split_fields(
             network, paths, on_progress=_part(on_progress, f"{network.name}: fields")
         )
-        summaries.append(
-            summarise_model(
-                measures[-1], rf, options.factors, options.settings, LARGE, SMALL, fields
-            )
-        )
+        compared = (options.factors, options.settings, LARGE, SMALL)
+        summaries.append(summarise_model(made, rf, *compared, fields))
     return Study(
         photos=len(chosen.photos),
         looked_at=chosen.looked_at,

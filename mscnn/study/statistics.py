@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from mscnn.results.study import Interval
+
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean over photographs and its two-sided 95 % confidence interval.
-
-    Attributes:
-        mean, low, high: in the unit of the values; NaN without values. With one value the
-            interval is not known, and ``low`` and ``high`` are NaN.
-        count: how many photographs had a value.
-    """
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
 
 
 def interval(values: npt.ArrayLike) -> Interval:

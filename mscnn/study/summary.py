@@ -3,83 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from mscnn.results.study import Interval, ModelSummary, SplitChange, SplitField
 from mscnn.scales.sweep import score_curve
-from mscnn.study.fields import SplitField
 from mscnn.study.measure import FloatArray, ModelMeasures
-from mscnn.study.statistics import Interval, interval, paired
-
-
-@dataclass(frozen=True, slots=True)
-class SplitChange:
-    """How one split's share of the evidence changes when the photograph is shown smaller.
-
-    Attributes:
-        block: module name.
-        split: 0-based, timm's order; the last one is the untouched one.
-        rf_max_px: its largest theoretical field.
-        large, small: share 0..1 at factor 1 and at the small factor.
-        change: ``small - large`` within each photograph.
-    """
-
-    setting: str
-    block: str
-    split: int
-    rf_max_px: int | None
-    large: Interval
-    small: Interval
-    change: Interval
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
-    """One model; the intervals are over photographs, one per setting and factor.
-
-    Attributes:
-        probability: of the class, 0..1; setting to one interval per factor.
-        weighted_rf: evidence-weighted receptive field, px; likewise; empty without splits.
-        weighted_rf_change: small less large factor, within each photograph; by setting.
-        shares: setting to block to one list of intervals (splits) per factor.
-        changes: see ``SplitChange``; empty without splits.
-        octaves: width of the range of sizes with at least half of the best probability; by setting.
-        fields: effective fields of the splits.
-    """
-
-    model: str
-    probability: dict[str, tuple[Interval, ...]]
-    weighted_rf: dict[str, tuple[Interval, ...]]
-    weighted_rf_change: dict[str, Interval]
-    shares: dict[str, dict[str, tuple[tuple[Interval, ...], ...]]]
-    changes: tuple[SplitChange, ...]
-    octaves: dict[str, Interval]
-    fields: tuple[SplitField, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """The whole result.
-
-    Attributes:
-        photos: how many photographs were used; ``looked_at`` were classified to find them.
-        labelled: whether the folder said what is right.
-        large, small: the two factors that changes compare.
-        range_gain: model to setting to its octaves less the first model's, within each photograph;
-            without the first model.
-    """
-
-    photos: int
-    looked_at: int
-    labelled: bool
-    unreadable: int
-    factors: tuple[float, ...]
-    settings: tuple[str, ...]
-    large: float
-    small: float
-    models: tuple[ModelSummary, ...]
-    range_gain: dict[str, dict[str, Interval]]
+from mscnn.study.statistics import interval, paired
 
 
 def octaves(probability: FloatArray, factors: Sequence[float]) -> FloatArray:

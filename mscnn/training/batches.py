@@ -1,39 +1,166 @@
-"""Loaders for the two parts of a data set, cut for the processes that share them."""
+"""Reading the photographs of a training set the same way on every run and in every process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from timm.data import create_transform
-from torch.utils.data import DataLoader
+from PIL import Image
+from timm.data import create_transform, rand_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
 
-from mscnn.data.layouts import ImageFolders, Photo
-from mscnn.data.loaders import leave_signals_to_parent
+from mscnn.data.layouts import DataSet
+from mscnn.data.listing import Samples
+from mscnn.data.loading import leave_signals_to_parent
 from mscnn.data.processes import Processes
-from mscnn.errors import DatasetError, OptionError
-from mscnn.training.dataset import EpochSampler, PhotoDataset, Samples, train_transform
+from mscnn.errors import DatasetError, ImageError, OptionError
+from mscnn.photos.imaging import load_photo
 from mscnn.training.recipe import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class ScaleJitter:
+    """A random crop, or now and then the whole photo shrunk on a plain canvas.
+
+    Ordinary crops only ever enlarge objects, and a net trained so loses small ones. The canvas is
+    of the data's mean colour or of the photo's own, either with a probability of one half, so that
+    neither edge nor colour of it becomes a feature of its own.
+
+    Takes an RGB PIL image of any size; gives one of ``px`` x ``px``.
+    """
+
+    def __init__(self, px: int, recipe: Recipe, mean: Sequence[float]) -> None:
+        self.recipe = recipe
+        self.neutral = tuple(round(255 * value) for value in mean)
+        self.crop = RandomResizedCropAndInterpolation(px, scale=(recipe.zoom_in, 1.0))
+        self.resize = v2.Resize((px, px), antialias=True)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the photo cropped or shrunk, ``px`` x ``px``."""
+        if random.random() >= self.recipe.zoom_out_prob:
+            return self.crop(image)  # type: ignore[no-any-return]
+        own = tuple(int(value) for value in np.asarray(image).mean(axis=(0, 1)))
+        fill = self.neutral if random.random() < 0.5 else own
+        zoom_out = v2.RandomZoomOut(fill=fill, side_range=(1.0, self.recipe.zoom_out), p=1.0)
+        return self.resize(zoom_out(image))  # type: ignore[no-any-return]
+
+
+def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.Compose:
+    """Augmentation to a normalised ``(3, px, px)`` float32 tensor."""
+    steps: list[Any] = [ScaleJitter(px, recipe, data_config["mean"]), v2.RandomHorizontalFlip()]
+    if recipe.randaugment:
+        mean = tuple(min(255, round(255 * value)) for value in data_config["mean"])
+        # As timm's own transforms set it: shifts up to 45 % of the side, gaps in the mean colour.
+        hparams = {"translate_const": int(0.45 * px), "img_mean": mean}
+        steps.append(rand_augment_transform(recipe.randaugment, hparams))
+    to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose([*steps, *to_tensor, v2.Normalize(data_config["mean"], data_config["std"])])
+
+
+class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
+    """Photographs with their class.
+
+    Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
+    whichever process reads it and wherever a run was interrupted.
+
+    A photograph that cannot be read becomes zeros with the target ``-1 - index``: the batch keeps
+    its shape, and its consumer knows what to leave out and to report.
+
+    Args:
+        samples: photographs with their class.
+        transform: from an RGB image to a ``(3, height, width)`` float32 tensor.
+        seed: of the augmentation, with ``epoch`` and the index.
+        epoch: 0-based.
+        size_px: height and width that ``transform`` gives, for what cannot be read.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        transform: Callable[[Image.Image], torch.Tensor],
+        seed: int,
+        epoch: int,
+        size_px: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.samples, self.transform = samples, transform
+        self.seed, self.epoch, self.size_px = seed, epoch, size_px
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        photo, target = self.samples[index]
+        random.seed(f"{self.seed}/{self.epoch}/{index}")
+        torch.manual_seed(random.getrandbits(62))
+        # timm's RandAugment draws from this one too.
+        np.random.seed(torch.initial_seed() % 2**32)
+        try:
+            image = load_photo(photo)
+        except ImageError:
+            return torch.zeros(3, *self.size_px), -1 - index
+        return self.transform(image), target
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation fixed by (seed, epoch), from which a resumed run skips what it has seen.
+
+    Args:
+        length: images in all.
+        seed: of the permutation, with ``epoch``.
+        epoch: 0-based.
+        skip: images already seen in this epoch, by all processes together.
+        batch: images per optimiser step over all processes; None, with one process, for no cut.
+        rank: of this process, which takes its part of every batch.
+        processes: how many share a batch. They take what one process would have taken in the same
+            step, and no image twice; an incomplete last batch is left out.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        epoch: int,
+        skip: int = 0,
+        *,
+        batch: int | None = None,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.length, self.seed, self.epoch, self.skip = length, seed, epoch, skip
+        self.batch, self.rank, self.processes = batch, rank, processes
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.length, generator=generator)[self.skip :].tolist()
+        if self.batch is None:
+            yield from order
+            return
+        part = self.batch // self.processes
+        for start in range(0, len(order) - self.batch + 1, self.batch):
+            first = start + self.rank * part
+            yield from order[first : first + part]
+
+    def __len__(self) -> int:
+        left = self.length - self.skip
+        return left if self.batch is None else left // self.batch * (self.batch // self.processes)
 
 
 class Batches:
     """Gives the batches of a run, the same for a given epoch and step however it got there."""
 
     def __init__(
-        self,
-        data: ImageFolders[Photo],
-        recipe: Recipe,
-        data_config: dict[str, Any],
-        processes: Processes,
+        self, data: DataSet, recipe: Recipe, data_config: dict[str, Any], processes: Processes
     ) -> None:
         self.data, self.recipe, self.config = data, recipe, data_config
         self.processes = processes
-        parts = processes.size * recipe.accumulate
-        self.part_size = recipe.batch_size // parts
         _check(len(data.train), recipe, processes.size)
+        self.part_size = recipe.batch_size // (processes.size * recipe.accumulate)
         self.steps = len(data.train) // recipe.batch_size
 
     def training(self, epoch: int, step: int) -> Iterator[list[Batch]]:
@@ -93,24 +220,24 @@ def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
 
 def _check(images: int, recipe: Recipe, processes: int) -> None:
     """Refuse a batch that cannot be filled or divided."""
-    if images < recipe.batch_size:
+    batch, parts = recipe.batch_size, processes * recipe.accumulate
+    if images < batch:
         raise DatasetError(
-            f"There are {images} training images, fewer than one batch of {recipe.batch_size}; "
-            "give a smaller --batch-size or more images."
+            f"There are {images} training images, fewer than one batch of {batch}; give a smaller "
+            "--batch-size or more images."
         )
-    parts = processes * recipe.accumulate
-    if recipe.batch_size % parts:
+    if batch % parts:
         raise OptionError(
-            f"--batch-size {recipe.batch_size} cannot be shared by {processes} processes of "
+            f"--batch-size {batch} cannot be shared by {processes} processes of "
             f"{recipe.accumulate} part(s) each; give a multiple of {parts}."
         )
-    if recipe.batch_size < 2 * parts:
+    if batch < 2 * parts:
         raise OptionError(
-            f"--batch-size {recipe.batch_size} leaves one image to each of {parts} parts, and "
-            f"batch norm needs two; give at least {2 * parts}, or a smaller --accumulate."
+            f"--batch-size {batch} leaves one image to each of {parts} parts, and batch norm "
+            f"needs two; give at least {2 * parts}, or a smaller --accumulate."
         )
-    if (recipe.mixup or recipe.cutmix) and recipe.batch_size // parts % 2:
+    if (recipe.mixup or recipe.cutmix) and batch // parts % 2:
         raise OptionError(
-            f"Mixup and CutMix mix images in pairs, and a part of the batch has "
-            f"{recipe.batch_size // parts}; give an even multiple of {parts} as --batch-size."
+            f"Mixup and CutMix mix images in pairs, and a part of the batch has {batch // parts}; "
+            f"give an even multiple of {parts} as --batch-size."
         )

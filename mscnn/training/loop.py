@@ -6,31 +6,63 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from timm.data import resolve_model_data_config
+from torch import nn
 
-from mscnn.data.layouts import ImageFolders, Photo
-from mscnn.data.loaders import a_killed_loader_is
+from mscnn.data.layouts import DataSet
+from mscnn.data.listing import Samples
+from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
-from mscnn.errors import Cancelled, ImageError, TrainingError
-from mscnn.training import checkpoint
+from mscnn.data.tally import Accuracy, Tally
+from mscnn.errors import Cancelled, ImageError, TrainingError, WeightsError
+from mscnn.photos.imaging import load_photo
 from mscnn.training.batches import Batch, Batches
-from mscnn.training.dataset import read_photo
-from mscnn.training.evaluate import Accuracy, Tally, tally
 from mscnn.training.networks import StartingPoint, freeze_backbone, fresh, set_training
-from mscnn.training.progress import Listener, Notice, TrainProgress, steps_left
 from mscnn.training.recipe import Recipe
 from mscnn.training.results import Facts, write_history, write_results
-from mscnn.training.schedule import optimiser_and_schedule
-from mscnn.training.state import Position, check_same_run
-from mscnn.training.steps import Stepper
-from mscnn.training.stopping import BestEpoch, StopRequest
+from mscnn.training.state import (
+    BestEpoch,
+    StopRequest,
+    TrainState,
+    check_same_run,
+    load_checkpoint,
+    save_checkpoint,
+)
+from mscnn.training.steps import Stepper, optimiser_and_schedule
 
 log = logging.getLogger(__name__)
 CHECKPOINT_EVERY_S = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainProgress:
+    """Where a run is: ``epoch`` 0-based, ``step`` of ``steps`` in it, speed and remaining time.
+
+    ``images_per_second`` is of all processes together; ``val_top1`` (0..1) of the last epoch that
+    was measured, None before the first.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    size_px: int
+    loss: float
+    lr: float
+    images_per_second: float
+    seconds_left: float
+    val_top1: float | None = None
+
+
+Listener = Callable[[TrainProgress], None]
+Notice = Callable[[str], None]
+"""Takes a sentence for the user."""
 
 
 class Trainer:
@@ -49,7 +81,7 @@ class Trainer:
     def __init__(
         self,
         architecture: str,
-        data: ImageFolders[Photo],
+        data: DataSet,
         out: Path,
         recipe: Recipe,
         device: torch.device | Processes,
@@ -61,7 +93,7 @@ class Trainer:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         classes = len(data.names)
-        self.start = start if start is not None else fresh(architecture, classes, recipe.seed)
+        self.start = start or fresh(architecture, classes, recipe.seed)
         self.architecture, self.data, self.out = self.start.architecture, data, out
         self.recipe, self.notice = recipe, notice
         model = self.start.model
@@ -76,7 +108,7 @@ class Trainer:
         self.stepper = Stepper(self.model, recipe, optimizer, scheduler, classes, self.processes)
         self.ema = self.stepper.ema
         self.best = BestEpoch(recipe.patience)
-        self.at = Position(unreadable=[list(item) for item in data.unreadable])
+        self.at = TrainState(unreadable=[list(item) for item in data.unreadable])
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -89,7 +121,7 @@ class Trainer:
         Raises:
             TrainingError: the checkpoint is of another model, other data or another recipe.
         """
-        state = checkpoint.load(self.out)
+        state = load_checkpoint(self.out)
         if state is None:
             return False
         check_same_run(
@@ -110,13 +142,13 @@ class Trainer:
         """Write the checkpoint; all processes must come here at the same step.
 
         Raises:
-            TrainingError: it cannot be written, or the weights are no numbers any more.
+            TrainingError: it cannot be written, or a weight is not finite.
         """
         self._join_statistics()
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
-            raise self._no_number("a weight is no finite number")
+            raise self._not_finite("a weight is no finite number")
         if self.processes.is_first:
-            checkpoint.save(self.out, self._state())
+            save_checkpoint(self.out, self._state())
         self.processes.wait()
 
     def _join_statistics(self) -> None:
@@ -143,7 +175,7 @@ class Trainer:
         """Train to the end; write the model folder, its tables and pictures; return accuracy.
 
         Raises:
-            TrainingError: the loss is no number, the folder cannot be written, or a process that
+            TrainingError: the loss is not finite, the folder cannot be written, or a process that
                 reads images was killed.
             Cancelled: the user stopped the run; its checkpoint is of the last step.
         """
@@ -152,27 +184,36 @@ class Trainer:
             "A process that reads images was killed, perhaps because memory ran out; the last "
             "checkpoint is kept, so go on with --resume and fewer --workers, 0 for none."
         )
-        with StopRequest() as stop, a_killed_loader_is(killed):
+        with StopRequest() as stop, killed_loader_raises(killed):
             while self.at.epoch < self.recipe.epochs and not self.best.is_over(self.at.epoch):
                 self._train_epoch(listener, stop)
                 self._end_epoch()
                 if self._any(stop.wanted):
                     raise self._stopped(f"after epoch {self.at.epoch}")
             self.best.put_into(self.stepper.averaged)
-            result = self.validate()
+            counted, accuracy = self.validate()
             if self.processes.is_first:
-                write_results(self.out, self._facts(), self.stepper.averaged, result)
+                kept = self.best.epoch or self.at.epoch
+                facts = Facts(self.start, self.data, self.recipe, self.at, kept, self.processes)
+                write_results(self.out, facts, self.stepper.averaged, counted)
             self.processes.wait()
-        return result.accuracy
+        return accuracy
 
-    def validate(self) -> Tally:
+    def validate(self) -> tuple[Tally, Accuracy]:
         """Measure the averaged weights on the validation part with timm's evaluation transform."""
-        model, device = self.stepper.averaged, self.processes.device
+        classes = len(self.data.names)
         batches = self.batches.validation(self.at.epoch)
-        mine = tally(model, batches, device, len(self.data.names))
-        for position in mine.unread:
-            self._leave_out(self.data.val[position][0])
-        return mine.joined(self.processes)
+        try:
+            mine, unread = tally(self.stepper.averaged, batches, self.processes.device)
+        except WeightsError as error:
+            raise self._not_finite("an answer is not finite") from error
+        for index in unread:
+            self._leave_out(self.data.val, index)
+        # In the same order in all processes, so that all come to the same sums.
+        found = Tally()
+        for part in self.processes.gather(mine):
+            found.merge(part)
+        return found, found.accuracy(classes)
 
     def _train_epoch(self, listener: Listener | None, stop: StopRequest) -> None:
         set_training(self.model, frozen=self.recipe.freeze)
@@ -181,7 +222,7 @@ class Trainer:
         for parts in self.batches.training(self.at.epoch, first):
             loss = self.stepper.step(parts, self.at.epoch * self.steps_per_epoch + self.at.step)
             if not math.isfinite(loss):
-                raise self._no_number(f"the loss is {loss}")
+                raise self._not_finite(f"the loss is {loss}")
             self._leave_out_of(parts)
             self.at.loss_sum += loss
             self.at.step += 1
@@ -196,38 +237,35 @@ class Trainer:
                 self.save()
                 saved = now
 
-    def _any(self, wish: bool) -> bool:
-        """Whether any process wishes so, for all must do the same."""
-        return self.processes.sum([float(wish)])[0] > 0
+    def _any(self, mine: bool) -> bool:
+        """Whether this holds in any process, for all must do the same."""
+        return self.processes.sum(float(mine)) > 0
 
     def _stopped(self, where: str) -> Cancelled:
         sentence = f"Stopped {where}; what was trained is kept, so go on with --resume."
-        self._say(sentence)
+        if self.processes.is_first:
+            self.notice(sentence)
         return Cancelled(sentence)
 
-    def _no_number(self, what: str) -> TrainingError:
+    def _not_finite(self, what: str) -> TrainingError:
         return TrainingError(
             f"In epoch {self.at.epoch + 1} {what}; the last checkpoint is kept, so lower --lr and "
             "go on with --resume."
         )
 
-    def _say(self, sentence: str) -> None:
-        if self.processes.is_first:
-            self.notice(sentence)
-
     def _leave_out_of(self, parts: list[Batch]) -> None:
         """Note the photographs of a batch that could not be read."""
         for _, target in parts:
             for marker in target[target < 0].tolist():
-                self._leave_out(self.data.train[-1 - marker][0])
+                self._leave_out(self.data.train, -1 - marker)
 
-    def _leave_out(self, photo: Photo) -> None:
+    def _leave_out(self, samples: Samples, index: int) -> None:
         """Note once that a photograph could not be read; each process sees its own ones."""
-        name = str(photo) if isinstance(photo, Path) else photo.name
+        name = samples.full_name(index)
         if any(name == known for known, _ in self.at.unreadable):
             return
         try:
-            read_photo(photo)
+            load_photo(samples.source(index))
             reason = "It could not be read for a moment."
         except ImageError as error:
             reason = str(error)
@@ -235,19 +273,22 @@ class Trainer:
         self.notice(f"{reason} It is left out.")
 
     def _progress(self, seconds_per_step: float) -> TrainProgress:
-        at, steps = self.at, self.steps_per_epoch
+        at, steps, epochs = self.at, self.steps_per_epoch, self.recipe.epochs
         final_px = self.data_config["input_size"][-1]
-        left = steps_left(self.recipe, at.epoch, at.step, steps, final_px)
+        px = self.recipe.size_at(at.epoch, final_px)
+        # Later, larger phases cost more per step, in proportion to their area.
+        later = (self.recipe.size_at(e, final_px) / px for e in range(at.epoch + 1, epochs))
+        left = steps - at.step + sum(factor**2 for factor in later) * steps
         return TrainProgress(
-            at.epoch, self.recipe.epochs, at.step, steps, self.recipe.size_at(at.epoch, final_px),
-            at.loss_sum / at.step, self.stepper.lr, self.recipe.batch_size / seconds_per_step,
-            seconds_per_step * left, at.history[-1]["val_top1"] if at.history else None,
+            at.epoch, epochs, at.step, steps, px, at.loss_sum / at.step, self.stepper.lr,
+            self.recipe.batch_size / seconds_per_step, seconds_per_step * left,
+            at.history[-1]["val_top1"] if at.history else None,
         )  # fmt: skip
 
     def _end_epoch(self) -> None:
         # Before measuring, so that all processes measure the same network.
         self._join_statistics()
-        result = self.validate().accuracy
+        _, result = self.validate()
         row = {
             "epoch": self.at.epoch + 1,
             "train_loss": self.at.loss_sum / max(self.at.step, 1),
@@ -257,19 +298,44 @@ class Trainer:
             "seconds": self.at.seconds,
         }
         log.info("epoch %d: %s", self.at.epoch + 1, row)
-        self.at.unreadable = self.processes.gather(self.at.unreadable)
+        lists = self.processes.gather(self.at.unreadable)
+        unreadable = dict.fromkeys(tuple(item) for one in lists for item in one)
+        self.at.unreadable = [list(item) for item in unreadable]
         self.best.note(self.at.epoch + 1, result.top1, result.loss, self.stepper.averaged)
         self.at.end_epoch(row)
         self.save()
         if self.processes.is_first:
             write_history(self.out, self.history)
 
-    def _facts(self) -> Facts:
-        return Facts(
-            start=self.start,
-            data=self.data,
-            recipe=self.recipe,
-            position=self.at,
-            epoch_kept=self.best.epoch or self.at.epoch,
-            processes=self.processes,
-        )
+
+@torch.inference_mode()
+def tally(
+    model: nn.Module, batches: Iterable[Batch], device: torch.device
+) -> tuple[Tally, list[int]]:
+    """Count the answers of ``model`` (set to eval, and back module by module) in float32.
+
+    Args:
+        model: takes ``(B, 3, H, W)`` and gives ``(B, classes)`` logits.
+        batches: pairs of images and ``(B,)`` int64 targets; a target of ``-1 - index`` marks a
+            photograph that could not be read.
+        device: where the model lies.
+
+    Returns:
+        The counts, and the indices of photographs that could not be read.
+
+    Raises:
+        WeightsError: an answer is not finite.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    counted, unread = Tally(), []
+    try:
+        for x, target in batches:
+            known = target >= 0
+            unread += (-1 - target[~known]).tolist()
+            if bool(known.any()):
+                counted.add(model(x[known].to(device)), target[known])
+    finally:
+        for module, training in flags:
+            module.training = training
+    return counted, unread

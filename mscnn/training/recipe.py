@@ -6,11 +6,12 @@ import dataclasses
 import itertools
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from mscnn.errors import OptionError
 
+T = TypeVar("T")
 AMP_CHOICES = ("none", "bf16", "fp16")
 SCHEDULES = ("cosine", "wsd", "poly", "constant")
 _WARMUP_EPOCHS = 0.5
@@ -20,70 +21,81 @@ _RANDAUGMENT = re.compile(r"rand(-((m|n|p|mstd|mmax|inc)\d+(\.\d+)?|t[a-z0-9]+))
 FIXED = ("seed", "val_share", "batch_size", "opt", "freeze", "layer_decay", "ema")
 
 
+def _option(default: T, text: str, low: float | None = None, high: float | str | None = None) -> T:
+    """Declare a field: its default, the help of its option, its range.
+
+    ``high`` may name the field that is the limit.
+    """
+    found: T = field(default=default, metadata={"help": text, "low": low, "high": high})
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to train; two runs with equal recipes, data and model give the same weights.
 
-    Attributes:
-        epochs: passes over the training set.
-        batch_size: images per optimiser step, over all processes.
-        accumulate: parts into which each process cuts its share of a batch, one after another.
-        lr: peak learning rate, in the units of ``opt``.
-        opt: a timm optimiser name. ``muon`` (Jordan et al. 2024, as timm implements it, with
-            AdamW for biases and norms) needs far fewer epochs than SGD on these small nets.
-        weight_decay: not applied to biases and norms.
-        schedule: timm schedule; ``wsd`` holds the peak and decays over the last ``decay`` share.
-        decay: share of the run in which ``wsd`` decays, 0..1.
-        warmup_epochs: linear warm-up, in epochs.
-        smoothing: label smoothing, 0..1.
-        ema: decay of the moving average of the weights; 0 turns it off.
-        sizes: ``(px, epochs)`` phases; training grows through them, and the last goes on to the
-            end whatever its number. Small pictures first cost a fraction and show small objects.
-        zoom_in: least share of the photo's area that a random crop keeps, 0..1.
-        zoom_out: largest factor by which the photo is shrunk on a plain canvas, >= 1.
-        zoom_out_prob: how often it is shrunk instead of cropped, 0..1.
-        randaugment: timm's RandAugment string such as ``rand-m9-n2-mstd0.5``; empty for none.
-        mixup: alpha of Mixup (Zhang et al. 2018, arXiv:1710.09412); 0 turns it off.
-        cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 turns it off. With both,
-            each part of a batch takes one of them by turns of a coin.
-        layer_decay: learning rate of each layer as a share of the layer above it (timm's
-            grouping; Bao et al. 2022, arXiv:2106.08254); 1 for the same everywhere.
-        freeze: only the classifier learns; the rest keeps its weights and batch statistics.
-        patience: epochs without a better validation result after which a run stops, and the best
-            epoch counts; 0 runs to the end, and the last epoch counts.
-        val_share: share of each class held out where the data has no validation part, 0..0.9.
-        amp: autocast type, one of ``AMP_CHOICES``.
-        seed: of initialisation, order and augmentation.
-        workers: loader processes.
-        threads: CPU threads of the training process; 0 leaves torch's own choice.
+    Each field is an option of ``mscnn train`` and ``mscnn finetune``; its metadata has the
+    option's help and range. Fields keep their order, which is that of ``training.json``.
     """
 
-    epochs: int = 10
-    batch_size: int = 256
-    lr: float = 0.02
-    opt: str = "muon"
-    weight_decay: float = 0.01
-    schedule: str = "wsd"
-    decay: float = 0.35
-    warmup_epochs: float = _WARMUP_EPOCHS
-    smoothing: float = 0.1
-    ema: float = 0.998
-    sizes: tuple[tuple[int, int], ...] = ()
-    zoom_in: float = 0.35
-    zoom_out: float = 2.5
-    zoom_out_prob: float = 0.25
-    amp: str = "none"
-    seed: int = 0
-    workers: int = 1
-    threads: int = 0
-    accumulate: int = 1
-    randaugment: str = ""
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    layer_decay: float = 1.0
-    freeze: bool = False
-    patience: int = 0
-    val_share: float = 0.1
+    epochs: int = _option(10, "How often all images are seen.", 1, 100_000)
+    batch_size: int = _option(256, "Images per step, over all processes together.", 2, 65_536)
+    lr: float = _option(0.02, "Largest learning rate of the run.", 1e-8, 100)
+    # muon (Jordan et al. 2024, as timm implements it, with AdamW for biases and norms) needs far
+    # fewer epochs than SGD on these small nets.
+    opt: str = _option("muon", "Optimiser, by timm's name.")
+    weight_decay: float = _option(0.01, "Pull towards zero; not on biases and norms.", 0, 10)
+    schedule: str = _option(
+        "wsd", "How the learning rate goes down: wsd (at the end), cosine, poly or constant."
+    )
+    decay: float = _option(0.35, "Last share of the run in which wsd falls.", 0.001, 1)
+    warmup_epochs: float = _option(
+        _WARMUP_EPOCHS, "Epochs in which the learning rate rises.", 0, "epochs"
+    )
+    smoothing: float = _option(0.1, "Label smoothing, 0 to 0.9.", 0, 0.9)
+    ema: float = _option(
+        0.998, "Decay of the moving average of the weights; 0 for none.", 0, 0.99999
+    )
+    # Phases of (px, epochs); the last goes on to the end whatever its number. Small pictures first
+    # cost a fraction and show small objects.
+    sizes: tuple[tuple[int, int], ...] = _option(
+        (), "Growing image sizes as px:epochs, such as 32:3,64:6."
+    )
+    # Of its area.
+    zoom_in: float = _option(0.35, "Least share of the photo that a random crop keeps.", 0.01, 1)
+    zoom_out: float = _option(2.5, "Largest factor of shrinking on a plain canvas.", 1, 20)
+    zoom_out_prob: float = _option(0.25, "How often photos are shrunk, not cropped, 0 to 1.", 0, 1)
+    amp: str = _option("none", "Lower precision, for speed: none, bf16 or fp16 (CUDA).")
+    seed: int = _option(0, "Of first weights, order and augmentation.", 0, 2**31 - 1)
+    workers: int = _option(1, "Processes that read images.", 0, 256)
+    threads: int = _option(0, "CPU threads; 0 for torch's choice.", 0, 1024)
+    accumulate: int = _option(
+        1, "Cut each step's images into so many parts, to save memory.", 1, "batch_size"
+    )
+    randaugment: str = _option("", "timm's RandAugment, such as rand-m9-n2-mstd0.5.")
+    # Zhang et al. 2018, arXiv:1710.09412.
+    mixup: float = _option(0.0, "Blend pairs of images (Mixup's alpha); 0 for never.", 0, 100)
+    # Yun et al. 2019, arXiv:1905.04899. With both, each part of a batch takes either at random.
+    cutmix: float = _option(0.0, "Paste parts of images (CutMix's alpha); 0 for never.", 0, 100)
+    # timm's grouping; Bao et al. 2022, arXiv:2106.08254.
+    layer_decay: float = _option(
+        1.0,
+        "Learning rate of each layer as a share of the one above it; 1 for the same.",
+        0.01,
+        1,
+    )
+    # The rest keeps its weights and its batch statistics.
+    freeze: bool = _option(False, "Keep everything but the new classifier as it is.")
+    # Without patience the last epoch counts.
+    patience: int = _option(
+        0,
+        "Stop after so many epochs without a better result, and keep the best one; 0 for never.",
+        0,
+        100_000,
+    )
+    val_share: float = _option(
+        0.1, "Share of each class to measure with, where none is given.", 0.001, 0.9
+    )
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -111,32 +123,15 @@ class Recipe:
                 )
 
     def _check_ranges(self) -> None:
-        for name, low, high in (
-            ("epochs", 1, 100_000),
-            ("batch_size", 2, 65_536),
-            ("lr", 1e-8, 100),
-            ("weight_decay", 0, 10),
-            ("decay", 0.001, 1),
-            ("warmup_epochs", 0, self.epochs),
-            ("smoothing", 0, 0.9),
-            ("ema", 0, 0.99999),
-            ("zoom_in", 0.01, 1),
-            ("zoom_out", 1, 20),
-            ("zoom_out_prob", 0, 1),
-            ("seed", 0, 2**31 - 1),
-            ("workers", 0, 256),
-            ("threads", 0, 1024),
-            ("accumulate", 1, self.batch_size),
-            ("mixup", 0, 100),
-            ("cutmix", 0, 100),
-            ("layer_decay", 0.01, 1),
-            ("patience", 0, 100_000),
-            ("val_share", 0.001, 0.9),
-        ):
-            value = getattr(self, name)
+        for item in dataclasses.fields(self):
+            low, high = item.metadata["low"], item.metadata["high"]
+            if low is None:
+                continue
+            value, high = getattr(self, item.name), getattr(self, str(high), high)
             if not low <= value <= high:
-                option = name.replace("_", "-")
-                raise OptionError(f"--{option} is {value}; it must lie between {low} and {high}.")
+                raise OptionError(
+                    f"{option_name(item.name)} is {value}; it must lie between {low} and {high}."
+                )
 
     def size_at(self, epoch: int, final_px: int) -> int:
         """Training size in px at a 0-based epoch; ``final_px`` where no phases are set."""
@@ -163,7 +158,7 @@ class Recipe:
         What an older version did not know yet has its default; what this one does not know is
         left out.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = {item.name for item in dataclasses.fields(cls)}
         stored = {key: value for key, value in json.loads(text).items() if key in known}
         stored["sizes"] = tuple((px, epochs) for px, epochs in stored.get("sizes", ()))
         return cls(**stored)
@@ -182,6 +177,11 @@ FINE_TUNING = Recipe(
     layer_decay=0.75,
 )
 """What ``mscnn finetune`` does unless it is told otherwise; suits folders of hundreds of images."""
+
+
+def option_name(name: str) -> str:
+    """Return the option of a field: ``--batch-size``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def usual_warmup(epochs: int) -> float:
@@ -204,3 +204,8 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
             )
         phases.append((int(px), int(epochs)))
     return tuple(phases)
+
+
+def format_sizes(sizes: tuple[tuple[int, int], ...]) -> str:
+    """Return phases as ``parse_sizes`` reads them."""
+    return ",".join(f"{px}:{epochs}" for px, epochs in sizes)

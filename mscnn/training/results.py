@@ -1,29 +1,62 @@
-"""What a finished run leaves beside its weights: tables, pictures, facts and the model card."""
+"""What a finished run leaves: a model folder in timm's format, its card, tables and pictures."""
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import io
 import json
+import shlex
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from matplotlib.figure import Figure
+from huggingface_hub import EvalResult, ModelCardData
+from safetensors import SafetensorError
+from timm.models import save_for_hf
 from torch import nn
 
-from mscnn.draw.class_bars import class_bars_figure
-from mscnn.draw.confusion import confusion_figure
-from mscnn.draw.curves import training_curves
-from mscnn.training.card import Facts, model_card
-from mscnn.training.checkpoint import write_atomically
-from mscnn.training.evaluate import Accuracy, Tally, class_rows
-from mscnn.training.export import export_folder
+from mscnn.data.layouts import DataSet
+from mscnn.data.processes import Processes
+from mscnn.data.tally import Accuracy, Tally
+from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
+from mscnn.draw.figures import png
+from mscnn.models import reliability
+from mscnn.models.starters import STARTER_NAMES
+from mscnn.results.writing import replacing
+from mscnn.training.networks import StartingPoint
+from mscnn.training.recipe import FINE_TUNING, Recipe, format_sizes, option_name, usual_warmup
+from mscnn.training.state import TrainState, saving
 
-__all__ = ["Facts", "write_history", "write_results"]
+_MAX_NAMES = 50
+_CHANGES_NOTHING = ("workers", "threads")
+_TASK = "image-classification"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a run at its end.
+
+    Attributes:
+        start: the network before its first step.
+        data: classes and photographs.
+        recipe: how it was trained.
+        state: history, time and what was left out.
+        epoch_kept: number (1-based) of the epoch whose weights are exported.
+        processes: who trained.
+    """
+
+    start: StartingPoint
+    data: DataSet
+    recipe: Recipe
+    state: TrainState
+    epoch_kept: int
+    processes: Processes
 
 
 def write_history(out: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -48,40 +81,55 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     Raises:
         TrainingError: the folder cannot be written.
     """
-    names, accuracy = facts.data.names, tally.accuracy
+    names, unreadable = facts.data.names, facts.state.unreadable
+    accuracy, confusion = tally.accuracy(len(names)), tally.confusion(len(names))
+    rows = tally.classes(range(len(names)), names.__getitem__)
     export_folder(model, out, names)
-    rows = [list(map(str, row)) for row in tally.confusion.tolist()]
-    table = [["class", *names], *([name, *row] for name, row in zip(names, rows, strict=True))]
-    _write(out / "confusion.csv", _csv(table))
+    table = [[name, *counts] for name, counts in zip(names, confusion.tolist(), strict=True)]
+    _write(out / "confusion.csv", _csv([["class", *names], *table]))
+    classes = [
+        [r.label, r.images, int(confusion[r.index, r.index]), _cell(r.precision),
+         _cell(r.top1 if r.images else None)]
+        for r in rows
+    ]  # fmt: skip
     fields = ["class", "images", "correct", "precision", "recall"]
-    classes = [_cells(dataclasses.astuple(r)) for r in class_rows(tally.confusion, names)]
     _write(out / "classes.csv", _csv([fields, *classes]))
-    unreadable = facts.position.unreadable
     if unreadable:
         _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
-    summary = json.dumps(_summary(facts, accuracy), indent=1) + "\n"
-    _write(out / "training.json", summary.encode())
-    _write(out / "README.md", _encoded(model_card(facts, accuracy, out.resolve().name)))
-    _draw(out, facts, tally)
+    _write_json(out / "training.json", _summary(facts, accuracy))
+    _write_json(out / reliability.FILE, tally.reliability(facts.data.split))
+    card = model_card(facts, accuracy, out.resolve().name)
+    _write(out / "README.md", card.encode("utf-8", "backslashreplace"))
+
+    words = f"{facts.start.architecture}: top-1 {accuracy.top1:.1%}"
+    top5 = f", top-5 {accuracy.top5:.1%}" if accuracy.top5_tells else ""
+    title = f"{words} of {accuracy.images} images"
+    bars = [(r.label, r.images, r.top1, r.precision) for r in rows if r.images]
+    for name, figure in (
+        ("curves", training_curves(
+            facts.state.history, words + top5, with_top5=accuracy.top5_tells)),
+        ("confusion", confusion_figure(confusion, names, title)),
+        ("classes", class_bars_figure(bars, title)),
+    ):  # fmt: skip
+        _write(out / f"{name}.png", png(figure))
 
 
 def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
+    start = facts.start
     return {
-        "model": facts.start.architecture,
-        "from": {"weights": facts.start.source, "sha256": facts.start.sha256}
-        if facts.start.source
-        else None,
+        "model": start.architecture,
+        "from": {"weights": start.source, "sha256": start.sha256} if start.source else None,
         "recipe": facts.recipe.as_dict(),
         "train_images": len(facts.data.train),
         "val_images": accuracy.images,
         "split": facts.data.split,
-        "unreadable": len(facts.position.unreadable),
-        "epochs_trained": facts.position.epoch,
+        "unreadable": len(facts.state.unreadable),
+        "epochs_trained": facts.state.epoch,
         "epoch_kept": facts.epoch_kept,
         "top1": accuracy.top1,
         "top5": accuracy.top5,
         "loss": accuracy.loss,
-        "seconds": facts.position.seconds,
+        "seconds": facts.state.seconds,
         "device": facts.processes.device.type,
         "processes": facts.processes.size,
         "torch": torch.__version__,
@@ -89,46 +137,147 @@ def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
-def _draw(out: Path, facts: Facts, tally: Tally) -> None:
-    accuracy = tally.accuracy
-    words = f"{facts.start.architecture}: top-1 {accuracy.top1:.1%}"
-    top5 = f", top-5 {accuracy.top5:.1%}" if accuracy.top5_tells else ""
-    curves = training_curves(facts.position.history, words + top5, with_top5=accuracy.top5_tells)
-    _write(out / "curves.png", _png(curves))
-    title = f"{words} of {accuracy.images} images"
-    _write(out / "confusion.png", _png(confusion_figure(tally.confusion, facts.data.names, title)))
-    rows = class_rows(tally.confusion, facts.data.names)
-    bars = [(r.name, r.images, r.recall, r.precision) for r in rows if r.recall is not None]
-    _write(out / "classes.png", _png(class_bars_figure(bars, title)))
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> bytes:
+def _csv(rows: Iterable[Iterable[object]]) -> bytes:
+    """Return UTF-8; what a file's name holds that is no text is written as an escape."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return _encoded(text.getvalue())
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _encoded(text: str) -> bytes:
-    """UTF-8; what a file's name holds that is no text is written as an escape."""
-    return text.encode("utf-8", "backslashreplace")
+def _cell(fraction: float | None) -> str:
+    return "" if fraction is None else f"{fraction:.4f}"
 
 
-def _cells(values: Iterable[object]) -> list[str]:
-    """Return values as a table shows them: shares with four digits, nothing for None."""
-    return [_cell(value) for value in values]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    _write(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    with saving(path.name), replacing(path) as part:
+        part.write_bytes(content)
+
+
+def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
+    """Write a model folder; ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
+
+    Both ``config.json`` and ``model.safetensors`` are complete before the first takes its place.
+
+    Args:
+        model: a timm model, on any device.
+        folder: created if it does not exist.
+        labels: class names in index order, stored as ``label_names``.
+
+    Raises:
+        TrainingError: the folder cannot be written.
+    """
+    # safetensors refuses the channels_last layout that training uses.
+    plain = copy.deepcopy(model).cpu().requires_grad_(True)
+    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    config = {"num_classes": len(labels), "label_names": list(labels)}
+    with saving("the model"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as made:
+            try:
+                save_for_hf(plain, made, model_config=config, safe_serialization=True)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+            for name in ("model.safetensors", "config.json"):
+                (Path(made) / name).replace(folder / name)
+
+
+# --- the model card ------------------------------------------------------------------------------
+
+
+def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
+    """Return ``README.md`` for a model folder, with the hub's front matter.
+
+    Fine-tuned weights inherit the licence of the weights they come from, where it is known. Fresh
+    ones have none until their owner gives them one.
+
+    Args:
+        facts: about the run.
+        accuracy: of the exported weights on the validation part.
+        name: of the folder.
+    """
+    start, data, left_out = facts.start, facts.data, len(facts.state.unreadable)
+    origin = f"fine-tuned from {start.source}" if start.source else "trained from scratch"
+    licence = start.licence if start.source and start.licence else "unknown"
+    top5 = f", top-5 {100 * accuracy.top5:.2f} %" if accuracy.top5_tells else ""
+    classes = ", ".join(data.names[:_MAX_NAMES]) + ", ..." * (len(data.names) > _MAX_NAMES)
+    recipe = {**facts.recipe.as_dict(), "processes": facts.processes.size}
+    settings = [
+        f"- {key.replace('_', ' ')}: {value}"
+        for key, value in recipe.items()
+        if key not in _CHANGES_NOTHING
+    ]
+    own = start.architecture in STARTER_NAMES or start.architecture.startswith("starter_")
+    teach = "import mscnn.models.starters  # teaches timm this architecture\n" if own else ""
+    unlicensed = "\nNo licence was chosen yet: set `license` above before you publish this.\n"
+    lines = [
+        "---",
+        _front_matter(licence, accuracy, data.split, name),
+        "---",
+        f"\n# {name}\n",
+        f"`{start.architecture}`, {origin} on {len(data.names)} classes.",
+        "\n## Accuracy\n",
+        f"Top-1 {100 * accuracy.top1:.2f} %{top5} of {accuracy.images} images "
+        f"({data.split}), weights of epoch {facts.epoch_kept}.",
+        "`classes.csv` has precision and recall of each class, `confusion.csv` the answers.",
+        "\n## Data\n",
+        f"{len(data.train)} images to learn from and {len(data.val)} to measure with.",
+        *([f"{left_out} of the files could not be read and were left out."] if left_out else []),
+        f"Classes: {classes}.",
+        "\n## Recipe\n",
+        f"```bash\n{command(facts, name)}\n```\n",
+        *settings,
+        "\n## Use\n",
+        f"```python\nimport timm\n{teach}",
+        'model = timm.create_model("local-dir:PATH/OF/THIS/FOLDER", pretrained=True)\n```\n',
+        "```bash\nmscnn predict photo.jpg --model ./PATH/OF/THIS/FOLDER\n```",
+    ]
+    return "\n".join(lines) + "\n" + (unlicensed if licence == "unknown" else "")
+
+
+def _front_matter(licence: str, accuracy: Accuracy, split: str, name: str) -> str:
+    measured = {"top-1": accuracy.top1, **({"top-5": accuracy.top5} if accuracy.top5_tells else {})}
+    found: str = ModelCardData(
+        license=licence,
+        library_name="timm",
+        pipeline_tag=_TASK,
+        tags=[_TASK, "timm", "mscnn"],
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type=_TASK,
+                dataset_type="imagefolder",
+                dataset_name=split,
+                metric_type="accuracy",
+                metric_name=metric,
+                metric_value=round(value, 4),
+            )
+            for metric, value in measured.items()
+        ],
+    ).to_yaml()
+    return found
+
+
+def command(facts: Facts, name: str) -> str:
+    """Return the command that made the model; folders and files by their own names only.
+
+    Options at their defaults are left away, and so is what cannot change the result.
+    """
+    start, recipe = facts.start, facts.recipe
+    verb, usual = ("finetune", FINE_TUNING) if start.source else ("train", Recipe())
+    words = ["mscnn", verb, "DATA", "--model", shlex.quote(start.given)]
+    words += ["--weights", shlex.quote(start.weights)] if start.weights else []
+    words += ["--out", shlex.quote(name)]
+    for item in dataclasses.fields(Recipe):
+        value, default = getattr(recipe, item.name), getattr(usual, item.name)
+        if item.name == "warmup_epochs":
+            default = usual_warmup(recipe.epochs)
+        if value == default or item.name in _CHANGES_NOTHING:
+            continue
+        option = option_name(item.name)
+        text = format_sizes(value) if item.name == "sizes" else str(value)
+        words += [option] if value is True else [option, shlex.quote(text)]
+    return " ".join(words)

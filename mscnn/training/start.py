@@ -6,26 +6,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscnn.data.layouts import (
-    ImageFolders,
-    Photo,
-    check_classes,
-    check_trainable,
-    drop_unreadable,
-    open_data,
-)
-from mscnn.data.processes import join_processes, leave_processes
+from mscnn.data.layouts import DataSet, check_classes, check_trainable, drop_unreadable, open_data
+from mscnn.data.processes import sharing
+from mscnn.data.tally import Accuracy
 from mscnn.engine.device import choose_device
 from mscnn.errors import OutputError, TrainingError
 from mscnn.models.architecture import check_supported, from_name
 from mscnn.models.hub import OnProgress
-from mscnn.training import checkpoint
 from mscnn.training.batches import fitted
-from mscnn.training.evaluate import Accuracy
-from mscnn.training.loop import Trainer, log
-from mscnn.training.networks import StartingPoint, pretrained
-from mscnn.training.progress import Listener, Notice
+from mscnn.training.loop import Listener, Notice, Trainer, log
+from mscnn.training.networks import pretrained
 from mscnn.training.recipe import Recipe
+from mscnn.training.state import CHECKPOINT
 
 _SHOWN = 10
 
@@ -82,7 +74,7 @@ def start_training(
             DeviceError, OptionError: the input cannot be used.
         Cancelled: the user stopped the run.
     """
-    if (plan.out / checkpoint.NAME).is_file() and not plan.resume:
+    if (plan.out / CHECKPOINT).is_file() and not plan.resume:
         raise TrainingError(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
         )
@@ -94,52 +86,32 @@ def start_training(
     device = choose_device(plan.device)
     if not plan.fine_tune:  # which loads the model, and so finds out by itself
         check_supported(from_name(plan.model))
-    images = _open(plan.data, plan.recipe)
+    images = drop_unreadable(
+        open_data(plan.data, val_share=plan.recipe.val_share, seed=plan.recipe.seed)
+    )
+    check_classes(plan.data, images)
+    check_trainable(images)
     _make(plan.out)
-    processes = join_processes(device)
-    try:
+    with sharing(device) as processes:
         say = notice if processes.is_first else log.info
         _tell_unreadable(images, say)
-        recipe = _fitted(plan.recipe, len(images.train), processes.size, say)
-        trainer = Trainer(
-            plan.model,
-            images,
-            plan.out,
-            recipe,
-            processes,
-            start=_pretrained(plan, len(images.names), on_progress) if plan.fine_tune else None,
-            notice=say,
-        )
+        recipe = fitted(plan.recipe, len(images.train), processes.size)
+        if recipe.batch_size != plan.recipe.batch_size:
+            say(
+                f"There are {len(images.train)} training images, fewer than one batch of "
+                f"{plan.recipe.batch_size}, so a batch has {recipe.batch_size}."
+            )
+        start = None
+        if plan.fine_tune:
+            start = pretrained(
+                plan.model, plan.weights, len(images.names), recipe.seed, on_progress=on_progress
+            )
+        trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)
         if plan.resume and not trainer.resume():
             say("There is no checkpoint in --out yet, so the run starts from the beginning.")
         # Everybody has looked for a checkpoint before the first one is written.
         processes.wait()
         return trainer.run(listener)
-    finally:
-        leave_processes(processes)
-
-
-def _pretrained(plan: RunPlan, classes: int, on_progress: OnProgress | None) -> StartingPoint:
-    seed = plan.recipe.seed
-    return pretrained(plan.model, plan.weights, classes, seed, on_progress=on_progress)
-
-
-def _open(data: Path, recipe: Recipe) -> ImageFolders[Photo]:
-    images = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
-    images = drop_unreadable(images)
-    check_classes(data, images)
-    check_trainable(images)
-    return images
-
-
-def _fitted(recipe: Recipe, images: int, processes: int, say: Notice) -> Recipe:
-    found = fitted(recipe, images, processes)
-    if found.batch_size != recipe.batch_size:
-        say(
-            f"There are {images} training images, fewer than one batch of {recipe.batch_size}, so "
-            f"a batch has {found.batch_size}."
-        )
-    return found
 
 
 def _make(out: Path) -> None:
@@ -151,7 +123,7 @@ def _make(out: Path) -> None:
         raise OutputError(f"The folder {str(out)!r} may not be written; give another --out.")
 
 
-def _tell_unreadable(images: ImageFolders[Photo], say: Notice) -> None:
+def _tell_unreadable(images: DataSet, say: Notice) -> None:
     bad = images.unreadable
     if not bad:
         return

@@ -1,4 +1,4 @@
-"""One optimiser step: forward, backward, update and moving average."""
+"""timm's optimiser and schedule, and one step: forward, backward, update, moving average."""
 
 from __future__ import annotations
 
@@ -11,14 +11,60 @@ import numpy as np
 import torch
 from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscnn.data.processes import Processes
+from mscnn.errors import OptionError
+from mscnn.training.batches import Batch
 from mscnn.training.recipe import Recipe
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+
+def optimiser_and_schedule(
+    model: torch.nn.Module, recipe: Recipe, steps_per_epoch: int
+) -> tuple[torch.optim.Optimizer, Any]:
+    """Timm's optimiser and its per-step schedule.
+
+    With a layer decay below 1, timm groups the parameters by the model's own ``group_matcher``:
+    stem, blocks in order, and the rest with the classifier on top. A group's rate is the
+    schedule's times ``layer_decay`` to the power of its distance from the top.
+
+    Raises:
+        OptionError: timm does not know the optimiser, or the phases do not fit into the run.
+    """
+    try:
+        optimizer = create_optimizer_v2(
+            model,
+            opt=recipe.opt,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
+        )
+    except (ValueError, TypeError) as error:
+        raise OptionError(
+            f"--opt is {recipe.opt!r}, which timm cannot use here; try muon, sgd or adamw."
+        ) from error
+    try:
+        scheduler, _ = create_scheduler_v2(
+            optimizer,
+            sched=recipe.schedule,
+            num_epochs=recipe.epochs,
+            # timm takes 1 for one epoch, and only what lies below it for a fraction of the run.
+            decay_epochs=min(recipe.decay, 1 - 1e-9) if recipe.schedule == "wsd" else None,
+            warmup_epochs=recipe.warmup_epochs,
+            warmup_lr=recipe.lr / 100,
+            step_on_epochs=False,
+            updates_per_epoch=steps_per_epoch,
+        )
+    except ValueError as error:
+        raise OptionError(
+            f"--warmup-epochs {recipe.warmup_epochs} and --decay {recipe.decay} do not fit into "
+            f"{recipe.epochs} epoch(s); give more epochs or a shorter warm-up."
+        ) from error
+    return optimizer, scheduler
 
 
 class Stepper:
@@ -84,16 +130,16 @@ class Stepper:
         return float(max(group["lr"] for group in self.optimizer.param_groups))
 
     def step(self, parts: Sequence[Batch], update: int) -> float:
-        """Update the weights once, or leave them as they are where the loss is no number.
+        """Update the weights once, or leave them as they are where the loss is not finite.
 
         Args:
-            parts: of this process's share of the batch: ``(b, 3, H, W)`` float32 images and
+            parts: of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
                 ``(b,)`` int64 targets, negative for those to leave out.
             update: 0-based number of this step in the run.
 
         Returns:
-            The mean loss over the parts of all processes, in nats; NaN or infinite where it is
-            no number in one of them.
+            The mean loss over the parts of all processes, in nats; NaN or infinite where it
+            is so in one of them.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
@@ -106,7 +152,7 @@ class Stepper:
                 loss = self._forward(part) / len(parts)
                 self.scaler.scale(loss).backward()
             total += loss.detach()
-        value = self.processes.sum([float(total)])[0] / self.processes.size
+        value = self.processes.sum(float(total)) / self.processes.size
         if not math.isfinite(value):
             return value
         self.scaler.step(self.optimizer)
@@ -116,36 +162,26 @@ class Stepper:
         return value
 
     def _forward(self, part: Batch) -> torch.Tensor:
-        device = self.processes.device
-        x, target = part
-        x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
-        target = target.to(device, non_blocking=True)
-        known = part[1] >= 0
-        if not bool(known.all()):
-            return self._forward_some(x, target, known.to(device))
-        soft = target
-        if self.mix is not None:
-            x, soft = self.mix(x, target)
-        with self._autocast():
-            logits = self.parallel(x).float()
-        loss: torch.Tensor = self.loss(logits, soft)
-        return loss
-
-    def _forward_some(
-        self, x: torch.Tensor, target: torch.Tensor, known: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the loss of the readable images of a part, without mixing.
+        """Return the mean loss of a part's readable images.
 
         0 where fewer than two are: batch norm over one image alone is not defined everywhere.
+        With unreadable ones among them nothing is mixed.
         """
-        if int(known.sum()) < 2:
+        device, known = self.processes.device, part[1] >= 0
+        x = part[0].to(device, memory_format=torch.channels_last, non_blocking=True)
+        target = part[1].to(device, non_blocking=True)
+        if bool(known.all()):
+            if self.mix is not None:
+                x, target = self.mix(x, target)
+        elif int(known.sum()) < 2:
             # Every process must take part in the sum of gradients, also with nothing to add.
             return self.parallel(x).float().sum() * 0.0  # type: ignore[no-any-return]
-        x, target = x[known], target[known]
-        if self.mix is not None:
-            target = nn.functional.one_hot(target, self.mix.num_classes).float()
-            smoothing = self.recipe.smoothing
-            target = target * (1 - smoothing) + smoothing / self.mix.num_classes
+        else:
+            x, target = x[known.to(device)], target[known.to(device)]
+            if self.mix is not None:
+                target = nn.functional.one_hot(target, self.mix.num_classes).float()
+                smoothing = self.recipe.smoothing
+                target = target * (1 - smoothing) + smoothing / self.mix.num_classes
         with self._autocast():
             logits = self.parallel(x).float()
         loss: torch.Tensor = self.loss(logits, target)
@@ -180,8 +216,8 @@ class Stepper:
         if count == 1:
             return
         for module, momentum in self._momenta:
-            share = momentum / count
-            module.momentum = share / (1 - (count - 1 - number) * share)
+            part = momentum / count
+            module.momentum = part / (1 - (count - 1 - number) * part)
 
 
 def _mixup(recipe: Recipe, classes: int) -> Any:

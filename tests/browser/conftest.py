@@ -1,4 +1,4 @@
-"""The page in a real Chromium, served once from this process; see ``tests/ui/serving.py``.
+"""The page in a real Chromium, served once from this process; see ``tests/page/serving.py``.
 
 Every test gets a fresh browser context, and fails when the page asked any other machine for
 something or wrote an error to the console.
@@ -6,17 +6,15 @@ something or wrote an error to the console.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,21 +23,11 @@ from tests.page.serving import Folders, Site, make_folders, serving
 
 pytest.importorskip("playwright", reason="playwright comes with requirements-test.txt")
 
-from playwright.sync_api import (
-    Browser,
-    Locator,
-    Page,
-    Playwright,
-    expect,
-    sync_playwright,
-)
-from playwright.sync_api import TimeoutError as NotInTime
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
 LIMIT_MS = 45_000
 """For one answer of the page, or any other wait; two idle cores need a few seconds."""
-MODEL = "starter_res2net"
 expect.set_options(timeout=LIMIT_MS)
-TOP5 = "#top5 [data-testid$='-confidence-set']"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,6 +85,8 @@ class Visit:
         self.page, self.site = page, site
         self.outside: list[str] = []
         self.errors: list[str] = []
+        self.asked: list[str] = []
+        """Addresses of the requests for an answer or a file, as they were sent."""
         page.set_default_timeout(LIMIT_MS)
         page.on("request", self._note_request)
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
@@ -106,93 +96,78 @@ class Visit:
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
             self.outside.append(request.url)
+        last = parts.path.rstrip("/").rpartition("/")[2]
+        if last in ("join", "component_server", "upload"):
+            self.asked.append(last)
 
     def open(self, query: str = "") -> Visit:
-        """Open the page and wait for the first answer, which needs no click."""
+        """Open the page; ``ready`` waits for the first answer, which needs no click."""
         self.page.goto(f"{self.site.url}/{query}", wait_until="domcontentloaded")
         return self
 
-    def ready(self) -> Visit:
-        """Wait until a photo is explained and its four stages are drawn."""
-        expect(self.page.locator(TOP5)).to_have_count(5)
-        expect(self.page.locator("#stages img")).to_have_count(4)
-        expect(self.page.locator("#run")).to_be_enabled()
+    def ready(self, lens: str = "look") -> Visit:
+        """Wait until the lens in front has its whole answer and nothing is on its way."""
+        panel = self.page.locator(f"#panel-{lens}")
+        expect(panel).to_be_visible()
+        expect(panel.locator(".answer > *").first).to_be_attached()
+        expect(self.page.locator("#overlay")).to_have_attribute("aria-busy", "false")
+        expect(panel).not_to_have_class("panel stale")
         return self
 
     def labels(self) -> list[str]:
         """The five class names, best first."""
-        ids = self.page.locator(TOP5).evaluate_all("all => all.map(e => e.dataset.testid)")
-        return [name.removesuffix("-confidence-set") for name in ids]
+        return self.page.locator("#top5 .name").all_text_contents()
 
-    def source(self, selector: str = "#overlay img") -> str:
-        """Address of a picture."""
-        return str(self.page.locator(selector).first.get_attribute("src"))
+    def chosen(self) -> str:
+        """The class whose map is shown."""
+        return str(self.page.locator("#top5 [aria-pressed=true] .name").text_content())
 
-    def pixels(self, selector: str = "#overlay img") -> np.ndarray[Any, np.dtype[np.int16]]:
-        """A picture as the page got it."""
-        content = httpx.get(self.source(selector), timeout=60).content
-        with Image.open(io.BytesIO(content)) as image:
+    def caption(self) -> Locator:
+        return self.page.locator("#caption")
+
+    def notice(self) -> Locator:
+        return self.page.locator("#notice")
+
+    def link(self) -> dict[str, str]:
+        """The parameters of the address."""
+        return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def pixels(self, selector: str = "#canvases canvas") -> np.ndarray[Any, np.dtype[np.int16]]:
+        """What a canvas shows: ``(h, w, 3)``."""
+        locator = self.page.locator(selector).first
+        url = locator.evaluate("canvas => canvas.toDataURL()")
+        with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
             return np.asarray(image.convert("RGB")).astype(np.int16)
 
-    @contextmanager
-    def redrawn(self, selector: str = "#overlay img") -> Iterator[None]:
-        """Wait until the picture has become another one."""
-        before = self.source(selector)
-        yield
-        expect(self.page.locator(selector).first).not_to_have_attribute("src", before)
-
-    def explained_as(self, label: str) -> None:
-        """Wait until the caption speaks of a class."""
-        expect(self.page.locator("#caption strong")).to_have_text(label)
-
     def upload(self, content: bytes, name: str, kind: str = "image/png") -> None:
-        """Choose a file, as the dialogue of the photo's box would."""
+        """Choose a file, as the dialogue would."""
         file: Any = {"name": name, "mimeType": kind, "buffer": content}
-        self.page.locator("#photo input[type=file]").set_input_files(file)
+        self.page.locator("#file").set_input_files(file)
 
-    def click_at(self, selector: str, across: float, down: float) -> None:
-        """Click a picture at shares of its width and height, 0 to 1."""
-        picture = self.page.locator(selector).first
-        picture.scroll_into_view_if_needed()
-        # Until its file has come a picture has no size, and a share of nothing is its corner.
-        expect(picture).not_to_have_js_property("naturalWidth", 0)
-        size = picture.bounding_box()
-        assert size is not None
-        picture.click(position={"x": across * size["width"], "y": down * size["height"]})
+    def slide(self, selector: str, value: float) -> None:
+        """Move a range."""
+        self.page.locator(selector).evaluate(
+            "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }", value
+        )
 
-    def toast(self) -> Locator:
-        """The newest message."""
-        return self.page.get_by_test_id("toast-text").last
-
-    def choose(self, label: str, text: str) -> None:
-        """Type into a dropdown and take the first entry that holds the text."""
-        box = self.page.get_by_label(label, exact=True)
-        box.click()
-        box.fill(text)
-        self.page.get_by_role("option").filter(has_text=text).first.click()
+    def point(self, across: float, down: float, *, click: bool = False) -> None:
+        """Move the mouse over the first canvas, to fractions of its width and height."""
+        box = self.page.locator("#canvases canvas").first.bounding_box()
+        assert box is not None
+        x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
+        self.page.mouse.move(x, y)
+        if click:
+            self.page.mouse.click(x, y)
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
 
-    def compared(self, cards: int = 2) -> None:
-        """Wait until a comparison is complete."""
-        expect(self.page.locator("#compare-grid .card img")).to_have_count(cards)
-        expect(self.page.locator("#compare-run")).to_be_enabled()
-        # Not "visible": pictures below the fold are loaded when they are scrolled to.
-        expect(self.page.locator("#compare-difference img")).to_have_count(1)
-
-    def download(self, button: str) -> Path:
-        """Press a download button, which fills a moment after the pictures have come."""
-        for _ in range(10):
-            try:
-                with self.page.expect_download(timeout=3_000) as got:
-                    self.page.locator(button).click()
-                return Path(got.value.path()).rename(
-                    Path(got.value.path()).with_name(got.value.suggested_filename)
-                )
-            except NotInTime:
-                continue
-        raise AssertionError(f"{button} gave no file")
+    def download(self, button: str = "#download") -> Path:
+        """Press a download button."""
+        with self.page.expect_download() as got:
+            self.page.locator(button).click()
+        path = Path(got.value.path())
+        return path.rename(path.with_name(got.value.suggested_filename))
 
 
 @pytest.fixture
@@ -201,11 +176,15 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
     contexts, visits = [], []
 
     def start(query: str = "", **options: Any) -> Visit:
+        script = options.pop("script", "")
         context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 1400}, "accept_downloads": True, **options}
+            **{"viewport": {"width": 1280, "height": 800}, "accept_downloads": True, **options}
         )
         contexts.append(context)
-        visits.append(Visit(context.new_page(), site))
+        page = context.new_page()
+        if script:
+            page.add_init_script(script)
+        visits.append(Visit(page, site))
         return visits[-1].open(query)
 
     yield start
@@ -213,21 +192,6 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
         context.close()
     assert [url for v in visits for url in v.outside] == []
     assert [text for v in visits for text in v.errors] == []
-
-
-@pytest.fixture
-def forwards(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When the models ran; grows while the test goes on."""
-    from timm.models.resnet import ResNet
-
-    real, seen = ResNet.forward_features, []
-
-    def counted(self: Any, x: Any) -> Any:
-        seen.append(time.monotonic())
-        return real(self, x)
-
-    monkeypatch.setattr(ResNet, "forward_features", counted)
-    return seen
 
 
 @pytest.fixture

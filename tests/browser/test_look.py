@@ -1,10 +1,10 @@
-"""The Look tab as a visitor uses it; every picture is compared with what the engine would draw."""
+"""The Look lens and the viewer: what they show, and that showing it asks the server nothing."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
-import threading
 import zipfile
 from typing import Any
 
@@ -13,304 +13,175 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from mscnn.page import handlers
+from mscnn.draw.overlay import overlay
+from mscnn.maps.agreement import density
 from mscnn.page.examples import examples
 from mscnn.photos.imaging import load_photo
+from tests.page.serving import MODELS
 
-MODEL, OTHER = "starter_res2net", "starter_resnet"
-
-
-def example(label: str) -> Image.Image:
-    return load_photo(next(e.path for e in examples() if e.label == label))
-
-
-def shown_by_engine(engine: Any, photo: Image.Image, model: str = MODEL) -> handlers.Look:
-    return handlers.look(engine, photo, model, "gradcam")
-
-
-def drawn(shown: handlers.Look, opacity: float = 0.65) -> Any:
-    return handlers.picture(shown.photo, shown.cam, opacity=opacity, cmap="inferno")
-
-
-def assert_same_picture(got: Any, wanted: Any) -> None:
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted.astype(np.int16)).max() <= 2
-
-
-def test_the_first_answer_needs_no_click(visit, site):
-    look = visit().ready()
-    expected = shown_by_engine(site.engine, example("Lion"))
-    assert look.labels() == [s.label for s in expected.explanation.prediction.top]
-    look.explained_as(expected.label)
-    assert_same_picture(look.pixels(), drawn(expected))
-    alt = look.page.locator("#overlay img").get_attribute("alt")
-    assert alt == handlers.alt_text(expected)
-    expect(look.page.locator("#notice")).to_contain_text("Starter Res2Net")
-    expect(look.page.locator("#notice")).to_contain_text("CPU")
-
-
-def test_an_uploaded_photo_is_explained(visit, site, my_photo, my_png):
-    look = visit().ready()
-    with look.redrawn():
-        look.upload(my_png, "mine.png")
-    expected = shown_by_engine(site.engine, my_photo)
-    look.explained_as(expected.label)
-    look.ready()
-    assert look.labels() == [s.label for s in expected.explanation.prediction.top]
-    assert_same_picture(look.pixels(), drawn(expected))
-
-
-@pytest.mark.slow
-def test_every_example_has_an_answer_of_its_own(visit, site):
-    look = visit().ready()
-    for label in ("Cat", "Coffee", "Lion"):
-        with look.redrawn():
-            look.page.locator("#examples").get_by_role("button", name=label).click()
-        expected = shown_by_engine(site.engine, example(label))
-        expect(look.page.locator("#overlay img")).to_have_attribute(
-            "alt", handlers.alt_text(expected)
-        )
-        assert look.labels() == [s.label for s in expected.explanation.prediction.top]
-
-
-def test_a_click_on_a_label_shows_its_map(visit, site):
-    look = visit("?example=coffee").ready()
-    photo = example("Coffee")
-    expected = shown_by_engine(site.engine, photo)
-    third = expected.explanation.prediction.top[2]
-    with look.redrawn():
-        look.page.get_by_test_id(f"{third.label}-confidence-set").click()
-    look.explained_as(third.label)
-    wanted = handlers.choose_class(site.engine, photo, expected, third.index)
-    assert_same_picture(look.pixels(), drawn(wanted))
-    alt = f"map of layer4 for {third.label}"
-    assert alt in str(look.page.locator("#overlay img").get_attribute("alt"))
-    stage = look.page.locator("#stages img").first
-    expect(stage).to_have_attribute("alt", f"Stage 1: 32 x 32 places, map for {third.label}")
-
-
-@pytest.mark.slow
-def test_keyboard_alone_reaches_a_label_and_shows_its_map(visit):
-    look = visit("?example=coffee").ready()
-    second = look.labels()[1]
-    page = look.page
-    page.locator("body").press("Tab")
-    for _ in range(60):
-        focused = page.evaluate("document.activeElement.dataset.testid || ''")
-        if focused == f"{second}-confidence-set":
-            break
-        page.keyboard.press("Tab")
-    else:
-        pytest.fail("the label cannot be reached with the Tab key")
-    with look.redrawn():
-        page.keyboard.press("Enter")
-    look.explained_as(second)
-
-
-@pytest.mark.slow
-def test_opacity_and_colours_need_no_model_run(visit, site, forwards):
-    expected = shown_by_engine(site.engine, example("Lion"))
-    look = visit().ready()
-    look.download("#download")  # the last of the events that follow an answer is over
-    ran = len(forwards)
-    slider = look.page.get_by_label("range slider for Opacity of the map")
-    with look.redrawn():
-        slider.press("Home")
-    assert_same_picture(look.pixels(), drawn(expected, opacity=0.0))
-    with look.redrawn(), look.redrawn("#stages img"):
-        slider.press("End")
-    assert_same_picture(look.pixels(), drawn(expected, opacity=1.0))
-    with look.redrawn(), look.redrawn("#stages img"):
-        look.choose("Colours", "viridis")
-    assert len(forwards) == ran
-
-
-@pytest.mark.slow
-def test_any_other_class_is_found_by_typing(visit, site):
-    look = visit().ready()
-    with look.redrawn():
-        look.choose("Or any other class (type to search)", "espresso")
-    look.explained_as("espresso")
-    photo = example("Lion")
-    wanted = handlers.choose_class(
-        site.engine, photo, shown_by_engine(site.engine, photo), "espresso"
-    )
-    assert_same_picture(look.pixels(), drawn(wanted))
-
-
-@pytest.mark.slow
-def test_another_model_answers_at_once(visit, site):
-    look = visit().ready()
-    with look.redrawn():
-        look.choose("Model", OTHER)
-    expected = shown_by_engine(site.engine, example("Lion"), OTHER)
-    look.explained_as(expected.label)
-    expect(look.page.locator("#notice")).to_contain_text("Starter ResNet")
-    assert look.labels() == [s.label for s in expected.explanation.prediction.top]
-    assert_same_picture(look.pixels(), drawn(expected))
-    assert "model=starter_resnet" in look.page.url
-
-
-@pytest.mark.slow
-def test_a_model_that_must_be_downloaded_says_how_big_it_is_and_waits(visit):
-    look = visit().ready()
-    before = look.source()
-    look.choose("Model", "res2net50_26w_4s.in1k")
-    expect(look.page.locator("#model-note")).to_contain_text("103 MB to download first")
-    expect(look.page.locator("#run")).to_contain_text("103 MB")
-    expect(look.page.get_by_test_id("toast-text")).to_have_count(0)
-    look.page.locator("#run").click()
-    expect(look.toast()).to_contain_text("not on this machine")
-    expect(look.page.locator("#run")).to_be_enabled()
-    assert look.source() == before
-
-
-@pytest.mark.slow
-def test_a_name_that_is_no_model_is_a_sentence(visit):
-    look = visit().ready()
-    before = look.source()
-    box = look.page.get_by_label("Model", exact=True)
-    box.click()
-    box.fill("no_such_net")
-    box.press("Enter")
-    expect(look.page.locator("#model-note")).to_contain_text("no_such_net")
-    look.page.locator("#run").click()
-    expect(look.toast()).to_contain_text("no_such_net")
-    assert look.source() == before
-
-
-@pytest.mark.slow
-def test_a_click_on_a_stage_shows_it_large(visit, site):
-    look = visit().ready()
-    with look.redrawn():
-        look.page.get_by_role("button", name="Thumbnail 2 of 4").click()
-    expect(look.page.locator("#caption")).to_contain_text("layer2")
-    photo = example("Lion")
-    shown = handlers.with_stages(site.engine, photo, shown_by_engine(site.engine, photo))
-    assert_same_picture(look.pixels(), drawn(handlers.at_layer(shown, "layer2")))
-
-
-@pytest.mark.slow
-def test_another_method_is_named_and_drawn(visit, site):
-    look = visit().ready()
-    with look.redrawn():
-        look.choose("Method", "HiResCAM")
-    expect(look.page.locator("#caption")).to_contain_text("HiResCAM")
-    expected = handlers.look(site.engine, example("Lion"), MODEL, "hirescam")
-    assert_same_picture(look.pixels(), drawn(expected))
+RES2NET, RESNET = MODELS
+LION = next(example.path for example in examples() if example.label == "Lion")
 
 
 @pytest.fixture
-def gate(monkeypatch):
-    """While the event is cleared, every forward of a model waits."""
-    from timm.models.resnet import ResNet
+def explained(site):
+    """``explained(photo, target)``: what the engine says of the last stage."""
 
-    real = ResNet.forward_features
+    def of(photo: Any, target: Any = "top5", layers: Any = None, model: str = RES2NET) -> Any:
+        return site.engine.explain(photo, model, targets=target, layers=layers, name="")
 
-    passable = threading.Event()
-    passable.set()
-
-    def held(self: Any, x: Any) -> Any:
-        assert passable.wait(60)
-        return real(self, x)
-
-    monkeypatch.setattr(ResNet, "forward_features", held)
-    yield passable
-    passable.set()
+    return of
 
 
-@pytest.mark.slow
-def test_stop_ends_a_slow_method_and_keeps_what_was_shown(visit, gate):
+def test_the_first_visit_shows_an_example_with_its_five_classes(visit, explained):
     look = visit().ready()
-    before, labels = look.source(), look.labels()
-    look.choose("Method", "ScoreCAM")
-    expect(look.page.locator("#method-note")).to_contain_text("s here")
-    assert look.source() == before  # choosing a slow method starts nothing by itself
-    gate.clear()
-    look.page.locator("#run").click()
-    stop = look.page.locator("#stop")
-    expect(stop).to_be_visible()
-    expect(look.page.locator("#run")).to_be_disabled()
-    stop.click()
-    gate.set()
-    expect(look.page.locator("#run")).to_be_enabled()
-    expect(stop).to_be_hidden()
-    expect(look.page.get_by_text("Stopped", exact=False).last).to_be_visible()
-    assert look.source() == before
-    assert look.labels() == labels
+    found = explained(LION).prediction
+    assert look.labels() == [score.label for score in found.top]
+    assert look.chosen() == found.top[0].label
+    expect(look.caption()).to_contain_text(found.top[0].label)
+    assert look.asked == ["join"]
+    expect(look.page.locator("#stages button")).to_have_count(4)
+    assert look.link() == {"example": "lion", "model": RES2NET}
 
 
-def test_bad_files_are_sentences_and_the_photo_and_answer_stay(visit, my_png):
-    look = visit("?example=coffee").ready()
-    before, labels, photo = look.source(), look.labels(), look.pixels("#photo img")
-    svg = b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>"
-    for name, kind, content in (
-        ("notes.png", "image/png", b"hello, this is no picture"),
-        ("drawing.svg", "image/svg+xml", svg),
-        ("half.png", "image/png", my_png[: len(my_png) // 2]),
-    ):
-        look.upload(content, name, kind)
-        expect(look.toast()).to_contain_text(name)
-        expect(look.toast()).to_contain_text("JPEG")
-        # The photo that was there comes back, pixel by pixel.
-        another = re.compile(r"/gradio_api/file=(?!.*" + re.escape(name) + ")")
-        expect(look.page.locator("#photo img")).to_have_attribute("src", another)
-        np.testing.assert_array_equal(look.pixels("#photo img"), photo)
-        look.ready()
-        assert look.labels() == labels
-        expect(look.page.locator("#overlay img")).to_have_attribute("src", before)
-
-
-@pytest.mark.slow
-def test_an_upload_comes_back_unchanged_after_a_bad_file(visit, my_photo, my_png):
+def test_class_stage_opacity_colours_and_threshold_ask_nothing(visit):
     look = visit().ready()
-    with look.redrawn():
-        look.upload(my_png, "mine.png")
+    before = look.pixels()
+    seen = {before.tobytes()}
+    second = look.labels()[1]
+    look.page.locator("#top5 button").nth(1).click()
+    expect(look.caption()).to_contain_text(second)
+    seen.add(look.pixels().tobytes())
+    for stage in range(3):
+        look.page.locator("#stages button").nth(stage).click()
+        seen.add(look.pixels().tobytes())
+    look.slide("#opacity", 0.3)
+    seen.add(look.pixels().tobytes())
+    look.slide("#threshold", 0.5)
+    seen.add(look.pixels().tobytes())
+    look.page.locator(".tools summary").click()
+    look.page.locator("#colours").select_option("viridis")
+    seen.add(look.pixels().tobytes())
+    look.page.get_by_role("button", name="Zoom in").click()
+    seen.add(look.pixels().tobytes())
+    assert len(seen) == 9, "each of them changes the picture"
+    assert look.asked == ["join"]
+    assert look.link()["class"] == second
+    assert look.link()["layer"] == "3"
+
+
+@pytest.mark.parametrize("size", [(210, 150), (150, 210), (96, 96)])
+def test_the_canvas_equals_the_picture_of_the_file(visit, explained, size):
+    generator = np.random.default_rng(3)
+    patches = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    photo = patches.resize(size, Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    photo.save(out, "PNG")
+    look = visit().ready()
+    look.upload(out.getvalue(), "mine.png")
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
     look.ready()
-    look.upload(b"hello, this is no picture", "notes.png")
-    expect(look.toast()).to_contain_text("notes.png")
-    expect(look.page.locator("#photo img")).to_have_attribute("src", re.compile(r"mine\.png$"))
-    np.testing.assert_array_equal(look.pixels("#photo img"), np.asarray(my_photo))
+    shown = look.pixels()
+    cam = explained(photo, "top1").maps[0]
+    drawn = (shown.shape[1], shown.shape[0])
+    big = np.asarray(photo.resize(drawn, Image.Resampling.BICUBIC))
+    heat = density(cam, max(drawn), max(drawn))
+    wanted = overlay(
+        big, heat[: drawn[1], : drawn[0]], vmax=max(float(density(cam, 224).max()), 1.0),
+        opacity=0.65, crop=cam.geometry.crop_on(drawn),
+    ).astype(np.int16)  # fmt: skip
+    # Four px of each edge: the frame's line may fall a pixel beside the file's.
+    difference = np.abs(shown - wanted)[4:-4, 4:-4]
+    assert difference.mean() < 3
+    assert np.percentile(difference, 99) < 16
 
 
-@pytest.mark.slow
-def test_without_a_photo_one_sentence_says_what_to_do(visit):
+def test_the_value_under_the_pointer_is_the_maps(visit, explained):
     look = visit().ready()
-    before = look.source()
-    look.page.get_by_label("Remove Image").click()
+    cam = explained(LION, "top1").maps[0]
+    heat = density(cam, None)
+    height, width = heat.shape
+    for across, down in ((0.5, 0.5), (0.7, 0.3), (0.3, 0.8)):
+        look.point(across, down)
+        text = look.page.locator("#readout").text_content()
+        value = float(heat[int(down * height), int(across * width)])
+        assert text is not None
+        assert text.endswith("times an even spread")
+        shown = float(text.split(": ")[-1].split()[0])
+        assert abs(shown - value) < 0.15 + 0.03 * value
+
+
+def test_arrow_keys_read_the_map_and_the_readout_is_announced(visit):
+    look = visit().ready()
+    canvas = look.page.locator("#canvases canvas")
+    canvas.focus()
+    look.page.keyboard.press("ArrowRight")
+    expect(look.page.locator("#readout")).to_contain_text("Stage 4")
+    assert look.page.locator("#readout").get_attribute("aria-live") == "polite"
+    expect(canvas).to_have_attribute("aria-label", re.compile("strongest evidence"))
+
+
+def test_another_class_is_asked_for_once_and_an_unknown_one_says_so(visit, explained):
+    look = visit().ready()
+    other = next(name for name in ("sea lion", "espresso", "tabby") if name not in look.labels())
+    look.page.locator("#target").fill(other)
+    look.page.locator("#target").press("Enter")
+    expect(look.caption()).to_contain_text(other)
+    look.ready()
+    assert look.asked == ["join"] * 2
+    assert look.link()["class"] == other
+    look.page.locator("#target").fill("unheard-of")
+    look.page.locator("#target").press("Enter")
+    expect(look.notice()).to_contain_text("No class fits")
+    expect(look.page.locator("#panel-look")).to_have_class("panel stale")
+
+
+def test_a_method_draws_another_map_and_a_slow_one_asks_first(visit):
+    look = visit().ready()
+    before = look.pixels()
+    look.page.locator("#method").select_option("eigencam")
+    expect(look.caption()).to_contain_text("whatever the class")
+    look.ready()
+    assert (look.pixels() != before).any()
+    look.page.locator("#method").select_option("ablationcam")
+    expect(look.page.locator("#run")).to_contain_text("Start")
+    expect(look.notice()).to_contain_text("about")
+    expect(look.page.locator("#panel-look")).to_have_class("panel stale")
     look.page.locator("#run").click()
-    expect(look.toast()).to_contain_text("no photo yet")
-    assert look.source() == before
+    expect(look.page.locator("#run")).to_be_hidden()
+    look.ready()
+    assert look.link()["method"] == "ablationcam"
 
 
-@pytest.mark.slow
-def test_the_download_holds_picture_map_and_numbers(visit, site):
+def test_the_download_is_made_on_a_click_and_holds_what_is_shown(visit, explained):
     look = visit().ready()
-    path = look.download("#download")
-    assert path.name.startswith("mscnn-starter_res2net-")
+    look.page.locator("#stages button").nth(2).click()
+    assert look.asked == ["join"]
+    path = look.download()
+    assert look.asked == ["join", "component_server"]
     with zipfile.ZipFile(path) as archive:
-        names = {"overlay.png", "heatmap.png", "cam.npy", "manifest.json"}
-        assert set(archive.namelist()) == names
         manifest = json.loads(archive.read("manifest.json"))
-    expected = shown_by_engine(site.engine, example("Lion"))
-    assert manifest["class"]["label"] == expected.label
+        raw = np.load(io.BytesIO(archive.read("cam.npy")))
+    wanted = explained(load_photo(LION), "top1", "3").maps[0]
+    np.testing.assert_allclose(raw, wanted.raw, atol=1e-5)
+    assert "Lion" in json.dumps(manifest)
 
 
-@pytest.mark.slow
-def test_two_visitors_never_see_each_others_maps(visit, site):
-    ann, bob = visit("?example=lion"), visit("?example=coffee")
-    ann.ready()
-    bob.ready()
-    photos = {ann: example("Lion"), bob: example("Coffee")}
-    for step in (1, 2, 1):
-        wanted = {}
-        for who, photo in photos.items():
-            shown = shown_by_engine(site.engine, photo)
-            score = shown.explanation.prediction.top[step]
-            wanted[who] = handlers.choose_class(site.engine, photo, shown, score.index)
-            who.page.get_by_test_id(f"{score.label}-confidence-set").click()
-        for who, shown in wanted.items():
-            expect(who.page.locator("#overlay img")).to_have_attribute(
-                "alt", handlers.alt_text(shown)
-            )
-            assert_same_picture(who.pixels(), drawn(shown))
+def test_where_there_is_no_canvas_the_drawn_picture_stands(visit):
+    none = "HTMLCanvasElement.prototype.getContext = () => null"
+    look = visit(script=none).ready()
+    picture = look.page.locator("#picture")
+    expect(picture).to_be_visible()
+    expect(picture).to_have_attribute("src", re.compile("overlay.png"))
+    alt = picture.get_attribute("alt")
+    assert alt is not None
+    assert "strongest evidence" in alt
+
+
+def test_saving_the_picture_needs_no_server(visit):
+    look = visit().ready()
+    look.page.locator(".tools summary").click()
+    with look.page.expect_download() as got:
+        look.page.get_by_role("button", name="Save this picture").click()
+    assert got.value.suggested_filename.endswith(".png")
+    assert look.asked == ["join"]

@@ -1,4 +1,4 @@
-"""The page as a whole: on a phone, in the dark, for a screen reader, without the outside world."""
+"""The page as a whole: one state, links, several visitors, hostile input, phone, keyboard."""
 
 from __future__ import annotations
 
@@ -8,198 +8,240 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-PHONE: dict[str, Any] = {
-    "viewport": {"width": 390, "height": 844},
-    "is_mobile": True,
-    "has_touch": True,
-}
+from tests.page.serving import CLASSES, MODELS
+
+RES2NET, RESNET = MODELS
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
+STALE = "panel stale"
 
 
-def full(visit: Any, query: str = "", **options: Any) -> Any:
-    """A page with results on both tabs, the Look tab in front."""
-    look = visit(query, **options).ready()
-    look.tab("Compare")
-    look.page.locator("#compare-run").click()
-    look.compared()
-    look.tab("Look")
-    expect(look.page.locator("#overlay img")).to_be_visible()
-    return look
+# ---- the state ------------------------------------------------------------------------------
 
 
-def widest(page: Any) -> list[str]:
-    """What reaches past the right edge of the window, unless a box of its own scrolls it."""
-    found: list[str] = page.evaluate(
+def test_a_new_photo_dims_the_old_answer_at_once_and_renews_it(visit, my_png):
+    look = visit().ready()
+    first = look.labels()
+    # Whatever the page shows, at any moment: an undimmed answer belongs to the photo above it.
+    look.page.evaluate(
         """() => {
-          const inScroller = e => {
-            for (let p = e.parentElement; p; p = p.parentElement)
-              if (["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(p).overflowX)
-                  && p !== document.body && p !== document.documentElement
-                  && p.getBoundingClientRect().right <= innerWidth + 1) return true;
-            return false;
+          window.wrong = [];
+          const check = () => {
+            const chosen = document.querySelector('[data-example=lion]').ariaPressed === 'true';
+            const lead = document.querySelector('#panel-look .lead')?.textContent;
+            const stale = document.querySelector('#panel-look').classList.contains('stale');
+            window.first ??= lead;
+            if (!chosen && lead === window.first && !stale) window.wrong.push(lead);
           };
-          return [...document.querySelectorAll("main *")]
-            .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !inScroller(e))
-            .map(e => e.tagName + "#" + e.id + "." + e.className).slice(0, 5);
+          check();
+          new MutationObserver(check).observe(document.querySelector('.mscnn'),
+            {subtree: true, attributes: true, childList: true});
         }"""
     )
-    return found
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("#panel-look .stale-note")).to_have_text("for the previous photo")
+    look.ready()
+    assert look.labels() != first
+    assert look.page.evaluate("window.wrong") == []
+    assert "example" not in look.link()
+    assert look.asked == ["join", "upload", "join"]
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen_and_columns_stack(visit):
-    look = full(visit, **PHONE)
-    for tab in ("Look", "Compare"):
-        look.tab(tab)
-        expect(look.page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
-        size = look.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert size == [390, 390], f"{tab}: {widest(look.page)}"
-        assert widest(look.page) == []
-    # At one moment, for the page grows while its pictures come.
-    (_, below), (top, _) = look.page.locator("#compare-grid .card").evaluate_all(
-        "all => all.map(e => e.getBoundingClientRect()).map(box => [box.top, box.bottom])"
-    )
-    assert top >= below
-    picture = look.page.locator("#compare-grid .card img").first.bounding_box()
-    assert picture is not None
-    assert picture["width"] > 250
-
-
-CONTRAST = """selector => {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 1;
-  const pen = canvas.getContext("2d", { willReadFrequently: true });
-  const paint = colours => {  // from the back to the front, whatever notation each has
-    pen.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
-    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const light = c => {
-    const [r, g, b] = c.map(v => v / 255)
-      .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const e = document.querySelector(selector);
-  const behind = [];
-  for (let p = e; p; p = p.parentElement) behind.unshift(getComputedStyle(p).backgroundColor);
-  const front = light(paint(["white", ...behind, getComputedStyle(e).color]));
-  const back = light(paint(["white", ...behind]));
-  return [(Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05), back];
-}"""
-"""Contrast of an element's text to what lies behind it (WCAG 2.2), and how light that is."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_text_can_be_read_in_the_dark_and_in_the_light(visit, theme):
-    look = full(visit, f"?__theme={theme}")
-    dark = look.page.evaluate("document.body.classList.contains('dark')")
-    assert dark == (theme == "dark")
-    texts = {
-        "Look": ("#intro p", "#caption p", "#notice p", "#model-note p", "#top5 dt", "#run"),
-        "Compare": (
-            "#compare-hint p",
-            ".card h3",
-            ".card .name",
-            ".card .share",
-            ".card dt",
-            ".card dd",
-            "#compare-run",
-        ),
-    }
-    for tab, selectors in texts.items():
-        look.tab(tab)
-        for selector in selectors:
-            expect(look.page.locator(selector).first).to_be_visible()
-            contrast, behind = look.page.evaluate(CONTRAST, selector)
-            # 3 for large or bold text such as buttons, 4.5 for the rest
-            assert contrast >= (3 if "run" in selector else 4.5), f"{selector}: {contrast:.1f}"
-            if "run" not in selector:
-                assert (behind < 0.3) == (theme == "dark"), selector
-
-
-NAMELESS = """() => {
-  const name = e => [
-    e.getAttribute("aria-label"), e.title, e.textContent,
-    ...(e.getAttribute("aria-labelledby") || "").split(" ")
-      .map(id => document.getElementById(id)?.textContent),
-    ...[...e.querySelectorAll("img, [aria-label]")].map(i => i.alt || i.ariaLabel),
-  ].join("").trim();
-  const labelled = e => e.labels?.length || e.getAttribute("aria-label")
-    || e.getAttribute("aria-labelledby") || e.title;
-  const html = e => e.outerHTML.replace(/href="[^"]*"/, "").slice(0, 400);
-  const all = q => [...document.querySelectorAll(q)];
-  return [
-    ...all("img").filter(e => !e.hasAttribute("alt")).map(e => "no alt: " + html(e)),
-    ...all("button, a[href], [role=button], [role=tab]").filter(e => !name(e))
-      .map(e => "no name: " + html(e)),
-    ...all("input:not([type=hidden]), select, textarea").filter(e => !labelled(e))
-      .map(e => "no label: " + html(e)),
-  ];
-}"""
-
-
-@pytest.mark.slow
-def test_every_picture_button_and_field_has_a_name(visit):
-    look = full(visit)
-    results = {
-        "Look": ("#overlay img", "#stages img"),
-        "Compare": ("#compare-grid img", "#compare-difference img"),
-    }
-    for tab, selectors in results.items():
-        look.tab(tab)
-        expect(look.page.locator(selectors[0]).first).to_be_visible()
-        assert look.page.evaluate(NAMELESS) == []
-        for selector in selectors:
-            pictures = look.page.locator(selector)
-            for alt in pictures.evaluate_all("all => all.map(e => e.alt)"):
-                assert re.search(r"map", alt, re.IGNORECASE), f"{selector}: {alt!r}"
-
-
-@pytest.mark.slow
-def test_heading_language_title_and_notes_on_reading(visit):
+def test_a_new_model_keeps_photo_and_class(visit):
     look = visit().ready()
-    expect(look.page.get_by_role("heading", level=1)).to_have_count(1)
-    assert look.page.locator("html").get_attribute("lang") == "en"
-    assert "mscnn" in look.page.title()
-    hidden = look.page.get_by_text("What it does not prove.", exact=False)
-    expect(hidden).to_have_count(0)
-    look.page.get_by_role("button", name="How to read this").first.click()
-    expect(hidden.first).to_be_visible()
+    look.page.locator("#top5 button").nth(1).click()
+    name = look.link()["class"]
+    look.page.locator("#model").select_option(RESNET)
+    expect(look.caption()).to_contain_text(name)
+    look.ready()
+    assert look.link() == {"example": "lion", "model": RESNET, "class": name}
 
 
-@pytest.mark.slow
-def test_nothing_leaves_this_machine_and_nothing_stays_in_the_browser(visit):
-    """The fixture looks at every test's requests; here a whole visit is what is looked at."""
-    look = full(visit)
-    assert look.outside == []
-    assert look.errors == []
-    kept = look.page.evaluate(
-        "[Object.entries(localStorage), Object.entries(sessionStorage), document.cookie]"
-    )
-    assert "gradio_api/file" not in str(kept)
+def test_a_request_that_was_overtaken_is_never_shown(visit):
+    look = visit().ready()
+    for example in ("cat", "coffee", "rocket", "lion", "cat"):
+        look.page.locator(f"[data-example={example}]").click()
+    look.ready()
+    assert look.link()["example"] == "cat"
+    labels = look.labels()
+    fresh = visit("?example=cat").ready()
+    assert labels == fresh.labels()
 
 
-LENS = {
-    "Scales": ("#split-strip img", "#scales-lead p", "#scales-summary p", ".scale-card h4",
-               ".scale-card dt", ".scale-legend"),
-    "Receptive field": ("#erf-overlay img", "#rf-lead p", "#erf-caption p"),
-    "Zoom": ("#zoom-object img", "#zoom-lead p", "#zoom-object-hint p"),
-    "Features": ("#features-cards img", "#features-lead p", "#features-cards .note",
-                 ".near-similarity"),
-}  # fmt: skip
+def test_a_link_holds_the_whole_state_and_back_and_reload_work(visit):
+    look = visit(f"?example=coffee&model={RESNET}").ready()
+    look.page.locator("#top5 button").nth(2).click()
+    look.page.locator("#stages button").nth(1).click()
+    address, picture = look.page.url, look.pixels()
+    assert set(look.link()) == {"example", "model", "class", "layer"}
+    other = visit("?" + address.partition("?")[2]).ready()
+    assert (other.pixels() == picture).all()
+    look.page.reload()
+    look.ready()
+    assert look.page.url == address
+    look.page.locator("[data-example=cat]").click()
+    look.ready()
+    look.page.go_back()
+    expect(look.page.locator("[data-example=coffee]")).to_have_attribute("aria-pressed", "true")
+    look.ready()
+    assert look.page.url == address
+    look.page.go_forward()
+    expect(look.page.locator("[data-example=cat]")).to_have_attribute("aria-pressed", "true")
+    look.ready()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_the_lens_fits_a_phone_can_be_read_and_has_names(visit, theme):
-    page = visit(f"?__theme={theme}", **PHONE).ready().page
-    for tab, (picture, *texts) in LENS.items():
-        page.get_by_role("tab", name=tab, exact=True).click()
-        expect(page.locator(picture)).not_to_have_count(0)
-        expect(page.locator(texts[-1]).first).to_be_visible()
-        size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert size == [390, 390], f"{tab}: {widest(page)}"
-        for selector in texts:
-            contrast, behind = page.evaluate(CONTRAST, selector)
-            assert contrast >= 4.5, f"{selector}: {contrast:.1f}"
-            assert (behind < 0.3) == (theme == "dark"), selector
-        assert page.evaluate(NAMELESS) == [], tab
+def test_back_returns_to_an_uploaded_photo(visit, my_png):
+    look = visit().ready()
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("#panel-look")).to_have_class(re.compile("stale"))
+    look.ready()
+    labels = look.labels()
+    look.page.locator("[data-example=cat]").click()
+    look.ready()
+    assert look.labels() != labels
+    look.page.go_back()
+    expect(look.page.locator("[data-example=cat]")).to_have_attribute("aria-pressed", "false")
+    look.ready()
+    assert look.labels() == labels
+
+
+def test_copy_link_gives_the_address(visit):
+    look = visit("", permissions=["clipboard-read", "clipboard-write"]).ready()
+    look.page.locator("#link").click()
+    expect(look.notice()).to_have_text("The link is copied.")
+    assert look.page.evaluate("navigator.clipboard.readText()") == look.page.url
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?tab=nowhere", "tab=nowhere"),
+        ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
+        ("?layer=9", "its last one is shown"),
+        ("?class=unheard-of", "top-1 prediction is shown instead"),
+        ("?model=no/such/folder", "no model's name"),
+        ("?method=%3Cscript%3E", "method=<script>"),
+    ],
+)
+def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):
+    look = visit(query).ready()
+    expect(look.notice()).to_contain_text(words)
+    assert len(look.labels()) == 5
+
+
+def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):
+    look = visit("?model=res2net50_26w_4s.in1k")
+    expect(look.page.locator("#run")).to_have_text(re.compile(r"Download \d+ MB"))
+    expect(look.notice()).to_contain_text("not on this machine yet")
+    assert look.page.locator("#panel-look .answer").inner_html() == ""
+    look.page.locator("#model").select_option(RES2NET)
+    look.ready()
+    expect(look.page.locator("#run")).to_be_hidden()
+
+
+# ---- photos ---------------------------------------------------------------------------------
+
+
+def test_a_photo_can_be_pasted_and_dropped(visit, my_png):
+    look = visit().ready()
+    give = """([name, bytes]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], 'mine.png', {type: 'image/png'}));
+      const made = name === 'paste'
+        ? new ClipboardEvent('paste', {clipboardData: data, bubbles: true})
+        : new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true});
+      document.body.dispatchEvent(made);
+    }"""
+    for name in ("paste", "drop"):
+        look.page.locator("[data-example=lion]").click()
+        look.ready()
+        look.page.evaluate(give, [name, list(my_png)])
+        expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+        look.ready()
+
+
+def test_a_broken_file_is_refused_with_a_sentence_and_the_next_one_works(visit, my_png):
+    look = visit().ready()
+    look.upload(b"this is no picture", "notes.png")
+    expect(look.notice()).to_contain_text("notes.png")
+    expect(look.page.locator("#panel-look")).to_have_class(STALE)
+    look.upload(my_png, "mine.png")
+    look.ready()
+    expect(look.notice()).to_be_empty()
+
+
+def test_two_visitors_never_see_each_others_photo(visit, my_png):
+    first, second = visit(), visit("?example=cat")
+    first.ready()
+    second.ready()
+    others = second.labels()
+    first.upload(my_png, "mine.png")
+    second.page.locator("[data-example=coffee]").click()
+    first.ready()
+    second.ready()
+    assert second.labels() != others
+    assert "mine.png" not in second.page.content()
+    assert second.link()["example"] == "coffee"
+
+
+def test_hostile_names_are_shown_as_text(visit, my_png):
+    look = visit("?class=%3Cimg%20src%3Dx%20onerror%3D%22window.hit%3D1%22%3E").ready()
+    hostile = next(name for name in CLASSES if "<b" in name)
+    look.page.locator("#target").fill(hostile)
+    look.page.locator("#target").press("Enter")
+    expect(look.caption()).to_contain_text(hostile)
+    look.ready()
+    look.upload(my_png, "<img src=x onerror=window.hit=1>.png")
+    look.ready()
+    assert look.page.locator("b.x").count() == 0
+    assert look.page.evaluate("window.hit") is None
+
+
+# ---- layout, keyboard -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"viewport": {"width": 1280, "height": 800}},
+        PHONE,
+        {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
+    ],
+    ids=["wide", "phone", "zoomed to 200 %"],
+)
+def test_picture_and_first_answers_are_in_the_first_screen(visit, options):
+    look = visit("", **options).ready()
+    height = options["viewport"]["height"]
+    for selector in ("#canvases canvas", "#panel-look .lead", "#top5 button"):
+        box = look.page.locator(selector).first.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height, selector
+    width = look.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= options["viewport"]["width"]
+
+
+def test_everything_can_be_reached_with_the_keyboard(visit):
+    look = visit().ready()
+    reached, ids = set(), ("opacity", "model", "link", "tab-look", "target", "method", "download")
+    for _ in range(60):
+        look.page.keyboard.press("Tab")
+        reached.add(
+            look.page.evaluate(
+                "(e => e.id || e.dataset.do || e.dataset.set || e.dataset.example || e.tagName)"
+                "(document.activeElement)"
+            )
+        )
+    assert set(ids) <= reached
+    assert {"choose", "lion", "CANVAS"} <= reached
+    look.page.locator("#top5 button").nth(1).focus()
+    look.page.keyboard.press("Enter")
+    assert look.page.locator("#top5 button").nth(1).get_attribute("aria-pressed") == "true"
+    assert look.page.evaluate("document.activeElement.dataset.set") is not None
+
+
+def test_focus_never_falls_to_the_body_when_an_answer_comes(visit):
+    look = visit().ready()
+    look.page.locator("#stages button").nth(1).focus()
+    look.page.evaluate("document.querySelector('[data-example=cat]').click()")
+    look.ready()
+    assert look.page.evaluate("document.activeElement !== document.body")

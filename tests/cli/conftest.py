@@ -5,12 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mscnn.cli import main
+
 CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts", "sea lion")
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    """Run a command with --json; it must succeed, print one document and leave stderr alone."""
+    code = main([*argv, "--json"])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return json.loads(out)
 
 
 @pytest.fixture(scope="session")

@@ -16,14 +16,7 @@ from PIL import Image
 
 from mscnn.cli import main
 from mscnn.models import registry
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *argv: str):
-    """Run a command with --json; it must succeed, print one document and leave stderr alone."""
-    code = main([*argv, "--json"])
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return json.loads(out)
+from tests.cli.conftest import run_json
 
 
 def engine():
@@ -141,7 +134,7 @@ def test_compare_writes_sheet_table_and_maps(photo, capsys):
     assert [m["model"] for m in document["models"]] == names
     assert sorted(p.name for p in Path("both").iterdir()) == sorted(
         [
-            *("comparison.png", "compare.json", "manifest.json", "table.csv"),
+            *("comparison.png", "compare.json", "manifest.json", "table.csv", "agreements.csv"),
             *(f"cam-{i}-{name}.npy" for i, name in enumerate(names, 1)),
         ]
     )
@@ -243,7 +236,13 @@ def test_train_writes_a_folder_that_predict_accepts(photo, capsys):
     assert sorted(score["label"] for score in results[0]["top"]) == ["dark", "light"]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["models"], ["explain", "--help"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(["--help"], ["models"], ["explain", "--help"], ["rf", "res2net101_26w_4s.in1k"]),
+        *(["rf", "res2net101_26w_4s.in1k", extra] for extra in ("--json", "--spectrum")),
+    ],
+)
 def test_light_commands_load_no_heavy_package(argv, bundled):
     script = (
         "import sys; from mscnn.cli import main; code = main(sys.argv[1:]); "
@@ -261,11 +260,16 @@ def test_light_commands_load_no_heavy_package(argv, bundled):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_help_names_every_command_with_a_whole_line(capsys):
+def test_help_names_every_command_with_a_whole_line_in_their_order(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    shown = ("models", "predict", "explain", "compare", "scales", "rf", "sweep", "study")
-    for name in (*shown, "features", "evaluate", "download", "serve", "train", "finetune"):
+    places = []
+    for name in (
+        *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "study"),
+        *("features", "evaluate", "download", "serve", "train", "finetune"),
+    ):
         line = next(line for line in out.splitlines() if line.strip().startswith(f"{name} "))
         assert line.endswith("."), line
         assert not line.endswith("..."), line
+        places.append(out.index(line))
+    assert places == sorted(places)

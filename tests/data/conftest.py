@@ -18,6 +18,13 @@ def draw(seed: int) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def draw_kind(kind: int, seed: int, px: int = 24) -> Image.Image:
+    """Kind 0 is reddish noise, kind 1 bluish."""
+    noise = np.random.default_rng([kind, seed]).integers(0, 90, (px, px, 3))
+    noise[..., 0 if kind == 0 else 2] += 150
+    return Image.fromarray(noise.astype(np.uint8))
+
+
 @pytest.fixture
 def fill() -> Callable[..., list[str]]:
     """``fill(root, {"folder": count}, suffix=".png")``: draws photos, returns their names."""

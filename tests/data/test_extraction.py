@@ -19,8 +19,7 @@ from mscnn.data.extraction import extract
 from mscnn.data.feature_files import read_feature_file
 from mscnn.data.loading import Loading
 from mscnn.data.part_files import part_folder
-from mscnn.data.sharing import sharing
-from mscnn.engine.pooling import features
+from mscnn.data.processes import sharing
 from mscnn.errors import DatasetError, OutputError
 
 HERE = Loading(batch_size=3, workers=0)
@@ -57,7 +56,7 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
         key=lambda name: name.split("/"),
     )
     assert file.paths == tuple(names)
-    expected = features(net, [data / name for name in names], stage=stage, split=split)
+    expected = net.features([data / name for name in names], stage=stage, split=split)
     # Batches of another size differ by float32's noise.
     noise = 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(file.features, expected, rtol=0, atol=noise)
@@ -67,6 +66,16 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
     assert (file.head.model, file.head.weights_sha256) == ("tiny_res2net", "0" * 64)
     assert (found.images, found.width, found.computed) == (14, expected.shape[1], 15)
     assert not part_folder(tmp_path / "f.npz").exists()
+
+
+def test_names_of_any_bytes_fit_into_every_format(network, data, tmp_path) -> None:
+    try:
+        (data / "thing 0" / "00.png").rename(data / "thing 0" / "a\udcff.png")
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    for suffix in (".npz", ".safetensors"):
+        extract(network("resnet", fresh=True), data, tmp_path / f"f{suffix}", loading=HERE)
+        assert "thing 0/a\\udcff.png" in read_feature_file(tmp_path / f"f{suffix}").paths
 
 
 def test_loader_processes_give_the_same_bytes(network, data, tmp_path) -> None:

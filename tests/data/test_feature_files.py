@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-import mscnn.data.parquet as parquet_module
+import mscnn.data.feature_files as module
 from mscnn.data.feature_files import (
     check_format,
     check_writable,
@@ -18,7 +18,7 @@ from mscnn.data.feature_files import (
     write_feature_file,
 )
 from mscnn.errors import DatasetError, OptionError, OutputError
-from mscnn.results.features import FeatureHead, Paths
+from mscnn.results.features import FeatureHead
 
 ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 NAMES = ["a/1.png", "ü.jpg", *(f"{'x' * i}.png" for i in range(5))]
@@ -28,8 +28,8 @@ HEAD = FeatureHead(
 )  # fmt: skip
 
 
-def write(path: Path, names: list[str] = NAMES, head: FeatureHead = HEAD) -> Path:
-    write_feature_file(path, head, Paths(lambda: iter(names)), iter([ROWS[:4], ROWS[:0], ROWS[4:]]))
+def write(path: Path) -> Path:
+    write_feature_file(path, HEAD, NAMES, ROWS)
     return path
 
 
@@ -66,7 +66,7 @@ def test_safetensors_reads_safetensors(tmp_path) -> None:
 
 def test_pyarrow_reads_parquet_in_groups(tmp_path, monkeypatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(parquet_module, "_ROW_GROUP", 3)
+    monkeypatch.setattr(module, "_ROW_GROUP", 3)
     file = parquet.ParquetFile(write(tmp_path / "f.parquet"))
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [3, 3, 1]
     table = file.read()
@@ -87,12 +87,6 @@ def test_the_same_bytes_whenever_written(tmp_path, suffix, monkeypatch) -> None:
     monkeypatch.setattr("time.time", lambda: 2e9)
     monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 3, 33, 20, 2, 138, 0))
     assert write(tmp_path / f"g{suffix}").read_bytes() == first
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_names_of_any_bytes(tmp_path, suffix) -> None:
-    names = ["a\udcff.png", *NAMES[1:]]
-    assert read_feature_file(write(tmp_path / f"f{suffix}", names)).paths[0] == "a\\udcff.png"
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

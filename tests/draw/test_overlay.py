@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from mscnn.draw.overlay import COLOUR_MAPS, difference_colours, difference_overlay, heatmap, overlay
+from mscnn.draw.figures import pixels
+from mscnn.draw.overlay import (
+    COLOUR_MAPS,
+    MIN_WIDTH_PX,
+    colour_bar,
+    difference_colours,
+    difference_overlay,
+    heatmap,
+    overlay,
+    with_legend,
+)
 from mscnn.errors import OptionError
 
 HEIGHT, WIDTH = 24, 40
@@ -73,25 +82,6 @@ def test_the_blend_follows_its_formula(photo: np.ndarray, ramp: np.ndarray) -> N
     drawn = overlay(photo, ramp, vmax=5.0, opacity=0.6, cmap="viridis")
     # Opacity and colour each have 256 levels, so a value may be off by about one of each.
     assert np.abs(drawn - expected).max() < 2.5
-
-
-def test_the_blend_is_monotone() -> None:
-    grey = np.zeros((1, 256, 3), np.uint8)
-    heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    brightness = luma(overlay(grey, heat, vmax=1.0, opacity=0.7)[0])
-    # Over black, inferno's lightness and the opacity both grow; 1 for the rounding of channels.
-    assert (np.diff(brightness) > -1).all()
-    assert brightness[0] == 0
-    assert brightness[-1] > 150
-
-
-def test_more_opacity_moves_every_pixel_further(photo: np.ndarray, ramp: np.ndarray) -> None:
-    distances = [
-        np.abs(overlay(photo, ramp, vmax=5.0, opacity=o).astype(int) - photo)
-        for o in (0.0, 0.3, 0.6, 1.0)
-    ]
-    for less, more in itertools.pairwise(distances):
-        assert (less <= more).all()
 
 
 @pytest.mark.parametrize(("value", "counts_as"), [(7.0, 5.0), (1e30, 5.0), (-2.0, 0.0)])
@@ -256,11 +246,96 @@ def test_threads_draw_what_one_thread_draws(photo: np.ndarray, ramp: np.ndarray)
         np.testing.assert_array_equal(picture, draw(number))
 
 
-def test_drawing_loads_neither_torch_nor_pyplot() -> None:
-    code = (
-        "import sys, mscnn.draw.legend, mscnn.draw.overlay, mscnn.draw.sheet\n"
-        "heavy = {'torch', 'timm', 'gradio', 'matplotlib.pyplot'} & set(sys.modules)\n"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+# --- the legend ------------------------------------------------------------------------------
+
+
+def bar_of(drawn: np.ndarray, picture_rows: int) -> np.ndarray:
+    """Return the middle row of the colour bar, within its edge."""
+    width = drawn.shape[1]
+    font = min(max(round(12 + (width - 320) / 110), 12), 28)
+    return drawn[picture_rows + font + font // 2, font + 2 : width - font - 2]
+
+
+@pytest.mark.parametrize("cmap", [*COLOUR_MAPS, "RdBu_r"])
+@pytest.mark.parametrize("width", [320, 800])
+def test_the_bar_is_the_colour_map_from_end_to_end(cmap: str, width: int) -> None:
+    own = np.full((30, width, 3), 128, np.uint8)
+    signed = cmap == "RdBu_r"
+    drawn = with_legend(own, vmax=4.0, unit="px", signed=signed, cmap="turbo" if signed else cmap)
+    bar = bar_of(drawn, 30)
+    expected = matplotlib.colormaps[cmap](np.linspace(0, 1, len(bar)), bytes=True)[:, :3]
+    # The edge takes a px or two, and a value between two levels may take either.
+    assert np.abs(bar.astype(int) - expected).max() <= 26
+
+
+def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred() -> None:
+    own = np.random.default_rng(1).integers(0, 256, (50, 321, 3), dtype=np.uint8)
+    drawn = with_legend(own, vmax=1.0, unit="px")
+    np.testing.assert_array_equal(drawn[:50], own)
+    titled = with_legend(own, vmax=1.0, unit="px", title="lion")
+    extra = len(titled) - len(drawn)
+    assert extra > 12
+    np.testing.assert_array_equal(titled[extra:], drawn)
+    narrow = with_legend(own[:, :64], vmax=1.0, unit="px")
+    left = (MIN_WIDTH_PX - 64) // 2
+    np.testing.assert_array_equal(narrow[:50, left : left + 64], own[:, :64])
+    assert (narrow[:50, :left] == 255).all()
+    assert (bar_of(with_legend(own, vmax=0.0, unit=""), 50) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"vmax": 8.0}, ["0 (transparent)", "8"]),
+        ({"vmax": 8.0, "transparent": False}, ["0", "8"]),
+        ({"vmax": 0.01234, "clipped": True}, ["0 (transparent)", "≥ 0.0123"]),
+        ({"vmax": 2.5, "signed": True}, ["\N{MINUS SIGN}2.5", "0", "+2.5"]),
+        ({"vmax": 2.5, "signed": True, "clipped": True}, ["≤ \N{MINUS SIGN}2.5", "0", "≥ +2.5"]),
+        ({"vmax": 0.0}, ["0 (transparent)", "nothing above 0"]),
+        ({"vmax": -1.0, "signed": True}, ["", "0 (transparent) everywhere", ""]),
+    ],
+)
+@pytest.mark.parametrize("width", [240, 1200])
+def test_the_scale_is_stated(width: int, options: dict[str, float], words: list[str]) -> None:
+    figure = Figure((width / 72, 1), 72)
+    box = figure.add_axes((12 / width, 0.8, 1 - 24 / width, 0.15))
+    axis = colour_bar(figure, unit="evidence per area of a long long name " * 3, cax=box, **options)  # type: ignore[arg-type]
+    pixels(figure, width)
+    labels = axis.get_xticklabels()
+    assert [label.get_text() for label in labels] == words
+    extents = [label.get_window_extent() for label in labels if label.get_text()]
+    for one, other in itertools.pairwise(extents):
+        assert one.x1 < other.x0
+    for extent in (*extents, axis.xaxis.label.get_window_extent()):
+        assert extent.x0 >= 0
+        assert extent.x1 <= width
+    signed = options["vmax"] > 0 and "signed" in options
+    assert ("0 is transparent" in axis.get_xlabel().replace("\n", " ")) == signed
+
+
+@pytest.mark.parametrize("width", [1, 64, 320, 1200])
+def test_no_ink_touches_the_edges(width: int) -> None:
+    title = "starter_res2net, layer4, Grad-CAM: " + "Welsh_springer_spaniel_" * 6
+    own = np.full((30, width, 3), (0, 255, 0), np.uint8)
+    drawn = with_legend(own, vmax=1234.5, unit="evidence per area " * 9, title=title)
+    rows = np.nonzero((drawn == (0, 255, 0)).all(axis=-1).any(axis=1))[0]
+    for strip in (drawn[: rows.min()], drawn[rows.max() + 1 :]):
+        ink = np.asarray((strip < 250).any(axis=-1))
+        assert ink.any()
+        for edge in (ink[:, :4], ink[:, -4:], ink[:2], ink[-2:]):
+            assert not edge.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "vmax", "match"),
+    [
+        ((30, 40), np.uint8, 1.0, "uint8"),
+        ((30, 40, 3), np.float32, 1.0, "uint8"),
+        ((30, 40, 3), np.uint8, float("nan"), "finite"),
+    ],
+)
+def test_legends_that_cannot_be_drawn_are_refused(shape, dtype, vmax: float, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        with_legend(np.zeros(shape, dtype), vmax=vmax, unit="")
+    with pytest.raises(OptionError, match="'jet'"):
+        with_legend(np.zeros((9, 9, 3), np.uint8), vmax=1.0, unit="", cmap="jet")

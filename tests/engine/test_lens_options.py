@@ -25,7 +25,7 @@ from mscnn.scales.sweep import FACTORS
         ("[25, 10, 75, 90]", (0.25, 0.1, 0.75, 0.9)),
     ],
 )
-def test_a_box_in_percent_or_shares(text: str, box: tuple[float, ...] | None) -> None:
+def test_a_box_in_percent_or_shares(text, box) -> None:
     found = parse_box(text)
     assert found == box if box is None else found == pytest.approx(box)
 
@@ -47,7 +47,7 @@ def test_a_box_in_percent_or_shares(text: str, box: tuple[float, ...] | None) ->
         ("25,10,25.5,90", "small"),
     ],
 )
-def test_a_box_that_is_none(text: str, says: str) -> None:
+def test_a_box_that_is_none(text, says) -> None:
     with pytest.raises(BoxError, match=says):
         parse_box(text)
 
@@ -63,7 +63,7 @@ def test_a_box_that_is_none(text: str, says: str) -> None:
         ("[1, 2]", (2.0, 1.0)),
     ],
 )
-def test_a_count_or_a_list_of_sizes(text: str, sizes: tuple[float, ...] | None) -> None:
+def test_a_count_or_a_list_of_sizes(text, sizes) -> None:
     assert parse_sizes(text) == sizes
 
 
@@ -85,6 +85,6 @@ def test_a_count_gives_equal_ratios() -> None:
         (",".join(str(i / 10) for i in range(1, 60)), "There are 59 sizes"),
     ],
 )
-def test_sizes_that_are_none(text: str, says: str) -> None:
+def test_sizes_that_are_none(text, says) -> None:
     with pytest.raises(OptionError, match=says):
         parse_sizes(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def test_every_model_of_the_registry_is_compared() -> None:
     "name",
     [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in HUB_MODELS],
 )
-def test_logits_equal_timms_own_pipeline(name: str, tmp_path: Path, photo: Image.Image) -> None:
+def test_logits_equal_timms_own_pipeline(name, tmp_path, photo) -> None:
     """Seeded weights in a file; timm loads it its way, with its transform and its data config."""
     weights = tmp_path / "seeded.safetensors"
     with torch.random.fork_rng(devices=[]):
@@ -71,9 +71,7 @@ def test_logits_equal_timms_own_pipeline(name: str, tmp_path: Path, photo: Image
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prediction_and_an_explanation_agree(
-    family: str, network: Callable[..., Network], photo: Image.Image
-) -> None:
+def test_a_prediction_and_an_explanation_agree(family, network, photo) -> None:
     net = network(family)
     plain = net.predict(photo, top_k=3, name="cup.png")
     explained = net.explain(photo, targets="top5", layers=["1", "last"], top_k=3, name="cup.png")
@@ -95,7 +93,7 @@ def test_a_prediction_and_an_explanation_agree(
         explained.map("layer2", 0)
 
 
-def test_probabilities_are_a_softmax(network: Callable[..., Network], photo: Image.Image) -> None:
+def test_probabilities_are_a_softmax(network, photo) -> None:
     prediction = network("resnext").predict(photo, top_k=12)
     expected = torch.from_numpy(prediction.logits).double().softmax(0)
     assert sum(score.probability for score in prediction.top) == pytest.approx(1)
@@ -119,9 +117,7 @@ NAMES = ("lion, king of beasts", "tabby, cat", "crane, bird", "crane, machine", 
     ],
     ids=str,
 )
-def test_classes_by_name_and_index(
-    wanted: Any, expected: tuple[int, ...], network: Callable[..., Network], photo: Image.Image
-) -> None:
+def test_classes_by_name_and_index(wanted, expected, network, photo) -> None:
     explained = network("resnet", names=NAMES).explain(photo, targets=wanted)
     assert tuple(score.index for score in explained.targets) == expected
     assert tuple(cam.target for cam in explained.maps) == expected
@@ -139,15 +135,13 @@ def test_classes_by_name_and_index(
     ],
     ids=str,
 )
-def test_a_class_that_is_not_there_is_refused_before_anything_runs(
-    wanted: Any, error: type[Exception], message: str, network: Callable[..., Network]
-) -> None:
+def test_a_class_that_is_not_there_is_refused_before_anything_runs(wanted, error, message, network):
     net = network("resnet", names=NAMES)
     with pytest.raises(error, match=message):
         net.explain("there is no such photo.png", targets=wanted)
 
 
-def test_top1_and_top5(network: Callable[..., Network]) -> None:
+def test_top1_and_top5(network) -> None:
     net = network("resnet", names=NAMES)
     logits = torch.arange(12.0)
     assert net.targets("top1").choose(logits) == (11,)
@@ -167,48 +161,36 @@ def test_top1_and_top5(network: Callable[..., Network]) -> None:
         ("layer3.1.conv3", "layer3.1.conv3"),
     ],
 )
-def test_layers_by_name_and_number(
-    given: str, expected: str, network: Callable[..., Network]
-) -> None:
+def test_layers_by_name_and_number(given, expected, network) -> None:
     assert network("res2net").layer(given) == expected
 
 
 @pytest.mark.parametrize("given", ["5", "0", "layer9", "stage7", "head.nothing"])
-def test_an_unknown_layer_is_refused_with_the_stages(
-    given: str, network: Callable[..., Network], photo: Image.Image
-) -> None:
+def test_an_unknown_layer_is_refused_with_the_stages(given, network, photo) -> None:
     with pytest.raises(UnknownLayerError, match=r"layer1, layer2, layer3, layer4.*layer4\.0"):
         network("res2net").explain(photo, layers=["last", given])
 
 
-def test_one_map_for_a_layer_named_twice(
-    network: Callable[..., Network], photo: Image.Image
-) -> None:
+def test_one_map_for_a_layer_named_twice(network, photo) -> None:
     explained = network("resnest").explain(photo, layers=["4", "last", "layer4"])
     assert [cam.layer for cam in explained.maps] == ["layer4"]
 
 
 @pytest.mark.parametrize("top_k", [0, -3])
-def test_top_k_below_one_is_refused(
-    top_k: int, network: Callable[..., Network], photo: Image.Image
-) -> None:
+def test_top_k_below_one_is_refused(top_k, network, photo) -> None:
     for ask in (network("resnet").predict, network("resnet").explain):
         with pytest.raises(OptionError, match=f"top-k is {top_k}"):
             ask(photo, top_k=top_k)
 
 
-def test_unknown_methods_and_precisions(
-    network: Callable[..., Network], loaded: Any, photo: Image.Image
-) -> None:
+def test_unknown_methods_and_precisions(network, loaded, photo) -> None:
     with pytest.raises(MethodError, match="no method 'smoothgrad'"):
         network("resnet").explain(photo, method="smoothgrad")
     with pytest.raises(OptionError, match="'fp8' is unknown"):
         Network(loaded("resnet"), torch.device("cpu"), "fp8")
 
 
-def test_a_photo_in_every_form_gives_the_same_answer(
-    network: Callable[..., Network], photo: Image.Image, tmp_path: Path
-) -> None:
+def test_a_photo_in_every_form_gives_the_same_answer(network, photo, tmp_path) -> None:
     net = network("res2next")
     path = tmp_path / "cup.png"
     photo.save(path)
@@ -220,17 +202,15 @@ def test_a_photo_in_every_form_gives_the_same_answer(
         assert got.photo.name == (str(path) if isinstance(form, (str, Path)) else "")
 
 
-def test_a_model_in_bfloat16_on_the_cpu_stays_in_float32(loaded: Any) -> None:
+def test_a_model_in_bfloat16_on_the_cpu_stays_in_float32(loaded) -> None:
     net = Network(loaded("resnet"), torch.device("cpu"), "bf16")
     assert {p.dtype for p in net.model.parameters()} == {torch.float32}
 
 
-def test_the_time_of_a_forward_leaves_the_wait_for_others_out(
-    network: Callable[..., Network], photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_of_a_forward_leaves_the_wait_for_others_out(network, photo, monkeypatch) -> None:
     net = network("resnet")
     clock = iter(np.arange(0.0, 100.0, 0.5))
-    monkeypatch.setattr("mscnn.engine.placement.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("mscnn.engine.network.time.perf_counter", lambda: float(next(clock)))
     assert net.seconds_per_forward(photo) == 0.5
 
 
@@ -255,13 +235,7 @@ def fail_away_from_cpu(error: BaseException, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda e: str(e)[:20])
 @pytest.mark.parametrize("method", ["gradcam", "layercam"])
-def test_a_device_without_memory_is_left_with_a_notice(
-    method: str,
-    error: BaseException,
-    network: Callable[..., Network],
-    photo: Image.Image,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_device_without_memory_is_left_with_a_notice(method, error, network, photo, monkeypatch):
     net = network("res2net")
     expected = net.explain(photo, layers="2", targets=4, method=method)
     assert expected.notices == ()
@@ -277,9 +251,7 @@ def test_a_device_without_memory_is_left_with_a_notice(
 
 
 @pytest.mark.parametrize("when", ["at first", "later"])
-def test_a_device_too_small_for_the_weights_is_left_with_a_notice(
-    when: str, loaded: Any, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_too_small_for_the_weights_is_left_with_a_notice(when, loaded, photo, monkeypatch):
     plain = torch.nn.Module.to
 
     def failing(module: Any, *args: Any, **options: Any) -> Any:
@@ -295,9 +267,7 @@ def test_a_device_too_small_for_the_weights_is_left_with_a_notice(
     assert "ran out of memory" in net.explain(photo).notices[0]
 
 
-def test_without_memory_on_the_cpu_there_is_one_sentence(
-    network: Callable[..., Network], photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_memory_on_the_cpu_there_is_one_sentence(network, photo, monkeypatch) -> None:
     def failing(net: Network, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 EB")
 
@@ -306,9 +276,7 @@ def test_without_memory_on_the_cpu_there_is_one_sentence(
         network("resnet").predict(photo)
 
 
-def test_other_faults_are_not_taken_for_missing_memory(
-    network: Callable[..., Network], photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_faults_are_not_taken_for_missing_memory(network, photo, monkeypatch) -> None:
     fail_away_from_cpu(RuntimeError("CUDA error: an illegal memory access"), monkeypatch)
     net = network("resnet")
     net.device = torch.device("cuda")
@@ -317,9 +285,41 @@ def test_other_faults_are_not_taken_for_missing_memory(
     assert net.notices == ()
 
 
-def test_eight_threads_get_the_serial_answers(
-    network: Callable[..., Network], photo: Image.Image
-) -> None:
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_a_slow_method_holds_nobody_up_and_leaves_the_model_as_it_was(method, network, photo):
+    """The slow request is stopped in the middle of its work until another one is answered."""
+    net, under_way, answered = network("res2net"), threading.Event(), threading.Event()
+
+    def hold(done: int, total: int) -> None:
+        if done > 2 and not answered.is_set():  # the first channels are done, more are to come
+            assert done < total
+            under_way.set()
+            assert answered.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(net.explain, photo, method=method, targets=3, on_progress=hold)
+        assert under_way.wait(60)
+        # The shared model bears neither hooks nor another layer, and nobody holds its lock.
+        assert pool.submit(net.predict, photo).result(60).logits.shape == (12,)
+        assert pool.submit(net.explain, photo, targets="top5").result(60).maps
+        assert not slow.done()
+        answered.set()
+        cam = slow.result(60).maps[0]
+    again = net.explain(photo, method=method, targets=3).maps[0]
+    np.testing.assert_allclose(cam.raw, again.raw, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY[:1], ids=["cuda"])
+def test_a_slow_method_leaves_a_device_without_memory_too(error, network, photo, monkeypatch):
+    net = network("resnet")
+    fail_away_from_cpu(error, monkeypatch)
+    net.device = torch.device("cuda")
+    explained = net.explain(photo, layers="1", method="scorecam")
+    assert explained.prediction.device == "cpu"
+    assert "ran out of memory" in explained.notices[0]
+
+
+def test_eight_threads_get_the_serial_answers(network, photo) -> None:
     nets = [network(family) for family in ("res2net", "resnest", "resnet")]
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 

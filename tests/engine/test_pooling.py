@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mscnn.engine.pooling import features, find_tap
+from mscnn.engine.pooling import find_tap
 from mscnn.errors import OptionError, UnknownLayerError
 
 
@@ -43,7 +43,7 @@ def test_pooled_features_are_timms(network, photos, family) -> None:
     with torch.no_grad():
         maps = net.model.forward_features(inputs(net, photos))
         expected = net.model.forward_head(maps, pre_logits=True).numpy()
-    found = features(net, photos, batch_size=2)
+    found = net.features(photos, batch_size=2)
     assert found.dtype == np.float32
     assert found.shape == (3, 192)
     close(found, expected)
@@ -58,7 +58,7 @@ def test_pooled_features_are_timms(network, photos, family) -> None:
 def test_a_stage_is_the_mean_over_places(network, photos, stage, module) -> None:
     net = network("res2net")
     expected = hooked(net, module, inputs(net, photos), of_input=False).numpy().mean((2, 3))
-    close(features(net, photos, stage=stage), expected)
+    close(net.features(photos, stage=stage), expected)
 
 
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
@@ -67,15 +67,15 @@ def test_a_split_in_timms_order(network, photos, split) -> None:
     block = net.model.layer3[1]
     whole = hooked(net, "layer3.1.conv3", inputs(net, photos), of_input=True).numpy()
     part = whole[:, split * block.width : (split + 1) * block.width]
-    found = features(net, photos, stage="layer3.1", split=split)
+    found = net.features(photos, stage="layer3.1", split=split)
     close(found, part.mean((2, 3)))
 
 
 def test_one_photo_gives_one_row(network, photo) -> None:
     net = network("resnet")
-    one = features(net, photo)
+    one = net.features(photo)
     assert one.shape == (1, 192)
-    close(features(net, np.array(photo)), one)
+    close(net.features(np.array(photo)), one)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_splits_that_are_not_there(network, stage, split, words) -> None:
 def test_refusals(network, photo) -> None:
     net = network("resnet")
     with pytest.raises(UnknownLayerError, match="layer9"):
-        features(net, photo, stage="layer9")
+        net.features(photo, stage="layer9")
     with pytest.raises(OptionError, match="No photo"):
-        features(net, [])
+        net.features([])
     with pytest.raises(OptionError, match="batch size is 0"):
-        features(net, photo, batch_size=0)
+        net.features(photo, batch_size=0)

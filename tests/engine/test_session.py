@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +42,7 @@ def loader(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Loade
     return stand_in
 
 
-def test_a_network_is_loaded_once(loader: Loader) -> None:
+def test_a_network_is_loaded_once(loader) -> None:
     session = Session("cpu")
     assert not session.is_loaded("mine")
     first = session.network("mine")
@@ -52,7 +51,7 @@ def test_a_network_is_loaded_once(loader: Loader) -> None:
     assert loader.calls == ["mine"]
 
 
-def test_names_of_one_backbone_are_one_network(loader: Loader) -> None:
+def test_names_of_one_backbone_are_one_network(loader) -> None:
     session = Session("cpu")
     first = session.network("resnet50.tv_in1k")
     for alias in ("resnet50", "timm/resnet50.tv_in1k", "ResNet50.tv_in1k"):
@@ -60,7 +59,7 @@ def test_names_of_one_backbone_are_one_network(loader: Loader) -> None:
     assert len(loader.calls) == 1
 
 
-def test_the_least_recently_used_network_goes_first(loader: Loader) -> None:
+def test_the_least_recently_used_network_goes_first(loader) -> None:
     session = Session("cpu", capacity=2)
     a = session.network("a")
     session.network("b")
@@ -72,7 +71,7 @@ def test_the_least_recently_used_network_goes_first(loader: Loader) -> None:
     assert loader.calls == ["a", "b", "c", "b"]
 
 
-def test_two_threads_share_one_load(loader: Loader) -> None:
+def test_two_threads_share_one_load(loader) -> None:
     loader.wait_s = 0.2
     session = Session("cpu")
     start = threading.Barrier(8)
@@ -87,7 +86,7 @@ def test_two_threads_share_one_load(loader: Loader) -> None:
     assert loader.calls == ["shared"]
 
 
-def test_different_models_load_side_by_side(loader: Loader) -> None:
+def test_different_models_load_side_by_side(loader) -> None:
     arrived = threading.Barrier(2, timeout=30)
     loaded = loader.loaded
 
@@ -102,7 +101,7 @@ def test_different_models_load_side_by_side(loader: Loader) -> None:
     assert sorted(loader.calls) == ["one", "two"]
 
 
-def test_a_failed_load_is_tried_again(loader: Loader) -> None:
+def test_a_failed_load_is_tried_again(loader) -> None:
     loader.failures = [WeightsError("The file is broken.")]
     session = Session("cpu")
     with pytest.raises(WeightsError, match="broken"):
@@ -112,7 +111,7 @@ def test_a_failed_load_is_tried_again(loader: Loader) -> None:
 
 
 @pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])
-def test_changed_weights_are_loaded_again(as_folder: bool, loader: Loader, tmp_path: Path) -> None:
+def test_changed_weights_are_loaded_again(as_folder, loader, tmp_path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     file = folder / "model.safetensors"
@@ -134,7 +133,7 @@ def test_changed_weights_are_loaded_again(as_folder: bool, loader: Loader, tmp_p
     assert len(session._networks) == 1, "outdated versions are not kept"
 
 
-def test_a_retrained_model_folder_is_loaded_again(loader: Loader, tmp_path: Path) -> None:
+def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"first")
     session = Session("cpu")
@@ -143,9 +142,7 @@ def test_a_retrained_model_folder_is_loaded_again(loader: Loader, tmp_path: Path
     assert session.network(str(tmp_path)) is not first
 
 
-def test_a_folder_called_like_a_backbone_changes_nothing(
-    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_called_like_a_backbone_changes_nothing(loader, tmp_path, monkeypatch) -> None:
     (tmp_path / "resnet50").mkdir()
     monkeypatch.chdir(tmp_path)
     session = Session("cpu")
@@ -155,13 +152,11 @@ def test_a_folder_called_like_a_backbone_changes_nothing(
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "nul\0byte", "a" * 300 + "/b"])
-def test_a_name_that_is_no_path_reaches_the_loader(name: str, loader: Loader) -> None:
+def test_a_name_that_is_no_path_reaches_the_loader(name, loader) -> None:
     assert Session("cpu").network(name).name == name
 
 
-def test_the_session_passes_its_wishes_on(
-    loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_session_passes_its_wishes_on(loaded, monkeypatch) -> None:
     seen: dict[str, Any] = {}
 
     def load(name: str, weights: Any, **options: Any) -> Any:
@@ -191,9 +186,7 @@ def test_the_session_passes_its_wishes_on(
         (1, True, "mps", "mps"),
     ],
 )
-def test_the_device_that_is_chosen(
-    cuda: int, mps: bool, wanted: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_device_that_is_chosen(cuda, mps, wanted, expected, monkeypatch) -> None:
     _pretend(cuda, mps, monkeypatch)
     assert choose_device(wanted) == torch.device(expected)
 
@@ -210,9 +203,7 @@ def test_the_device_that_is_chosen(
         ("", "no device ''"),
     ],
 )
-def test_a_device_that_is_not_there(
-    wanted: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_is_not_there(wanted, message, monkeypatch) -> None:
     _pretend(0, False, monkeypatch)
     with pytest.raises(DeviceError, match=message):
         Session(wanted)

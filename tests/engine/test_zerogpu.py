@@ -55,7 +55,7 @@ def picture() -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_the_worker_gives_the_same_answer(weights: Path, picture: Image.Image) -> None:
+def test_the_worker_gives_the_same_answer(weights, picture) -> None:
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     local = Engine(Session("cpu"))
@@ -69,7 +69,7 @@ def test_the_worker_gives_the_same_answer(weights: Path, picture: Image.Image) -
     np.testing.assert_array_equal(there.prediction.logits, here.prediction.logits)
 
 
-def test_progress_and_stop_stay_behind(weights: Path, picture: Image.Image) -> None:
+def test_progress_and_stop_stay_behind(weights, picture) -> None:
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     explanation = remote.explain(
@@ -82,7 +82,7 @@ def test_progress_and_stop_stay_behind(weights: Path, picture: Image.Image) -> N
     assert len(explanation.maps) == 1
 
 
-def test_what_needs_no_gpu_is_answered_in_place(weights: Path) -> None:
+def test_what_needs_no_gpu_is_answered_in_place(weights) -> None:
     gpu = PicklingGpu()
     network = ZeroGpuSession(gpu, device="cpu").network("starter_res2net", weights)
     assert network.last_stage == "layer4"

@@ -79,48 +79,92 @@ def test_more_classes_than_there_are_gives_all_of_them(raw, photo):
     assert len(answer[0]["results"][0]["top"]) == 200
 
 
+# What is wrong with it: the endpoint, its arguments after the photo, words of the sentence.
+WRONG: list[tuple[str, list[Any], str]] = [
+    ("explain", [RES2NET, "layer9", "top1", "gradcam"], "layer9"),
+    ("explain", [RES2NET, "5", "top1", "gradcam"], "layer4"),
+    ("explain", [RES2NET, "fc", "top1", "gradcam"], "layer"),
+    ("explain", [RES2NET, "last", "unicorn", "gradcam"], "unicorn"),
+    ("explain", [RES2NET, "last", "thing", "gradcam"], "thing 1"),
+    ("explain", [RES2NET, "last", "200", "gradcam"], "200"),
+    ("explain", [RES2NET, "last", "-1", "gradcam"], "-1"),
+    ("explain", [RES2NET, "last", "top1", "gradcamm"], "gradcam"),
+    ("explain", [RES2NET, "last", "top1", " "], "gradcam"),
+    *(
+        ("compare", [models, "top1", "last"], "2 to 6")
+        for models in (RES2NET, "", None, ",,,", "a,b,c,d,e,f,g", "{'a': 1}")
+    ),
+    ("compare", [f"{RES2NET},{RES2NET}", "top1", "last"], "twice"),
+    ("compare", ["[1, 2", "top1", "last"], "commas"),
+    ("compare", ["[__import__('os')]", "top1", "last"], "commas"),
+    ("scales", ["no_such_net", "top1"], "no_such_net"),
+    ("scales", [RES2NET, "unicorn"], "unicorn"),
+    ("scales", [RES2NET, "top5"], "One class"),
+    ("scales", ["/etc", "top1"], "no model's name"),
+    ("sweep", ["", "top1", "", "mean"], "choose 1 to 4"),
+    ("sweep", ["a,b,c,d,e", "top1", "", "mean"], "choose 1 to 4"),
+    ("sweep", [f"{RESNET},{RESNET}", "top1", "", "mean"], "twice"),
+    ("sweep", [RESNET, "top1", "1,2,3", "mean"], "four numbers"),
+    ("sweep", [RESNET, "top1", "75,0,25,100", "mean"], "reversed"),
+    ("sweep", [RESNET, "top1", "", "polka"], "polka"),
+    ("sweep", [RESNET, "unicorn", "", "mean"], "unicorn"),
+    ("sweep", ["./tests", "top1", "", "mean"], "no model's name"),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "rest", "says"), WRONG)
+def test_a_wrong_request_is_a_sentence(sentence, photo, endpoint, rest, says):
+    assert says in sentence(endpoint, [photo, *rest])
+
+
 @pytest.mark.parametrize(
-    ("layer", "target", "method", "says"),
+    ("endpoint", "rest"),
     [
-        ("layer9", "top1", "gradcam", "layer9"),
-        ("5", "top1", "gradcam", "layer4"),
-        ("fc", "top1", "gradcam", "layer"),
-        ("last", "unicorn", "gradcam", "unicorn"),
-        ("last", "thing", "gradcam", "thing 1"),
-        ("last", "200", "gradcam", "200"),
-        ("last", "-1", "gradcam", "-1"),
-        ("last", "top1", "gradcamm", "gradcam"),
-        ("last", "top1", " ", "gradcam"),
+        ("predict", [RES2NET, 5]),
+        *{endpoint: (endpoint, rest) for endpoint, rest, _ in WRONG}.values(),
     ],
 )
-def test_a_layer_class_or_method_that_is_not_there(sentence, photo, layer, target, method, says):
-    assert says in sentence("explain", [photo, RES2NET, layer, target, method])
+def test_without_a_photo_nothing_else_is_looked_at(sentence, endpoint, rest):
+    assert "photo" in sentence(endpoint, [None, *rest])
+
+
+@pytest.mark.parametrize(
+    ("model", "baseline", "says"),
+    [
+        ("no_such_net", "", "no_such_net"),
+        (RES2NET, "no_such_net", "no_such_net"),
+        ("/etc/passwd", "", "no model's name"),
+        ("vit_base_patch16_224.augreg_in21k", "", "vit_base_patch16_224"),
+    ],
+)
+def test_a_wrong_model_has_no_receptive_field(sentence, model, baseline, says):
+    assert says in sentence("receptive_field", [model, baseline])
 
 
 @pytest.mark.parametrize("nothing", ["", None])
 def test_what_is_left_empty_is_the_default(raw, photo, nothing):
-    event, answer = raw("explain", [photo, *[nothing] * 4])
-    assert event == "complete", answer
-    assert answer[0]["model"] == RES2NET
-    assert [(m["layer"], m["method"]) for m in answer[0]["maps"]] == [("layer4", "gradcam")]
+    for endpoint, data in {
+        "explain": [photo, *[nothing] * 4],
+        "scales": [photo, *[nothing] * 2],
+        "receptive_field": [nothing] * 2,
+        "sweep": [photo, RESNET, *[nothing] * 3],
+    }.items():
+        event, (answer, *_) = raw(endpoint, data)
+        assert event == "complete", answer
+        if endpoint == "sweep":
+            assert (answer["canvas"], answer["box"]) == ("mean", [0.0, 0.0, 1.0, 1.0])
+        else:
+            assert answer["model"] == RES2NET
+        if endpoint == "explain":
+            assert [(m["layer"], m["method"]) for m in answer["maps"]] == [("layer4", "gradcam")]
 
 
-@pytest.mark.parametrize(
-    ("models", "says"),
-    [
-        (RES2NET, "2 to 6"),
-        ("", "2 to 6"),
-        (None, "2 to 6"),
-        (",,,", "2 to 6"),
-        ("a,b,c,d,e,f,g", "2 to 6"),
-        (f"{RES2NET},{RES2NET}", "twice"),
-        ("[1, 2", "commas"),
-        ("[__import__('os')]", "commas"),
-        ("{'a': 1}", "2 to 6"),
-    ],
-)
-def test_models_that_cannot_be_compared(sentence, photo, models, says):
-    assert says in sentence("compare", [photo, models, "top1", "last"])
+def test_a_model_that_cannot_be_had_does_not_spoil_a_sweep(raw, photo):
+    event, (numbers, _) = raw("sweep", [photo, f"no_such_net,{RESNET}", "top1", "", "mean"])
+    assert event == "complete"
+    first, second = numbers["models"]
+    assert "no_such_net" in first["note"]
+    assert len(second["steps"]) == 12
 
 
 def test_one_unusable_model_does_not_spoil_the_comparison(raw, photo):
@@ -181,18 +225,6 @@ def test_a_file_that_is_no_photo(sentence, upload, bad, way):
     text = sentence("predict", [image, RES2NET, 5])
     if way == "file" or says != name:
         assert says in text
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "rest"),
-    [
-        ("predict", [RES2NET, 5]),
-        ("explain", [RES2NET, "last", "top1", "gradcam"]),
-        ("compare", [f"{RES2NET},{RESNET}", "top1", "last"]),
-    ],
-)
-def test_without_a_photo(sentence, endpoint, rest):
-    assert "photo" in sentence(endpoint, [None, *rest])
 
 
 @pytest.mark.parametrize("image", ["photo.png", 5, [], {}, {"url": None}, {"path": 5}, [[1, 2]]])

@@ -21,7 +21,7 @@ from PIL import Image
 
 from mscnn.draw.files import DrawingOptions, comparison_files, explanation_files
 from mscnn.photos.imaging import load_photo
-from mscnn.results.serialise import comparison_dict, explanation_dict, predictions_dict
+from mscnn.results.schema import document
 from tests.page.serving import MODELS, Site, differences, files_below
 
 CLIENTS, REQUESTS, COMPARISONS = 8, 200, 9
@@ -94,17 +94,17 @@ def serial(site: Site, request: Request, content: bytes) -> Answer:
     when, drawing = datetime.now(timezone.utc), DrawingOptions()
     if request.endpoint == "predict":
         model, top_k = request.arguments
-        return predictions_dict([engine.predict(photo, model, top_k=top_k, name="")]), {}
+        return {"results": [document(engine.predict(photo, model, top_k=top_k, name=""))]}, {}
     if request.endpoint == "explain":
         model, layer, target, method = request.arguments
         shown = engine.explain(photo, model, layers=layer, targets=target, method=method, name="")
         made = explanation_files(shown, shown.maps[0], photo, drawing=drawing, created=when)
         kept = {name: made[name] for name in ("overlay.png", "cam.npy")}
-        return explanation_dict(shown), kept
+        return document(shown), kept
     models, target, layer = request.arguments
     compared = engine.compare(photo, models.split(", "), target=target, layer=layer, name="")
     made = comparison_files(compared, photo, drawing=drawing, created=when)
-    return comparison_dict(compared), {"comparison.png": made["comparison.png"]}
+    return document(compared), {"comparison.png": made["comparison.png"]}
 
 
 def visitor(url: str, share: list[tuple[Request, bytes]]) -> list[Answer]:

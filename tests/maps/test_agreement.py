@@ -42,7 +42,7 @@ def random(seed: int, kind: str) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("first", ["distinct", "ties", "sparse", "outlier"])
 @pytest.mark.parametrize("second", ["distinct", "ties", "sparse"])
-def test_rank_correlation_is_scipys(first: str, second: str) -> None:
+def test_rank_correlation_is_scipys(first, second) -> None:
     a = random(1, first)
     for b in (random(2, second), a + 0.5 * random(3, second), -a):
         got = spearman(a, b)
@@ -51,7 +51,7 @@ def test_rank_correlation_is_scipys(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("flat", [np.zeros((4, 4)), np.full((4, 4), 2.5), np.ones((0,)), [1.0]])
-def test_a_flat_or_empty_map_has_no_agreement(flat: Any) -> None:
+def test_a_flat_or_empty_map_has_no_agreement(flat) -> None:
     other = np.arange(np.size(flat), dtype=float)
     assert spearman(flat, other) is None
     assert spearman(other, flat) is None
@@ -70,7 +70,7 @@ def brute_force_iou(a: npt.NDArray[Any], b: npt.NDArray[Any], share: float) -> f
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
-def test_iou_is_the_brute_force_one_where_values_differ(mix: float, share: float) -> None:
+def test_iou_is_the_brute_force_one_where_values_differ(mix, share) -> None:
     a, b = random(1, "distinct"), random(2, "distinct")
     b = mix * a + (1 - mix) * b
     assert iou_of_strongest(a, b, share) == pytest.approx(brute_force_iou(a, b, share))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -29,7 +27,7 @@ def test_it_keeps_what_the_layer_put_out_although_an_in_place_relu_follows() -> 
 
 
 @pytest.mark.parametrize("family", ["resnet", "res2net", "resnest"])
-def test_the_answer_is_the_same_to_the_bit(family: str, tiny: Any, x: torch.Tensor) -> None:
+def test_the_answer_is_the_same_to_the_bit(family, tiny, x) -> None:
     model = tiny(family)
     with torch.no_grad():
         plain = model(x)
@@ -40,7 +38,7 @@ def test_the_answer_is_the_same_to_the_bit(family: str, tiny: Any, x: torch.Tens
 
 
 @pytest.mark.parametrize("trainable", [False, True])
-def test_the_graph_starts_at_the_first_tap(trainable: bool, x: torch.Tensor) -> None:
+def test_the_graph_starts_at_the_first_tap(trainable, x) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
     model.requires_grad_(trainable)
     with record(model, ["1", "2"], with_graph=True) as taps:
@@ -52,7 +50,7 @@ def test_the_graph_starts_at_the_first_tap(trainable: bool, x: torch.Tensor) -> 
     assert first.abs().sum() > 0
 
 
-def test_hooks_are_gone_after_an_error_in_the_model(tiny: Any) -> None:
+def test_hooks_are_gone_after_an_error_in_the_model(tiny) -> None:
     model = tiny("res2net")
     seven_channels = torch.zeros(1, 7, 32, 32)
     with pytest.raises(RuntimeError), record(model, ["layer1", "layer4"]):
@@ -75,9 +73,7 @@ def test_hooks_are_gone_after_an_error_in_the_model(tiny: Any) -> None:
         ("layer2.0.convs", "takes no part"),
     ],
 )
-def test_a_layer_without_one_map_is_refused(
-    layer: str, message: str, tiny: Any, x: torch.Tensor
-) -> None:
+def test_a_layer_without_one_map_is_refused(layer, message, tiny, x) -> None:
     model = tiny("res2net")
     with pytest.raises(UnknownLayerError, match=message), record(model, ["layer1", layer]):
         model(x)
@@ -122,7 +118,7 @@ def test_further_arguments_pass_through() -> None:
 
 
 @pytest.mark.parametrize("first", ["input", "output"])
-def test_the_graph_starts_at_the_first_tap_of_either_kind(first: str) -> None:
+def test_the_graph_starts_at_the_first_tap_of_either_kind(first) -> None:
     model = nn.Sequential(*(nn.Conv2d(1, 1, 1, bias=False) for _ in range(4)))
     for number, weight in enumerate((2.0, 3.0, 5.0, 7.0)):
         nn.init.constant_(model[number].weight, weight)  # type: ignore[arg-type]
@@ -139,7 +135,7 @@ def test_the_graph_starts_at_the_first_tap_of_either_kind(first: str) -> None:
     assert got == ([105, 7] if first == "input" else [105, 35])
 
 
-def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x: torch.Tensor) -> None:
+def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x) -> None:
     class Beside(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -156,7 +152,7 @@ def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x: torch.Tensor) -
     assert (float(left.unique()), float(right.unique())) == (2, 3)
 
 
-def test_other_shapes_are_kept_where_asked_for(tiny: Any, x: torch.Tensor) -> None:
+def test_other_shapes_are_kept_where_asked_for(tiny, x) -> None:
     model = tiny("resnest")
     names = ["layer1.1.conv2.rsoftmax", "fc"]
     with torch.no_grad(), record(model, names, inputs=["fc"], maps_only=False) as taps:
@@ -176,9 +172,7 @@ def test_other_shapes_are_kept_where_asked_for(tiny: Any, x: torch.Tensor) -> No
         ("layer2.0.convs", False, "takes no part"),
     ],
 )
-def test_an_input_that_is_not_one_map_is_refused(
-    layer: str, maps_only: bool, message: str, tiny: Any, x: torch.Tensor
-) -> None:
+def test_an_input_that_is_not_one_map_is_refused(layer, maps_only, message, tiny, x) -> None:
     model = tiny("res2net")
     with (
         pytest.raises(UnknownLayerError, match=message),
@@ -188,7 +182,7 @@ def test_an_input_that_is_not_one_map_is_refused(
     assert hooks(model) == 0
 
 
-def test_an_input_given_by_name_is_refused(x: torch.Tensor) -> None:
+def test_an_input_given_by_name_is_refused(x) -> None:
     model = Named(by_name=True)
     with (
         pytest.raises(UnknownLayerError, match="does not take a single tensor"),

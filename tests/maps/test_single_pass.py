@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +96,7 @@ PAPER_MAPS = {
 
 @pytest.mark.parametrize("closed_form", [False, True], ids=["autograd", "closed form"])
 @pytest.mark.parametrize("layers", [["act"], ["conv", "act"], ["act", "conv"], ["conv"]], ids=str)
-def test_the_maps_computed_on_paper(layers: list[str], closed_form: bool) -> None:
+def test_the_maps_computed_on_paper(layers, closed_form) -> None:
     model = Paper()
     linear = model.fc if closed_form else None
     result = grad_cam(model, PAPER_INPUT, layers, Targets([0, 1, 2]), linear=linear, last="act")
@@ -108,7 +107,7 @@ def test_the_maps_computed_on_paper(layers: list[str], closed_form: bool) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_stage_equals_the_package(family: str, tiny: Any, x: torch.Tensor) -> None:
+def test_each_stage_equals_the_package(family, tiny, x) -> None:
     model = tiny(family)
     result = grad_cam(model, x, STAGES, Targets(["top1", 3]))
     assert len(result.maps) == 4 * len(result.targets)
@@ -126,7 +125,7 @@ def test_each_stage_equals_the_package(family: str, tiny: Any, x: torch.Tensor) 
         pytest.param("resnest14d", "layer1", marks=pytest.mark.slow),
     ],
 )
-def test_a_real_backbone_equals_the_package(name: str, layer: str, x: torch.Tensor) -> None:
+def test_a_real_backbone_equals_the_package(name, layer, x) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = timm.create_model(name, zero_init_last=False)
@@ -141,9 +140,7 @@ def test_a_real_backbone_equals_the_package(name: str, layer: str, x: torch.Tens
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_plain_autograd_in_float64_gives_the_same_maps(
-    family: str, loaded: Any, x: torch.Tensor
-) -> None:
+def test_plain_autograd_in_float64_gives_the_same_maps(family, loaded, x) -> None:
     """An oracle without hooks: the stages are called one by one, in float64."""
     shared, model = loaded(family).model, loaded(family, fresh=True).model.double()
     y = model.maxpool(model.act1(model.bn1(model.conv1(x.double()))))
@@ -168,9 +165,7 @@ def test_plain_autograd_in_float64_gives_the_same_maps(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_closed_form_equals_autograd(
-    family: str, dtype: torch.dtype, loaded: Any, x: torch.Tensor
-) -> None:
+def test_the_closed_form_equals_autograd(family, dtype, loaded, x) -> None:
     model = loaded(family, fresh=dtype != torch.float32).model.to(dtype)
     x = x.to(dtype)
     closed = grad_cam(model, x, ["layer4"], Targets(best=5), linear=model.fc, last="layer4")
@@ -186,7 +181,7 @@ def test_the_closed_form_equals_autograd(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_at_the_last_stage_grad_cam_is_hirescam(family: str, tiny: Any, x: torch.Tensor) -> None:
+def test_at_the_last_stage_grad_cam_is_hirescam(family, tiny, x) -> None:
     """The gradient is the same at all places there, so averaging it changes nothing."""
     model = tiny(family)
     result = grad_cam(model, x, ["layer4"], Targets([1]), linear=model.fc, last="layer4")
@@ -202,9 +197,7 @@ def test_at_the_last_stage_grad_cam_is_hirescam(family: str, tiny: Any, x: torch
     [(["layer4"], Targets(best=5), True), (list(STAGES), Targets([3]), False)],
     ids=["default view", "four stages"],
 )
-def test_one_forward_serves_everything(
-    layers: list[str], targets: Targets, linear: bool, tiny: Any, x: torch.Tensor
-) -> None:
+def test_one_forward_serves_everything(layers, targets, linear, tiny, x) -> None:
     model = tiny("res2net")
     with counted_forwards(model) as calls:
         grad_cam(model, x, layers, targets, linear=model.fc if linear else None, last="layer4")
@@ -223,7 +216,7 @@ class ScaledHead(nn.Module):
         return y
 
 
-def test_a_head_that_does_more_is_noticed(tiny: Any, x: torch.Tensor) -> None:
+def test_a_head_that_does_more_is_noticed(tiny, x) -> None:
     model = ScaledHead(tiny("resnet")).eval()
     last, linear = "model.layer4", model.get_submodule("model.fc")
     assert isinstance(linear, nn.Linear)
@@ -235,9 +228,7 @@ def test_a_head_that_does_more_is_noticed(tiny: Any, x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
-def test_the_callers_gradient_mode_does_not_matter(
-    mode: Callable[[], Any], tiny: Any, x: torch.Tensor
-) -> None:
+def test_the_callers_gradient_mode_does_not_matter(mode, tiny, x) -> None:
     expected = grad_cam(tiny("resnest"), x, ["layer2"], Targets([0])).maps["layer2", 0]
     with mode():
         x = x.clone()
@@ -245,7 +236,7 @@ def test_the_callers_gradient_mode_does_not_matter(
     np.testing.assert_array_equal(got, expected)
 
 
-def test_a_layer_inside_a_block_equals_the_package(tiny: Any, x: torch.Tensor) -> None:
+def test_a_layer_inside_a_block_equals_the_package(tiny, x) -> None:
     # In-place additions and ReLUs follow these; the package's own record of them is overwritten
     # on the CPU, so the oracle is a copy of the network without in-place operations.
     model = tiny("resnet")
@@ -270,11 +261,11 @@ def test_a_layer_inside_a_block_equals_the_package(tiny: Any, x: torch.Tensor) -
     ],
     ids=["repeats", "top1", "top1 named again", "best 3", "more than there are"],
 )
-def test_targets_are_settled_from_the_answer(targets: Targets, expected: tuple[int, ...]) -> None:
+def test_targets_are_settled_from_the_answer(targets, expected) -> None:
     assert targets.choose(torch.tensor([0.5, 0.1, 3.0, -1.0, 2.0])) == expected
 
 
 @pytest.mark.parametrize("layer", ["layer5", "layer2.0.convs", "fc"])
-def test_a_layer_without_a_map_is_one_error(layer: str, tiny: Any, x: torch.Tensor) -> None:
+def test_a_layer_without_a_map_is_one_error(layer, tiny, x) -> None:
     with pytest.raises(UnknownLayerError, match=layer):
         grad_cam(tiny("res2net"), x, ["layer4", layer], Targets([0]))

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
-from mscnn.engine.classifier import Classifier
+from mscnn.engine.network import Network
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
 from mscnn.models.architecture import check_supported, from_name, on_meta
 from mscnn.models.files import sha256_of
@@ -182,7 +182,7 @@ def test_a_folder_called_like_a_model_of_the_list_keeps_its_own_facts(tmp_path: 
     write_run(tmp_path / "resnet50", label_names=["a", "b", "c"])
     loaded = load_model(str(tmp_path / "resnet50"))
     assert loaded.name == "./resnet50"
-    assert Classifier(loaded, torch.device("cpu")).spec is None
+    assert Network(loaded, torch.device("cpu")).spec is None
 
 
 def test_folder_in_the_working_directory(tmp_path: Path, monkeypatch: Any) -> None:

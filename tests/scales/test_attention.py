@@ -93,9 +93,7 @@ def inputs_and_outputs(model: nn.Module, x: torch.Tensor) -> dict[str, tuple[Any
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), SETTINGS)
-def test_gates_equal_the_papers_equations(
-    radix: int, cardinality: int, small: torch.Tensor
-) -> None:
+def test_gates_equal_the_papers_equations(radix, cardinality, small) -> None:
     model = resnest(radix, cardinality)
     found = gates(model, small)
     assert list(found) == BLOCKS
@@ -112,7 +110,7 @@ def test_gates_equal_the_papers_equations(
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), SETTINGS)
-def test_gates_add_up_to_one_over_radix(radix: int, cardinality: int, small: torch.Tensor) -> None:
+def test_gates_add_up_to_one_over_radix(radix, cardinality, small) -> None:
     for gate in gates(resnest(radix, cardinality), small).values():
         assert ((gate > 0) & (gate < 1)).all()
         if radix > 1:
@@ -122,9 +120,7 @@ def test_gates_add_up_to_one_over_radix(radix: int, cardinality: int, small: tor
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), SETTINGS)
-def test_branch_maps_equal_autograd_and_add_up_to_grad_cam(
-    radix: int, cardinality: int, small: torch.Tensor
-) -> None:
+def test_branch_maps_equal_autograd_and_add_up_to_grad_cam(radix, cardinality, small) -> None:
     model = resnest(radix, cardinality)
     raw = gated_maps(model, small, Targets([3]))
     layers = [f"{block}.conv2" for block in BLOCKS]
@@ -164,7 +160,7 @@ def gradient_at(model: nn.Module, x: torch.Tensor, layer: str, target: int) -> t
     return gradient[0]
 
 
-def test_gates_and_maps_read_the_same_gates(tiny: Any, x: torch.Tensor) -> None:
+def test_gates_and_maps_read_the_same_gates(tiny, x) -> None:
     raw = gated_maps(tiny("resnest"), x, Targets(["top1"]))
     alone = gates(tiny("resnest"), x)
     assert raw.target == raw.logits.argmax()
@@ -172,7 +168,7 @@ def test_gates_and_maps_read_the_same_gates(tiny: Any, x: torch.Tensor) -> None:
         np.testing.assert_allclose(block.gates, alone[block.block], rtol=1e-5)
 
 
-def test_a_map_of_one_place(small: torch.Tensor) -> None:
+def test_a_map_of_one_place(small) -> None:
     """On 32 px the last stage is one place; its gates must not be taken for its branches."""
     blocks = gated_maps(resnest(1, 1), small[..., :32, :32], Targets([0])).blocks
     assert blocks[-1].maps.shape == (1, 1, 1)
@@ -191,7 +187,7 @@ def test_a_map_of_one_place(small: torch.Tensor) -> None:
     ],
     ids=["even", "decided", "four branches", "half of the channels decided", "3 to 1", "radix 1"],
 )
-def test_entropy(gate: list[list[float]], expected: float | None) -> None:
+def test_entropy(gate, expected) -> None:
     got = entropy_bits(np.array(gate, dtype=np.float32))
     assert got == (None if expected is None else pytest.approx(expected, abs=1e-7))
 
@@ -208,9 +204,7 @@ def test_mean_gates() -> None:
 
 
 @pytest.mark.parametrize("family", ["resnet", "res2net"])
-def test_a_model_without_split_attention_is_refused(
-    family: str, tiny: Any, x: torch.Tensor
-) -> None:
+def test_a_model_without_split_attention_is_refused(family, tiny, x) -> None:
     with pytest.raises(UnsupportedModelError, match="ResNeSt"):
         gates(tiny(family), x)
     with pytest.raises(UnsupportedModelError, match="ResNeSt"):
@@ -221,7 +215,7 @@ def test_a_model_without_split_attention_is_refused(
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
-def test_the_callers_gradient_mode_does_not_matter(mode: Any, tiny: Any, x: torch.Tensor) -> None:
+def test_the_callers_gradient_mode_does_not_matter(mode, tiny, x) -> None:
     expected = gated_maps(tiny("resnest"), x, Targets([0]))
     with mode():
         got = gated_maps(tiny("resnest"), x.clone(), Targets([0]))
@@ -230,14 +224,14 @@ def test_the_callers_gradient_mode_does_not_matter(mode: Any, tiny: Any, x: torc
         np.testing.assert_array_equal(a.maps, b.maps)
 
 
-def test_nothing_stays_after_an_error(tiny: Any) -> None:
+def test_nothing_stays_after_an_error(tiny) -> None:
     model = tiny("resnest")
     for x, target in ((torch.zeros(1, 7, 64, 64), 0), (torch.zeros(1, 3, 64, 64), 999)):
         with pytest.raises((RuntimeError, IndexError)):
             gated_maps(model, x, Targets([target]))
 
 
-def test_trainable_parameters_get_no_gradient(tiny: Any, x: torch.Tensor) -> None:
+def test_trainable_parameters_get_no_gradient(tiny, x) -> None:
     model = copy.deepcopy(tiny("resnest")).requires_grad_(True)
     gated_maps(model, x, Targets([0]))
     assert all(p.grad is None and p.requires_grad for p in model.parameters())

@@ -53,9 +53,7 @@ def noise(width: int, height: int) -> Image.Image:
         ((20, 2), 3.0, (64, 48), (0, 17, 64, 31)),
     ],
 )
-def test_the_rectangle_is_where_the_object_is(
-    photo: tuple[int, int], factor: float, view: tuple[int, int], rect: tuple[int, int, int, int]
-) -> None:
+def test_the_rectangle_is_where_the_object_is(photo, factor, view, rect) -> None:
     shown, found = compose(plain(*photo), whole(), factor, view, "mean", MEAN)
     assert found == rect
     left, top, right, bottom = rect
@@ -74,9 +72,7 @@ def test_at_its_own_size_the_object_is_itself() -> None:
 
 @pytest.mark.parametrize("factor", [1.5, 2.0, 3.7])
 @pytest.mark.parametrize("size", [(50, 50), (80, 50), (31, 77), (5, 300)])
-def test_a_large_object_is_the_middle_of_the_whole_resize(
-    factor: float, size: tuple[int, int]
-) -> None:
+def test_a_large_object_is_the_middle_of_the_whole_resize(factor, size) -> None:
     photo = noise(*size)
     view, rect = compose(photo, whole(), factor, (64, 64), "grey", MEAN)
     longer = round(64 * factor)
@@ -114,9 +110,7 @@ def test_a_box_shows_its_part_and_nothing_bleeds_in() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 1.0, 4.0])
 @pytest.mark.parametrize("canvas", sorted(CANVASES))
-def test_nothing_larger_than_the_view_is_computed(
-    canvas: str, factor: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_larger_than_the_view_is_computed(canvas, factor, monkeypatch) -> None:
     made: list[Any] = []
     real = Image.Image.resize
 
@@ -135,7 +129,7 @@ def test_nothing_larger_than_the_view_is_computed(
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (64, 48)])
 @pytest.mark.parametrize("canvas", sorted(CANVASES))
-def test_a_photo_of_one_colour_on_each_canvas(canvas: str, size: tuple[int, int]) -> None:
+def test_a_photo_of_one_colour_on_each_canvas(canvas, size) -> None:
     photo = plain(*size)
     empty = background(photo, photo, canvas, (40, 30), MEAN)
     assert empty.shape == (30, 40, 3)
@@ -160,7 +154,7 @@ def test_a_photo_of_one_colour_on_each_canvas(canvas: str, size: tuple[int, int]
         ([[1, 2, 3, 4], [5, 99, 99, 6], [7, 3, 2, 3]], 4),
     ],
 )
-def test_the_edge_colour_is_the_mean_of_the_border(rows: list[list[int]], mean: int) -> None:
+def test_the_edge_colour_is_the_mean_of_the_border(rows, mean) -> None:
     pixels = np.repeat(np.array(rows, np.uint8)[..., None], 3, axis=-1)
     content = Image.fromarray(pixels)
     assert np.all(background(plain(9, 9), content, "edge", (8, 8), MEAN) == mean)
@@ -208,7 +202,7 @@ def test_every_canvas_has_one_sentence() -> None:
         ((0.2, 0.5, 0.8, 0.505), "too small: 60.0 % by 0.5 % of the photo"),
     ],
 )
-def test_a_bad_box_is_a_sentence(box: Any, message: str) -> None:
+def test_a_bad_box_is_a_sentence(box, message) -> None:
     with pytest.raises(BoxError, match=message) as caught:
         check_box(box)
     assert str(caught.value).endswith(".")
@@ -230,9 +224,7 @@ def test_a_bad_box_is_a_sentence(box: Any, message: str) -> None:
         ((1, 1), (0.6, 0.0, 1.0, 1.0), None),
     ],
 )
-def test_a_box_of_a_photo_has_at_least_two_pixels_where_the_photo_has(
-    size: tuple[int, int], box: Any, found: tuple[int, int] | None
-) -> None:
+def test_a_box_of_a_photo_has_at_least_two_pixels_where_the_photo_has(size, box, found) -> None:
     check_box(box)
     if found:
         assert cut(plain(*size), box).size == found

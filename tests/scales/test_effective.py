@@ -16,21 +16,22 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError, WeightsError
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import Square
 from mscnn.scales.effective import (
     SHARES,
     Measured,
-    UnitTap,
+    UnitPoint,
     as_field,
-    find_tap,
+    find_point,
     log_scaled,
     squares,
     theory_of,
     unit_gradient,
+    with_random_weights,
 )
-from mscnn.scales.receptive_field import ReceptiveField, fields
+from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
-from mscnn.scales.untrained import with_random_weights
 from tests.conftest import FAMILIES, INPUT_PX, STAGES
 
 Doubles = npt.NDArray[np.float64]
@@ -75,11 +76,9 @@ def by_hand(
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("layer", ["layer1", "layer3.0", "layer4"])
-def test_a_layers_gradient_is_autograds(
-    family: str, layer: str, tiny: Any, x: torch.Tensor
-) -> None:
-    tap = find_tap(tiny(family), layer, None)
-    found = unit_gradient(tiny(family), [x], tap, (50.0, 20.0))
+def test_a_layers_gradient_is_autograds(family, layer, tiny, x) -> None:
+    at = find_point(tiny(family), layer, None)
+    found = unit_gradient(tiny(family), [x], at, (50.0, 20.0))
     cells = {"layer1": 24, "layer3.0": 6, "layer4": 3}[layer]
     assert found.map_size == (cells, cells)
     assert found.unit == (20 * cells // 96, 50 * cells // 96)
@@ -98,20 +97,18 @@ def test_a_layers_gradient_is_autograds(
     ],
 )
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
-def test_a_splits_gradient_is_autograds(
-    family: str, block: str, split: int, tiny: Any, x: torch.Tensor
-) -> None:
-    tap = find_tap(tiny(family), block, split)
-    found = unit_gradient(tiny(family), [x], tap, (60.0, 30.0))
+def test_a_splits_gradient_is_autograds(family, block, split, tiny, x) -> None:
+    at = find_point(tiny(family), block, split)
+    found = unit_gradient(tiny(family), [x], at, (60.0, 30.0))
     expected = by_hand(tiny(family), x, block, split, found.unit)
     np.testing.assert_allclose(found.gradient, expected, rtol=1e-3, atol=1e-5 * expected.max())
     assert found.gradient.max() > 0
 
 
-def test_the_gradient_is_averaged_over_the_inputs(tiny: Any, x: torch.Tensor) -> None:
-    model, tap = tiny("resnet"), UnitTap("layer2", "layer2", None, None, at_input=False)
-    one, two = (unit_gradient(model, [i], tap, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
-    both = unit_gradient(model, [x, x.flip(-1)], tap, (9.0, 9.0)).gradient
+def test_the_gradient_is_averaged_over_the_inputs(tiny, x) -> None:
+    model, at = tiny("resnet"), UnitPoint("layer2", "layer2", None, None, at_input=False)
+    one, two = (unit_gradient(model, [i], at, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
+    both = unit_gradient(model, [x, x.flip(-1)], at, (9.0, 9.0)).gradient
     np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-12)
     assert not np.allclose(one, two)
 
@@ -127,30 +124,28 @@ def test_the_gradient_is_averaged_over_the_inputs(tiny: Any, x: torch.Tensor) ->
         ((96.0, 96.0), (2, 2)),
     ],
 )
-def test_the_unit_is_the_cell_under_the_point(
-    point: tuple[float, float], unit: tuple[int, int], tiny: Any, x: torch.Tensor
-) -> None:
-    tap = find_tap(tiny("resnet"), "layer4", None)
-    assert unit_gradient(tiny("resnet"), [x], tap, point).unit == unit
+def test_the_unit_is_the_cell_under_the_point(point, unit, tiny, x) -> None:
+    at = find_point(tiny("resnet"), "layer4", None)
+    assert unit_gradient(tiny("resnet"), [x], at, point).unit == unit
 
 
-def test_an_input_of_another_shape_has_its_own_cells(tiny: Any) -> None:
+def test_an_input_of_another_shape_has_its_own_cells(tiny) -> None:
     wide = torch.randn(1, 3, 64, 160, generator=torch.Generator().manual_seed(0))
     found = unit_gradient(
-        tiny("res2net"), [wide], find_tap(tiny("res2net"), "layer4.1", 2), (159.0, 40.0)
+        tiny("res2net"), [wide], find_point(tiny("res2net"), "layer4.1", 2), (159.0, 40.0)
     )
     assert found.gradient.shape == (64, 160)
     assert (found.map_size, found.unit) == ((2, 5), (1, 4))
 
 
-def test_nothing_is_left_on_input_or_parameters(x: torch.Tensor, tiny: Any) -> None:
+def test_nothing_is_left_on_input_or_parameters(x, tiny) -> None:
     model = copy.deepcopy(tiny("res2net")).requires_grad_(True)
-    tap = find_tap(model, "layer3.1", 1)
-    plain = unit_gradient(model, [x], tap, (5.0, 5.0)).gradient
+    at = find_point(model, "layer3.1", 1)
+    plain = unit_gradient(model, [x], at, (5.0, 5.0)).gradient
     assert all(p.grad is None for p in model.parameters())
     assert not x.requires_grad
     with torch.inference_mode():
-        inside = unit_gradient(model, [x.clone()], tap, (5.0, 5.0)).gradient
+        inside = unit_gradient(model, [x.clone()], at, (5.0, 5.0)).gradient
     assert np.array_equal(plain, inside)
 
 
@@ -177,9 +172,7 @@ def made_positive(model: nn.Module) -> nn.Module:
         ("layer2.1", (67, 83, 99, 51)),
     ],
 )
-def test_the_support_of_each_split_is_as_wide_as_published(
-    block: str, sides: tuple[int, ...]
-) -> None:
+def test_the_support_of_each_split_is_as_wide_as_published(block, sides) -> None:
     # With 16 channels the first block would need no downsampling, and have a hierarchy.
     narrow = ResNet(
         Bottle2neck, (2, 2, 1, 1), base_width=26, block_args={"scale": 4}, channels=(20, 24, 8, 8)
@@ -187,7 +180,7 @@ def test_the_support_of_each_split_is_as_wide_as_published(
     model = made_positive(narrow.eval().requires_grad_(False))
     x = torch.ones(1, 3, 160, 160, dtype=torch.float64)
     for split, side in enumerate(sides):
-        found = unit_gradient(model, [x], find_tap(model, block, split), (80.0, 80.0))
+        found = unit_gradient(model, [x], find_point(model, block, split), (80.0, 80.0))
         rows, columns = np.nonzero(found.gradient)
         assert [np.ptp(rows) + 1, np.ptp(columns) + 1] == [side, side]
 
@@ -205,10 +198,10 @@ def theory(tiny: Any) -> Any:
     return get
 
 
-def result(measured: Measured, tap: UnitTap, field: ReceptiveField | None, geometry: Any) -> Any:
+def result(measured: Measured, at: UnitPoint, field: ReceptiveField | None, geometry: Any) -> Any:
     view = np.zeros((*measured.gradient.shape, 3), np.uint8)
     return as_field(
-        measured, field=field, tap=tap, model="m", inputs=1, trained=True, view=view,
+        measured, field=field, at=at, model="m", inputs=1, trained=True, view=view,
         geometry=geometry, seconds=0.5,
     )  # fmt: skip
 
@@ -225,14 +218,12 @@ def result(measured: Measured, tap: UnitTap, field: ReceptiveField | None, geome
         ("resnext", "layer4", None),
     ],
 )
-def test_the_support_fills_the_theoretical_box_inside_the_input(
-    family: str, layer: str, split: int | None, tiny: Any, theory: Any
-) -> None:
+def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, split, tiny, theory):
     model, x = made_positive(tiny(family)), torch.ones(1, 3, 96, 96).double()
-    tap = find_tap(model, layer, split)
+    at = find_point(model, layer, split)
     for point in [(48.0, 48.0), (0.0, 0.0), (95.0, 0.0), (95.0, 95.0), (0.0, 50.0)]:
-        measured = unit_gradient(model, [x], tap, point)
-        erf = result(measured, tap, theory(family), None)
+        measured = unit_gradient(model, [x], at, point)
+        erf = result(measured, at, theory(family), None)
         rows, columns = np.nonzero(measured.gradient)
         support = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         left, top, right, bottom = erf.theoretical
@@ -243,10 +234,10 @@ def test_the_support_fills_the_theoretical_box_inside_the_input(
 # --- the result --------------------------------------------------------------------------------
 
 
-def test_without_theory_the_centre_is_the_cells(tiny: Any, x: torch.Tensor) -> None:
-    tap = find_tap(tiny("resnet"), "layer4", None)
-    measured = unit_gradient(tiny("resnet"), [x], tap, (40.0, 90.0))
-    erf = result(measured, tap, None, None)
+def test_without_theory_the_centre_is_the_cells(tiny, x) -> None:
+    at = find_point(tiny("resnet"), "layer4", None)
+    measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 90.0))
+    erf = result(measured, at, None, None)
     assert (erf.theoretical, erf.centre, erf.unit) == (None, (48.0, 80.0), (2, 1))
     assert erf.squares == squares(measured.gradient, (48.0, 80.0))
     assert erf.log_squares == squares(log_scaled(measured.gradient), (48.0, 80.0))
@@ -254,12 +245,10 @@ def test_without_theory_the_centre_is_the_cells(tiny: Any, x: torch.Tensor) -> N
     assert (erf.layer, erf.split, erf.seconds) == ("layer4", None, 0.5)
 
 
-def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(
-    tiny: Any, x: torch.Tensor, theory: Any
-) -> None:
-    tap = find_tap(tiny("resnet"), "layer2.0.conv1", None)
-    measured = unit_gradient(tiny("resnet"), [x], tap, (40.0, 40.0))
-    assert result(measured, tap, theory("resnet"), None).theoretical is None
+def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(tiny, x, theory) -> None:
+    at = find_point(tiny("resnet"), "layer2.0.conv1", None)
+    measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 40.0))
+    assert result(measured, at, theory("resnet"), None).theoretical is None
 
 
 # --- squares -----------------------------------------------------------------------------------
@@ -281,7 +270,7 @@ def smallest_square(gradient: Doubles, row: int, column: int, share: float) -> i
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 5), (8, 8), (13, 20)])
 @pytest.mark.parametrize("seed", range(3))
-def test_squares_are_the_smallest_that_hold_the_share(shape: tuple[int, int], seed: int) -> None:
+def test_squares_are_the_smallest_that_hold_the_share(shape, seed) -> None:
     rng = np.random.default_rng(seed)
     gradient = rng.integers(0, 50, shape).astype(np.float64) ** 2
     gradient[0, 0] += 1
@@ -314,24 +303,24 @@ def test_the_log_does_not_depend_on_the_scale() -> None:
         np.testing.assert_allclose(log_scaled(scale * gradient), expected, rtol=1e-12)
 
 
-# --- taps --------------------------------------------------------------------------------------
+# --- where units are read ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("family", "layer", "split", "tap"),
+    ("family", "layer", "split", "at"),
     [
-        ("resnet", "layer4", None, UnitTap("layer4", "layer4", None, None, False)),
-        ("resnet", "layer2.1", None, UnitTap("layer2.1", "layer2.1", None, None, False)),
-        ("resnet", "layer2.1", 0, UnitTap("layer2.1", "layer2.1.conv3", 0, None, True)),
-        ("resnest", "layer3.0", 0, UnitTap("layer3.0", "layer3.0.conv3", 0, None, True)),
+        ("resnet", "layer4", None, UnitPoint("layer4", "layer4", None, None, False)),
+        ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1", None, None, False)),
+        ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0, None, True)),
+        ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0, None, True)),
         # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
-        ("res2net", "layer1.1", 0, UnitTap("layer1.1", "layer1.1.conv3", 0, (0, 6), True)),
-        ("res2net", "layer1.1", 3, UnitTap("layer1.1", "layer1.1.conv3", 3, (18, 24), True)),
-        ("res2net", "layer2.0", 2, UnitTap("layer2.0", "layer2.0.conv3", 2, (18, 27), True)),
+        ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6), True)),
+        ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24), True)),
+        ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27), True)),
     ],
 )
-def test_taps(family: str, layer: str, split: int | None, tap: UnitTap, tiny: Any) -> None:
-    assert find_tap(tiny(family), layer, split) == tap
+def test_where_a_unit_is_read(family, layer, split, at, tiny) -> None:
+    assert find_point(tiny(family), layer, split) == at
 
 
 @pytest.mark.parametrize(
@@ -344,24 +333,22 @@ def test_taps(family: str, layer: str, split: int | None, tap: UnitTap, tiny: An
         ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
     ],
 )
-def test_splits_that_do_not_exist(
-    family: str, layer: str, split: int, message: str, tiny: Any
-) -> None:
+def test_splits_that_do_not_exist(family, layer, split, message, tiny) -> None:
     with pytest.raises(UnknownLayerError, match=message):
-        find_tap(tiny(family), layer, split)
+        find_point(tiny(family), layer, split)
 
 
 def test_a_split_of_a_network_without_blocks() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     with pytest.raises(UnsupportedModelError, match="not built of residual blocks"):
-        find_tap(model, "0", 0)
+        find_point(model, "0", 0)
 
 
 # --- random weights ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_random_weights_are_new_everywhere_and_the_same_every_time(family: str, tiny: Any) -> None:
+def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny) -> None:
     model = tiny(family)
     state = torch.get_rng_state()
     one, two = with_random_weights(model), with_random_weights(model)
@@ -380,9 +367,9 @@ def test_random_weights_are_new_everywhere_and_the_same_every_time(family: str, 
             assert bool((module.weight == 1).all()), "timm's zeroes would cut the branch off"
 
 
-def test_a_unit_of_a_random_network_sees_something(tiny: Any, x: torch.Tensor) -> None:
+def test_a_unit_of_a_random_network_sees_something(tiny, x) -> None:
     model = with_random_weights(tiny("res2net"))
-    found = unit_gradient(model, [x], find_tap(model, "layer4.1", 2), (48.0, 48.0))
+    found = unit_gradient(model, [x], find_point(model, "layer4.1", 2), (48.0, 48.0))
     assert np.count_nonzero(found.gradient) > 0.9 * 96 * 96
 
 
@@ -401,14 +388,12 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random() -> None:
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.1", "layer4"])
 @pytest.mark.parametrize("point", [(47.4, 30.2), (1.0, 95.0), (60.5, 12.0)])
-def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(
-    layer: str, point: tuple[float, float], tiny: Any, theory: Any
-) -> None:
+def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny, theory) -> None:
     model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
-    tap = find_tap(model, layer, None)
-    field = theory_of(theory("res2net"), tap)
+    at = find_point(model, layer, None)
+    field = theory_of(theory("res2net"), at)
     assert field is not None
-    measured = unit_gradient(model, [x], tap, point, field)
+    measured = unit_gradient(model, [x], at, point, field)
     rows, columns = measured.map_size
     distances = {
         (row, column): math.dist(point, field.centre(row, column))
@@ -420,9 +405,7 @@ def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
 @pytest.mark.parametrize(("layer", "split"), [("last", None), ("layer2.1", 2)])
-def test_every_size_of_photo(
-    size: tuple[int, int], layer: str, split: int | None, network: Any
-) -> None:
+def test_every_size_of_photo(size, layer, split, network) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     erf = network("res2net").effective_receptive_field(
         Image.fromarray(noise), layer=layer, split=split
@@ -442,23 +425,19 @@ def test_every_size_of_photo(
 @pytest.mark.parametrize(
     ("point", "unit"), [((0.14, 0.01), (0, 0)), ((0.86, 0.99), (2, 2)), ((0.5, 0.01), (0, 1))]
 )
-def test_the_photos_border_and_corners(
-    point: tuple[float, float], unit: tuple[int, int], photo: Image.Image, network: Any
-) -> None:
+def test_the_photos_border_and_corners(point, unit, photo, network) -> None:
     # 120 x 90 px become 128 x 96; the middle 96 x 96 are seen: shares 0.125 to 0.875 of the width.
     erf = network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
     assert erf.unit == unit
 
 
 @pytest.mark.parametrize("point", [(0.0, 0.5), (0.12, 0.5), (0.88, 0.5), (-1.0, 0.5), (0.5, 1.0)])
-def test_a_point_that_the_network_did_not_see(
-    point: tuple[float, float], photo: Image.Image, network: Any
-) -> None:
+def test_a_point_that_the_network_did_not_see(point, photo, network) -> None:
     with pytest.raises(PointError, match="did not see that point"):
         network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
 
 
-def test_a_network_without_finite_numbers_is_refused(network: Any) -> None:
+def test_a_network_without_finite_numbers_is_refused(network) -> None:
     net = network("res2net", fresh=True)
     with torch.no_grad():
         net.model.conv1.weight.fill_(float("nan"))

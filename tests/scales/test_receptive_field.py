@@ -13,8 +13,9 @@ import pytest
 
 from mscnn.errors import UnknownLayerError
 from mscnn.models import registry
-from mscnn.scales.graph import Op, from_row, to_row
-from mscnn.scales.receptive_field import Graph, Node, ReceptiveField, fields, known
+from mscnn.results.receptive_field import ReceptiveField
+from mscnn.scales.graph import Graph, Node, Op, from_row, to_row
+from mscnn.scales.receptive_field import fields, known
 
 # Largest receptive field of layer1 to layer4, px, and the number of different sizes at layer4:
 # the recursion of Araujo et al. by hand and as a script, checked by gradient support.
@@ -62,7 +63,7 @@ def chain(*nodes: Node, **taps: int) -> ReceptiveField:
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_stages_of_the_paper_arithmetic(name: str) -> None:
+def test_stages_of_the_paper_arithmetic(name) -> None:
     largest, distinct = PAPER[name]
     field = of(name)
     assert tuple(stage.rf_max_px for stage in field.stages) == largest
@@ -79,7 +80,7 @@ def test_two_scales_see_no_more_than_a_resnet() -> None:
 
 
 @pytest.mark.parametrize("block", SPLITS_PX)
-def test_splits_of_res2net50(block: str) -> None:
+def test_splits_of_res2net50(block) -> None:
     found = of("res2net50_26w_4s").block(block)
     assert tuple(split.rf_max_px for split in found.splits) == SPLITS_PX[block]
     assert found.kind == ("parallel" if block.endswith(".0") else "hierarchy")
@@ -99,7 +100,7 @@ def test_splits_of_res2net50(block: str) -> None:
         ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
     ],
 )
-def test_single_paths(name: str, block: str, path: tuple[str, ...]) -> None:
+def test_single_paths(name, block, path) -> None:
     found = of(name).block(block)
     assert found.kind == "single"
     assert [split.path for split in found.splits] == [path]
@@ -140,7 +141,7 @@ def sizes_of_residual_net(layers: Sequence[int], splits: int) -> Counter[int]:
         ("res2net50_14w_8s", (3, 4, 6, 3), 8),
     ],
 )
-def test_spectrum_block_by_block(name: str, layers: Sequence[int], splits: int) -> None:
+def test_spectrum_block_by_block(name, layers, splits) -> None:
     expected = sizes_of_residual_net(layers, splits)
     spectrum = of(name).stage("layer4").spectrum
     assert spectrum.sizes == expected
@@ -193,7 +194,7 @@ def seen_backwards(path: Sequence[Node], unit: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_spectra_equal_an_enumeration_of_all_paths(seed: int) -> None:
+def test_spectra_equal_an_enumeration_of_all_paths(seed) -> None:
     nodes = random_nodes(np.random.default_rng(seed))
     names = {str(i): i for i in range(len(nodes))}
     field = fields(Graph(nodes, names, {}), model="random", input_px=32)
@@ -251,7 +252,7 @@ def test_counts_are_exact_beyond_floats() -> None:
         ((Node("input", (0,)),), "cannot have 1 inputs"),
     ],
 )
-def test_broken_graphs(nodes: tuple[Node, ...], message: str) -> None:
+def test_broken_graphs(nodes, message) -> None:
     with pytest.raises(ValueError, match=message):
         chain(*nodes)
 
@@ -270,7 +271,7 @@ def test_names_of_stages_and_blocks() -> None:
 
 
 @pytest.mark.parametrize("spec", registry.list_backbones(), ids=lambda spec: spec.name)
-def test_known_models_fit_their_registry_row(spec: registry.BackboneSpec) -> None:
+def test_known_models_fit_their_registry_row(spec) -> None:
     field = of(spec.name)
     assert (field.model, field.input_px) == (spec.name, spec.input_px)
     assert {len(block.splits) for block in field.blocks} == {spec.scales}
@@ -301,7 +302,7 @@ def test_known_takes_names_as_the_registry_does() -> None:
         ),
     ],
 )
-def test_starters(name: str, largest: list[int], second_block: dict[str, list[int]]) -> None:
+def test_starters(name, largest, second_block) -> None:
     """By hand: 7x7 stride 2 without pooling, strides 2, 4, 8, 8, the last block dilated by 2."""
     field = of(name)
     assert [stage.stride_px for stage in field.stages] == [2, 4, 8, 8]

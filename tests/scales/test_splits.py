@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from timm.models.res2net import Bottle2neck
@@ -20,7 +20,7 @@ from mscnn.errors import OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.results.scales import BlockScales, ScaleReport
-from mscnn.scales import receptive_field, topology
+from mscnn.scales import families, receptive_field, topology
 from mscnn.scales.splits import (
     BatchScales,
     RawScales,
@@ -87,13 +87,11 @@ class Paper(nn.Module):
         (2, [[0, 0], [0, 0], [0, 0]], [0, 0, 0], 0),
     ],
 )
-def test_a_block_computed_on_paper(
-    target: int, maps: list[list[float]], evidence: list[float], total: float
-) -> None:
+def test_a_block_computed_on_paper(target, maps, evidence, total) -> None:
     raw = split_evidence(Paper(), Paper.X, Targets([target]), ["layer1"])
     np.testing.assert_allclose(raw.logits, [-5.5, 7.0, 0.0])
     (block,) = raw.blocks
-    assert (block.tap.block, block.tap.kind, raw.target) == ("layer1.0", "hierarchy", target)
+    assert (block.point.block, block.point.kind, raw.target) == ("layer1.0", "hierarchy", target)
     assert block.maps.dtype == np.float32
     assert block.evidence.dtype == np.float64
     np.testing.assert_allclose(block.maps[:, 0], maps)
@@ -192,13 +190,11 @@ def doubles(tiny: Any) -> Callable[[str], nn.Module]:
 
 
 @pytest.mark.parametrize("family", ["res2net", "res2next", "resnet", "resnext", "basic"])
-def test_maps_and_evidence_equal_autograd_in_float64(
-    family: str, doubles: Any, x: torch.Tensor
-) -> None:
+def test_maps_and_evidence_equal_autograd_in_float64(family, doubles, x) -> None:
     check_against_hand(doubles(family), x.double(), 4 if family.startswith("res2") else 1)
 
 
-def test_the_single_path_of_resnest(doubles: Any, x: torch.Tensor) -> None:
+def test_the_single_path_of_resnest(doubles, x) -> None:
     model = doubles("resnest")
     # The deep stem is a module of its own; the rest is as in the other families.
     stem = SimpleNamespace(**{s: getattr(model, s) for s in (*STAGES, "fc", "conv1", "bn1")})
@@ -208,10 +204,10 @@ def test_the_single_path_of_resnest(doubles: Any, x: torch.Tensor) -> None:
 def check_against_hand(model: Any, x: torch.Tensor, scale: int, watched: Any = None) -> None:
     raw = split_evidence(model, x, Targets([3]), STAGES)
     expected = by_hand(watched or model, x, 3)
-    assert [b.tap.block for b in raw.blocks] == [name for name, _, _ in expected]
+    assert [b.point.block for b in raw.blocks] == [name for name, _, _ in expected]
     for block, (_, activation, gradient) in zip(raw.blocks, expected, strict=True):
         size = activation.shape[1] // scale
-        assert block.tap.splits == len(block.evidence) == scale
+        assert block.point.splits == len(block.evidence) == scale
         assert block.maps.shape == (scale, *activation.shape[2:])
         before_relu = 0.0
         for i in range(scale):
@@ -226,7 +222,7 @@ def check_against_hand(model: Any, x: torch.Tensor, scale: int, watched: Any = N
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_float32_agrees_with_float64(family: str, tiny: Any, doubles: Any, x: torch.Tensor) -> None:
+def test_float32_agrees_with_float64(family, tiny, doubles, x) -> None:
     single = split_evidence(tiny(family), x, Targets([3]), STAGES)
     double = split_evidence(doubles(family), x.double(), Targets([3]), STAGES)
     np.testing.assert_allclose(single.logits, double.logits, rtol=1e-4, atol=1e-5)
@@ -235,13 +231,13 @@ def test_float32_agrees_with_float64(family: str, tiny: Any, doubles: Any, x: to
         np.testing.assert_allclose(a.maps, b.maps, atol=2e-3 * np.abs(b.maps).max())
 
 
-def test_the_splits_add_up_to_the_grad_cam_of_the_whole_tensor(tiny: Any, x: torch.Tensor) -> None:
+def test_the_splits_add_up_to_the_grad_cam_of_the_whole_tensor(tiny, x) -> None:
     """At a module that hands its input on, the ordinary engine sees the same tensor."""
     model = copy.deepcopy(tiny("res2net"))
     block = model.layer2[1]
     block.conv3 = nn.Sequential(nn.Identity(), block.conv3)
     raw = split_evidence(model, x, Targets([2]), STAGES)
-    by_name = {b.tap.block: b for b in raw.blocks}
+    by_name = {b.point.block: b for b in raw.blocks}
     whole = grad_cam(model, x, ["layer2.1.conv3.0"], Targets([2])).maps["layer2.1.conv3.0", 2]
     np.testing.assert_allclose(
         by_name["layer2.1"].maps.sum(0), whole, rtol=0, atol=1e-4 * np.abs(whole).max()
@@ -249,7 +245,7 @@ def test_the_splits_add_up_to_the_grad_cam_of_the_whole_tensor(tiny: Any, x: tor
 
 
 @pytest.mark.parametrize("change", ["bfloat16", "channels last"])
-def test_other_precisions_and_memory_layouts(change: str, tiny: Any, x: torch.Tensor) -> None:
+def test_other_precisions_and_memory_layouts(change, tiny, x) -> None:
     model = copy.deepcopy(tiny("res2net"))
     expected = split_evidence(model, x, Targets([3]), STAGES).blocks[-1]
     if change == "bfloat16":
@@ -277,17 +273,15 @@ def test_other_precisions_and_memory_layouts(change: str, tiny: Any, x: torch.Te
         ("resnest", "single", "single"),
     ],
 )
-def test_the_first_block_of_every_stage_has_no_hierarchy(
-    family: str, first: str, later: str, tiny: Any, x: torch.Tensor
-) -> None:
+def test_the_first_block_of_every_stage_has_no_hierarchy(family, first, later, tiny, x) -> None:
     raw = split_evidence(tiny(family), x, Targets([0]), STAGES)
-    kinds = {b.tap.block: b.tap.kind for b in raw.blocks}
+    kinds = {b.point.block: b.point.kind for b in raw.blocks}
     # The tiny networks' stem is as wide as layer1, so layer1.0 needs no convolution beside it.
     expected = {f"{s}.{n}": (later if n else first) for s in STAGES for n in (0, 1)}
     assert kinds == {**expected, "layer1.0": later}
 
 
-def test_a_model_without_residual_blocks_is_refused(x: torch.Tensor) -> None:
+def test_a_model_without_residual_blocks_is_refused(x) -> None:
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1)), nn.Flatten())
     with pytest.raises(UnsupportedModelError, match="choose a Res2Net"):
         split_evidence(model, x, Targets([0]), ["0"])
@@ -297,7 +291,7 @@ def test_a_model_without_residual_blocks_is_refused(x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("family", ["res2net", "resnet"])
-def test_a_batch_equals_its_samples(family: str, doubles: Any) -> None:
+def test_a_batch_equals_its_samples(family, doubles) -> None:
     model = doubles(family)
     x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
     batch = batch_evidence(model, x, [4, 0, 4], STAGES, last="layer4")
@@ -308,16 +302,16 @@ def test_a_batch_equals_its_samples(family: str, doubles: Any) -> None:
         one = split_evidence(model, x[number : number + 1], Targets([target]), STAGES)
         np.testing.assert_allclose(batch.logits[number], one.logits, rtol=1e-6)
         sample = batch.sample(number)
-        assert list(sample) == [b.tap.block for b in one.blocks]
+        assert list(sample) == [b.point.block for b in one.blocks]
         for block in one.blocks:
-            assert sample[block.tap.block].dtype == np.float64
-            np.testing.assert_allclose(sample[block.tap.block], block.evidence, rtol=1e-9)
+            assert sample[block.point.block].dtype == np.float64
+            np.testing.assert_allclose(sample[block.point.block], block.evidence, rtol=1e-9)
         cam = (batch.last_gradient[number].mean((1, 2), keepdim=True) * batch.last[number]).sum(0)
         expected = grad_cam(model, x[number : number + 1], ["layer4"], Targets([target]))
         np.testing.assert_allclose(cam, expected.maps["layer4", target], rtol=1e-5, atol=1e-7)
 
 
-def test_the_last_stage_is_kept_only_where_it_is_asked_for(tiny: Any, x: torch.Tensor) -> None:
+def test_the_last_stage_is_kept_only_where_it_is_asked_for(tiny, x) -> None:
     batch = batch_evidence(tiny("res2net"), x, [1], STAGES)
     assert batch.last is None
     assert batch.last_gradient is None
@@ -328,7 +322,7 @@ def test_the_last_stage_is_kept_only_where_it_is_asked_for(tiny: Any, x: torch.T
         assert torch.equal(kept, tiny("res2net").forward_features(x))
 
 
-def test_a_batch_needs_one_class_per_sample(tiny: Any, x: torch.Tensor) -> None:
+def test_a_batch_needs_one_class_per_sample(tiny, x) -> None:
     with pytest.raises(OptionError, match="2 classes were given for 1 inputs"):
         batch_evidence(tiny("res2net"), x, [1, 2], STAGES)
 
@@ -337,7 +331,7 @@ def test_a_batch_needs_one_class_per_sample(tiny: Any, x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
-def test_the_callers_gradient_mode_does_not_matter(mode: Any, tiny: Any, x: torch.Tensor) -> None:
+def test_the_callers_gradient_mode_does_not_matter(mode, tiny, x) -> None:
     expected = split_evidence(tiny("res2net"), x, Targets([0]), STAGES)
     with mode():
         got = split_evidence(tiny("res2net"), x.clone(), Targets([0]), STAGES)
@@ -348,14 +342,14 @@ def test_the_callers_gradient_mode_does_not_matter(mode: Any, tiny: Any, x: torc
         np.testing.assert_array_equal(a.evidence, c[0])
 
 
-def test_nothing_stays_after_an_error(tiny: Any) -> None:
+def test_nothing_stays_after_an_error(tiny) -> None:
     with pytest.raises(RuntimeError):
         split_evidence(tiny("res2net"), torch.zeros(1, 7, 64, 64), Targets([0]), STAGES)
     with pytest.raises(IndexError):  # the forward is done by then
         split_evidence(tiny("res2net"), torch.zeros(1, 3, 64, 64), Targets([999]), STAGES)
 
 
-def test_trainable_parameters_get_no_gradient(tiny: Any, x: torch.Tensor) -> None:
+def test_trainable_parameters_get_no_gradient(tiny, x) -> None:
     model = copy.deepcopy(tiny("res2net")).requires_grad_(True)
     raw = split_evidence(model, x, Targets([0]), STAGES)
     frozen = split_evidence(tiny("res2net"), x, Targets([0]), STAGES)
@@ -363,7 +357,7 @@ def test_trainable_parameters_get_no_gradient(tiny: Any, x: torch.Tensor) -> Non
     np.testing.assert_allclose(raw.blocks[0].evidence, frozen.blocks[0].evidence, rtol=1e-4)
 
 
-def test_one_forward_serves_everything(tiny: Any, x: torch.Tensor) -> None:
+def test_one_forward_serves_everything(tiny, x) -> None:
     model, calls = tiny("res2net"), []
     handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
@@ -437,9 +431,7 @@ def test_a_block_without_evidence_has_no_shares() -> None:
     ],
 )
 @pytest.mark.parametrize("field", [None, StandIn(layer4_9=[1])], ids=["no field", "other blocks"])
-def test_where_fields_are_not_known_the_plain_way_is_named(
-    field: Any, family: str, first: Any, later: Any, tiny: Any, x: torch.Tensor
-) -> None:
+def test_where_fields_are_not_known_the_plain_way_is_named(field, family, first, later, tiny, x):
     model = basic() if family == "basic" else tiny(family)
     blocks = joined(split_evidence(model, x, Targets([0]), STAGES), field)
     assert [s.path for s in blocks["layer2.0"].splits] == first
@@ -450,7 +442,7 @@ def test_where_fields_are_not_known_the_plain_way_is_named(
 
 
 @pytest.mark.parametrize("family", ["res2net", "res2next", "resnet", "basic"])
-def test_the_plain_way_is_the_traced_one(family: str, tiny: Any, x: torch.Tensor) -> None:
+def test_the_plain_way_is_the_traced_one(family, tiny, x) -> None:
     model = basic() if family == "basic" else tiny(family)
     graph = topology.trace(copy.deepcopy(model), STAGES)
     raw = split_evidence(model, x, Targets([0]), STAGES)
@@ -476,25 +468,13 @@ EVIDENCE = {"a": np.array([1.0, 3.0]), "b": np.array([2.0, 0.0]), "c": np.array(
         ({"a": np.zeros(2)}, StandIn(a=[10, 20]), None),
         ({}, StandIn(a=[10, 20]), None),
     ],
-    ids=[
-        "all blocks",
-        "a block without evidence",
-        "two blocks not known",
-        "none known",
-        "no field",
-        "no splits",
-        "no evidence",
-        "no blocks",
-    ],
 )
-def test_the_evidence_weighted_receptive_field(
-    evidence: dict[str, npt.NDArray[np.float64]], field: Any, expected: float | None
-) -> None:
+def test_the_evidence_weighted_receptive_field(evidence, field, expected) -> None:
     got = weighted_rf(evidence, field)
     assert got == (None if expected is None else pytest.approx(expected))
 
 
-def test_the_sweep_and_the_report_mean_the_same_by_it(tiny: Any, x: torch.Tensor) -> None:
+def test_the_sweep_and_the_report_mean_the_same_by_it(tiny, x) -> None:
     names = [f"{s}_{n}" for s in STAGES for n in (0, 1)]
     field: Any = StandIn(**{n: [9 + i, 40, 77, 5] for i, n in enumerate(names[1:])})
     raw = split_evidence(tiny("res2net"), x, Targets([2]), STAGES)
@@ -504,3 +484,46 @@ def test_the_sweep_and_the_report_mean_the_same_by_it(tiny: Any, x: torch.Tensor
     assert first == pytest.approx(report.weighted_rf_px, rel=1e-4)
     assert second is not None
     assert second != pytest.approx(first, rel=1e-4)
+
+
+def test_a_family_of_ones_own_is_one_adapter(monkeypatch) -> None:
+    """Blocks with two branches of another kernel each, read by the lens and traced like others."""
+
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.small = nn.Conv2d(8, 4, 3, padding=1)
+            self.large = nn.Conv2d(8, 4, 5, padding=2)
+            self.join = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            branches = [self.small(x).relu(), self.large(x).relu()]
+            y: torch.Tensor = x + self.join(torch.cat(branches, 1))
+            return y
+
+    model = nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(3, 8, 4, stride=4),
+            stage=nn.Sequential(Forked(), Forked()),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, 5),
+        )
+    ).eval()
+    with pytest.raises(UnsupportedModelError):
+        families.hook_points(model, ["stage"])
+    adapter = families.Adapter(
+        fits=lambda block: isinstance(block, Forked),
+        last="join",
+        splits=lambda _: 2,
+        kind=lambda _: "parallel",
+        path=lambda _, index: (("3x3",), ("5x5",))[index],
+    )
+    monkeypatch.setattr(families, "ADAPTERS", [*families.ADAPTERS, adapter])
+    field = receptive_field.fields(topology.trace(model, ["stage"]), model="m", input_px=32)
+    assert [[s.rf_max_px for s in block.splits] for block in field.blocks] == [[12, 20], [28, 36]]
+    assert [s.path for s in field.blocks[0].splits] == [("3x3",), ("5x5",)]
+    found = split_evidence(model, torch.randn(1, 3, 32, 32), Targets([2]), ["stage"])
+    assert [block.maps.shape for block in found.blocks] == [(2, 8, 8)] * 2
+    blocks = with_fields(found, None, GEOMETRY)
+    assert [split.path for split in blocks[1].splits] == [("3x3",), ("5x5",)]

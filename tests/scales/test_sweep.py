@@ -18,10 +18,12 @@ from torch import nn
 from mscnn.errors import BoxError, OptionError
 from mscnn.maps.single_pass import Targets
 from mscnn.photos.preprocess import Preprocessor
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import SweepStep
 from mscnn.scales import splits
-from mscnn.scales.receptive_field import ReceptiveField, fields
-from mscnn.scales.sweep import FACTORS, Composed, Plan, compose, energy_ratio, measure, score, whole
+from mscnn.scales.canvas import compose, whole
+from mscnn.scales.receptive_field import fields
+from mscnn.scales.sweep import FACTORS, Composed, Plan, energy_ratio, measure, score
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, STAGES
 
@@ -68,9 +70,7 @@ def alone(model: nn.Module, shown: Composed) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_batch_gives_what_each_view_gives_alone(
-    family: str, tiny: Any, views: list[Composed]
-) -> None:
+def test_a_batch_gives_what_each_view_gives_alone(family, tiny, views) -> None:
     model = tiny(family)
     with counted(model) as forwards:
         steps = measure(
@@ -97,7 +97,7 @@ def test_a_batch_gives_what_each_view_gives_alone(
         assert step.weighted_rf_px is None
 
 
-def test_the_weighted_field_is_that_of_each_view_alone(tiny: Any, views: list[Composed]) -> None:
+def test_the_weighted_field_is_that_of_each_view_alone(tiny, views) -> None:
     model = tiny("res2net")
     field = traced(model)
     steps = measure(model, views, TARGET, place=same, stages=STAGES, linear=model.fc, field=field)
@@ -105,13 +105,13 @@ def test_the_weighted_field_is_that_of_each_view_alone(tiny: Any, views: list[Co
         raw = splits.split_evidence(model, shown.x, Targets([TARGET]), STAGES)
         of_blocks = []
         for block in raw.blocks:
-            sizes = np.array([s.rf_max_px for s in field.block(block.tap.block).splits])
+            sizes = np.array([s.rf_max_px for s in field.block(block.point.block).splits])
             of_blocks.append((block.evidence * sizes).sum() / block.evidence.sum())
         assert step.weighted_rf_px == pytest.approx(np.mean(of_blocks), rel=1e-4)
 
 
 @pytest.mark.parametrize("family", ["resnet", "resnest"])
-def test_a_single_path_has_no_weighted_field(family: str, tiny: Any, views: list[Composed]) -> None:
+def test_a_single_path_has_no_weighted_field(family, tiny, views) -> None:
     model = tiny(family)
     field = traced(model)
     steps = measure(
@@ -144,7 +144,7 @@ class Plain(nn.Module):
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("squashed", [True, False])
-def test_a_network_without_blocks(squashed: bool, told: bool, views: list[Composed]) -> None:
+def test_a_network_without_blocks(squashed, told, views) -> None:
     torch.manual_seed(0)
     model = Plain(squashed)
     linear = model.fc if told else None
@@ -160,7 +160,7 @@ def test_a_network_without_blocks(squashed: bool, told: bool, views: list[Compos
         np.testing.assert_allclose(step.raw, cam.numpy(), rtol=1e-4, atol=1e-6)
 
 
-def test_equal_logits_share_the_better_rank(views: list[Composed]) -> None:
+def test_equal_logits_share_the_better_rank(views) -> None:
     model = Plain(squashed=False)
     nn.init.zeros_(model.fc.weight)
     model.fc.bias.copy_(torch.tensor([1.0, 5.0, 5.0, 1.0, 0.0]))
@@ -176,9 +176,7 @@ def test_equal_logits_share_the_better_rank(views: list[Composed]) -> None:
 
 
 @pytest.mark.parametrize("family", ["resnet", "res2net"])
-def test_the_size_of_the_batches_does_not_matter(
-    family: str, tiny: Any, photo: Image.Image, preprocess: Preprocessor
-) -> None:
+def test_the_size_of_the_batches_does_not_matter(family, tiny, photo, preprocess) -> None:
     model = tiny(family)
     field = traced(model)
     swept: list[list[SweepStep]] = []
@@ -219,7 +217,7 @@ def test_the_size_of_the_batches_does_not_matter(
         (np.array([[1.0, -5.0]]), (3, 0, 4, 4), 0.0),
     ],
 )
-def test_energy_on_paper(cam: Any, rect: Any, ratio: float | None) -> None:
+def test_energy_on_paper(cam, rect, ratio) -> None:
     size = (96, 96) if cam.shape[0] == 3 or ratio is None else (4, 4)
     found = energy_ratio(cam.astype(np.float32), rect, size)
     assert found == (None if ratio is None else pytest.approx(ratio, rel=1e-6))
@@ -256,7 +254,7 @@ def curve(points: dict[float, float]) -> list[SweepStep]:
         ({1.0: 0.7}, 0.0, 0.7),
     ],
 )
-def test_scores_on_paper(points: dict[float, float], octaves: float, mean: float) -> None:
+def test_scores_on_paper(points, octaves, mean) -> None:
     assert list(score(curve(points))) == pytest.approx([octaves, mean])
 
 
@@ -285,7 +283,7 @@ def test_the_sizes_are_twelve_from_double_to_a_tenth() -> None:
         ({"canvas": "sky"}, "The canvas 'sky' is unknown"),
     ],
 )
-def test_bad_options(options: dict[str, Any], message: str) -> None:
+def test_bad_options(options, message) -> None:
     with pytest.raises(OptionError, match=message):
         Plan(**options)
 
@@ -295,7 +293,7 @@ def test_a_bad_box_is_refused_before_anything_runs() -> None:
         Plan(box=(0.1, 0.1, 0.1, 0.5))
 
 
-def test_a_box_of_less_than_two_pixels(preprocess: Preprocessor) -> None:
+def test_a_box_of_less_than_two_pixels(preprocess) -> None:
     plan = Plan(box=(0.0, 0.0, 0.02, 0.5))
     with pytest.raises(BoxError, match="1 x 30 px"):
         next(plan.batches(Image.new("RGB", (60, 60)), preprocess))
@@ -305,7 +303,7 @@ def test_sizes_are_sorted() -> None:
     assert Plan(factors=(0.5, 2, 1)).factors == (2.0, 1.0, 0.5)
 
 
-def test_batches_are_the_composed_views(photo: Image.Image, preprocess: Preprocessor) -> None:
+def test_batches_are_the_composed_views(photo, preprocess) -> None:
     box = (0.25, 0.2, 0.75, 0.8)
     for canvas in ("mean", "blur", "edge"):
         plan = Plan(factors=SOME, canvas=canvas, box=box)
@@ -319,7 +317,7 @@ def test_batches_are_the_composed_views(photo: Image.Image, preprocess: Preproce
                 assert torch.equal(shown.x, preprocess.tensor_of(view))
 
 
-def test_the_mean_canvas_is_zero_to_the_network(preprocess: Preprocessor) -> None:
+def test_the_mean_canvas_is_zero_to_the_network(preprocess) -> None:
     black = Image.new("RGB", (10, 10))
     shown = next(Plan(factors=(0.25,)).batches(black, preprocess))[0]
     assert float(shown.x[..., :30, :].abs().max()) < 0.02
@@ -330,7 +328,7 @@ def test_the_mean_canvas_is_zero_to_the_network(preprocess: Preprocessor) -> Non
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
-def test_every_size_of_photo(size: tuple[int, int], network: Any) -> None:
+def test_every_size_of_photo(size, network) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     net = network("res2net")
     found = net.sweep(Image.fromarray(noise), factors=SOME, target=TARGET)
@@ -348,9 +346,7 @@ def test_every_size_of_photo(size: tuple[int, int], network: Any) -> None:
 @pytest.mark.parametrize(
     "box", [(0.0, 0.0, 0.1, 0.1), (0.9, 0.9, 1.0, 1.0), (0.0, 0.5, 1.0, 0.6), whole()]
 )
-def test_boxes_at_the_border(
-    box: tuple[float, float, float, float], photo: Image.Image, network: Any
-) -> None:
+def test_boxes_at_the_border(box, photo, network) -> None:
     found = network("resnet").sweep(photo, factors=(1.0, 0.5), target=TARGET, box=box)
     width, height = (box[2] - box[0]) * 120, (box[3] - box[1]) * 90
     left, top, right, bottom = found.steps[0].rect
@@ -358,7 +354,7 @@ def test_boxes_at_the_border(
     assert max(right - left, bottom - top) == 96
 
 
-def test_progress_and_stop(photo: Image.Image, network: Any) -> None:
+def test_progress_and_stop(photo, network) -> None:
     done: list[tuple[int, int]] = []
 
     def report(now: int, total: int) -> None:

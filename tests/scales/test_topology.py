@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +24,9 @@ from torch.nn import functional
 
 from mscnn.errors import UnsupportedModelError
 from mscnn.models.architecture import from_name
+from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.scales.graph import to_row
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField, fields
+from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 from scripts import topologies
 
@@ -53,7 +53,7 @@ def traced(model: nn.Module, stages: Sequence[str] = STAGES) -> ReceptiveField:
         for name in topologies.architectures()
     ],
 )
-def test_table_is_fresh(name: str) -> None:
+def test_table_is_fresh(name) -> None:
     row = TABLE.get(name)
     assert row is not None, "run: python -m scripts.topologies --write"
     fresh = to_row(trace(from_name(name).build(device="meta"), STAGES))
@@ -64,9 +64,7 @@ def test_table_has_the_registry_and_nothing_else() -> None:
     assert list(TABLE) == list(topologies.architectures())
 
 
-def test_stale_table_is_noticed_and_rewritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stale_table_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(topologies, "PATH", tmp_path / "table.json")
     monkeypatch.setattr(topologies, "architectures", lambda: ("starter_resnet",))
     assert topologies.main([]) == 1
@@ -148,7 +146,7 @@ def record(model: nn.Module, field: ReceptiveField, x: torch.Tensor) -> dict[str
 
 @pytest.mark.parametrize("along", ["rows", "columns"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fields_equal_gradient_support(tiny: Build, family: str, along: str) -> None:
+def test_fields_equal_gradient_support(tiny, family, along) -> None:
     """All stages, blocks and splits of a small net of each family, and where their boxes lie.
 
     The input is one px wide across: kernels then only reach into padding on that side, and
@@ -191,7 +189,7 @@ def test_golden_splits() -> None:
         assert [split.rf_max_px for split in field.block(block).splits] == expected
 
 
-def test_model_is_left_as_it_was(tiny: Build) -> None:
+def test_model_is_left_as_it_was(tiny) -> None:
     """The autouse guard of conftest.py looks for hooks and moved weights; twice gives the same."""
     model = tiny("resnest")
     assert trace(model, STAGES) == trace(model, STAGES)
@@ -216,7 +214,7 @@ def test_model_is_left_as_it_was(tiny: Build) -> None:
         ("densenet121", None, None),
     ],
 )
-def test_other_networks(name: str, smallest: list[int] | None, largest: list[int] | None) -> None:
+def test_other_networks(name, smallest, largest) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
     infos = [info for info in model.feature_info if info["reduction"] >= 4][-4:]
@@ -245,7 +243,7 @@ def test_padding_to_same_moves_the_box() -> None:
         ("resnet18", ["layer9"], "no module layer9"),
     ],
 )
-def test_networks_that_cannot_be_followed(name: str, stages: list[str], message: str) -> None:
+def test_networks_that_cannot_be_followed(name, stages, message) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
     with pytest.raises(UnsupportedModelError, match=message):
@@ -278,49 +276,32 @@ def _filled(m: Step, x: torch.Tensor) -> torch.Tensor:
     return x + y
 
 
-@pytest.mark.parametrize(
-    ("function", "sizes"),
-    [
-        pytest.param(lambda m, x: x + m.wide(x), {3: 1, 11: 1}, id="add"),
-        pytest.param(lambda m, x: torch.cat([m.wide(x), x], 1), {3: 1, 11: 1}, id="cat"),
-        pytest.param(lambda m, x: x * x.sigmoid(), {3: 1}, id="same node twice"),
-        pytest.param(lambda m, x: x.chunk(2, 1)[0] * m.wide(x)[:, 4:], {3: 1, 11: 1}, id="chunk"),
-        pytest.param(lambda m, x: x * x.mean((2, 3), keepdim=True), {3: 1}, id="gate"),
-        pytest.param(
-            lambda m, x: x * m.linear(x.mean((2, 3))).sigmoid()[:, :, None, None],
-            {3: 1},
-            id="gate of linear",
-        ),
-        pytest.param(
-            lambda m, x: x + functional.adaptive_avg_pool2d(m.wide(x), 1).expand_as(x),
-            {3: 1},
-            id="added context",
-        ),
-        pytest.param(
-            lambda m, x: x * m.wide(x).mean(1, keepdim=True), {3: 1, 11: 1}, id="place gate"
-        ),
-        pytest.param(
-            lambda m, x: m.wide(x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)),
-            {11: 1},
-            id="channel shuffle",
-        ),
-        pytest.param(
-            lambda m, x: m.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
-            {3: 1},
-            id="channels last",
-        ),
-        pytest.param(
-            lambda m, x: x.flatten(2).transpose(1, 2).softmax(2).transpose(1, 2).view_as(x),
-            {3: 1},
-            id="tokens and back",
-        ),
-        pytest.param(lambda m, x: m.wide(functional.pad(x, (2, 1, 2, 1))), {11: 1}, id="pad"),
-        pytest.param(lambda m, x: x.select(1, 0)[None], {3: 1}, id="select"),
-        pytest.param(lambda m, x: x.sum(1)[:, None], {3: 1}, id="sum of channels"),
-        pytest.param(lambda m, x: x + torch.zeros_like(m.wide(x)), {3: 1}, id="constant"),
-    ],
-)
-def test_operations_that_keep_places(function: Any, sizes: dict[int, int]) -> None:
+KEEPS: dict[str, tuple[Any, dict[int, int]]] = {
+    "add": (lambda m, x: x + m.wide(x), {3: 1, 11: 1}),
+    "cat": (lambda m, x: torch.cat([m.wide(x), x], 1), {3: 1, 11: 1}),
+    "same node twice": (lambda m, x: x * x.sigmoid(), {3: 1}),
+    "chunk": (lambda m, x: x.chunk(2, 1)[0] * m.wide(x)[:, 4:], {3: 1, 11: 1}),
+    "gate": (lambda m, x: x * x.mean((2, 3), keepdim=True), {3: 1}),
+    "linear gate": (lambda m, x: x * m.linear(x.mean((2, 3))).sigmoid()[..., None, None], {3: 1}),
+    "context": (lambda m, x: x + functional.adaptive_avg_pool2d(m.wide(x), 1).expand_as(x), {3: 1}),
+    "position gate": (lambda m, x: x * m.wide(x).mean(1, keepdim=True), {3: 1, 11: 1}),
+    "channel shuffle": (
+        lambda m, x: m.wide(x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)), {11: 1},
+    ),
+    "channels last": (lambda m, x: m.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), {3: 1}),
+    "tokens and back": (
+        lambda m, x: x.flatten(2).transpose(1, 2).softmax(2).transpose(1, 2).view_as(x), {3: 1},
+    ),
+    "pad": (lambda m, x: m.wide(functional.pad(x, (2, 1, 2, 1))), {11: 1}),
+    "select": (lambda m, x: x.select(1, 0)[None], {3: 1}),
+    "sum of channels": (lambda m, x: x.sum(1)[:, None], {3: 1}),
+    "constant": (lambda m, x: x + torch.zeros_like(m.wide(x)), {3: 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_operations_that_keep_positions(name) -> None:
+    function, sizes = KEEPS[name]
     (stage,) = traced(Step(function), ["stage"]).stages
     assert stage.spectrum.sizes == sizes
     assert stage.stride_px == 2
@@ -334,44 +315,38 @@ def test_explicit_padding_moves_the_box() -> None:
     assert stage.box(3, 0) == (-9, -3, 2, 8)
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        pytest.param(lambda m, x: x.mean((2, 3)), "mixes the whole picture", id="global"),
-        pytest.param(lambda m, x: (x, x), "does not give one map", id="tuple"),
-        pytest.param(lambda m, x: torch.ones_like(x) * 2, "does not use the", id="constant"),
-        pytest.param(
-            lambda m, x: functional.interpolate(x, scale_factor=2.0), "upsample", id="upsample"
-        ),
-        pytest.param(lambda m, x: x.flatten(2).softmax(2), "softmax", id="softmax"),
-        pytest.param(lambda m, x: x.transpose(2, 3), "swaps", id="transpose"),
-        pytest.param(lambda m, x: x.flatten(1), "reshapes", id="flatten"),
-        pytest.param(lambda m, x: x[:, :, ::2], "cuts or adds", id="skip rows"),
-        pytest.param(lambda m, x: x.flip(2), "flip", id="flip"),
-        pytest.param(lambda m, x: x[:, :, 0], "single rows", id="one row"),
-        pytest.param(lambda m, x: x.flatten(2) @ x.flatten(2).mT, "bmm", id="attention"),
-        pytest.param(lambda m, x: functional.pixel_shuffle(x, 2), "pixel_shuffle", id="shuffle"),
-        pytest.param(lambda m, x: functional.pad(x, (1, 0, 0, 0)), "differently", id="pad"),
-        pytest.param(_written, "overwrites a part", id="written"),
-        pytest.param(_filled, "overwrites a part", id="filled"),
-        pytest.param(
-            lambda m, x: functional.conv2d(x, torch.ones(8, 8, 3, 3, device="meta"), stride=(1, 2)),
-            "different strides",
-            id="strides",
-        ),
-        pytest.param(
-            lambda m, x: functional.conv_transpose2d(x, torch.ones(8, 8, 2, 2, device="meta")),
-            "transposed",
-            id="transposed",
-        ),
-        pytest.param(
-            lambda m, x: x[:, :, :8, :8] + functional.adaptive_avg_pool2d(x, 8),
-            "cuts or adds|fixed number",
-            id="adaptive",
-        ),
-    ],
-)
-def test_operations_that_lose_places(function: Any, message: str) -> None:
+def _ones(size: int) -> torch.Tensor:
+    return torch.ones(8, 8, size, size, device="meta")
+
+
+LOSES: dict[str, tuple[Any, str]] = {
+    "global": (lambda m, x: x.mean((2, 3)), "mixes the whole picture"),
+    "tuple": (lambda m, x: (x, x), "does not give one map"),
+    "constant": (lambda m, x: torch.ones_like(x) * 2, "does not use the"),
+    "upsample": (lambda m, x: functional.interpolate(x, scale_factor=2.0), "upsample"),
+    "softmax": (lambda m, x: x.flatten(2).softmax(2), "softmax"),
+    "transpose": (lambda m, x: x.transpose(2, 3), "swaps"),
+    "flatten": (lambda m, x: x.flatten(1), "reshapes"),
+    "skip rows": (lambda m, x: x[:, :, ::2], "cuts or adds"),
+    "flip": (lambda m, x: x.flip(2), "flip"),
+    "one row": (lambda m, x: x[:, :, 0], "single rows"),
+    "attention": (lambda m, x: x.flatten(2) @ x.flatten(2).mT, "bmm"),
+    "shuffle": (lambda m, x: functional.pixel_shuffle(x, 2), "pixel_shuffle"),
+    "pad": (lambda m, x: functional.pad(x, (1, 0, 0, 0)), "differently"),
+    "written": (_written, "overwrites a part"),
+    "filled": (_filled, "overwrites a part"),
+    "strides": (lambda m, x: functional.conv2d(x, _ones(3), stride=(1, 2)), "different strides"),
+    "transposed": (lambda m, x: functional.conv_transpose2d(x, _ones(2)), "transposed"),
+    "adaptive": (
+        lambda m, x: x[:, :, :8, :8] + functional.adaptive_avg_pool2d(x, 8),
+        "cuts or adds|fixed number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSES)
+def test_operations_that_lose_positions(name) -> None:
+    function, message = LOSES[name]
     with pytest.raises(UnsupportedModelError, match=message):
         trace(Step(function), ["stage"])
 
@@ -490,7 +465,7 @@ networks = st.lists(st.one_of(free(), same(), joined()), min_size=1, max_size=4)
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(networks)
-def test_random_topologies(parts: tuple[Part, ...]) -> None:
+def test_random_topologies(parts) -> None:
     """The spectrum is the enumeration of all ways; the box is where the gradient is."""
     model = nn.Sequential(build(parts))
     model(torch.zeros(1, 1, 96, 96))  # settles the numbers of channels

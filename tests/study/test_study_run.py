@@ -17,17 +17,17 @@ from typer.testing import CliRunner
 
 import mscnn.models.starters  # noqa: F401 - registers them with timm
 from mscnn.cli.app import app
-from mscnn.draw.files.study import study_files
+from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
 from mscnn.models.loading import load_model
-from mscnn.results.serialise_study import study_dict, study_text
-from mscnn.scales.sweep import compose, whole
+from mscnn.results.schema import document
+from mscnn.results.study import Interval, ModelSummary, Study
+from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.run import StudyOptions, run_study
-from mscnn.study.summary import Study
 
 FACTORS = (1.0, 0.4)
 SETTINGS = ("mean", "shuffled")
@@ -70,9 +70,7 @@ def study(networks: tuple[Network, Network], photos: Path) -> Study:
     return run_study([networks[1]], photos, options)
 
 
-def test_loose_photographs_count_by_the_first_models_answer(
-    networks: tuple[Network, Network], photos: Path
-) -> None:
+def test_loose_photographs_count_by_the_first_models_answer(networks, photos) -> None:
     files, labelled = find_photos(photos, 0)
     assert (len(files), labelled) == (PHOTOS + 1, False)
     chosen = choose(networks[:1], files, labelled=False, limit=3)
@@ -89,9 +87,7 @@ def test_loose_photographs_count_by_the_first_models_answer(
         assert photo.targets == (best,)
 
 
-def test_only_photographs_that_all_models_agree_on(
-    networks: tuple[Network, Network], photos: Path
-) -> None:
+def test_only_photographs_that_all_models_agree_on(networks, photos) -> None:
     files, _ = find_photos(photos, 0)
     both = []
     for network in networks:
@@ -106,9 +102,7 @@ def test_only_photographs_that_all_models_agree_on(
             choose(networks, files, labelled=False, limit=PHOTOS)
 
 
-def test_folders_of_classes_say_what_is_right(
-    networks: tuple[Network, Network], photos: Path, tmp_path: Path
-) -> None:
+def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path) -> None:
     """Of the same photographs, those whose folder bears another class's name are left out."""
     files, _ = find_photos(photos, 0)
     answers = choose(networks[:1], files, labelled=False, limit=PHOTOS).photos
@@ -130,9 +124,7 @@ def test_folders_of_classes_say_what_is_right(
     assert names == {photo.path.name for photo in answers[1:]}
 
 
-def test_every_number_equals_the_engines(
-    study: Study, networks: tuple[Network, Network], photos: Path
-) -> None:
+def test_every_number_equals_the_engines(study, networks, photos) -> None:
     """The network's own sweep and scale report, photograph by photograph."""
     network = networks[1]
     model = study.models[0]
@@ -173,25 +165,25 @@ def test_the_control_keeps_colours_and_loses_the_object() -> None:
     np.testing.assert_array_equal(out, view)
 
 
-def test_the_files_say_the_same_as_the_document(study: Study) -> None:
+def test_the_files_say_the_same_as_the_document(study) -> None:
     files = study_files(study)
-    document = json.loads(files["study.json"])
-    assert document == json.loads(json.dumps(study_dict(study)))
+    shown = json.loads(files["study.json"])
+    assert shown == json.loads(json.dumps(document(study)))
     rows = list(csv.DictReader(io.StringIO(files["study.csv"].decode())))
-    wanted = document["models"][0]["probability"]["mean"][1]
+    wanted = shown["models"][0]["probability"]["mean"][1]
     found = [
         row for row in rows
         if (row["setting"], row["quantity"], row["factor"]) == ("mean", "probability", "0.4")
     ]  # fmt: skip
     assert [float(row["mean"]) for row in found] == [wanted["mean"]]
     assert files["study.png"].startswith(b"\x89PNG")
-    assert json.loads(files["manifest.json"])["answers"] == study_text(document)
-    fields = document["models"][0]["effective_fields"]
+    assert json.loads(files["manifest.json"])["answers"] == study.answers()
+    fields = shown["models"][0]["effective_fields"]
     assert {(row["block"], row["split"]) for row in fields} >= {("layer3.1", 0), ("layer3.1", 3)}
     assert all(row["half_side_px"]["trained"]["mean"] <= 2 * 64 + 1 for row in fields)
 
 
-def test_a_study_by_command(photos: Path, tmp_path: Path) -> None:
+def test_a_study_by_command(photos, tmp_path) -> None:
     out = tmp_path / "out"
     arguments = ["--models", "starter_res2net", "--out", str(out), "--limit", "1"]
     result = CliRunner().invoke(app, ["study", str(photos), *arguments])
@@ -203,13 +195,13 @@ def test_a_study_by_command(photos: Path, tmp_path: Path) -> None:
     ("options", "words"),
     [({"limit": 1}, "2 or more"), ({"factors": (1.0, 0.5)}, "must hold")],
 )
-def test_refused_options(options: dict[str, object], words: str) -> None:
+def test_refused_options(options, words) -> None:
     with pytest.raises(OptionError, match=words):
-        StudyOptions(**options)  # type: ignore[arg-type]
+        StudyOptions(**options)
 
 
-def number(mean: float, low: float | None, high: float | None) -> dict[str, float | None]:
-    return {"mean": mean, "low": low, "high": high}
+def number(mean: float, low: float = float("nan"), high: float = float("nan")) -> Interval:
+    return Interval(mean, low, high, 3)
 
 
 def test_the_words_say_larger_smaller_or_nothing() -> None:
@@ -218,26 +210,25 @@ def test_the_words_say_larger_smaller_or_nothing() -> None:
         "mean": (number(1.0, 0.9, 1.1), "+1.00 (+0.90 to +1.10) px: larger."),
         "blur": (number(-1.0, -1.1, -0.9), "-1.00 (-1.10 to -0.90) px: smaller."),
         "noise": (number(0.1, -0.1, 0.3), f"+0.10 (-0.10 to +0.30) px: {nothing}."),
-        "shuffled": (number(0.1, None, None), "not known px: too few photographs to tell."),
+        "shuffled": (number(0.1), "not known px: too few photographs to tell."),
     }
-    document = {
-        "photos": 3, "looked_at": 5, "compared": {"large": 1.0, "small": 0.4},
-        "models": [
-            {"model": "a", "octaves": {"mean": number(2, 1, 3)},
-             "weighted_rf_change_px": {key: value for key, (value, _) in changes.items()}},
-        ],
-        "range_gain_octaves": {"b": {"mean": number(0.5, 0.4, 0.6)}},
-    }  # fmt: skip
-    lines = study_text(document)
+    model = ModelSummary(
+        model="a", probability={}, weighted_rf={}, shares={}, changes=(),
+        weighted_rf_change={key: value for key, (value, _) in changes.items()},
+        octaves={"mean": number(2, 1, 3)},
+    )  # fmt: skip
+    gains = {"b": {"mean": number(0.5, 0.4, 0.6)}}
+    lines = Study(3, 5, False, 0, (1.0, 0.4), ("mean",), 1.0, 0.4, (model,), gains).answers()
     assert lines[0].startswith("3 photographs that all models classified alike, of 5 looked at")
     for line, (_, words) in zip(lines[2:], changes.values(), strict=False):
         assert line.endswith(words)
     assert lines[-1] == (
         "b: its range of sizes against a, mean canvas: +0.50 (+0.40 to +0.60) octaves: larger."
     )
+    assert document(number(0.1)) == {"mean": 0.1, "low": None, "high": None, "photos": 3}
 
 
-def test_an_empty_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_an_empty_folder_is_a_sentence(tmp_path) -> None:
     with pytest.raises(DatasetError):
         find_photos(tmp_path, 0)
     with pytest.raises(DatasetError, match="no folder"):

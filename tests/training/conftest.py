@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import tests.training.trainee  # noqa: F401 - registers the network with timm
 from mscnn.training.recipe import Recipe
-
-
-def draw(kind: int, seed: int, px: int = 24) -> Image.Image:
-    """Kind 0 is reddish noise, kind 1 bluish."""
-    noise = np.random.default_rng([kind, seed]).integers(0, 90, (px, px, 3))
-    noise[..., 0 if kind == 0 else 2] += 150
-    return Image.fromarray(noise.astype(np.uint8))
+from tests.data.conftest import draw_kind
 
 
 @pytest.fixture
@@ -27,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     for kind, name in enumerate(("red", "blue")):
         (root / name).mkdir(parents=True)
         for i in range(16):
-            draw(kind, i).save(root / name / f"{i:02}.png")
+            draw_kind(kind, i).save(root / name / f"{i:02}.png")
     return root
 
 

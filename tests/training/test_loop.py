@@ -5,19 +5,19 @@ import pytest
 import timm
 import torch
 
+from mscnn.data.layouts import open_data
 from mscnn.errors import DatasetError, OptionError, TrainingError, UnknownModelError
 from mscnn.models.loading import load_model
-from mscnn.training import checkpoint
-from mscnn.training.dataset import find_images
 from mscnn.training.loop import Trainer
 from mscnn.training.start import RunPlan, start_training
+from mscnn.training.state import CHECKPOINT
 
 CPU = torch.device("cpu")
 ARCHITECTURE = "trainee"
 
 
 def train(folder, out, recipe):
-    trainer = Trainer(ARCHITECTURE, find_images(folder), out, recipe, CPU)
+    trainer = Trainer(ARCHITECTURE, open_data(folder), out, recipe, CPU)
     trainer.run()
     return trainer
 
@@ -30,7 +30,7 @@ def test_a_run_leaves_all_its_files_and_learns(folder, recipe, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "README.md", "checkpoint.pt", "classes.csv", "classes.png", "config.json",
         "confusion.csv", "confusion.png", "curves.png", "history.csv", "model.safetensors",
-        "training.json",
+        "reliability.json", "training.json",
     }  # fmt: skip
     facts = json.loads((out / "training.json").read_text())
     assert (facts["top1"], facts["val_images"], facts["model"]) == (1.0, 4, ARCHITECTURE)
@@ -59,7 +59,7 @@ def test_another_seed_gives_other_weights(folder, recipe, tmp_path):
 
 def test_growing_sizes_reach_the_model(folder, recipe, tmp_path):
     trainer = Trainer(
-        ARCHITECTURE, find_images(folder), tmp_path, recipe(sizes=((16, 1), (32, 1))), CPU
+        ARCHITECTURE, open_data(folder), tmp_path, recipe(sizes=((16, 1), (32, 1))), CPU
     )
     seen = []
     hook = trainer.model.register_forward_pre_hook(
@@ -79,9 +79,9 @@ def test_a_run_is_not_overwritten_by_accident(folder, recipe, tmp_path):
 
 def test_too_few_images_and_unknown_model(folder, recipe, tmp_path):
     with pytest.raises(DatasetError, match="--batch-size"):
-        Trainer(ARCHITECTURE, find_images(folder), tmp_path, recipe(batch_size=64), CPU)
+        Trainer(ARCHITECTURE, open_data(folder), tmp_path, recipe(batch_size=64), CPU)
     with pytest.raises(UnknownModelError, match="starter_resnit"):
-        Trainer("starter_resnit", find_images(folder), tmp_path, recipe(), CPU)
+        Trainer("starter_resnit", open_data(folder), tmp_path, recipe(), CPU)
 
 
 @pytest.mark.parametrize(
@@ -89,22 +89,22 @@ def test_too_few_images_and_unknown_model(folder, recipe, tmp_path):
 )
 def test_options_that_timm_refuses_are_named(folder, recipe, tmp_path, changes, named):
     with pytest.raises(OptionError, match=named):
-        Trainer(ARCHITECTURE, find_images(folder), tmp_path, recipe(**changes), CPU)
+        Trainer(ARCHITECTURE, open_data(folder), tmp_path, recipe(**changes), CPU)
 
 
 def test_one_epoch_with_the_default_schedule_works(folder, recipe, tmp_path):
     trainer = Trainer(
-        ARCHITECTURE, find_images(folder), tmp_path, recipe(epochs=1, warmup_epochs=0.5), CPU
+        ARCHITECTURE, open_data(folder), tmp_path, recipe(epochs=1, warmup_epochs=0.5), CPU
     )
     assert trainer.steps_per_epoch == 4
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(folder, recipe, tmp_path):
-    trainer = Trainer(ARCHITECTURE, find_images(folder), tmp_path, recipe(), CPU)
+    trainer = Trainer(ARCHITECTURE, open_data(folder), tmp_path, recipe(), CPU)
     trainer.save()
-    before = (tmp_path / checkpoint.NAME).read_bytes()
+    before = (tmp_path / CHECKPOINT).read_bytes()
     with torch.no_grad():
         trainer.model.fc.weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="--lr"):
         trainer.run()
-    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+    assert (tmp_path / CHECKPOINT).read_bytes() == before

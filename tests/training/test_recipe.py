@@ -55,6 +55,11 @@ def test_without_phases_the_model_says_the_size():
         ("warmup_epochs", 11.0),
         ("sizes", ((8, 1),)),
         ("sizes", ((64, 0),)),
+        ("randaugment", "auto"),
+        ("randaugment", "rand-q9"),
+        ("layer_decay", 0.0),
+        ("patience", -1),
+        ("val_share", 1.0),
     ],
 )
 def test_values_out_of_range_name_the_option(name, value):
@@ -63,18 +68,15 @@ def test_values_out_of_range_name_the_option(name, value):
 
 
 @pytest.mark.parametrize(
-    ("changes", "option"),
+    ("changes", "said"),
     [
-        ({"batch_size": 10, "accumulate": 3}, "--accumulate 3"),
-        ({"randaugment": "auto"}, "--randaugment"),
-        ({"randaugment": "rand-q9"}, "--randaugment"),
-        ({"layer_decay": 0.0}, "--layer-decay"),
-        ({"patience": -1}, "--patience"),
-        ({"val_share": 1.0}, "--val-share"),
+        ({"batch_size": 10, "accumulate": 3}, "--accumulate 3 does not divide --batch-size 10"),
+        ({"accumulate": 300}, "--accumulate is 300; it must lie between 1 and 256"),
+        ({"warmup_epochs": 3, "epochs": 2}, "--warmup-epochs is 3; .* between 0 and 2"),
     ],
 )
-def test_newer_options_are_checked_too(changes, option):
-    with pytest.raises(OptionError, match=option):
+def test_options_that_limit_one_another(changes, said):
+    with pytest.raises(OptionError, match=said):
         Recipe(**changes)
 
 

@@ -10,25 +10,33 @@ import pytest
 import torch
 import yaml
 
-from mscnn.data.layouts import ImageFolders
+from mscnn.data.layouts import DataSet
+from mscnn.data.listing import FileList, Samples
 from mscnn.data.processes import Processes
-from mscnn.training.card import Facts, command, model_card
-from mscnn.training.evaluate import Accuracy, Tally
+from mscnn.data.tally import Accuracy, Tally
 from mscnn.training.networks import StartingPoint, fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, usual_warmup
-from mscnn.training.results import write_results
+from mscnn.training.results import Facts, command, model_card, write_results
 from mscnn.training.start import RunPlan, start_training
-from mscnn.training.state import Position
+from mscnn.training.state import TrainState
 from tests.training.trainee import NAME
 
 
 def facts(start, recipe, unreadable=()):
     row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5, "val_top5": 1.0}
-    position = Position(epoch=1, seconds=9.0, history=[row], unreadable=list(unreadable))
-    data = ImageFolders(
-        ("cat", "dog, hound"), ((Path("x"), 0),) * 3, ((Path("y"), 1),) * 2, "half of it"
+    state = TrainState(epoch=1, seconds=9.0, history=[row], unreadable=list(unreadable))
+    files = FileList(Path(), [f"{i}.png" for i in range(3)])
+    data = DataSet(
+        ("cat", "dog, hound"), Samples(files, [0, 0, 0]), Samples(files, [1, 1]), "half of it"
     )
-    return Facts(start, data, recipe, position, 1, Processes(torch.device("cpu")))
+    return Facts(start, data, recipe, state, 1, Processes(torch.device("cpu")))
+
+
+def answers():
+    """Three cats called cats, surely; one called a dog; no dogs."""
+    tally = Tally()
+    tally.add(torch.tensor([[9.0, 0], [9, 0], [9, 0], [0, 9]]), torch.tensor([0, 0, 0, 0]))
+    return tally
 
 
 def rows(path):
@@ -38,8 +46,7 @@ def rows(path):
 
 def test_tables_say_what_the_matrix_says(tmp_path):
     start = fresh(NAME, 2, 0)
-    tally = Tally(np.array([[3, 1], [0, 0]]), 4, 2.0)
-    write_results(tmp_path, facts(start, Recipe(), [["a.jpg", "broken"]]), start.model, tally)
+    write_results(tmp_path, facts(start, Recipe(), [["a.jpg", "broken"]]), start.model, answers())
     assert rows(tmp_path / "confusion.csv") == [
         ["class", "cat", "dog, hound"], ["cat", "3", "1"], ["dog, hound", "0", "0"],
     ]  # fmt: skip
@@ -55,13 +62,18 @@ def test_tables_say_what_the_matrix_says(tmp_path):
                 "device", "torch", "timm"):  # fmt: skip
         assert key in summary
     assert (summary["top1"], summary["val_images"], summary["from"]) == (0.75, 4, None)
+    reliability = json.loads((tmp_path / "reliability.json").read_text())
+    assert (reliability["set"], reliability["images"]) == ("half of it", 4)
+    last = reliability["bins"].pop()
+    assert (last["from"], last["to"], last["images"], last["right"]) == (0.9, 1.0, 4, 3)
+    assert last["mean_probability"] == pytest.approx(1 / (1 + np.exp(-9)))
+    assert [b["images"] for b in reliability["bins"]] == [0] * 9
 
 
 def test_names_of_files_that_are_no_text_do_not_stop_the_results(tmp_path):
     start = fresh(NAME, 2, 0)
-    tally = Tally(np.array([[3, 1], [0, 0]]), 4, 2.0)
     name = os.fsdecode(b"caf\xe9.jpg")
-    write_results(tmp_path, facts(start, Recipe(), [[name, "broken"]]), start.model, tally)
+    write_results(tmp_path, facts(start, Recipe(), [[name, "broken"]]), start.model, answers())
     assert rows(tmp_path / "unreadable.csv")[1] == ["caf\\udce9.jpg", "broken"]
     assert (tmp_path / "README.md").is_file()
 
@@ -86,19 +98,19 @@ def test_the_card_is_one_the_hub_reads(source, licence, shown):
     head = yaml.safe_load(front)
     assert (head["license"], head["library_name"]) == (shown, "timm")
     assert {"image-classification", "timm", "mscnn"} <= set(head["tags"])
+    (model,) = head["model-index"]
+    (result,) = model["results"]
+    assert (model["name"], result["dataset"]["name"]) == ("mine", "half of it")
+    assert [(m["name"], m["value"]) for m in result["metrics"]] == [("top-1", 0.5), ("top-5", 1.0)]
     assert "Top-1 50.00 %, top-5 100.00 % of 2 images (half of it)" in body
     assert "import mscnn.models.starters" in body
     assert ("set `license` above" in body) == (shown == "unknown")
 
 
 def test_top5_is_left_out_where_it_is_always_right():
-    start = fresh(NAME, 2, 0)
-    card = model_card(
-        facts(start, Recipe()), Tally(np.eye(5, dtype=np.int64), 5, 1.0).accuracy, "x"
-    )
+    card = model_card(facts(fresh(NAME, 2, 0), Recipe()), Accuracy(5, 1.0, 1.0, 1.0, 5), "x")
     assert "Top-1 100.00 % of 5 images" in card
     assert "top-5" not in card
-    assert Tally(np.eye(6, dtype=np.int64), 6, 1.0).accuracy.top5_tells
 
 
 def test_the_command_holds_what_differs_from_the_defaults():

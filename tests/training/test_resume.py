@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from mscnn.data.layouts import open_data
 from mscnn.errors import Cancelled, TrainingError
-from mscnn.training import checkpoint, loop
-from mscnn.training.dataset import find_images
-from mscnn.training.export import export_folder
+from mscnn.training import loop
 from mscnn.training.loop import Trainer
 from mscnn.training.networks import fresh, pretrained
+from mscnn.training.results import export_folder
+from mscnn.training.state import CHECKPOINT, load_checkpoint, save_checkpoint
 from tests.training.trainee import NAME
 
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ def _bare(monkeypatch):
 
 
 def train(folder, out, recipe, *, die_at=None, resume=False, start=None):
-    trainer = Trainer(NAME, find_images(folder), out, recipe, CPU, start=start and start())
+    trainer = Trainer(NAME, open_data(folder), out, recipe, CPU, start=start and start())
     if resume:
         assert trainer.resume()
 
@@ -54,6 +55,12 @@ def same(first, second):
         assert {k: v for k, v in before.items() if k != "seconds"} == pytest.approx(
             {k: v for k, v in after.items() if k != "seconds"}, rel=1e-12
         )
+
+
+def step_of(out):
+    state = load_checkpoint(out)
+    assert state is not None
+    return state["epoch"], state["step"]
 
 
 @pytest.fixture
@@ -101,17 +108,24 @@ def test_a_killed_fine_tuning_ends_with_the_same_weights(folder, recipe, tmp_pat
     same(whole, train(folder, tmp_path / "killed", settings, resume=True, start=start))
 
 
-# In a process of its own: the third checkpoint is half written when the process is killed.
-KILLED_WHILE_WRITING = """
+# In a process of its own, which with its loaders is a group of its own.
+IN_A_PROCESS = """
 import os, signal, sys
 from pathlib import Path
 import torch
 import tests.training.trainee
-from mscnn.training import checkpoint, loop
-from mscnn.training.dataset import find_images
+from mscnn.data.layouts import open_data
+from mscnn.errors import Cancelled
+from mscnn.training import loop
 from mscnn.training.loop import Trainer
 from mscnn.training.recipe import Recipe
 
+data, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.from_json(sys.argv[3])
+trainer = Trainer(sys.argv[4], open_data(data), out, recipe, torch.device("cpu"))
+"""
+
+# The third checkpoint is half written when the process is killed.
+KILLED_WHILE_WRITING = """
 loop.CHECKPOINT_EVERY_S = 0.0
 whole, saves = torch.save, []
 
@@ -124,30 +138,54 @@ def half(state, path):
         os.kill(os.getpid(), signal.SIGKILL)
 
 torch.save = half
-data, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.from_json(sys.argv[3])
-Trainer(sys.argv[4], find_images(data), out, recipe, torch.device("cpu")).run()
+trainer.run()
 """
+
+KILLED_WITH_ITS_LOADERS = """
+def end_all(progress):
+    if (progress.epoch, progress.step) == (0, 2):
+        os.killpg(0, int(sys.argv[5]))
+
+loop.CHECKPOINT_EVERY_S = 1e9
+try:
+    trainer.run(end_all)
+except Cancelled as error:
+    sys.exit(str(error))
+"""
+
+
+def in_a_process(script, folder, out, settings, *arguments):
+    words = [str(folder), str(out), json.dumps(settings.as_dict()), NAME, *map(str, arguments)]
+    return subprocess.run(
+        [sys.executable, "-c", IN_A_PROCESS + script, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )
 
 
 def test_kill_9_while_a_checkpoint_is_written(folder, recipe, tmp_path):
     settings, out = recipe(opt="sgd"), tmp_path / "killed"
-    ended = subprocess.run(
-        [
-            sys.executable, "-c", KILLED_WHILE_WRITING,
-            str(folder), str(out), json.dumps(settings.as_dict()), NAME,
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        check=False,
-    )  # fmt: skip
+    ended = in_a_process(KILLED_WHILE_WRITING, folder, out, settings)
     assert ended.returncode == -signal.SIGKILL
-    assert (out / f"{checkpoint.NAME}.part").is_file()  # the half one, never under its own name
-    state = checkpoint.load(out)
-    assert state is not None
-    assert (state["epoch"], state["step"]) == (0, 2)
-    whole = train(folder, tmp_path / "whole", settings)
-    same(whole, train(folder, out, settings, resume=True))
-    assert not (out / f"{checkpoint.NAME}.part").exists()
+    assert (out / f"{CHECKPOINT}.part").is_file()  # the half one, never under its own name
+    assert step_of(out) == (0, 2)
+    same(train(folder, tmp_path / "whole", settings), train(folder, out, settings, resume=True))
+    assert not (out / f"{CHECKPOINT}.part").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_of_all_processes_keeps_the_last_step(folder, recipe, tmp_path, number):
+    settings, out = recipe(opt="sgd", workers=2), tmp_path / "killed"
+    ended = in_a_process(KILLED_WITH_ITS_LOADERS, folder, out, settings, int(number))
+    assert "go on with --resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert step_of(out) == (0, 2)
+    same(train(folder, tmp_path / "whole", settings), train(folder, out, settings, resume=True))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -155,9 +193,7 @@ def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatc
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 1e9)
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     said: list[str] = []
-    trainer = Trainer(
-        NAME, find_images(folder), tmp_path / "run", recipe(), CPU, notice=said.append
-    )
+    trainer = Trainer(NAME, open_data(folder), tmp_path / "run", recipe(), CPU, notice=said.append)
 
     def press(progress):
         if (progress.epoch, progress.step) == (1, 3):
@@ -168,62 +204,10 @@ def test_ctrl_c_keeps_the_last_step(folder, recipe, tmp_path, number, monkeypatc
     with pytest.raises(Cancelled, match=r"in epoch 2; .*--resume"):
         trainer.run(press)
     assert len(said) == 1
-    state = checkpoint.load(tmp_path / "run")
-    assert state is not None
-    assert (state["epoch"], state["step"]) == (1, 3)
+    assert step_of(tmp_path / "run") == (1, 3)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     whole = train(folder, tmp_path / "whole", recipe())
     same(whole, train(folder, tmp_path / "run", recipe(), resume=True))
-
-
-# In a process of its own, which with its loaders is a group of its own.
-KILLED_WITH_ITS_LOADERS = """
-import os, signal, sys
-from pathlib import Path
-import torch
-import tests.training.trainee
-from mscnn.errors import Cancelled
-from mscnn.training import loop
-from mscnn.training.dataset import find_images
-from mscnn.training.loop import Trainer
-from mscnn.training.recipe import Recipe
-
-def end_all(progress):
-    if (progress.epoch, progress.step) == (0, 2):
-        os.killpg(0, int(sys.argv[5]))
-
-loop.CHECKPOINT_EVERY_S = 1e9
-data, out, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Recipe.from_json(sys.argv[3])
-try:
-    Trainer(sys.argv[4], find_images(data), out, recipe, torch.device("cpu")).run(end_all)
-except Cancelled as error:
-    sys.exit(str(error))
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_kill_of_all_processes_keeps_the_last_step(folder, recipe, tmp_path, number):
-    settings, out = recipe(opt="sgd", workers=2), tmp_path / "killed"
-    ended = subprocess.run(
-        [
-            sys.executable, "-c", KILLED_WITH_ITS_LOADERS,
-            str(folder), str(out), json.dumps(settings.as_dict()), NAME, str(int(number)),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=120,
-    )  # fmt: skip
-    assert "go on with --resume" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    state = checkpoint.load(out)
-    assert state is not None
-    assert (state["epoch"], state["step"]) == (0, 2)
-    whole = train(folder, tmp_path / "whole", settings)
-    same(whole, train(folder, out, settings, resume=True))
 
 
 def test_a_reader_that_is_killed_is_a_sentence(folder, recipe, tmp_path):
@@ -235,7 +219,7 @@ def test_a_reader_that_is_killed_is_a_sentence(folder, recipe, tmp_path):
             os.kill(reader.pid or 0, signal.SIGKILL)
             reader.join(30)
 
-    trainer = Trainer(NAME, find_images(folder), tmp_path / "run", settings, CPU)
+    trainer = Trainer(NAME, open_data(folder), tmp_path / "run", settings, CPU)
     with pytest.raises(TrainingError, match=r"reads images was killed.*--resume and fewer"):
         trainer.run(kill_reader)
     whole = train(folder, tmp_path / "whole", settings)
@@ -243,7 +227,7 @@ def test_a_reader_that_is_killed_is_a_sentence(folder, recipe, tmp_path):
 
 
 def test_a_second_ctrl_c_stops_at_once(folder, recipe, tmp_path):
-    trainer = Trainer(NAME, find_images(folder), tmp_path / "run", recipe(), CPU)
+    trainer = Trainer(NAME, open_data(folder), tmp_path / "run", recipe(), CPU)
 
     def press_twice(progress):
         for _ in range(2):
@@ -251,14 +235,14 @@ def test_a_second_ctrl_c_stops_at_once(folder, recipe, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         trainer.run(press_twice)
-    assert checkpoint.load(tmp_path / "run") is None
+    assert load_checkpoint(tmp_path / "run") is None
 
 
 def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
     whole = train(folder, tmp_path / "whole", recipe())
     with pytest.raises(Killed):
         train(folder, tmp_path / "old", recipe(), die_at=(1, 2))
-    state = checkpoint.load(tmp_path / "old")
+    state = load_checkpoint(tmp_path / "old")
     assert state is not None
     old_keys = (
         "architecture", "names", "recipe", "model", "ema", "optimizer", "scaler", "history",
@@ -269,7 +253,7 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
                 "patience", "val_share"):  # fmt: skip
         del old_recipe[key]
     old = {**{key: state[key] for key in old_keys}, "recipe": json.dumps(old_recipe)}
-    checkpoint.save(tmp_path / "old", old)
+    save_checkpoint(tmp_path / "old", old)
     same(whole, train(folder, tmp_path / "old", recipe(), resume=True))
 
 
@@ -286,7 +270,7 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
     ],
 )
 def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what, said):
-    Trainer(NAME, find_images(folder), tmp_path, recipe(), CPU).save()
+    Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU).save()
     changes = {"seed": 1, "batch_size": 9, "freeze": True}
     if what == "classes":
         (folder / "green").mkdir()
@@ -299,7 +283,7 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
     name = "starter_resnet" if what == "model" else NAME
     other = Trainer(
         name,
-        find_images(folder),
+        open_data(folder),
         tmp_path,
         recipe(**{k: v for k, v in changes.items() if k == what}),
         CPU,
@@ -308,27 +292,28 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
         other.resume()
 
 
-def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
-    checkpoint.save(tmp_path, {"epoch": 1})
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (OSError(28, "No space left on device"), TrainingError,
+         "disk is full.*make room and go on with --resume"),
+        (PermissionError(13, "Permission denied"), TrainingError, "cannot be written.*--resume"),
+        # Only the zip writer's error is taken for a full disk.
+        (RuntimeError("CUDA error"), RuntimeError, "CUDA"),
+    ],
+)  # fmt: skip
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch, error, kind, said):
+    save_checkpoint(tmp_path, {"epoch": 1})
 
-    def half(path):
+    def half(state, path):
         path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
-    with pytest.raises(TrainingError, match=r"disk is full.*make room and go on with --resume"):
-        checkpoint.write_atomically(tmp_path / checkpoint.NAME, half)
-    assert checkpoint.load(tmp_path) == {"epoch": 1}
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
-
-
-def test_only_the_zip_writers_error_is_taken_for_a_full_disk(tmp_path):
-    def fail(path):
-        path.write_bytes(b"half")
-        raise RuntimeError("CUDA error")
-
-    with pytest.raises(RuntimeError, match="CUDA"):
-        checkpoint.write_atomically(tmp_path / checkpoint.NAME, fail)
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(kind, match=said):
+        save_checkpoint(tmp_path, {"epoch": 2})
+    assert load_checkpoint(tmp_path) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 def test_no_space_in_the_middle_of_a_run_keeps_what_was_trained(
@@ -353,25 +338,25 @@ def test_no_space_in_the_middle_of_a_run_keeps_what_was_trained(
 
 
 def test_weights_that_are_no_numbers_are_not_saved(folder, recipe, tmp_path):
-    trainer = Trainer(NAME, find_images(folder), tmp_path, recipe(), CPU)
+    trainer = Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU)
     trainer.save()
-    before = (tmp_path / checkpoint.NAME).read_bytes()
+    before = (tmp_path / CHECKPOINT).read_bytes()
     with torch.no_grad():
         trainer.model.conv1.weight[0, 0, 0, 0] = float("inf")
     with pytest.raises(TrainingError, match="--lr"):
         trainer.save()
-    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 def test_a_broken_checkpoint_says_what_to_do(tmp_path):
-    (tmp_path / checkpoint.NAME).write_bytes(b"broken")
+    (tmp_path / CHECKPOINT).write_bytes(b"broken")
     with pytest.raises(TrainingError, match="remove it"):
-        checkpoint.load(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_what_may_change_when_a_run_is_resumed_does(folder, recipe, tmp_path):
     """The optimiser's memory comes from the checkpoint, its settings from the recipe."""
-    data = find_images(folder)
+    data = open_data(folder)
     Trainer(NAME, data, tmp_path, recipe(epochs=1, weight_decay=0.1), CPU).run()
     again = Trainer(NAME, data, tmp_path, recipe(epochs=2, weight_decay=0.3), CPU)
     assert again.resume()

@@ -4,7 +4,7 @@ import pytest
 import timm
 
 from mscnn.training.networks import freeze_backbone
-from mscnn.training.schedule import optimiser_and_schedule
+from mscnn.training.steps import optimiser_and_schedule
 from tests.training.trainee import NAME
 
 # trainee: a stem, four blocks, a classifier. Distance of each from the top.

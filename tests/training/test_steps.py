@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from mscnn.data.processes import Processes
-from mscnn.training.schedule import optimiser_and_schedule
-from mscnn.training.steps import Stepper
+from mscnn.training.steps import Stepper, optimiser_and_schedule
 from tests.training.trainee import NAME
 
 ALONE = Processes(torch.device("cpu"))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from mscnn.training.dataset import find_images
+from mscnn.data.layouts import open_data
 from mscnn.training.loop import Trainer
-from mscnn.training.stopping import BestEpoch
+from mscnn.training.state import BestEpoch
 from tests.training.trainee import NAME
 
 
@@ -36,7 +36,7 @@ def test_when_a_run_is_over_and_what_is_kept(patience, results, over_after, best
 
 def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe, tmp_path):
     settings = recipe(epochs=9, patience=2, opt="sgd", lr=1e-8, ema=0.0)
-    trainer = Trainer(NAME, find_images(folder), tmp_path, settings, torch.device("cpu"))
+    trainer = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
     seen = []
     note = trainer.best.note
 
@@ -51,7 +51,7 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
     assert all(torch.equal(value, seen[1][name]) for name, value in exported.items())
     assert not all(torch.equal(value, seen[3][name]) for name, value in exported.items())
     assert '"epoch_kept": 2' in (tmp_path / "training.json").read_text()
-    again = Trainer(NAME, find_images(folder), tmp_path, settings, torch.device("cpu"))
+    again = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
     again.resume()
     again.run()
     assert len(again.history) == 4
@@ -60,7 +60,7 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
 def test_patience_may_begin_or_end_when_a_run_is_resumed(folder, recipe, tmp_path):
     def train(**changes):
         settings = recipe(opt="sgd", lr=1e-8, ema=0.0, **changes)
-        trainer = Trainer(NAME, find_images(folder), tmp_path, settings, torch.device("cpu"))
+        trainer = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
         trainer.resume()
         trainer.run()
         return len(trainer.history), json.loads((tmp_path / "training.json").read_text())

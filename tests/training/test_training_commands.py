@@ -7,37 +7,33 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mscnn.cli.finetune import finetune
-from mscnn.cli.train import train
+from mscnn.cli.training import finetune, train
 from mscnn.errors import UnsupportedModelError
 from mscnn.models.loading import load_model
-from mscnn.training.batches import fitted
-from mscnn.training.export import export_folder
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
+from mscnn.training.results import export_folder
 from mscnn.training.start import RunPlan, start_training
 from tests.training.trainee import NAME
-
-ONLY_WHEN_FINE_TUNING = {"freeze", "layer_decay"}
 
 
 @pytest.mark.parametrize(
     ("command", "usual", "without"),
-    [(train, Recipe(), ONLY_WHEN_FINE_TUNING), (finetune, FINE_TUNING, set())],
+    [(train, Recipe(), {"freeze", "layer_decay"}), (finetune, FINE_TUNING, set())],
 )
 def test_the_options_are_the_recipe_with_its_defaults(command, usual, without):
     parameters = inspect.signature(command).parameters
-    for field in fields(Recipe):
-        if field.name in without:
-            assert field.name not in parameters
-            continue
-        default = parameters[field.name].default
-        if field.name == "warmup_epochs":  # by the number of epochs
+    assert set(parameters) - {"data", "model", "out", "weights", "device", "resume"} == {
+        field.name for field in fields(Recipe) if field.name not in without
+    }
+    for name in parameters.keys() & usual.as_dict().keys():
+        default = parameters[name].default
+        if name == "warmup_epochs":  # by the number of epochs
             assert default is None
             default = usual_warmup(parameters["epochs"].default)
-        if field.name == "sizes":
+        if name == "sizes":
             default = parse_sizes(default)
-        assert default == getattr(usual, field.name), field.name
+        assert default == getattr(usual, name), name
 
 
 def test_fine_tuning_from_the_command_line(folder, tmp_path):
@@ -59,25 +55,6 @@ def test_fine_tuning_from_the_command_line(folder, tmp_path):
     assert load_model(str(tmp_path / "mine")).labels.names == ("blue", "red")
     assert "written " in result.stderr
     assert result.stderr.rstrip().endswith(f"'mscnn serve --models {tmp_path / 'mine'}'")
-
-
-@pytest.mark.parametrize(
-    ("images", "processes", "changes", "batch"),
-    [
-        (40, 1, {}, 32),
-        (32, 1, {}, 32),
-        (31, 1, {}, 31),
-        (31, 2, {}, 30),
-        (31, 2, {"accumulate": 4}, 24),
-        (31, 1, {"mixup": 0.2}, 30),
-        (2, 1, {}, 2),
-        (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
-        (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
-    ],
-)
-def test_a_small_folder_gets_a_batch_that_it_fills(images, processes, changes, batch):
-    recipe = FINE_TUNING.replaced(**changes)
-    assert fitted(recipe, images, processes) == recipe.replaced(batch_size=batch)
 
 
 def test_a_folder_smaller_than_a_batch_is_learnt_and_the_run_says_so(folder, tmp_path):

@@ -1,0 +1,298 @@
+"""Charts of training, evaluation and studies, for files; all return a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mscnn.draw import figures as look
+
+CLASS_BARS, CONFUSED_PAIRS = 40, 25
+"""So many classes and pairs are drawn at most."""
+ClassBar = tuple[str, int, float, float | None]
+"""Name, images (1 or more), recall and precision (0..1; None where it never was predicted)."""
+Bin = tuple[float, float, int, float | None, float | None]
+"""Low and high edge, photographs, mean probability and accuracy (0..1; None without any)."""
+SETTING_WORDS = {
+    "mean": "plain canvas",
+    "blur": "blurred canvas",
+    "noise": "noise canvas",
+    "shuffled": "pixels shuffled (control)",
+}
+_NAMED, _NUMBERED = 40, 14  # so many classes leave room for their names, and for numbers in cells
+_Rows = Sequence[Mapping[str, Any]]
+
+
+def training_curves(
+    history: Sequence[Mapping[str, float]], title: str, *, with_top5: bool = True
+) -> Figure:
+    """Draw loss and accuracy per epoch, side by side.
+
+    Args:
+        history: per epoch ``epoch`` (1-based), ``train_loss``, ``val_loss`` (nats) and
+            ``val_top1``, ``val_top5`` (0..1).
+        title: a line above both.
+        with_top5: also draw top-5, which is 1 where there are five classes or fewer.
+    """
+    figure = look.new_figure(760, 300, title)
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    top5 = [("val_top5", "top-5", "s")] if with_top5 else []
+    lines = (
+        (loss, "Loss, nats", 1, [("train_loss", "training", "o"), ("val_loss", "validation", "s")]),
+        (accuracy, "Validation accuracy, %", 100, [("val_top1", "top-1", "o"), *top5]),
+    )
+    for axis, words, factor, series in lines:
+        look.style(axis, title=words, x="epoch", grid="both")
+        for (key, label, shape), colour in zip(series, look.SERIES, strict=False):
+            values = [factor * row[key] for row in history]
+            axis.plot(epochs, values, label=label, color=colour, marker=shape, markersize=3.5)
+        axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    accuracy.set_ylim(0, 100)
+    return figure
+
+
+def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
+    """Draw accuracy over probability, and below it how many photographs lie where.
+
+    Args:
+        bins: of equal width, from low to high.
+        title: a line above.
+    """
+    figure = look.new_figure(430, 470, title)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    filled = [one for one in bins if one[3] is not None and one[4] is not None]
+    left, widths = [one[0] for one in filled], [one[1] - one[0] for one in filled]
+    own: dict[str, Any] = {"align": "edge", "edgecolor": "white", "color": look.SERIES[0]}
+    bars = upper.bar(left, [one[4] or 0.0 for one in filled], widths, **own)
+    # The bin's own mean, not its middle: the calibration error is measured from there.
+    sure = [one[3] or 0.0 for one in filled]
+    (dots,) = upper.plot(sure, sure, "o", color=look.SERIES[1], markersize=4.5)
+    (even,) = upper.plot([0, 1], [0, 1], color=look.SOFT, linestyle="--", linewidth=1)
+    look.style(upper, title="Fraction of right predictions", grid="both")
+    upper.set(xlim=(0, 1), ylim=(0, 1))
+    lower.bar(left, [one[2] for one in filled], widths, **own)
+    look.style(lower, title="Photographs", x="probability of the top-1 prediction")
+    lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    handles = [even, dots, *([bars] if filled else [])]
+    names = ("as sure as right", "mean probability", "accuracy")
+    look.legend(figure, handles, names[: len(handles)], ncols=3)
+    return figure
+
+
+def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+    """Draw which classes are taken for which.
+
+    Args:
+        counts: ``(classes, classes)`` int64, true class by row, prediction by column.
+        names: of the classes, in order.
+        title: a line above.
+    """
+    n = len(names)
+    side = float(np.clip(180 + 23 * n, 340, 860))
+    figure = look.new_figure(side + 80, side, title)
+    axis = figure.subplots()
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    picture = axis.imshow(fractions, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+    look.style(axis, x="prediction", y="class", grid="")
+    if n <= _NAMED:
+        short = [_short(name, 24) for name in names]
+        axis.set_xticks(range(n), short, rotation=90, parse_math=False)
+        axis.set_yticks(range(n), short, parse_math=False)
+    if n <= _NUMBERED:
+        for row, column in np.argwhere(counts > 0):
+            ink = "white" if fractions[row, column] < 0.6 else "black"
+            words = str(counts[row, column])
+            axis.text(column, row, words, ha="center", va="center", color=ink, fontsize=look.SMALL)
+    bar = figure.colorbar(picture, ax=axis, shrink=0.8)
+    look.style(bar.ax, y="fraction of the class's images", grid="")
+    return figure
+
+
+def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
+    """Draw recall and precision per class, the least found first; ``CLASS_BARS`` of them.
+
+    Args:
+        classes: those that have images, in any order.
+        title: a line above.
+    """
+    worst = sorted(classes, key=lambda row: (row[2], row[3] or 0.0))[:CLASS_BARS]
+    some = f"; the {CLASS_BARS} least found of {len(classes)}" if len(classes) > CLASS_BARS else ""
+    figure = look.new_figure(540, 70 + 20 * max(len(worst), 3), title + some)
+    axis = figure.subplots()
+    rows = range(len(worst))
+    bars = axis.barh(rows, [100 * row[2] for row in worst], 0.72, color=look.SERIES[0])
+    called = [(100 * row[3], n) for n, row in enumerate(worst) if row[3] is not None]
+    (dots,) = axis.plot(
+        [x for x, _ in called], [n for _, n in called], "o", color=look.SERIES[4], markersize=5.5,
+        markeredgecolor=look.INK,
+    )  # fmt: skip
+    look.style(axis, x="%", y="class (images)", grid="x")
+    axis.set_yticks(rows, [f"{_short(row[0], 28)} ({row[1]})" for row in worst], parse_math=False)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 102)
+    words = ["precision: predictions that are right", "recall: images that are found"]
+    look.legend(figure, [dots, *([bars] if worst else [])], words[: 1 + bool(worst)], ncols=2)
+    return figure
+
+
+def confused_pairs_figure(pairs: Sequence[tuple[str, str, int, int]], title: str) -> Figure:
+    """Draw the most frequent mistakes as bars, ``CONFUSED_PAIRS`` of them.
+
+    Args:
+        pairs: class, prediction, how often, and photographs of the class; most frequent first.
+        title: a line above.
+    """
+    pairs = pairs[:CONFUSED_PAIRS]
+    figure = look.new_figure(680, 50 + 20 * max(len(pairs), 3), title)
+    axis = figure.subplots()
+    if not pairs:
+        axis.set_axis_off()
+        look.note(axis, "No photograph was taken for another class.", (0, 0.5))
+        return figure
+    axis.barh(range(len(pairs)), [count for _, _, count, _ in pairs], 0.72, color=look.SERIES[1])
+    look.style(
+        axis, x="photographs of the first class whose top-1 prediction was the second", grid="x"
+    )  # fmt: skip
+    names = [look.drawable(f"{true[:28]}, taken for {found[:28]}") for true, found, _, _ in pairs]
+    axis.set_yticks(range(len(pairs)), names, parse_math=False)
+    axis.invert_yaxis()
+    for row, (_, _, count, images) in enumerate(pairs):
+        look.note(axis, f"{count} of {images}", (count, row), xytext=(4, 0), va="center")
+    axis.set_xlim(0, 1.15 * max(count for _, _, count, _ in pairs))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _short(name: str, most: int) -> str:
+    """Return a short form: names of WordNet list all their synonyms."""
+    return look.drawable(name.split(",")[0][:most])
+
+
+# --- a study ---------------------------------------------------------------------------------
+
+
+def study_figure(document: Mapping[str, Any]) -> Figure:
+    """Draw a study's document: six charts with their 95 % confidence intervals.
+
+    Shown are the probability of all models and, of the first model that has splits, its
+    evidence-weighted receptive field, its splits' fractions and changes, and its effective fields.
+    """
+    factors = document["factors"]
+    scaled = next((m for m in document["models"] if m["changes"]), None)
+    title = (
+        f"{document['photos']} photographs shown at {len(factors)} sizes; "
+        "bands and bars: 95 % confidence intervals over photographs"
+    )
+    figure = look.new_figure(1080, 640, title)
+    axes = figure.subplots(2, 3)
+    _probability(axes[0, 0], document)
+    if scaled is None:
+        for axis in axes.ravel()[1:]:
+            axis.set_axis_off()
+        look.note(axes[0, 1], "None of these models has blocks with several splits.", (0, 0.9))
+        return figure
+    name = look.model_title(scaled["model"])
+    _settings(axes[0, 1], scaled["weighted_rf_px"].items(), factors)
+    _by_size(axes[0, 1], factors, f"{name}: evidence-weighted receptive field, px of the input")
+    _changes(axes[0, 2], scaled, document["compared"])
+    block = list(next(iter(scaled["shares"].values())))[-1]
+    for axis, split, words in (
+        (axes[1, 0], -1, "the untouched split"),
+        (axes[1, 1], -2, "the split that sees most"),
+    ):
+        found = [(s, [row[split] for row in own[block]]) for s, own in scaled["shares"].items()]
+        _settings(axis, found, factors)
+        axis.set_ylim(0, None)
+        _by_size(axis, factors, f"{look.place(block)}: evidence of {words} (fraction)")
+    _fields(axes[1, 2], scaled)
+    return figure
+
+
+def _band(
+    axis: Axes, x: Sequence[float], rows: _Rows, label: str, colour: str, line: str = "-"
+) -> None:
+    mean, low, high = (
+        [np.nan if row[key] is None else row[key] for row in rows]
+        for key in ("mean", "low", "high")
+    )
+    axis.plot(x, mean, line, color=colour, label=label, marker="o", markersize=3.5)
+    axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _settings(axis: Axes, found: Any, factors: Sequence[float]) -> None:
+    for (setting, rows), colour in zip(found, look.SERIES, strict=False):
+        _band(axis, factors, rows, SETTING_WORDS.get(setting, setting), colour)
+
+
+def _by_size(axis: Axes, factors: Sequence[float], title: str) -> None:
+    look.style(axis, title=title, x="size of the photo over the input (smaller to the right)")
+    axis.set_xscale("log")
+    axis.set_xlim(max(factors) * 1.05, min(factors) / 1.05)
+    ticks = [f for f in (2, 1, 0.5, 0.25) if min(factors) <= f <= max(factors)]
+    axis.set_xticks(ticks, [f"{tick:g}\N{MULTIPLICATION SIGN}" for tick in ticks])
+    axis.minorticks_off()
+    axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+
+
+def _probability(axis: Axes, document: Mapping[str, Any]) -> None:
+    for model, colour in zip(document["models"], look.SERIES, strict=False):
+        for setting, line in (("mean", "-"), ("blur", ":")):
+            if setting in model["probability"]:
+                label = look.drawable(
+                    f"{look.model_title(model['model'])}, {SETTING_WORDS[setting]}"
+                )
+                rows = model["probability"][setting]
+                _band(axis, document["factors"], rows, label, colour, line)
+    axis.set_ylim(0, None)
+    _by_size(axis, document["factors"], "Mean probability of the right class")
+
+
+def _changes(axis: Axes, model: Mapping[str, Any], compared: Mapping[str, float]) -> None:
+    """Draw the untouched split's change in every block, side by side for every setting."""
+    settings = list(model["shares"])
+    last = max(change["split"] for change in model["changes"])
+    untouched = [c for c in model["changes"] if c["split"] == last]
+    blocks = list(dict.fromkeys(c["block"] for c in untouched))
+    for s, (setting, colour) in enumerate(zip(settings, look.SERIES, strict=False)):
+        rows = [c["change"] for c in untouched if c["setting"] == setting]
+        x = np.arange(len(rows)) + (s - (len(settings) - 1) / 2) * 0.16
+        _intervals(axis, x, rows, SETTING_WORDS.get(setting, setting), colour)
+    axis.axhline(0, color=look.SOFT, linewidth=0.8)
+    sizes = f"from {compared['large']:g}\N{MULTIPLICATION SIGN} to {compared['small']:g}"
+    look.style(
+        axis, title=f"Change of the untouched split's fraction, {sizes}\N{MULTIPLICATION SIGN}"
+    )
+    axis.set_xticks(range(len(blocks)), blocks, rotation=30)
+    axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+
+
+def _fields(axis: Axes, model: Mapping[str, Any]) -> None:
+    rows = model["effective_fields"]
+    named = (("trained", "trained"), ("random", "random weights"))
+    for k, (name, label) in enumerate(named):
+        x = np.arange(len(rows)) + (k - 0.5) * 0.25
+        _intervals(axis, x, [row["half_side_px"][name] for row in rows], label, look.SERIES[k])
+    look.style(axis, title="Side of the square that holds half of the gradient, px",
+          x="stage.block/split, timm's order")  # fmt: skip
+    names = [f"{row['block'].removeprefix('layer')}/{row['split']}" for row in rows]
+    axis.set_xticks(range(len(rows)), names, rotation=90, fontsize=8)
+    axis.set_ylim(0, None)
+    axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+
+
+def _intervals(axis: Axes, x: Any, rows: _Rows, label: str, colour: str) -> None:
+    known = [(at, row) for at, row in zip(x, rows, strict=True) if row["mean"] is not None]
+    reach = [0.0 if row["high"] is None else row["high"] - row["mean"] for _, row in known]
+    axis.errorbar(
+        [at for at, _ in known], [row["mean"] for _, row in known], yerr=np.array(reach), fmt="o",
+        color=colour, label=label, markersize=4, capsize=2, ecolor=colour,
+    )  # fmt: skip
+    axis.spines["left"].set_color(look.GRID)

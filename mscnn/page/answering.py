@@ -1,0 +1,142 @@
+"""From a request to messages: one event, a job per visitor, errors as sentences."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from mscnn.engine.pipeline import Engine
+from mscnn.errors import Cancelled, MscnnError, OptionError
+from mscnn.http.feedback import UNEXPECTED
+from mscnn.http.uploads import cache_file
+from mscnn.page.cache import Cache
+from mscnn.page.jobs import Job, Jobs
+from mscnn.page.lens import Context, NeedsConsent
+from mscnn.page.lenses import LENSES
+from mscnn.page.messages import Message
+from mscnn.page.photos import PhotoStore
+from mscnn.page.request import UNREADABLE, Request
+
+log = logging.getLogger(__name__)
+_KEPT_BYTES = 256 * 2**20
+
+
+class Answering:
+    """The handlers of the viewer's events.
+
+    Args:
+        engine: shared by all visitors.
+        photos: likewise.
+        first_model: for requests that name none.
+        offer: returns new lists of choices, where the owner's folders hold other models by now.
+        files: the owner's feature files.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        photos: PhotoStore,
+        first_model: Callable[[], str],
+        *,
+        offer: Callable[[], Message | None] = lambda: None,
+        files: tuple[Any, ...] = (),
+    ) -> None:
+        self.engine, self.photos, self.first_model, self.files = engine, photos, first_model, files
+        self.offer = offer
+        self.jobs, self.results = Jobs(), Cache(_KEPT_BYTES)
+
+    def ask(self, event: gr.EventData, http: gr.Request) -> Iterator[Any]:
+        """Answer a request: progress, and one or several answers, each better than the last."""
+        data = getattr(event, "_data", None)
+        serial = data.get("serial") if isinstance(data, dict) else None
+        with self.jobs.running(str(http.session_hash)) as job:
+            for message in self._messages(data, job):
+                yield {"serial": serial, **message}
+                if job.overtaken:
+                    break
+
+    def stop(self, http: gr.Request) -> None:
+        """End what runs for this visitor."""
+        self.jobs.stop(str(http.session_hash))
+
+    def pack(self, data: Any) -> Mapping[str, Any]:
+        """Make the file that a lens offers for a request: ``{"path"}`` or ``{"error"}``."""
+        try:
+            request = Request.parse(data)
+            lens = LENSES.get(request.lens)
+            if lens is None or lens.files is None:
+                raise OptionError(UNREADABLE)
+            context = self._context(Job(), lambda _: None)
+            name, content = lens.files(request, context)
+            return {"path": cache_file(name, content), "name": name}
+        except NeedsConsent as question:
+            return {"error": question.sentence}
+        except MscnnError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("unexpected error in a download")
+            return {"error": UNEXPECTED}
+
+    def _context(self, job: Job, tell: Callable[[Message], None]) -> Context:
+        return Context(
+            self.engine, self.photos, self.results, job, tell, self.first_model, self.files
+        )
+
+    def _messages(self, data: Any, job: Job) -> Iterator[Message]:
+        """Run the lens in a thread of its own, so that its progress can be told meanwhile."""
+        told: queue.Queue[Message | None] = queue.Queue()
+        # gradio and ZeroGPU know the visitor by context variables.
+        work = contextvars.copy_context().run
+        thread = threading.Thread(target=work, args=(self._work, data, job, told), daemon=True)
+        thread.start()
+        while (message := told.get()) is not None:
+            while "progress" in message and not told.empty():  # the newest will do
+                following = told.get()
+                if following is None:
+                    return
+                message = following
+            yield message
+
+    def _work(self, data: Any, job: Job, told: queue.Queue[Message | None]) -> None:
+        try:
+            for message in self._answers(data, job, told.put):
+                told.put(message)
+        except NeedsConsent as question:
+            told.put({"need": {"sentence": question.sentence, "button": question.button}})
+        except Cancelled as error:
+            told.put({"stopped": str(error) or "Stopped."})
+        except MscnnError as error:
+            told.put({"error": str(error)})
+        except Exception:
+            log.exception("unexpected error in an answer")
+            told.put({"error": UNEXPECTED})
+        finally:
+            told.put(None)
+
+    def _answers(self, data: Any, job: Job, tell: Callable[[Message], None]) -> Iterator[Message]:
+        request = Request.parse(data)
+        lens = LENSES.get(request.lens)
+        if lens is None:
+            raise OptionError(UNREADABLE)
+        context = self._context(job, tell)
+        photo = context.photo(request)
+        for answer in lens.answer(request, context):
+            if job.is_cancelled():
+                raise Cancelled("Stopped.")
+            yield {
+                "lens": lens.id,
+                "photo": photo.message(),
+                "choices": self.offer(),
+                "notice": " ".join(context.notices),
+                "adopt": context.adopt,
+                "view": {},
+                "html": "",
+                "more": False,
+                **answer,
+            }

@@ -1,0 +1,198 @@
+"""What a lens is, and what it answers requests with; ``mscnn.page.lenses`` says how to add one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mscnn.engine.network import Network
+from mscnn.engine.pipeline import Engine
+from mscnn.errors import UnknownClassError, UnknownModelError
+from mscnn.models.architecture import typed_bytes
+from mscnn.models.sources import locate
+from mscnn.page.cache import Cache
+from mscnn.page.jobs import Job
+from mscnn.page.messages import Message, model_title
+from mscnn.page.photos import Photo, PhotoStore
+from mscnn.page.request import Request
+
+T = TypeVar("T")
+
+
+class NeedsConsent(Exception):
+    """An answer costs a download or minutes: the page asks first.
+
+    Args:
+        sentence: what it costs.
+        button: what the button says that starts it.
+    """
+
+    def __init__(self, sentence: str, button: str) -> None:
+        super().__init__(sentence)
+        self.sentence, self.button = sentence, button
+
+
+@dataclass
+class Context:
+    """What a lens answers a request with.
+
+    Attributes:
+        engine: shared by all visitors.
+        photos: likewise.
+        results: likewise; see ``cached``.
+        job: the visitor's running job.
+        tell: sends a message at once.
+        first_model: for requests that name none.
+        files: the owner's feature files.
+        notices: sentences for the visitor, beside the answer.
+        adopt: what of the visitor's state the answer settles, such as the model's name.
+    """
+
+    engine: Engine
+    photos: PhotoStore
+    results: Cache
+    job: Job
+    tell: Callable[[Message], None]
+    first_model: Callable[[], str]
+    files: tuple[Any, ...] = ()
+    notices: list[str] = field(default_factory=list)
+    adopt: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_cancelled(self) -> Callable[[], bool]:
+        """Polled by long work: the visitor pressed Stop, or asked for something newer."""
+        return self.job.is_cancelled
+
+    def progress(self, done: int, total: int | None, what: str = "") -> None:
+        """Show how far the work is."""
+        self.tell({"progress": {"done": done, "total": total, "what": what}})
+
+    def photo(self, request: Request) -> Photo:
+        """Return the request's photo; see ``PhotoStore.get``."""
+        return self.photos.get(request)
+
+    def model(self, request: Request) -> str:
+        """Return the name of the request's model; a link's unknown one gives way to the first."""
+        name = request.model or self.first_model()
+        if request.changed == "open":
+            try:
+                locate(self.engine.session.place(name))
+            except UnknownModelError as error:
+                self.notices.append(str(error))
+                name = self.first_model()
+        self.adopt["model"] = name
+        return name
+
+    def network(self, request: Request, name: str | None = None) -> Network:
+        """Return the request's network, or another one by name.
+
+        Raises:
+            NeedsConsent: its weights must be downloaded, and the visitor was not asked yet.
+            MscnnError: it cannot be had.
+        """
+        name = self.model(request) if name is None else name
+        self.consent_to_download(request, [name])
+
+        def loading(done: int, total: int | None) -> None:
+            mb = 10**6
+            total_mb = None if total is None else total // mb
+            self.progress(done // mb, total_mb, f"Downloading {model_title(name)} (MB)")
+
+        return self.engine.session.network(
+            name, on_progress=loading, is_cancelled=self.is_cancelled
+        )
+
+    def consent_to_download(self, request: Request, names: list[str]) -> None:
+        """Ask the visitor first where weights must be downloaded; raises ``NeedsConsent``."""
+        session = self.engine.session
+        missing = []
+        for name in names:
+            found = locate(session.place(name))
+            if found.kind == "download":
+                size = found.download_bytes
+                missing.append((name, typed_bytes(name) if size is None else size))
+        if missing and not request.agreed:
+            mb = f"{sum(size for _, size in missing) / 1e6:.0f} MB"
+            titles = ", ".join(model_title(name) for name, _ in missing)
+            verb = "is" if len(missing) == 1 else "are"
+            raise NeedsConsent(
+                f"{titles} {verb} not on this machine yet: {mb} to download first.",
+                f"Download {mb} and show it",
+            )
+
+    def target(self, request: Request, network: Network) -> int | None:
+        """Return the index of the class asked for; None for the top-1 prediction.
+
+        A class that was chosen for another model, or came with a link, may be unknown to this
+        one; then the top-1 prediction is shown, and a notice says so.
+
+        Raises:
+            UnknownClassError: the visitor has just typed it.
+        """
+        if not request.target:
+            return None
+        try:
+            index = network.labels.resolve(request.target)
+            self.adopt["target"] = network.labels.display(index)
+            return index
+        except UnknownClassError as error:
+            if request.changed == "target":
+                raise
+            self.adopt["target"] = None
+            found = f"{model_title(network.name)} has no class “{request.target}”"
+            sentence = str(error) if request.changed == "open" else f"{found}."
+            self.notices.append(f"{sentence} Its top-1 prediction is shown instead.")
+            return None
+
+    def layer(self, request: Request, network: Network) -> str:
+        """Return the module of the stage asked for; the last one where the model has fewer."""
+        if request.layer == "last":
+            return network.last_stage
+        if int(request.layer) > len(network.stages):
+            self.adopt["layer"] = "last"
+            title, count = model_title(network.name), len(network.stages)
+            self.notices.append(f"{title} has {count} stages; its last one is shown.")
+            return network.last_stage
+        return network.layer(request.layer)
+
+    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return a result that all visitors share.
+
+        Args:
+            key: what it depends on, photo and model among it; see ``model_key``.
+            make: computes it; a value with arrays, which nobody changes.
+        """
+        return self.results.get(key, make)
+
+
+def model_key(network: Network) -> Hashable:
+    """A network's part of a cache key: a folder may be trained anew under its old name."""
+    return network.name, network.weights.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """One tab of the page; see ``mscnn.page.lenses`` for the protocol.
+
+    Attributes:
+        id: in links and element ids.
+        title: on the tab.
+        question: one sentence below it: what the lens answers.
+        answer: yields the answers to a request.
+        needs: fields of the state that an answer depends on.
+        covers: of "target" and "layer": those that a map in the answer satisfies.
+        files: makes the download: (file name, bytes).
+        is_auto: False where an answer is only made when #run is pressed.
+        run: what #run says then.
+    """
+
+    id: str
+    title: str
+    question: str
+    answer: Callable[[Request, Context], Iterator[Mapping[str, Any]]]
+    needs: tuple[str, ...] = ("photo", "model")
+    covers: tuple[str, ...] = ()
+    files: Callable[[Request, Context], tuple[str, bytes]] | None = None
+    is_auto: bool = True
+    run: str = "Show it"

@@ -1,0 +1,224 @@
+"""Look: what the network thinks the photo shows, and where the evidence for it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from functools import partial
+
+from mscnn.draw.files import DrawingOptions, explanation_files
+from mscnn.draw.overlay import COLOUR_MAPS
+from mscnn.engine.network import Network
+from mscnn.errors import UnknownLayerError
+from mscnn.http.uploads import cache_file
+from mscnn.maps.methods import METHODS
+from mscnn.maps.packaged import forwards_needed
+from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
+from mscnn.page.messages import (
+    Message,
+    bare,
+    facts,
+    map_message,
+    picture,
+    render,
+    stage_name,
+    zipped,
+)
+from mscnn.page.photos import Photo
+from mscnn.page.request import Request
+from mscnn.results.explanation import CamMap, Explanation, Score
+
+SURE_CLASS_SPECIFIC = "Bright parts of the photo spoke for {label}."
+NOTHING_SPEAKS = "Nothing in the photo speaks for {label}: all of its evidence is negative."
+ANY_CLASS = "Bright parts of the photo stand out in the network's last maps, whatever the class."
+
+
+def answer(request: Request, context: Context) -> Iterator[Message]:
+    """Five classes with their maps of the last stage first, then all their stages."""
+    photo, network = context.photo(request), context.network(request)
+    found = _Found(photo, network, request.method, context)
+    found.consent(request)
+    context.layer(request, network)
+    index = context.target(request, network)
+    first = found.last_stage(None)
+    asked = found.last_stage(index) if index is not None else first
+    shown = asked.targets[0] if index is None else _score(asked, index)
+    explanations = [first] if asked is first else [first, asked]
+    yield found.message(explanations, shown, request, more=True)
+    # One class at a time: other visitors' requests get the network in between.
+    classes = [shown, *(s for s in first.targets if s.index != shown.index)]
+    for score in classes if found.stages_method == "gradcam" else classes[:1]:
+        if context.is_cancelled():
+            return
+        explanations.append(found.stages(score.index))
+        if score is shown and len(classes) > 1:
+            yield found.message(explanations, shown, request, more=True)
+    yield found.message(explanations, shown, request, more=False)
+
+
+class _Found:
+    """The maps of one photo, model and method, computed where they are not there yet."""
+
+    def __init__(self, photo: Photo, network: Network, method: str, context: Context) -> None:
+        self.photo, self.network, self.method, self.context = photo, network, method, context
+        self.key = (photo.digest, model_key(network))
+        # A forward per channel for each stage would take minutes: Grad-CAM stands in.
+        slow = METHODS[method].cost == "per-channel"
+        self.stages_method = "gradcam" if slow else method
+
+    def consent(self, request: Request) -> None:
+        """Ask before a method that takes minutes."""
+        method = METHODS[self.method]
+        if method.cost != "per-channel" or request.agreed:
+            return
+        forward = self.network.seconds_per_forward(self.photo.image, repeats=1)
+        channels = int(self.network.model.num_features)  # type: ignore[arg-type]
+        seconds = forward * forwards_needed(self.method, channels)
+        raise NeedsConsent(
+            f"{method.title} measures every channel: about {seconds:.0f} s here.",
+            f"Start {method.title}",
+        )
+
+    def last_stage(self, target: int | None) -> Explanation:
+        """The five best classes (one, where each costs), or another one, at the last stage."""
+        best = "top5" if self.method == "gradcam" else "top1"
+        return self._explained([best] if target is None else [target], None, self.method)
+
+    def stages(self, target: int) -> Explanation:
+        """One class at the other stages; of all stages by another method where it is slow."""
+        names = list(self.network.stages)
+        if self.stages_method == self.method:
+            names.remove(self.network.last_stage)
+        return self._explained([target], names, self.stages_method)
+
+    def _explained(
+        self, targets: list[str | int], layers: list[str] | None, method: str
+    ) -> Explanation:
+        context = self.context
+        tell = partial(context.progress, what=f"{METHODS[method].title}: channels measured")
+        return context.cached(
+            ("explain", *self.key, tuple(targets), tuple(layers or ()), method),
+            lambda: self.network.explain(
+                self.photo.image, targets=targets[0] if len(targets) == 1 else targets,
+                layers=layers, method=method, name=self.photo.name, on_progress=tell,
+                is_cancelled=context.is_cancelled,
+            ),
+        )  # fmt: skip
+
+    def message(
+        self, explanations: list[Explanation], shown: Score, request: Request, *, more: bool
+    ) -> Message:
+        """Everything that is known so far, as an answer."""
+        prediction, network = explanations[0].prediction, self.network
+        labels = {s.index: s.label for e in explanations for s in (*e.targets, *prediction.top)}
+        cams = {(cam.layer, cam.target, cam.method): cam for e in explanations for cam in e.maps}
+        maps = [self._map(cam, labels[cam.target]) for cam in cams.values()]
+        stages = [
+            {
+                "layer": str(number),
+                "last": layer == network.last_stage,
+                "size": _size(list(cams.values()), layer),
+            }
+            for number, layer in enumerate(network.stages, 1)
+        ]
+        html = render(
+            "look.html", scores=prediction.top, shown=shown, stages=stages, facts=facts(network),
+            method=METHODS[self.method], note=self.photo.note,
+            seen=_seen(explanations[0]), notices=explanations[0].notices,
+            unsure=_unsure(network, prediction.top[0].probability),
+        )  # fmt: skip
+        view: Message = {"maps": maps, "frame": maps[0]["rect"]}
+        if request.static and not more:
+            view["pictures"] = {
+                m["id"]: cache_file("overlay.png", picture(self.photo, cam))
+                for m, cam in zip(maps, cams.values(), strict=True)
+            }
+        return {
+            "html": html, "label": shown.label, "top": prediction.top[0].label, "view": view,
+            "more": more,
+            "classes": list(map(network.labels.display, range(len(network.labels)))),
+        }  # fmt: skip
+
+    def _map(self, cam: CamMap, label: str) -> Message:
+        number = self.network.stages.index(cam.layer) + 1
+        method = METHODS[cam.method]
+        sentence = SURE_CLASS_SPECIFIC if float(cam.raw.max()) > 0 else NOTHING_SPEAKS
+        if not method.class_specific:
+            sentence = ANY_CLASS
+        return map_message(
+            cam,
+            map_id=f"{cam.layer}/{cam.target}",
+            label=label,
+            stage=str(number),
+            last=cam.layer == self.network.last_stage,
+            title=stage_name(str(number)),
+            caption=sentence.format(label=label),
+        )
+
+
+def files(request: Request, context: Context) -> tuple[str, bytes]:
+    """The map that is shown: picture, raw numbers and manifest, as a ZIP."""
+    photo, network = context.photo(request), context.network(request)
+    found = _Found(photo, network, request.method, context)
+    found.consent(request)
+    index = context.target(request, network)
+    explanation = found.last_stage(index)
+    target = explanation.targets[0].index if index is None else index
+    layer = context.layer(request, network)
+    if layer != network.last_stage:
+        explanation = found.stages(target)
+    packed = explanation_files(
+        explanation, explanation.map(layer, target), photo.image, drawing=drawing(request),
+        created=datetime.now(timezone.utc),
+    )  # fmt: skip
+    label = network.labels.display(target)
+    return f"{bare(f'mscnn-{network.name}-{label}-{layer}')}.zip", zipped(packed)
+
+
+def drawing(request: Request) -> DrawingOptions:
+    """The viewer's opacity and colours, for a file."""
+    opacity, colours = request.options.get("opacity"), request.options.get("colours")
+    return DrawingOptions(
+        opacity=min(max(opacity, 0.0), 1.0) if isinstance(opacity, float) else 0.65,
+        colour_map=colours if isinstance(colours, str) and colours in COLOUR_MAPS else "inferno",
+    )
+
+
+def _score(explanation: Explanation, index: int) -> Score:
+    for score in explanation.targets:
+        if score.index == index:
+            return score
+    raise UnknownLayerError(f"There is no map of class {index}.")
+
+
+def _size(cams: Sequence[CamMap], layer: str) -> str:
+    for cam in cams:
+        if cam.layer == layer:
+            rows, columns = cam.raw.shape
+            return f"{columns} x {rows}"
+    return ""
+
+
+def _seen(explanation: Explanation) -> float:
+    """Which fraction of the photo lay inside what the network saw."""
+    photo = explanation.prediction.photo
+    left, top, right, bottom = photo.crop
+    width = min(right, photo.width) - max(left, 0)
+    height = min(bottom, photo.height) - max(top, 0)
+    return width * height / (photo.width * photo.height)
+
+
+def _unsure(network: Network, probability: float) -> str:
+    """Say how often answers as sure as this one were right, where that was measured."""
+    return ""
+
+
+LENS = Lens(
+    id="look",
+    title="Look",
+    question="What does the network think this is, and where did it look?",
+    answer=answer,
+    needs=("photo", "model", "method", "target", "layer"),
+    covers=("target", "layer"),
+    files=files,
+)

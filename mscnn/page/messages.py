@@ -1,0 +1,174 @@
+"""The parts of an answer that the viewer draws: maps as raw numbers, frames, templates."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markdown_it import MarkdownIt
+
+from mscnn.draw.overlay import COLOUR_MAPS, overlay
+from mscnn.engine.network import Network
+from mscnn.geometry import FloatMap, ViewGeometry
+from mscnn.maps.agreement import density
+from mscnn.models import registry
+from mscnn.page.photos import Photo
+from mscnn.photos.imaging import thumbnail_of, to_png_bytes
+from mscnn.results.explanation import CamMap
+
+Message = dict[str, Any]
+TEMPLATES = Path(__file__).with_name("templates")
+TOP_PX = 224
+"""The top of a map's colour scale is measured at this longer side of the photo."""
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """The page's templates; every value in them is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["percent"] = percent
+    made.filters["stage"] = stage_name
+    return made
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill ``templates/<template>``."""
+    return environment().get_template(template).render(**values)
+
+
+@functools.cache
+def help_html(lens: str) -> str:
+    """Return ``templates/<lens>.md`` as HTML, "" where there is none."""
+    path = TEMPLATES / f"{lens}.md"
+    if not path.is_file():
+        return ""
+    return str(MarkdownIt("commonmark").render(path.read_text(encoding="utf-8")))
+
+
+def percent(fraction: float) -> str:
+    """``0.034`` -> ``"3.4 %"``: two digits below ten, none of false precision above."""
+    value = 100 * fraction
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    if 99 < value < 100:  # not "100 %" for what is not certain
+        return f"{int(value * 10) / 10:.1f} %"
+    return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
+
+
+def stage_name(layer: str) -> str:
+    """``"layer4"`` -> ``"Stage 4"``, ``"layer3.1"`` -> ``"Stage 3, block 2"``; others stay."""
+    stage, dot, block = layer.removeprefix("layer").removeprefix("stage").partition(".")
+    if not stage.isdigit():
+        return layer
+    return f"Stage {stage}, block {int(block) + 1}" if dot and block.isdigit() else f"Stage {stage}"
+
+
+def model_title(name: str) -> str:
+    """A model's name as people say it; of an owner's folder the last part of its path."""
+    spec = registry.find(name)
+    return spec.title if spec is not None else Path(name).name or name
+
+
+def packed(values: FloatMap) -> str:
+    """``(h, w)`` numbers as base64 of little-endian float32."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+
+
+def rect_of(geometry: ViewGeometry) -> list[float]:
+    """What the network saw: left, top, right, bottom in photo px; may reach past its edges."""
+    return [round(value, 3) for value in geometry.crop]
+
+
+def map_message(cam: CamMap, *, map_id: str = "", **more: Any) -> Message:
+    """Return what the viewer needs of a map.
+
+    Args:
+        cam: its raw numbers are sent, and the scale that turns them into evidence per area (see
+            ``mscnn.maps.agreement.density``).
+        map_id: how ``data-show`` names it; ``layer/class`` where empty.
+        more: further fields of the protocol, or others in place of those made here.
+    """
+    mean = float(cam.on_view().mean())
+    return {
+        "id": map_id or f"{cam.layer}/{cam.target}",
+        "layer": cam.layer,
+        "class": cam.target,
+        "shape": list(cam.raw.shape),
+        "data": packed(cam.raw),
+        "rect": rect_of(cam.geometry),
+        "divisor": mean if mean > 0 else 1.0,
+        "top": max(float(density(cam, TOP_PX).max()), 1.0),
+        "unit": "times an even spread",
+        "alt": alt_text(cam),
+        **more,
+    }
+
+
+def alt_text(cam: CamMap) -> str:
+    """Where on the photo a map is strongest, for a screen reader."""
+    heat = cam.on_photo(cam.geometry.drawn_size(100))
+    if not heat.max() > 0:
+        return "No position speaks for it."
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    vertical = ("top", "middle", "bottom")[min(2, 3 * int(row) // heat.shape[0])]
+    side = ("left", "centre", "right")[min(2, 3 * int(column) // heat.shape[1])]
+    return f"The strongest evidence is at the {vertical} {side}."
+
+
+def picture(photo: Photo, cam: CamMap, *, longer_px: int = 900) -> bytes:
+    """A map drawn on its photo as PNG, for browsers that cannot draw."""
+    small = np.asarray(thumbnail_of(photo.image, longer_px))
+    size = (small.shape[1], small.shape[0])
+    heat = density(cam, longer_px)
+    top = max(float(heat.max()), 1.0)
+    crop = cam.geometry.crop_on(size)
+    return to_png_bytes(overlay(small, heat, vmax=top, cmap=COLOUR_MAPS[0], crop=crop))
+
+
+def facts(network: Network) -> Message:
+    """What is worth knowing of a model, as rows of (name, value)."""
+    spec = network.spec
+    rows = [("Model", model_title(network.name))]
+    if spec is not None:
+        rows += [
+            ("What it is", spec.summary),
+            ("Size", f"{spec.params / 1e6:.1f} million parameters, {spec.input_px} px input"),
+            ("Knows", f"{len(network.labels)} classes"),
+            ("Licence", f"{spec.licence}; {spec.licence_note}"),
+        ]
+        if spec.top1 is not None:
+            rows.append(("Right on validation pictures", f"{spec.top1:.1%}"))
+    rows += [
+        ("Weights", network.weights.source),
+        ("Their sha256", network.weights.sha256),
+        ("Computed on", str(network.device).upper()),
+    ]
+    return {"rows": rows}
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Pack files into a ZIP archive."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def bare(name: str) -> str:
+    """A name for a file that is saved: no path, no dots around it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[-100:]

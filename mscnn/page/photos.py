@@ -1,0 +1,104 @@
+"""Photos as visitors' requests name them: read and decoded once, kept within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from mscnn.errors import ImageError
+from mscnn.http.uploads import NO_PHOTO, cache_file
+from mscnn.page.cache import Cache
+from mscnn.page.examples import Example, examples
+from mscnn.page.request import Request
+from mscnn.photos.imaging import load_photo, thumbnail_of
+
+SERVED_PX = 1600
+"""Longer side of the copy that the browser draws, at most."""
+THUMB_PX = 160
+_KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        digest: of the file; the photo's part of a cache key.
+        image: upright, RGB.
+        name: what to call it: the file's own name, or the example's.
+        served: path of its copy in gradio's cache, which the browser may fetch.
+        note: a sentence that belongs beside its answers, or "".
+    """
+
+    digest: str
+    image: Image.Image
+    name: str
+    served: str
+    note: str = ""
+
+    def message(self) -> dict[str, object]:
+        """Return what the viewer draws it from; ``path`` is one in gradio's cache."""
+        width, height = self.image.size
+        return {"path": self.served, "width": width, "height": height, "name": self.name}
+
+
+class PhotoStore:
+    """All visitors' photos, and the examples that the page offers."""
+
+    def __init__(self) -> None:
+        self._cache = Cache(_KEPT_BYTES)
+        self.examples: dict[str, Example] = {e.id: e for e in examples()}
+
+    def get(self, request: Request) -> Photo:
+        """Return the photo of a request.
+
+        Raises:
+            ImageError: there is none, or it cannot be read.
+        """
+        if request.example:
+            example = self.examples.get(request.example)
+            if example is None:
+                raise ImageError("There is no such example; choose one of those on the page.")
+            return replace(self._open(example.path, example.label), note=example.fails)
+        if request.photo is None:
+            raise ImageError(NO_PHOTO)
+        return self._open(request.photo, request.photo.name)
+
+    def thumbnail(self, example: Example) -> str:
+        """Return the path, in gradio's cache, of a small picture of an example."""
+        small = thumbnail_of(self._open(example.path, example.label).image, THUMB_PX)
+        return _saved(small, "example.webp", "WEBP", quality=82)
+
+    def served(self, example: Example) -> str:
+        """Return the path, in gradio's cache, of an example as the viewer draws it."""
+        return self._open(example.path, example.label).served
+
+    def _open(self, path: Path, name: str) -> Photo:
+        try:
+            status = path.stat()
+        except OSError:
+            raise ImageError("That photo is no longer here; choose it again.") from None
+        key = (path, status.st_size, status.st_mtime_ns)
+        photo = self._cache.get(key, lambda: _decoded(path, name))
+        if not Path(photo.served).is_file():  # an hour later gradio has removed it
+            self._cache.drop(key)
+            photo = self._cache.get(key, lambda: _decoded(path, name))
+        return photo
+
+
+def _decoded(path: Path, name: str) -> Photo:
+    image = load_photo(path)
+    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    small = thumbnail_of(image, SERVED_PX)
+    served = _saved(small, "photo.jpg", "JPEG", quality=90, subsampling=0)
+    return Photo(digest, image, name, served)
+
+
+def _saved(image: Image.Image, name: str, kind: str, **options: object) -> str:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return cache_file(name, out.getvalue())

@@ -1,0 +1,174 @@
+"""What a visitor asks for: one checked value, made from JSON that anyone may have written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mscnn.engine.pipeline import MAX_COMPARED
+from mscnn.errors import ImageError, OptionError
+from mscnn.http.feedback import NOT_UPLOADED
+from mscnn.http.uploads import in_upload_folder
+from mscnn.maps.methods import get_method
+
+UNREADABLE = "The page sent a request that cannot be read; reload the page and try again."
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+Option = str | float | bool | tuple[str | float | bool, ...]
+_MAX_TEXT, _MAX_ITEMS, _MAX_OPTIONS, _MAX_SERIAL = 300, 32, 24, 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One state of a visitor's page, with the lens that is to answer.
+
+    Attributes:
+        serial: counts the page's requests; the answer carries it back.
+        lens: id of the lens in front.
+        photo: an upload, in gradio's upload folder; None for an example.
+        example: id of an example, or "".
+        model: a model's name, "" for the page's first.
+        models: of the lenses that compare.
+        target: a class's name, or "" for the top-1 prediction.
+        layer: ``"last"`` or a stage number.
+        method: a name of ``METHODS``.
+        point: ``(x, y)``, fractions 0..1 of the photo's width and height.
+        box: ``(left, top, right, bottom)``, fractions likewise.
+        options: the lens's own settings.
+        agreed: the visitor pressed the button that names what it costs.
+        changed: what of the state was changed last, such as ``"photo"``; ``"open"`` for a link.
+        static: the browser has no canvas; send a drawn picture.
+    """
+
+    serial: int
+    lens: str
+    photo: Path | None = None
+    example: str = ""
+    model: str = ""
+    models: tuple[str, ...] = ()
+    target: str = ""
+    layer: str = "last"
+    method: str = "gradcam"
+    point: Point | None = None
+    box: Box | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    agreed: bool = False
+    changed: str = ""
+    static: bool = False
+
+    @classmethod
+    def parse(cls, data: Any) -> Request:
+        """Check what a browser sent.
+
+        Raises:
+            OptionError: it is no request, or a value is not accepted.
+            ImageError: the photo was not uploaded here.
+            MethodError: there is no such method.
+        """
+        if not isinstance(data, dict):
+            raise OptionError(UNREADABLE)
+        serial = data.get("serial")
+        if type(serial) is not int or not 0 <= serial < _MAX_SERIAL:
+            raise OptionError(UNREADABLE)
+        point, box = _fractions(data, "point", 2), _fractions(data, "box", 4)
+        if box is not None and not (box[0] < box[2] and box[1] < box[3]):
+            raise OptionError("That box is empty; drag a larger one.")
+        return cls(
+            serial=serial,
+            lens=_text(data, "lens"),
+            photo=_upload(_text(data, "photo", longest=4096)),
+            example=_text(data, "example"),
+            model=_text(data, "model").strip(),
+            models=_names(data.get("models")),
+            target=_text(data, "target").strip(),
+            layer=_layer(_text(data, "layer")),
+            method=get_method(_text(data, "method") or "gradcam").name,
+            point=None if point is None else (point[0], point[1]),
+            box=None if box is None else (box[0], box[1], box[2], box[3]),
+            options=_options(data.get("options")),
+            agreed=data.get("agreed") is True,
+            changed=_text(data, "changed"),
+            static=data.get("static") is True,
+        )
+
+
+def _text(data: Mapping[str, Any], key: str, *, longest: int = _MAX_TEXT) -> str:
+    value = data.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > longest or "\0" in value:
+        raise OptionError(UNREADABLE)
+    return value
+
+
+def _upload(path: str) -> Path | None:
+    if not path:
+        return None
+    found = in_upload_folder(path)
+    if not found.is_file():
+        raise ImageError(NOT_UPLOADED)
+    return found
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise OptionError(UNREADABLE)
+    if len(value) > MAX_COMPARED:
+        raise OptionError(f"Choose at most {MAX_COMPARED} models.")
+    return tuple(v.strip()[:_MAX_TEXT] for v in value if v.strip())
+
+
+def _layer(value: str) -> str:
+    if value in ("", "last"):
+        return "last"
+    if not (value.isascii() and value.isdigit() and len(value) == 1 and value != "0"):
+        raise OptionError("That is no stage; choose one of those on the page.")
+    return value
+
+
+def _fractions(data: Mapping[str, Any], key: str, count: int) -> tuple[float, ...] | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != count:
+        raise OptionError(UNREADABLE)
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int | float) or not 0 <= item <= 1:
+            raise OptionError(UNREADABLE)  # NaN too: no comparison with it holds
+    return tuple(float(item) for item in value)
+
+
+def _options(value: Any) -> dict[str, Option]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > _MAX_OPTIONS:
+        raise OptionError(UNREADABLE)
+    found: dict[str, Option] = {}
+    for key, item in value.items():
+        if item is None:
+            continue
+        if not isinstance(key, str) or len(key) > _MAX_TEXT:
+            raise OptionError(UNREADABLE)
+        if isinstance(item, list):
+            if len(item) > _MAX_ITEMS:
+                raise OptionError(UNREADABLE)
+            found[key] = tuple(_option(part) for part in item)
+        else:
+            found[key] = _option(item)
+    return found
+
+
+def _option(item: Any) -> str | float | bool:
+    if isinstance(item, str) and len(item) <= _MAX_TEXT:
+        return item
+    if isinstance(item, bool):
+        return item
+    # Python reads whole numbers of any length; one of a visitor's fits a float.
+    if isinstance(item, int | float) and abs(item) < 1e12 and math.isfinite(item):
+        return float(item)
+    raise OptionError(UNREADABLE)

@@ -1,0 +1,247 @@
+// Panels, tabs and controls: what the server rendered, bound to the state by data attributes.
+
+const parsed = text => { try { return JSON.parse(text); } catch (error) { return {}; } };
+
+// Whether a data-set or data-show says what is the case already.
+function holds(change, show) {
+  if (show) return 'map' in change && viewer.map()?.id === change.map;
+  const answer = answers[state.tab];
+  return Object.entries(change).every(([key, value]) => key === 'options'
+    ? Object.entries(value).every(([k, v]) => same(state.options[state.tab]?.[k], v))
+    : key === 'target' ? (answer && wantedLabel(answer)) === value : same(state[key], value));
+}
+
+function renderPanels() {
+  for (const {id} of CONFIG.lenses) {
+    const front = state.tab === id, tab = get('tab-' + id), panel = get('panel-' + id), answer = answers[id];
+    tab.setAttribute('aria-selected', String(front));
+    tab.tabIndex = front ? 0 : -1;
+    panel.hidden = !front;
+    const body = panel.querySelector('.answer');
+    if (answer && body.made !== answer.message.html) {
+      const focus = body.contains(document.activeElement) ? document.activeElement.dataset.set ?? document.activeElement.id : null;
+      const open = all('details', body).map(fold => fold.open);
+      body.innerHTML = answer.message.html;
+      body.made = answer.message.html;
+      viewer.hovered = null;
+      all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
+      prepareMarks(body, answer.message);
+      if (focus) (all('[data-set]', body).find(e => e.dataset.set === focus) ?? body.querySelector('#' + CSS.escape(focus)))?.focus();
+    }
+    const off = answer ? differs(id) : null;
+    panel.classList.toggle('stale', !!off);
+    panel.querySelector('.stale-note').textContent = off ? `for the previous ${PREVIOUS[off]}` : '';
+    if (front) press(panel);
+  }
+  fillFields();
+  for (const button of all('[data-example]')) button.setAttribute('aria-pressed', String(state.photo?.example === button.dataset.example));
+}
+function press(panel = get('panel-' + state.tab)) {
+  for (const button of all('[data-set], [data-show]', panel)) {
+    const {set: change, show} = button.dataset;
+    button.setAttribute('aria-pressed', String(holds(parsed(change ?? show), !change)));
+  }
+  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', viewer.map()?.id === mark.dataset.mark);
+}
+function prepareMarks(body, message) {
+  for (const mark of all('[data-mark]', body)) {
+    if (!viewerMap(message, mark.dataset.mark) && !message.marks?.[mark.dataset.mark]) continue;
+    mark.tabIndex = 0;
+    mark.setAttribute('role', 'button');
+    mark.setAttribute('aria-label', mark.querySelector('title')?.textContent ?? mark.dataset.mark);
+  }
+}
+const viewerMap = (message, id) => (message.view.maps ?? []).find(map => map.id === id);
+function show(change) {
+  if ('map' in change) viewer.chosen = change.map;
+  viewer.update();
+  press();
+}
+function chooseMark(mark) {
+  const what = answers[state.tab]?.message.marks?.[mark.dataset.mark] ?? {show: {map: mark.dataset.mark}};
+  if (what.set) set(what.set);
+  if (what.show) show(what.show);
+}
+
+// ---- fields -----------------------------------------------------------------------------------
+
+function options(select) {
+  let groups = CONFIG.choices[select.dataset.choices] ?? [];
+  if (select.dataset.add) groups = [{items: [['', 'Add one …']]}, ...groups.filter(group => !group.items.some(([value]) => value === 'other'))];
+  select.replaceChildren(...groups.map(({group, items}) => {
+    const made = items.map(([value, text]) => new Option(text, value));
+    if (!group) return made;
+    const box = document.createElement('optgroup');
+    box.label = group;
+    box.append(...made);
+    return [box];
+  }).flat());
+}
+function fieldValue(name) {
+  if (name === 'model') return state.model || CONFIG.model;
+  return name.startsWith('options.') ? state.options[state.tab]?.[name.slice(8)] : state[name];
+}
+function fillFields() {
+  for (const select of all('select[data-choices]')) if (!select.options.length) options(select);
+  for (const field of all('[data-field]')) {
+    if (field === document.activeElement && field.type === 'text') continue;
+    const value = fieldValue(field.dataset.field);
+    if (field.type === 'checkbox') { field.checked = !!value; continue; }
+    if (field.tagName === 'SELECT') {
+      if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
+    }
+    if (value !== undefined) field.value = value ?? '';
+  }
+  for (const list of all('[data-list=models]')) fillList(list);
+}
+function fillList(list) {
+  const chips = list.querySelector('.chips');
+  if (same(chips.made, state.models)) return;
+  chips.made = [...state.models];
+  const titles = Object.fromEntries(CONFIG.choices.models.flatMap(group => group.items));
+  chips.replaceChildren(...state.models.map(name => {
+    const chip = document.createElement('button');
+    chip.type = 'button';
+    chip.value = name;
+    chip.textContent = `${titles[name] ?? name} ×`;
+    chip.setAttribute('aria-label', `Remove ${titles[name] ?? name}`);
+    chip.addEventListener('click', () => set({models: state.models.filter(other => other !== name)}));
+    return chip;
+  }));
+}
+function changeField(field) {
+  const {field: name} = field.dataset;
+  const number = field.type === 'range' || field.type === 'number';
+  let value = field.type === 'checkbox' ? field.checked : number ? Number(field.value) : field.value.trim();
+  if (name === 'model' && value === 'other') return typeModel();
+  if (name === 'target') value = value || null;
+  if (!name.startsWith('options.')) return set({[name]: value});
+  set({options: {[name.slice(8)]: value}});
+}
+function typeModel() {
+  get('model-name').hidden = false;
+  get('model-name').focus();
+}
+function suggestModels() {
+  const items = CONFIG.choices.models.flatMap(group => group.items).filter(([value]) => value !== 'other');
+  get('model-names').replaceChildren(...items.map(([value, text]) => new Option(text, value)));
+}
+let suggested = null;
+function suggest(classes) {
+  if (same(suggested, classes)) return;
+  suggested = classes;
+  get('classes').replaceChildren(...classes.map(name => new Option('', name)));
+}
+
+// ---- events -----------------------------------------------------------------------------------
+
+element.addEventListener('click', event => {
+  const hit = event.target.closest('[data-set], [data-show], [data-mark], [data-pack], [data-example], [data-do], [role=tab]');
+  if (!hit || !element.contains(hit)) return;
+  const {set: change, show: shown, example, do: action} = hit.dataset;
+  if (change) set(parsed(change));
+  else if (shown) show(parsed(shown));
+  else if ('mark' in hit.dataset) { if (hit.getAttribute('role') === 'button') chooseMark(hit); }
+  else if ('pack' in hit.dataset) pack(hit);
+  else if (example) chooseExample(example);
+  else if (action) ACTIONS[action](hit);
+  else if (hit.id.startsWith('tab-')) set({tab: hit.id.slice(4)});
+});
+element.addEventListener('keydown', event => {
+  const mark = event.target.closest('[data-mark]');
+  if (mark && (event.key === 'Enter' || event.key === ' ')) { event.preventDefault(); chooseMark(mark); }
+  if (event.target.id === 'model-name' && event.key === 'Enter') event.target.dispatchEvent(new Event('change', {bubbles: true}));
+  if (event.target.getAttribute('role') !== 'tab') return;
+  const ids = CONFIG.lenses.map(lens => lens.id), k = ids.indexOf(state.tab);
+  const next = {ArrowRight: k + 1, ArrowDown: k + 1, ArrowLeft: k - 1, ArrowUp: k - 1, Home: 0, End: ids.length - 1}[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  set({tab: ids[(next + ids.length) % ids.length]});
+  get('tab-' + state.tab).focus();
+});
+element.addEventListener('change', event => {
+  const {target} = event;
+  if (target.id === 'file') { choosePhoto(target.files[0]); target.value = ''; }
+  else if (target.id === 'model-name') { if (target.value.trim()) set({model: target.value.trim()}); }
+  else if (target.dataset.add === 'models') {
+    const name = target.value.trim();
+    if (name && !state.models.includes(name)) set({models: [...state.models, name].slice(0, CONFIG.max_compared)});
+    target.value = '';
+  } else if (target.dataset.field) changeField(target);
+});
+element.addEventListener('input', event => {
+  const {target} = event;
+  if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
+  else if (target.id === 'colours') viewer.colours = target.value;
+  else return;
+  viewer.draw();
+});
+function hover(event, on) {
+  const hit = event.target.closest?.('[data-hover], [data-mark][role=button]');
+  if (!hit) return;
+  const what = hit.dataset.mark ? answers[state.tab]?.message.marks?.[hit.dataset.mark]?.show ?? {map: hit.dataset.mark} : parsed(hit.dataset.show);
+  if (what.map === undefined) return;
+  viewer.hovered = on ? what.map : null;
+  viewer.update();
+}
+for (const [name, on] of [['pointerover', true], ['pointerout', false], ['focusin', true], ['focusout', false]]) {
+  element.addEventListener(name, event => hover(event, on));
+}
+
+const ACTIONS = {
+  run: () => { const agreed = needed; refused = null; question(); notice(); ask(agreed); },
+  stop,
+  link: copyLink,
+  choose: () => get('file').click(),
+  'zoom-in': () => viewer.zoomTo(viewer.zoom * 1.5),
+  'zoom-out': () => viewer.zoomTo(viewer.zoom / 1.5),
+  whole: () => viewer.zoomTo(1),
+  save: () => viewer.save(),
+  full: () => document.fullscreenElement ? document.exitFullscreen() : get('overlay').requestFullscreen(),
+  camera: openCamera,
+  snap,
+};
+let camera = null;
+async function openCamera() {
+  try { camera = await navigator.mediaDevices.getUserMedia({video: true}); } catch (error) {
+    return notice('There is no camera, or the browser does not allow it here.');
+  }
+  const video = get('camera');
+  video.srcObject = camera;
+  video.hidden = false;
+  get('snap').hidden = false;
+  video.play();
+}
+function snap() {
+  const video = get('camera'), canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext('2d').drawImage(video, 0, 0);
+  canvas.toBlob(blob => choosePhoto(new File([blob], 'camera.png', {type: 'image/png'})));
+  camera.getTracks().forEach(track => track.stop());
+  video.hidden = get('snap').hidden = true;
+}
+
+// ---- the start --------------------------------------------------------------------------------
+
+const isFile = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
+for (const name of ['dragenter', 'dragover']) document.addEventListener(name, event => {
+  if (!isFile(event)) return;
+  event.preventDefault();
+  get('overlay').classList.add('dropping');
+});
+for (const name of ['dragleave', 'drop']) document.addEventListener(name, event => {
+  get('overlay').classList.remove('dropping');
+  if (name !== 'drop' || !isFile(event)) return;
+  event.preventDefault();
+  choosePhoto(event.dataTransfer.files[0]);
+});
+document.addEventListener('paste', event => {
+  const file = [...(event.clipboardData?.files ?? [])].find(f => f.type.startsWith('image/'));
+  if (file) { event.preventDefault(); choosePhoto(file); }
+});
+window.addEventListener('popstate', event => openAddress(event.state?.mscnn));
+new ResizeObserver(() => viewer.update()).observe(get('overlay'));
+document.addEventListener('fullscreenchange', () => viewer.update());
+watch('value', () => receive(plain(props.value)));
+suggestModels();
+openAddress(history.state?.mscnn);

@@ -1,0 +1,276 @@
+// The state of the page, the address bar, and the one conversation with the server.
+// The files of this folder are joined, in the order of viewer.py, into one function of
+// (element, trigger, props, server, upload, watch); gradio runs it when the page is there.
+
+const plain = value => JSON.parse(JSON.stringify(value));
+const same = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
+const get = id => element.querySelector('#' + id);
+const all = (selector, root = element) => [...root.querySelectorAll(selector)];
+const CONFIG = plain(props.value).config;
+const LENSES = Object.fromEntries(CONFIG.lenses.map(lens => [lens.id, lens]));
+const SHARED = ['photo', 'model', 'models', 'target', 'layer', 'method', 'point', 'box'];
+const LINKED = ['tab', 'photo', 'model', 'models', 'target', 'layer', 'method'];
+const PUSHED = ['tab', 'photo', 'model', 'models', 'target'];
+const PREVIOUS = {photo: 'photo', model: 'model', models: 'models', target: 'class',
+  layer: 'stage', method: 'method', point: 'point', box: 'box', options: 'settings'};
+
+const state = {tab: CONFIG.lenses[0].id, photo: null, model: '', models: [],
+  target: null, layer: 'last', method: 'gradcam', point: null, box: null, options: {}};
+const answers = {};      // by lens: {at: the state it is for, message}
+let serial = 0;
+let pending = null;      // the request on its way: {serial, lens, at}
+let refused = null;      // the state that gave an error or a question: not asked again by itself
+let needed = false;      // whether the button on the page agrees to a cost that was named
+let changed = 'open';
+let standing = '';       // a sentence that stays until something else is chosen
+
+const exampleOf = id => CONFIG.examples.find(example => example.id === id);
+const fileURL = path => new URL('gradio_api/file=' + encodeURI(path).replace(/[?#]/g, encodeURIComponent),
+  (window.gradio_config?.root || document.baseURI).replace(/\/*$/, '/')).href;
+const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, state[key]])),
+  options: state.options[lens] ?? {}});
+
+// ---- the state ------------------------------------------------------------------------------
+
+function set(change, {history = true} = {}) {
+  const moved = Object.keys(change).filter(key => key === 'options'
+    ? !same({...(state.options[state.tab] ?? {}), ...change.options}, state.options[state.tab])
+    : key === 'photo' ? state.photo?.id !== change.photo?.id : !same(state[key], change[key]));
+  if (!moved.length) return refresh();
+  for (const key of moved) {
+    if (key === 'options') state.options[state.tab] = {...(state.options[state.tab] ?? {}), ...change.options};
+    else state[key] = change[key];
+  }
+  if (moved.includes('photo')) {
+    Object.assign(state, {point: null, box: null, target: null});
+    viewer.previewed = null;
+    viewer.zoom = 1;
+  }
+  if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
+  viewer.chosen = null;
+  standing = '';
+  if (history) writeAddress(moved.some(key => PUSHED.includes(key)));
+  refresh();
+}
+
+// Which field of the state a lens's answer is not for; null where it is up to date.
+function differs(lens) {
+  const answer = answers[lens], {needs, covers} = LENSES[lens];
+  if (!answer) return 'none';
+  const now = snapshot(lens);
+  const missing = field => !same(
+    field === 'photo' ? now.photo?.id : now[field], field === 'photo' ? answer.at.photo?.id : answer.at[field]);
+  const off = needs.filter(missing);
+  const strict = off.find(field => !covers.includes(field));
+  if (strict) return strict;
+  return off.length && !mapFor(answer, wantedLabel(answer), state.layer) ? off[0] : null;
+}
+const wantedLabel = answer => state.target ?? answer.message.top ?? answer.message.label;
+function mapFor(answer, label, layer) {
+  return (answer.message.view.maps ?? []).find(map => (map.label === undefined || map.label === label)
+    && (map.stage === undefined || (layer === 'last' ? map.last : map.stage === layer)));
+}
+
+// Brings everything on the page in line with the state, and asks for what is missing.
+function refresh() {
+  renderPanels();
+  viewer.update();
+  if (!state.photo?.id) return;
+  const lens = state.tab, off = differs(lens), at = snapshot(lens);
+  if (!off) return settle();
+  const key = JSON.stringify([lens, at]);
+  if (pending?.lens === lens && same(pending.at, at)) return;
+  if (refused === key) return;
+  if (!LENSES[lens].is_auto) return question('', LENSES[lens].run);
+  question();
+  ask();
+}
+function settle() { if (!pending) { busy(false); question(); } }
+
+// ---- the conversation -----------------------------------------------------------------------
+
+function wire(lens) {
+  const {photo, ...rest} = snapshot(lens);
+  const look = {opacity: viewer.opacity, colours: viewer.colours};
+  return {...rest, lens, photo: photo?.path ?? '', example: photo?.example ?? '',
+    options: {...rest.options, ...look}, static: !viewer.canDraw};
+}
+function ask(agreed = false) {
+  const lens = state.tab;
+  serial += 1;
+  pending = {serial, lens, at: snapshot(lens), agreed};
+  busy(true);
+  trigger('ask', {...wire(lens), serial, agreed, changed});
+}
+function stop() { trigger('stop', {}); }
+
+function receive(message) {
+  if (!message?.serial || message.serial !== pending?.serial) return;  // overtaken by a newer one
+  if (message.progress) return busy(true, message.progress);
+  const {lens, at} = pending;
+  if (!message.more) pending = null;
+  if (message.error || message.stopped || message.need) {
+    refused = JSON.stringify([lens, at]);
+    busy(false);
+    if (message.need) question(message.need.sentence, message.need.button);
+    else { notice(message.error ?? message.stopped); question('', 'Try again'); }
+    return renderPanels();
+  }
+  refused = null;
+  for (const [key, value] of Object.entries(message.adopt)) {
+    if (same(state[key], at[key])) state[key] = value;
+    at[key] = value;
+  }
+  if (state.photo?.id === at.photo?.id) {
+    // What the browser has decoded itself need not be fetched again.
+    const own = state.photo.plain && viewer.image && viewer.imageURL === state.photo.url;
+    const {path, width, height} = message.photo;
+    state.photo = {...state.photo, width, height, url: own ? state.photo.url : fileURL(path)};
+  }
+  answers[lens] = {at, message, serial: message.serial};
+  if (message.classes) suggest(message.classes);
+  if (message.choices && !same(message.choices, CONFIG.choices)) {
+    CONFIG.choices = message.choices;
+    all('select[data-choices]').forEach(options);
+    suggestModels();
+  }
+  notice(message.notice);
+  changed = '';
+  if (!message.more) busy(false);
+  writeAddress(false);
+  renderPanels();
+  viewer.update();
+  if (!message.more) refresh();
+}
+
+function notice(text = '') { get('notice').textContent = [standing, text].filter(Boolean).join(' '); }
+function question(sentence = '', button = '') {
+  needed = !!sentence;
+  get('run').hidden = !button;
+  get('run').textContent = button;
+  if (sentence) notice(sentence);
+}
+function busy(is, progress) {
+  get('overlay').classList.toggle('busy', is);
+  get('overlay').setAttribute('aria-busy', String(is));
+  get('stop').hidden = !is || !progress;
+  const bar = get('progress');
+  bar.hidden = !is || !progress;
+  if (progress) {
+    const {done, total, what} = progress;
+    if (total) { bar.firstElementChild.max = total; bar.firstElementChild.value = done; }
+    else bar.firstElementChild.removeAttribute('value');
+    bar.lastElementChild.textContent = `${what} ${done}${total ? ' of ' + total : ''}`;
+  }
+}
+
+// The file that the lens in front offers: made on the server when it is asked for.
+async function pack(button) {
+  button.disabled = true;
+  try {
+    const made = await server.pack({...wire(state.tab), serial: 0, agreed: true});
+    if (made.error) return notice(made.error);
+    const link = document.createElement('a');
+    link.href = fileURL(made.path);
+    link.download = made.name;
+    link.click();
+  } catch (error) {
+    notice('The file could not be made; try again.');
+  } finally { button.disabled = false; }
+}
+
+// ---- photos ---------------------------------------------------------------------------------
+
+function chooseExample(id, options) {
+  const example = exampleOf(id);
+  set({photo: {id: 'example:' + id, example: id, name: example.label, url: fileURL(example.path)}}, options);
+}
+async function choosePhoto(file) {
+  if (!file) return;
+  if (file.size > CONFIG.max_bytes) return notice(
+    `${file.name} is larger than ${Math.round(CONFIG.max_bytes / 2 ** 20)} MB; choose a smaller one.`);
+  const url = URL.createObjectURL(file), mine = ++uploads;
+  notice();
+  viewer.preview(url);
+  try {
+    const {path} = await upload(file);
+    if (mine === uploads) set({photo: {id: path, path, name: file.name, url, plain: file.type === 'image/jpeg'}});
+  } catch (error) {
+    viewer.preview(null);
+    notice(`${file.name} could not be uploaded; try again, or choose another photo.`);
+  }
+}
+let uploads = 0;
+
+// ---- the address bar ------------------------------------------------------------------------
+
+function address() {
+  const url = new URL(location.href), query = url.searchParams;
+  const values = {
+    tab: state.tab === CONFIG.lenses[0].id ? '' : state.tab,
+    example: state.photo?.example ?? '',
+    model: state.model,
+    models: state.models.join(','),
+    class: state.target ?? '',
+    layer: state.layer === 'last' ? '' : state.layer,
+    method: state.method === 'gradcam' ? '' : state.method,
+  };
+  for (const [key, value] of Object.entries(values)) value ? query.set(key, value) : query.delete(key);
+  return url;
+}
+function writeAddress(push) {
+  const kept = plain(Object.fromEntries(LINKED.map(key => [key, state[key]])));
+  const link = address();
+  if (push && link.href !== location.href) history.pushState({mscnn: kept}, '', link);
+  else history.replaceState({mscnn: kept}, '', link);
+}
+// What a link asks for, and the parts of it that say nothing that can be shown.
+function readAddress() {
+  const query = new URL(location.href).searchParams, found = {}, ignored = [];
+  const read = (key, field, value) => {
+    if (!query.get(key)) return;
+    const good = value(query.get(key).trim());
+    if (good === undefined) ignored.push(`${key}=${query.get(key).slice(0, 60)}`);
+    else found[field] = good;
+  };
+  const text = limit => value => value && value.length <= limit && !/[\u0000-\u001f]/.test(value) ? value : undefined;
+  read('model', 'model', text(200));
+  read('models', 'models', value => {
+    const names = value.split(',').map(name => name.trim()).filter(Boolean);
+    return names.length && value.length <= 1200 ? names.slice(0, CONFIG.max_compared) : undefined;
+  });
+  read('tab', 'tab', value => LENSES[value] ? value : undefined);
+  read('example', 'example', value => exampleOf(value.toLowerCase())?.id);
+  read('class', 'target', text(200));
+  read('layer', 'layer', value => {
+    const number = value.replace(/^(layer|stage)/, '');
+    return number === 'last' || /^[1-9]$/.test(number) ? number : undefined;
+  });
+  read('method', 'method', value => CONFIG.choices.methods[0].items.some(([name]) => name === value) ? value : undefined);
+  if (found.models && !found.tab && LENSES.compare) found.tab = 'compare';
+  return {found, ignored};
+}
+function openAddress(kept) {
+  const {found, ignored} = readAddress();
+  const {example, ...fields} = found;
+  Object.assign(state, {tab: CONFIG.lenses[0].id, model: '', models: [], target: null,
+    layer: 'last', method: 'gradcam', point: null, box: null}, kept ?? fields);
+  changed = 'open';
+  if (!kept || !state.photo) {
+    const first = exampleOf(example) ?? CONFIG.examples[0];
+    state.photo = first ? {id: 'example:' + first.id, example: first.id, name: first.label, url: fileURL(first.path)} : null;
+  } else state.photo.plain = false, state.photo.url = state.photo.example ? fileURL(exampleOf(state.photo.example).path) : fileURL(state.photo.path);
+  refused = null;
+  standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
+  notice();
+  viewer.chosen = null;
+  writeAddress(false);
+  refresh();
+}
+async function copyLink() {
+  const link = address().href;
+  let text = 'The link is copied.';
+  if (!state.photo?.example) text = 'The link is copied; it does not hold your own photo.';
+  try { await navigator.clipboard.writeText(link); } catch (error) { text = link; }
+  notice(text);
+}

@@ -1,0 +1,153 @@
+"""The page's one component: its HTML, its styles and scripts, and what the browser must know."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from markupsafe import Markup
+
+from mscnn.draw.overlay import COLOUR_MAPS, palette
+from mscnn.engine.pipeline import MAX_COMPARED
+from mscnn.maps.methods import METHODS
+from mscnn.models import registry
+from mscnn.page.lenses import LENSES
+from mscnn.page.messages import environment, help_html, model_title, render
+from mscnn.page.photos import PhotoStore
+
+STATIC = Path(__file__).with_name("static")
+SCRIPTS = ("store.js", "viewer.js", "panels.js")
+STYLES = [STATIC / "style.css"]
+OTHER_MODEL = ("other", "Another timm CNN, by its name …")
+GROUPS = {
+    "starter": "Starters: here, no download",
+    "multi-scale": "Multi-scale",
+    "baseline": "Baselines",
+}
+_LAYERS = (("last", "Last stage"), *((str(n), f"Stage {n}") for n in range(1, 5)))
+PRIVACY = (
+    "Photos stay on the machine that runs this page and are deleted after an hour. "
+    "Small starter models, trained by this project, know 200 kinds of things and need no download."
+)
+
+
+@cache
+def script() -> str:
+    """The page's scripts, as one function body; its events are "ask" and "stop"."""
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+
+
+class Viewer(gr.HTML):
+    """Photo, lenses and controls; the value is a message to the browser, a JSON object.
+
+    gradio copies this class into a stub beside the module, so it names nothing of ours.
+    """
+
+    def __init__(self, config: Any, page: str, js: str, pack: Any) -> None:
+        super().__init__(
+            config, html_template=page, js_on_load=js, apply_default_css=False,
+            elem_classes=["mscnn"], server_functions=[pack],
+        )  # fmt: skip
+
+    def preprocess(self, payload: Any) -> Any:
+        """Return the message as it is."""
+        return payload
+
+    def postprocess(self, value: Any) -> Any:
+        """Return the message as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """A message is a JSON object, not text."""
+        return {"type": "object"}
+
+
+def build_viewer(
+    photos: PhotoStore,
+    *,
+    model: str,
+    offered: Sequence[str],
+    max_bytes: int,
+    pack: Callable[[Any], Any],
+) -> Viewer:
+    """Make the page's component.
+
+    Args:
+        photos: the examples offered.
+        model: the model that the page starts with.
+        offered: the owner's models.
+        max_bytes: of an upload.
+        pack: makes a lens's file from a request.
+    """
+    known = photos.examples.values()
+    served = {e.id: photos.served(e) for e in known}
+    thumbs = {e.id: photos.thumbnail(e) for e in known}
+    config = {
+        "lenses": [
+            {"id": lens.id, "needs": lens.needs, "covers": lens.covers, "is_auto": lens.is_auto,
+             "run": lens.run}
+            for lens in LENSES.values()
+        ],
+        "examples": [{"id": e.id, "label": e.label, "path": served[e.id]} for e in known],
+        "choices": choices(offered),
+        "model": model,
+        "max_bytes": max_bytes,
+        "max_compared": MAX_COMPARED,
+        "colour_maps": list(COLOUR_MAPS),
+        "colours": {name: _text(palette(name)) for name in (*COLOUR_MAPS, "signed")},
+    }  # fmt: skip
+
+    def call(data: Any) -> Any:  # gradio marks it, which it cannot do to a method
+        return pack(data)
+
+    call.__name__ = "pack"  # as the page's scripts call it
+    page = _page(
+        [{"id": e.id, "label": e.label, "thumb": thumbs[e.id], "fails": e.fails} for e in known]
+    )
+    viewer = Viewer({"config": config}, page, script(), call)
+    viewer.keep_in_cache.update((*served.values(), *thumbs.values()))
+    return viewer
+
+
+def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The lists that selects are filled from: groups of (value, text)."""
+    models = [{"group": "Yours", "items": [[name, model_title(name)] for name in offered]}]
+    for group, title in GROUPS.items():
+        items = [[s.name, s.title] for s in registry.list_backbones(group=group)]  # type: ignore[arg-type]
+        models.append({"group": title, "items": items})
+    models.append({"group": "", "items": [list(OTHER_MODEL)]})
+    methods = [
+        [m.name, m.title + (" (slow)" if m.cost == "per-channel" else "")] for m in METHODS.values()
+    ]
+    return {
+        "models": [group for group in models if group["items"]],
+        "methods": [{"group": "", "items": methods}],
+        "layers": [{"group": "", "items": [list(layer) for layer in _LAYERS]}],
+    }
+
+
+def _page(examples: Sequence[Mapping[str, str]]) -> str:
+    lenses = []
+    for lens in LENSES.values():
+        name = f"{lens.id}.controls.html"
+        known = name in environment().list_templates()
+        controls = Markup(render(name) if known else "")
+        lenses.append({"id": lens.id, "title": lens.title, "question": lens.question,
+                       "controls": controls, "help": Markup(help_html(lens.id))})  # fmt: skip
+    page = render(
+        "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY
+    )
+    # gradio reads it as a Handlebars template inside a JavaScript one.
+    for special in ("{{", "${", "`", "\\"):
+        if special in page:
+            raise ValueError(f"the page's template holds {special!r}, which gradio would interpret")
+    return page
+
+
+def _text(values: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

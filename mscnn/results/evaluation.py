@@ -1,0 +1,130 @@
+"""How often a network is right on labelled photographs, and how well it knows that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mscnn.results.explanation import WeightsInfo
+from mscnn.results.schema import HIDDEN, column, computed
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The photographs whose best class had a probability in ``(low, high]``.
+
+    Attributes:
+        low, high: 0..1.
+        images: how many.
+        confidence: mean probability of the best class; None where there is no photograph.
+        accuracy: fraction of them that was right; None likewise.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """One class of the model that the data has photographs of.
+
+    Attributes:
+        index: in the model.
+        label: short name.
+        images: photographs of it.
+        top1, top5: fractions of them with a right answer, 0..1; 0 without any photograph.
+        predicted: how often it was the best answer to any photograph.
+        precision: fraction of those that were right, 0..1; None where it never was the answer.
+    """
+
+    index: int
+    label: str = field(metadata=column(heading="class"))
+    images: int
+    top1: float
+    top5: float
+    predicted: int
+    precision: float | None
+
+
+class RealAccuracy(NamedTuple):
+    """Accuracy by ImageNet's reassessed labels.
+
+    Attributes:
+        images: photographs that have a real label.
+        top1, top5: fractions 0..1 with a right top-1 prediction and with a right one among the
+            five best; None where no photograph has a real label.
+    """
+
+    images: int
+    top1: float | None
+    top5: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        model, weights, device: what was evaluated, and where.
+        images: photographs that counted.
+        top1, top5: fractions of right answers among all of the model's classes, 0..1.
+        unreadable: what was left out, as ``(name, reason)``.
+        ece: expected calibration error over ``bins``, 0..1.
+        seconds: wall time, with decoding.
+        part: which part of the data, in words.
+        class_map: the data's name of a class to the model's index and short name.
+        notices: what the user should know, such as a change of device.
+        real: by ImageNet's reassessed labels, where asked for.
+        classes: per class, by index.
+        bins: of the reliability diagram.
+        known_classes: how many classes the model has.
+        confusion: ``(class, best answer)`` to how often, without zeros.
+        labels: short names of all classes in ``confusion``.
+        reliability: what ``mscnn.models.reliability`` reads.
+    """
+
+    model: str
+    weights: WeightsInfo
+    images: int
+    top1: float
+    top5: float
+    unreadable: tuple[tuple[str, str], ...] = field(
+        default=(), metadata=column(convert=lambda left: [name for name, _ in left])
+    )
+    ece: float
+    device: str
+    seconds: float
+    part: str
+    class_map: dict[str, tuple[int, str]] = field(
+        repr=False,
+        metadata=column(
+            convert=lambda known: {k: {"index": i, "label": t} for k, (i, t) in known.items()}
+        ),
+    )
+    notices: tuple[str, ...] = ()
+    real: RealAccuracy | None = field(
+        default=None, metadata=column(flatten=True, prefix="real_", optional=True, heading="")
+    )
+    classes: tuple[ClassResult, ...] = field(repr=False, metadata=column(details=True))
+    bins: tuple[ReliabilityBin, ...] = field(
+        repr=False, metadata=column("reliability", details=True)
+    )
+    known_classes: int = field(metadata=HIDDEN)
+    confusion: dict[tuple[int, int], int] = field(repr=False, metadata=HIDDEN)
+    labels: dict[int, str] = field(repr=False, metadata=HIDDEN)
+    reliability: dict[str, Any] = field(default_factory=dict, repr=False, metadata=HIDDEN)
+
+    @property
+    @computed(before="unreadable")
+    def images_per_second(self) -> float:
+        """Speed, with decoding."""
+        return self.images / max(self.seconds, 1e-9)
+
+    @property
+    @computed(before="ece")
+    def unreadable_reasons(self) -> dict[str, str]:
+        """Name to reason of what was left out."""
+        return dict(self.unreadable)

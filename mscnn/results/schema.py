@@ -1,0 +1,313 @@
+"""What each number of a result is called and how it is written, said once, beside its field.
+
+A field of a result that needs no more than its own name needs nothing. What differs is said by
+``field(metadata=column(...))``; a property counts as a field when its getter is ``@computed(...)``.
+From these follow the JSON document, the rows of tables, CSV and the tables that people read.
+
+In JSON, numbers that are not finite are null; whole numbers are exact, of any size.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+import math
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral
+from typing import Any, NamedTuple, TypeVar
+
+import mscnn
+
+JsonDict = dict[str, Any]
+Cell = str | float | None
+"""A cell of a table; None is empty. Whole numbers of any size are exact."""
+
+SCHEMA = 1
+"""Version of the manifests."""
+MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest whole number that JavaScript holds exactly (ECMA-262, Number.MAX_SAFE_INTEGER)."""
+_KEY = "column"
+_Getter = TypeVar("_Getter", bound=Callable[[Any], Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """How one number of a result is written.
+
+    Attributes:
+        name: key in JSON; "" for the field's own name, None where it is left out.
+        heading: of its column in CSV; None for ``name``, "" where it has no column. ``"gate_{}"``
+            gives each element of a list a column. Other lists have none, but texts are joined.
+        title: of its column in tables for people, "" where it is not shown there.
+        unit: what follows the number in such a table.
+        digits: after the point; None for all.
+        flatten: the keys of the value stand beside the others, after ``prefix``.
+        before: the key that it stands before; "" for the order of the class.
+        details: only in documents with details.
+        optional: left out where it is None.
+        empty: what stands for None.
+        convert: makes what is written from the value.
+    """
+
+    name: str | None = ""
+    heading: str | None = None
+    title: str = ""
+    unit: str = ""
+    digits: int | None = None
+    flatten: bool = False
+    prefix: str = ""
+    before: str = ""
+    details: bool = False
+    optional: bool = False
+    empty: Any = None
+    convert: Callable[[Any], Any] | None = None
+
+
+def column(name: str | None = "", **how: Any) -> Mapping[str, Any]:
+    """Return the metadata of a field; see ``Column``."""
+    return {_KEY: Column(name=name, **how)}
+
+
+HIDDEN: Mapping[str, Any] = column(None, heading="")
+"""Metadata of a field that stands in no document and no table, such as an array."""
+
+
+def computed(name: str = "", **how: Any) -> Callable[[_Getter], _Getter]:
+    """Mark the getter of a property, below ``@property``, as a number like those of the fields."""
+
+    def mark(getter: _Getter) -> _Getter:
+        vars(getter)[_KEY] = Column(name=name, **how)
+        return getter
+
+    return mark
+
+
+class _Member(NamedTuple):
+    attribute: str
+    key: str
+    column: Column
+
+
+@functools.cache
+def _members(cls: type) -> tuple[_Member, ...]:
+    """The numbers of a result in the order in which they are written."""
+    marked = {f.name: f.metadata.get(_KEY, Column()) for f in dataclasses.fields(cls)}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            how = vars(getattr(value, "fget", None) or object).get(_KEY)
+            if isinstance(value, property) and how is not None:
+                marked[name] = how
+    members = [_Member(name, how.name or name, how) for name, how in marked.items()]
+
+    def in_order(before: str) -> Iterator[_Member]:
+        for member in members:
+            if member.column.before == before:
+                yield from in_order(member.key)
+                yield member
+
+    found = tuple(in_order(""))
+    if len(found) < len(members):
+        raise TypeError(f"{cls.__name__}: a number stands before one that there is not")
+    return found
+
+
+def _flattened_type(cls: type, attribute: str) -> type:
+    hint = typing.get_type_hints(cls)[attribute]
+    types: list[type] = [hint, *typing.get_args(hint)]
+    return next(kind for kind in types if dataclasses.is_dataclass(kind))
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+def document(result: Any, *, details: bool = False) -> JsonDict:
+    """Return a result as a plain document, fit for JSON.
+
+    Args:
+        result: one of the dataclasses of ``mscnn.results``.
+        details: also what is long, such as the spectrum of each stage.
+    """
+    return _document(type(result), result, details)
+
+
+def _document(cls: type, result: Any | None, details: bool) -> JsonDict:
+    out: JsonDict = {}
+    for attribute, key, how in _members(cls):
+        if how.name is None or (how.details and not details):
+            continue
+        value = None if result is None else getattr(result, attribute)
+        if value is None and how.optional:
+            continue
+        if how.convert is not None and result is not None:
+            value = how.convert(value)
+        if how.flatten:
+            if value is None:
+                part = _document(_flattened_type(cls, attribute), None, details)
+            else:
+                part = plain(value, details=details)
+            out |= {how.prefix + inner: inside for inner, inside in part.items()}
+        else:
+            out[key] = how.empty if value is None else plain(value, how.digits, details=details)
+    return out
+
+
+def plain(value: Any, digits: int | None = None, *, details: bool = False) -> Any:
+    """Return a value as JSON has it: None, texts, numbers, lists and dictionaries.
+
+    Args:
+        value: anything that a result holds.
+        digits: after the point, for all numbers in it; None for all that there are.
+        details: see ``document``.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Integral) and digits is None:
+        return int(value)
+    if dataclasses.is_dataclass(value):
+        return document(value, details=details)
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: plain(inside, digits, details=details) for key, inside in value.items()}
+    if isinstance(value, Iterable) and getattr(value, "shape", None) != ():
+        return [plain(inside, digits, details=details) for inside in value]
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return number if digits is None else round(number, digits)
+
+
+def safe_integers(value: Any) -> Any:
+    """Return a copy in which integers beyond ``MAX_SAFE_INTEGER`` are decimal text.
+
+    For readers that hold every number as a 64-bit float, such as JavaScript and gradio's encoder.
+    """
+    if isinstance(value, dict):
+        return {key: safe_integers(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [safe_integers(inside) for inside in value]
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        return str(value)
+    return value
+
+
+def json_bytes(content: Mapping[str, object]) -> bytes:
+    """Encode a document with indents; ASCII, so that file names of any bytes survive."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode("ascii")
+
+
+def manifest(
+    content: Mapping[str, Any],
+    created: datetime | None = None,
+    packages: Sequence[str] = ("torch", "timm"),
+) -> JsonDict:
+    """Return what ``manifest.json`` holds: version of the schema, time (UTC), versions, content.
+
+    Args:
+        content: results and plain values.
+        created: with a time zone; None for now.
+        packages: distributions whose versions matter beside our own.
+    """
+    versions: dict[str, str | None] = {"mscnn": mscnn.__version__}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    moment = (created or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    head = {"schema": SCHEMA, "created": moment.isoformat(timespec="seconds")}
+    return {**head, "versions": versions, **plain(content)}
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+class Table(NamedTuple):
+    """A table; each row has as many cells as there are headings."""
+
+    headings: list[str]
+    rows: list[list[Cell]]
+
+
+def cells(result: Any) -> dict[str, Cell]:
+    """Return what of a result stands in a row of a table: heading to single value."""
+    return _cells(type(result), result)
+
+
+def headings(cls: type) -> tuple[str, ...]:
+    """Return the headings that results of a class have in a table, also where there are none."""
+    return tuple(_cells(cls, None))
+
+
+def _cells(cls: type, result: Any | None) -> dict[str, Cell]:
+    out: dict[str, Cell] = {}
+    for attribute, key, how in _members(cls):
+        heading = key if how.heading is None else how.heading
+        if not heading or how.details:
+            continue
+        value = None if result is None else getattr(result, attribute)
+        if how.flatten:
+            inner = _flattened_type(cls, attribute)
+            out |= {how.prefix + name: cell for name, cell in _cells(inner, value).items()}
+            continue
+        if how.convert is not None and result is not None:
+            value = how.convert(value)
+        value = how.empty if value is None else plain(value, how.digits)
+        if "{}" in heading:
+            out |= {heading.format(i): cell for i, cell in enumerate(value or ())}
+        elif isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+            out[heading] = " > ".join(value)
+        elif not isinstance(value, list | dict):
+            out[heading] = value
+    return out
+
+
+def table(rows: Iterable[Any], first: Sequence[str] = ()) -> Table:
+    """Make a table of results, or of dictionaries from heading to cell; what is missing is None.
+
+    Args:
+        rows: of any number.
+        first: headings that come first, and stand there also where there are no rows.
+    """
+    filled = [dict(row) if isinstance(row, Mapping) else cells(row) for row in rows]
+    names = list(dict.fromkeys([*first, *(name for row in filled for name in row)]))
+    return Table(names, [[row.get(name) for name in names] for row in filled])
+
+
+def csv_text(content: Table) -> str:
+    """Write a table as CSV that a spreadsheet opens without running anything in it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(content.headings)
+    writer.writerows([_harmless(cell) for cell in row] for row in content.rows)
+    return out.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    """Keep a spreadsheet from taking text for a formula (OWASP, CSV injection)."""
+    if not isinstance(cell, str):
+        return "" if cell is None else cell
+    # Line breaks start a new cell's text in some importers.
+    text = " ".join(cell.split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "|", "%")) else text
+
+
+def text_cells(result: Any) -> dict[str, str]:
+    """Return a row for people: title to number with its unit; only what has a title."""
+    out: dict[str, str] = {}
+    cls: type = type(result)
+    for attribute, _, how in _members(cls):
+        value = getattr(result, attribute)
+        if how.flatten:
+            out |= text_cells(value)
+        elif how.title:
+            text = f"{value:,}" if isinstance(value, int | float) else str(value)
+            out[how.title] = f"{text} {how.unit}".rstrip()
+    return out

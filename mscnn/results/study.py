@@ -1,0 +1,183 @@
+"""What a study found, as means and confidence intervals over its photographs.
+
+Fractions and probabilities lie in 0..1, fields are px of the network's input, ranges are octaves
+(factors of two). Splits are in timm's order, the untouched one last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from mscnn.results.schema import HIDDEN, column, computed
+
+SHUFFLED = "shuffled"
+"""Control: the neutral canvas, but the object's pixels in random order."""
+PLAIN = "mean"
+"""The neutral canvas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over photographs and its two-sided 95 % confidence interval.
+
+    Attributes:
+        mean, low, high: in the unit of the values; NaN without values. With one value the
+            interval is not known, and ``low`` and ``high`` are NaN.
+        count: how many photographs had a value.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int = field(metadata=column("photos"))
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+    def signed(self) -> str:
+        """The mean with its sign and the interval."""
+        if math.isnan(self.low):
+            return "not known"
+        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+    def verdict(self) -> str:
+        """Say what the interval of a difference tells."""
+        if math.isnan(self.low):
+            return "too few photographs to tell"
+        if not self.excludes_zero:
+            return "no difference that these photographs can show"
+        return "larger" if self.mean > 0 else "smaller"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitField:
+    """One split's fields, px of the network's input.
+
+    Attributes:
+        block: module name.
+        split: 0-based, timm's order.
+        theoretical_px: side of the largest theoretical field.
+        trained, random: side of the smallest centred square that holds half of the raw gradient,
+            measured at the centre, one value per photograph.
+    """
+
+    block: str
+    split: int
+    theoretical_px: int
+    trained: Interval = field(metadata=HIDDEN)
+    random: Interval = field(metadata=HIDDEN)
+
+    @property
+    @computed()
+    def half_side_px(self) -> dict[str, Interval]:
+        """Both sides, by whose weights."""
+        return {"trained": self.trained, "random": self.random}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitChange:
+    """How one split's fraction of the evidence changes when the photograph is shown smaller.
+
+    Attributes:
+        block: module name.
+        split: 0-based, timm's order; the last one is the untouched one.
+        rf_max_px: its largest theoretical field.
+        large, small: fraction 0..1 at factor 1 and at the small factor.
+        change: ``small - large`` within each photograph.
+    """
+
+    setting: str
+    block: str
+    split: int
+    rf_max_px: int | None
+    large: Interval
+    small: Interval
+    change: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One model; the intervals are over photographs, one per setting and factor.
+
+    Attributes:
+        probability: of the class, 0..1; setting to one interval per factor.
+        weighted_rf: evidence-weighted receptive field, px; likewise; empty without splits.
+        weighted_rf_change: small less large factor, within each photograph; by setting.
+        shares: setting to block to one list of intervals (splits) per factor.
+        changes: see ``SplitChange``; empty without splits.
+        octaves: width of the range of sizes with at least half of the best probability; by setting.
+        fields: effective fields of the splits.
+    """
+
+    model: str
+    probability: dict[str, tuple[Interval, ...]]
+    weighted_rf: dict[str, tuple[Interval, ...]] = field(metadata=column("weighted_rf_px"))
+    weighted_rf_change: dict[str, Interval] = field(metadata=column("weighted_rf_change_px"))
+    shares: dict[str, dict[str, tuple[tuple[Interval, ...], ...]]]
+    changes: tuple[SplitChange, ...]
+    octaves: dict[str, Interval] = field(metadata=column(before="shares"))
+    fields: tuple[SplitField, ...] = field(default=(), metadata=column("effective_fields"))
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The whole result.
+
+    Attributes:
+        photos: how many photographs were used; ``looked_at`` were classified to find them.
+        labelled: whether the folder said what is right.
+        large, small: the two factors that changes compare.
+        range_gain: model to setting to its octaves less the first model's, within each photograph;
+            without the first model.
+    """
+
+    photos: int
+    looked_at: int
+    labelled: bool
+    unreadable: int
+    factors: tuple[float, ...]
+    settings: tuple[str, ...]
+    large: float = field(metadata=HIDDEN)
+    small: float = field(metadata=HIDDEN)
+    models: tuple[ModelSummary, ...]
+    range_gain: dict[str, dict[str, Interval]] = field(metadata=column("range_gain_octaves"))
+
+    @property
+    @computed(before="models")
+    def compared(self) -> dict[str, float]:
+        """The two factors that changes compare."""
+        return {"large": self.large, "small": self.small}
+
+    def answers(self) -> list[str]:
+        """Say in words what was found, a line each; an interval around zero is no difference."""
+        lines = [
+            f"{self.photos} photographs that all models classified alike, of "
+            f"{self.looked_at} looked at; 95 % confidence intervals over photographs."
+        ]
+        sizes = f"from {self.large:g}x to {self.small:g}x"
+        for model in self.models:
+            lines.append(
+                f"{model.model}: keeps half of its best probability over "
+                f"{model.octaves[PLAIN].mean:.2f} octaves of size, {_named(PLAIN)}."
+            )
+            lines += [
+                f"{model.model}: evidence-weighted receptive field {sizes}, {_named(setting)}: "
+                f"{change.signed()} px: {change.verdict()}."
+                for setting, change in model.weighted_rf_change.items()
+            ]
+        first = self.models[0].model
+        lines += [
+            f"{name}: its range of sizes against {first}, {_named(setting)}: "
+            f"{gain.signed()} octaves: {gain.verdict()}."
+            for name, gains in self.range_gain.items()
+            for setting, gain in gains.items()
+            if setting != SHUFFLED
+        ]
+        return lines
+
+
+def _named(setting: str) -> str:
+    return "pixels shuffled (control)" if setting == SHUFFLED else f"{setting} canvas"

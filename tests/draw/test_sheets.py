@@ -1,0 +1,218 @@
+"""Sheets: every picture is an overlay on the common scale, and the scale is stated."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import matplotlib.text
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from mscnn.draw import sheets
+from mscnn.draw.figures import png
+from mscnn.draw.overlay import overlay
+from mscnn.errors import OptionError
+from mscnn.geometry import ViewGeometry
+from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
+from mscnn.results.scales import (
+    SPLIT_UNIT,
+    BlockScales,
+    EffectiveField,
+    SplitEvidence,
+    Square,
+    SweepStep,
+)
+from tests.draw.test_charts import LION, curve, predicted, report, swept
+
+# The middle square of a photo of 400 x 200 px, seen at 64 px.
+GEOMETRY = ViewGeometry(photo=(400, 200), resized=(128, 64), offset=(32, 0), view=(64, 64))
+PHOTO = Image.new("RGB", (400, 200), (100, 100, 100))
+OPTIONS = sheets.DrawingOptions(opacity=1.0)
+FLAT = np.stack([np.full((2, 2), 1), np.full((2, 2), 3)]).astype(np.float32)
+
+
+def words(figure: Figure) -> str:
+    return " ".join(" ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text)).split())
+
+
+def pictures(figure: Figure) -> list[Any]:
+    assert png(figure)
+    return [axis.images[0].get_array() for axis in figure.axes if axis.images]
+
+
+def block(maps: Any) -> BlockScales:
+    splits = tuple(
+        SplitEvidence(i, ("1x1", *["3x3"] * (1 - i)), 11, 27 - 8 * i, 4 * share, share)
+        for i, share in enumerate((0.25, 0.75))
+    )
+    return BlockScales("layer1.1", "hierarchy", 4, splits, maps, 4.0, 3, GEOMETRY)
+
+
+def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
+    # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
+    heats, top = sheets.split_heats(block(FLAT), (40, 20))
+    for heat, expected in zip(heats, (0.5, 1.5), strict=True):
+        assert heat.shape == (20, 40)
+        assert heat.dtype == np.float32
+        np.testing.assert_allclose(heat[:, 10:30], expected, rtol=1e-5)
+        assert not heat[:, :10].any()
+        assert not heat[:, 30:].any()
+    assert top == pytest.approx(1.5)
+    heats, top = sheets.split_heats(block(-FLAT), (40, 20))
+    assert top == 0
+    assert not np.any(heats)
+
+
+def test_a_strip_draws_each_split_on_the_common_scale() -> None:
+    figure = sheets.split_strip(report(), block(FLAT), PHOTO, OPTIONS)
+    size = GEOMETRY.drawn_size(420, 420)
+    heats, top = sheets.split_heats(block(FLAT), size)
+    shown = pictures(figure)
+    for picture, heat in zip(shown, heats, strict=True):
+        expected = overlay(
+            sheets.fitted(PHOTO, size), heat, vmax=top, opacity=1.0, crop=GEOMETRY.crop_on(size)
+        )
+        np.testing.assert_array_equal(picture, expected)
+    text = words(figure)
+    for part in (
+        "Stage 1, block 2 (layer1.1)", "Split 0", "25% of the evidence; sees 11 to 27 px",
+        "1\N{MULTIPLICATION SIGN}1 \N{RIGHTWARDS ARROW} 3\N{MULTIPLICATION SIGN}3",
+        "0 (transparent)", "1.5", SPLIT_UNIT,
+    ):  # fmt: skip
+        assert part in text
+
+
+def column(name: str, raw: Any) -> ComparedModel:
+    cam = CamMap("layer4", 3, "gradcam", np.asarray(raw, np.float32), GEOMETRY)
+    explanation = Explanation(predicted(name), np.zeros((64, 64, 3), np.uint8), (LION,), (cam,))
+    return ComparedModel(name, explanation, None, 12.5)
+
+
+def test_a_comparison_shows_one_scale_and_a_difference_for_two_models() -> None:
+    failed = ComparedModel("c", None, None, None, "not here $_1")
+    # The second map is weaker, but both are drawn as evidence per area.
+    two = Comparison("lion", "last", (column("a", [[9, 0]]), column("b", [[0, 3]])), (), 4.0)
+    three = dataclasses.replace(two, columns=(*two.columns, failed))
+
+    def blue_px(figure: Figure) -> int:
+        parts = [picture.astype(int) for picture in pictures(figure)]
+        return sum(int((p[..., 2] > p[..., 0] + 60).sum()) for p in parts)
+
+    # Only the difference is drawn in blue; inferno goes from black over purple to yellow.
+    pair = sheets.comparison_sheet(two, PHOTO, OPTIONS)
+    assert blue_px(pair) > 1000
+    assert "red: more in b; blue: more in a" in words(pair)
+    more = sheets.comparison_sheet(three, PHOTO, OPTIONS)
+    assert blue_px(more) == 0
+    for part in ("Photo", "not here $_1", "lion $x 75.0%", "4", "1 = an even spread"):
+        assert part in words(more)
+    assert len(pictures(more)) == 4
+
+
+def test_a_top_1_prediction_that_is_another_class_is_named() -> None:
+    one = column("a", [[9, 0]])
+    assert one.explanation is not None
+    cat = (Score(0, "cat", 0.125),)
+    other = dataclasses.replace(one, explanation=dataclasses.replace(one.explanation, targets=cat))
+    figure = sheets.comparison_sheet(Comparison("cat", "last", (other,), (), 4.0), PHOTO, OPTIONS)
+    assert "cat 12.5%; its top-1 prediction is lion $x 75.0%" in words(figure)
+
+
+def stepped(raw: Any) -> SweepStep:
+    step = curve("m", (1.0, 0.5, 1.0, 40.0)).steps[0]
+    view = np.full((64, 64, 3), 100, np.uint8)
+    return dataclasses.replace(step, raw=np.asarray(raw, np.float32), view=view)
+
+
+def test_a_film_is_drawn_in_units_of_an_even_spread() -> None:
+    steps = tuple(map(stepped, ([[1, 1], [1, 1]], [[0, 8], [0, 0]], [[-1, 0], [0, 0]])))
+    flat, corner, nothing = map(sheets.view_density, steps)
+    np.testing.assert_allclose(flat, 1, rtol=1e-6)
+    # One of four positions holds all: bilinear resizing keeps its peak of 4 and its mean of 1.
+    assert (corner.max(), corner.mean()) == (pytest.approx(4), pytest.approx(1, rel=1e-5))
+    assert corner[0, -1] == corner.max()
+    assert not nothing.any()
+    one = dataclasses.replace(curve("m"), steps=steps)
+    # A quarter of the way from 1 to 4: an empty map has no say, nor does the densest set the scale.
+    assert sheets.film_scale(swept(one)) == (1.75, True)
+    assert sheets.film_scale(swept(dataclasses.replace(one, steps=steps[2:]))) == (0, False)
+    figure = sheets.film_strip(swept(one, curve("none"), one), OPTIONS)
+    assert figure is not None
+    shown = pictures(figure)
+    assert len(shown) == 2 * 4  # rows of four, the last of each blank
+    assert (shown[2] == 100).all()  # without evidence: what the network saw
+    assert "\N{GREATER-THAN OR EQUAL TO} 1 " in words(figure)
+    assert "50.0%, rank 1" in words(figure)
+    assert sheets.film_strip(swept(curve("none")), OPTIONS) is None
+
+
+# --- effective fields ------------------------------------------------------------------------
+
+
+def effective(gradient: np.ndarray, **changes: Any) -> EffectiveField:
+    squares = (Square(0.5, 11), Square(0.9, 31))
+    one = EffectiveField(
+        "net", "layer3.1", 2, (3, 3), (30.5, 20.5), gradient, (-10.0, 0.0, 70.0, 80.0), squares,
+        (Square(0.5, 21),), 1, True, np.zeros((64, 64, 3), np.uint8), GEOMETRY,
+    )  # fmt: skip
+    return dataclasses.replace(one, **changes)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_the_measure_does_not_depend_on_the_gradients_scale(scale: float) -> None:
+    values = np.array([[0, 0.001, 0.01, 0.1, 1]], np.float32) * np.float32(scale)
+    plain = sheets.field_heat(values, log=False)
+    np.testing.assert_allclose(plain, values / values.max(), rtol=1e-6)
+    logs = sheets.field_heat(values, log=True)[0]
+    # log10(1 + 1), log10(10 + 1) and log10(100 + 1), each over 3, worked out by hand.
+    np.testing.assert_allclose(logs, [0, 0.100343, 0.347131, 0.668107, 1], atol=2e-5)
+
+
+def test_boxes_lie_where_the_geometry_says() -> None:
+    gradient = np.ones((64, 64), np.float32)
+    figure = sheets.effective_field_sheet([effective(gradient)], PHOTO)
+    assert png(figure)
+    axis = figure.axes[0]
+    scale = axis.images[0].get_array().shape[1] / 400  # type: ignore[union-attr]
+    drawn = {tuple(np.round((np.array(p.get_bbox().extents) + 0.5) / scale, 6))
+             for p in axis.patches if isinstance(p, Rectangle)}  # fmt: skip
+    # 400 / 128 photo px per px of the input, which begins 32 px into the resized photo.
+    px = 400 / 128
+    expected = {
+        tuple(np.round(np.array([l + 32, t, r + 32, b]) * px, 6))
+        for l, t, r, b in ((-10, 0, 70, 80), (25, 15, 36, 26), (15, 5, 46, 36))  # noqa: E741
+    }
+    assert drawn == expected
+    assert axis.get_xlim()[0] < 0 < 400 * scale < axis.get_xlim()[1]
+    text = words(figure)
+    for part in (
+        "Stage 3, block 2, split 2, trained weights", "can see 80 px (reaches past", "50 % of the",
+        "50% of the gradient in 11 px", sheets.FIELD_UNIT[:40],
+    ):  # fmt: skip
+        assert part in text
+    logs = sheets.effective_field_sheet([effective(gradient), effective(gradient)], PHOTO, log=True)
+    assert "in 21 px" in words(logs)
+    assert "logarithm" in words(logs)
+
+
+def test_no_gradient_shows_the_photo_and_says_so() -> None:
+    nothing = effective(np.zeros((64, 64), np.float32), squares=(), theoretical=None)
+    figure = sheets.effective_field_sheet([nothing], PHOTO)
+    (picture, *_) = pictures(figure)
+    crop = GEOMETRY.crop_on((picture.shape[1], picture.shape[0]))
+    assert (picture[crop[1] : crop[3], crop[0] : crop[2]] == 100).all()
+    assert "nothing above 0" in words(figure)
+    assert "switched off here" in words(figure)
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        sheets.field_heat(np.full((4, 4), np.nan, np.float32), log=False)
+    with pytest.raises(ValueError, match="at least one panel"):
+        sheets.effective_field_sheet([], PHOTO)
+    with pytest.raises(OptionError, match="opacity"):
+        sheets.effective_field_sheet([effective(np.ones((64, 64), np.float32))], PHOTO, opacity=2)

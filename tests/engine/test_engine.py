@@ -1,0 +1,532 @@
+"""Use cases on tiny networks: one class for all models, notes instead of failures, Stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from mscnn.engine import pipeline
+from mscnn.engine import session as session_module
+from mscnn.engine.pipeline import Engine, counted_gmacs, model_facts, summarise
+from mscnn.engine.session import Session
+from mscnn.errors import (
+    BoxError,
+    Cancelled,
+    DownloadError,
+    ImageError,
+    OptionError,
+    UnknownClassError,
+    UnknownLayerError,
+    UnsupportedModelError,
+)
+from mscnn.maps.agreement import density
+from mscnn.photos.imaging import load_photo
+
+THINGS = tuple(f"thing {i}" for i in range(12))
+IMAGENET_LIKE = (
+    "lion, king of beasts, Panthera leo",
+    "espresso",
+    "crane, wading bird",
+    "crane, lifting machine",
+    "tiger, Panthera tigris",
+    *(f"filler {i}" for i in range(7)),
+)
+ANIMALS = ("Espresso", "tiger shark", "lion", "crane", "cat", *(f"animal {i}" for i in range(7)))
+MODELS: dict[str, dict[str, Any]] = {
+    "one": {"family": "resnet", "names": THINGS},
+    "two": {"family": "res2net", "names": THINGS},
+    "three": {"family": "resnest", "names": THINGS},
+    "imagenet": {"family": "resnext", "names": IMAGENET_LIKE},
+    "animals": {"family": "res2next", "names": ANIMALS},
+    "border": {"family": "res2net", "names": THINGS, "crop_mode": "border", "crop_pct": 1.0},
+    "two.full": {
+        "family": "res2net",
+        "names": ("lion, king of beasts, Panthera leo", *ANIMALS[:11]),
+    },
+}
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """Names of the models that were loaded, in order."""
+    return []
+
+
+@pytest.fixture
+def engine(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Engine:
+    def load(name: str, weights: Any = None, **options: Any) -> Any:
+        asked.append(name)
+        if name not in MODELS:
+            raise DownloadError(f"The weights of {name} could not be downloaded.")
+        return loaded(name=name, **MODELS[name])
+
+    monkeypatch.setattr(session_module, "load_model", load)
+    return Engine(Session("cpu"))
+
+
+def test_predict_and_explain_are_the_networks(engine, photo) -> None:
+    network = engine.session.network("one")
+    np.testing.assert_array_equal(
+        engine.predict(photo, "one", top_k=2, name="n").logits, network.predict(photo).logits
+    )
+    ours = engine.explain(photo, "one", layers="2", targets=[3], method="hirescam", name="n")
+    theirs = network.explain(photo, layers="2", targets=[3], method="hirescam")
+    assert ours.prediction.photo.name == "n"
+    np.testing.assert_array_equal(ours.maps[0].raw, theirs.maps[0].raw)
+
+
+def test_the_first_models_best_class_is_compared_in_all(engine, photo) -> None:
+    result = engine.compare(photo, ["one", "two", "three"], name="cup.png")
+    best = engine.predict(photo, "one").top[0]
+    assert result.label == best.label
+    assert result.layer == "last"
+    assert [column.model for column in result.columns] == ["one", "two", "three"]
+    for column in result.columns:
+        assert column.note == ""
+        assert column.cam is not None
+        assert column.explanation is not None
+        assert column.cam.target == best.index
+        assert column.explanation.prediction.photo.name == "cup.png"
+        assert column.latency_ms is not None
+        assert column.latency_range_ms is not None
+        assert 0 < column.latency_ms == column.latency_range_ms[0] <= column.latency_range_ms[1]
+        assert column.threads == torch.get_num_threads()
+        alone = engine.explain(photo, column.model, targets=best.index)
+        np.testing.assert_array_equal(column.cam.raw, alone.maps[0].raw)
+    pairs = [(a.first, a.second) for a in result.agreements]
+    assert pairs == [("one", "two"), ("one", "three"), ("two", "three")]
+    tops = [float(density(c.cam).max()) for c in result.columns if c.cam is not None]
+    assert result.scale_max == max(tops)
+
+
+@pytest.mark.parametrize("target", [4, "thing 4", "4"])
+@pytest.mark.parametrize("layer", ["2", "layer2"])
+def test_a_named_class_and_layer(target, layer, engine, photo) -> None:
+    result = engine.compare(photo, ["two", "border"], target=target, layer=layer)
+    assert result.label == "thing 4"
+    for column in result.columns:
+        assert column.cam is not None
+        assert (column.cam.target, column.cam.layer) == (4, "layer2")
+
+
+@pytest.mark.parametrize(
+    ("models", "target", "expected"),
+    [
+        (["imagenet", "animals"], "lion", {"imagenet": 0, "animals": 2}),
+        (["animals", "imagenet"], "lion", {"imagenet": 0, "animals": 2}),
+        (["imagenet", "animals"], "espresso", {"imagenet": 1, "animals": 0}),
+        # One crane here, two there: a machine is compared with what the other calls a crane, but
+        # from the one crane nobody can tell which of the two is meant.
+        (["imagenet", "animals"], "crane (lifting machine)", {"imagenet": 3, "animals": 3}),
+        (["animals", "imagenet"], "crane", {"animals": 3}),
+        # A tiger is no tiger shark, although the name begins like it.
+        (["imagenet", "animals"], "tiger", {"imagenet": 4}),
+        (["imagenet", "animals", "two"], "filler 0", {"imagenet": 5}),
+        # Both have the short name "lion"; the full name tells which one is meant.
+        (["imagenet", "two.full"], 0, {"imagenet": 0, "two.full": 0}),
+    ],
+)
+def test_the_same_class_by_name_in_other_label_sets(models, target, expected, engine, photo):
+    result = engine.compare(photo, models, target=target)
+    got = {c.model: c.cam.target for c in result.columns if c.cam is not None}
+    assert got == expected
+    for column in result.columns:
+        if column.model in expected:
+            assert column.note == ""
+            continue
+        # No map, but its own answer and its facts are there.
+        assert "no class" in column.note
+        assert column.explanation is not None
+        assert column.explanation.targets == ()
+        assert len(column.explanation.prediction.top) == 5
+        assert column.facts is not None
+    assert len(result.agreements) == (len(expected) * (len(expected) - 1)) // 2
+
+
+def test_when_the_first_model_does_not_know_the_class_the_next_settles_it(engine, photo) -> None:
+    result = engine.compare(photo, ["one", "imagenet", "animals"], target="lion")
+    assert [c.cam.target if c.cam else None for c in result.columns] == [None, 0, 2]
+    assert result.label == "lion"
+    assert "No class fits 'lion'" in result.columns[0].note
+
+
+def test_nobody_knows_the_class(engine, photo) -> None:
+    result = engine.compare(photo, ["one", "two"], target="unicorn")
+    assert result.label == "unicorn"
+    assert result.agreements == ()
+    assert result.scale_max == 1.0
+    assert all("unicorn" in column.note for column in result.columns)
+
+
+def test_a_model_that_fails_leaves_the_other_columns(engine, photo) -> None:
+    result = engine.compare(photo, ["not there", "one", "two"])
+    broken, *others = result.columns
+    assert (broken.model, broken.explanation, broken.facts) == ("not there", None, None)
+    assert broken.latency_ms is None
+    assert broken.note == "The weights of not there could not be downloaded."
+    assert all(column.cam is not None for column in others)
+    assert len(result.agreements) == 1
+
+
+def test_an_unknown_layer_is_a_note(engine, photo) -> None:
+    result = engine.compare(photo, ["one", "two"], layer="layer2.0.convs.0")
+    assert "no layer 'layer2.0.convs.0'" in result.columns[0].note
+    assert result.columns[1].cam is not None
+
+
+def test_stop_between_models_keeps_what_was_done(engine, photo) -> None:
+    done: list[str] = []
+
+    def follow() -> None:
+        for _, column in engine.compare_steps(
+            photo, ["one", "two", "three"], is_cancelled=lambda: len(done) == 2
+        ):
+            done.append(column.model)
+
+    with pytest.raises(Cancelled, match="Stopped"):
+        follow()
+    assert done == ["one", "two"]
+    with pytest.raises(Cancelled):
+        engine.compare(photo, ["one", "two"], is_cancelled=lambda: True)
+
+
+def test_stop_during_a_download_is_not_a_failed_column(engine, photo, monkeypatch) -> None:
+    def load(name: str, weights: Any = None, **options: Any) -> Any:
+        raise Cancelled("Stopped; what was loaded so far is kept.")
+
+    monkeypatch.setattr(session_module, "load_model", load)
+    with pytest.raises(Cancelled, match="so far"):
+        engine.compare(photo, ["one", "two"])
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ([], "0 model"),
+        (["one"], "choose 2 to 6"),
+        (list("abcdefg"), "7 model"),
+        (["one", "two", "one"], "one was chosen twice"),
+        (["resnet50", "resnet50.tv_in1k"], "resnet50.tv_in1k was chosen twice"),
+    ],
+)
+def test_too_few_too_many_and_repeated_models(models, message, engine, photo) -> None:
+    with pytest.raises(OptionError, match=message):
+        engine.compare(photo, models)
+
+
+def test_a_bad_photo_is_one_error_not_a_note_per_model(engine, tmp_path) -> None:
+    bad = tmp_path / "note.txt"
+    bad.write_text("no photo")
+    with pytest.raises(ImageError, match=r"note\.txt"):
+        engine.compare(bad, ["one", "two"])
+
+
+def test_a_photo_is_decoded_once(engine, photo, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "cup.png"
+    photo.save(path)
+    decoded: list[Any] = []
+
+    def counting(source: Any) -> Image.Image:
+        decoded.append(source)
+        return load_photo(source)
+
+    monkeypatch.setattr(pipeline, "load_photo", counting)
+    with path.open("rb") as file:  # could not be read twice
+        result = engine.compare(file, ["one", "two", "three"])
+    assert len(decoded) == 1
+    assert result.columns[2].explanation is not None
+    named = engine.compare(path, ["one", "two"]).columns[0].explanation
+    assert named is not None
+    assert named.prediction.photo.name == str(path)
+
+
+def test_unknown_classes_and_layers_of_one_model_are_errors(engine, photo) -> None:
+    with pytest.raises(UnknownClassError):
+        engine.explain(photo, "one", targets="lion")
+    with pytest.raises(UnknownLayerError):
+        engine.explain(photo, "one", layers="layer8")
+
+
+def test_an_empty_comparison_still_has_a_scale() -> None:
+    assert summarise("", "last", []).scale_max == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "published_gmacs"),
+    [("resnet50", 4.09), ("resnest50d", 5.37)],
+)
+def test_counted_cost_is_the_known_one(name, published_gmacs, loaded) -> None:
+    class Fake:
+        """Only what ``counted_gmacs`` asks for."""
+
+        def __init__(self) -> None:
+            self.loaded = loaded("resnet", input_size=(3, 224, 224))
+            with torch.device("meta"):
+                self.model: torch.nn.Module = timm.create_model(name).eval()
+
+        def copy_of_model(self) -> torch.nn.Module:
+            return self.model
+
+    assert counted_gmacs(Fake()) == pytest.approx(published_gmacs, abs=0.01)  # type: ignore[arg-type]
+
+
+def test_facts_of_a_network_that_no_table_lists(engine) -> None:
+    network = engine.session.network("two")
+    facts = model_facts(network)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def remember(name: str) -> Any:
+        return lambda _module, _inputs, output: shapes.update({name: tuple(output.shape)})
+
+    model: Any = (
+        network.copy_of_model()
+    )  # hooks on a copy, so that nothing is left on the shared one
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(remember(name))
+    model(torch.zeros(1, 3, 96, 96))
+    macs = model.fc.weight.numel()
+    for name, (_, _, height, width) in shapes.items():
+        macs += height * width * model.get_submodule(name).weight.numel()
+    assert facts.gmacs == pytest.approx(macs / 1e9)
+    assert facts.params == sum(p.numel() for p in model.parameters())
+    assert facts.input_px == 96
+    assert facts.top1 is None
+
+
+def test_facts_can_be_counted_while_others_explain(engine, photo) -> None:
+    """A copy made during a request would carry its hooks; a process-wide hook would hear it."""
+    network = engine.session.network("three")
+    expected, answer = counted_gmacs(network), engine.explain(photo, "three", layers="2").maps[0]
+    stop = threading.Event()
+
+    def count() -> set[float]:
+        counts = {counted_gmacs(network)}
+        while not stop.is_set():
+            counts.add(counted_gmacs(network))
+        return counts
+
+    with ThreadPoolExecutor(2) as pool:
+        counting = pool.submit(count)
+        try:
+            maps = [engine.explain(photo, "three", layers="2").maps[0] for _ in range(10)]
+        finally:
+            stop.set()
+        assert counting.result() == {expected}
+    for cam in maps:
+        np.testing.assert_array_equal(cam.raw, answer.raw)
+
+
+# --- the multi-scale lens ----------------------------------------------------------------------
+
+SIZES = (1.0, 0.5, 0.25)
+
+
+def best(engine: Engine, photo: Image.Image, model: str) -> int:
+    return engine.session.network(model).predict(photo).top[0].index
+
+
+def test_a_registry_models_field_needs_no_model(engine, asked) -> None:
+    # Largest fields of the four stages: ResNet-50 as Araujo et al. have it, Res2Net-50 26w 4s.
+    for name, largest in (
+        ("resnet50.tv_in1k", [35, 91, 267, 427]),
+        ("timm/res2net50_26w_4s", [67, 219, 715, 1131]),
+    ):
+        field = engine.receptive_field(name)
+        assert [stage.rf_max_px for stage in field.stages] == largest
+    assert asked == []
+
+
+def test_another_timm_models_field_needs_no_weights(engine, asked) -> None:
+    field = engine.receptive_field("resnet34.a1_in1k")
+    assert asked == []
+    # Stem 11 px at stride 4; layer1 adds 6 x 8; then each stage 1 x (stride before it) x 2, and
+    # all other 3x3 of it at its own stride: 24 + 96, 48 + 320, 96 + 256.
+    assert [stage.rf_max_px for stage in field.stages] == [59, 179, 547, 899]
+
+
+def test_another_models_field_is_traced(engine) -> None:
+    field = engine.session.network("two").receptive_field()
+    # Stem: 7x7 at stride 2, then a 3x3 pool: 11 px at stride 4. Each 3x3 then adds 8 px. In stage 1
+    # already the first block has a ladder here, because nothing changes its shape: 19, 27, 35, 11.
+    assert [s.rf_max_px for s in field.block("layer1.0").splits] == [19, 27, 35, 11]
+    assert [s.rf_max_px for s in field.block("layer1.1").splits] == [43, 51, 59, 35]
+    # In stage 2 the first block strides: no ladder. Its second block adds 16 px per 3x3.
+    assert [s.rf_max_px for s in field.block("layer2.0").splits] == [67] * 4
+    assert [s.rf_max_px for s in field.block("layer2.1").splits] == [83, 99, 115, 67]
+
+
+def test_one_model_is_the_networks_own(engine, photo) -> None:
+    report = engine.scales(photo, "two", target=5, name="cup.png")
+    alone = engine.session.network("two").scales(photo, target=5)
+    assert report.prediction.photo.name == "cup.png"
+    assert report.target.index == 5
+    assert report.attribution == alone.attribution
+
+
+def test_the_first_models_best_class_is_attributed_in_all(engine, photo) -> None:
+    reports = engine.scales_of(photo, ["one", "two", "three"])
+    wanted = best(engine, photo, "one")
+    assert [r.prediction.model for r in reports] == ["one", "two", "three"]
+    assert [r.target.index for r in reports] == [wanted] * 3
+    for report in reports:
+        alone = engine.scales(photo, report.prediction.model, target=wanted)
+        assert report.attribution == alone.attribution
+
+
+def test_a_class_of_other_models_is_found_by_its_name(engine, photo) -> None:
+    reports = engine.scales_of(photo, ["imagenet", "animals"], target="lion")
+    assert [r.target.index for r in reports] == [0, 2]
+    with pytest.raises(UnknownClassError, match="no class 'thing 3'"):
+        engine.scales_of(photo, ["two", "animals"], target=3)
+    said: dict[str, str] = {}
+    models = ["two", "animals", "one"]
+    reports = engine.scales_of(photo, models, target=3, on_unknown=said.__setitem__)
+    assert [r.prediction.model for r in reports] == ["two", "one"]
+    assert list(said) == ["animals"]
+    assert "no class 'thing 3'" in said["animals"]
+
+
+def test_only_a_resnest_has_split_attention(engine, photo) -> None:
+    report = engine.split_attention(photo, "three", target=2, references=[photo, photo])
+    assert (report.target.index, report.references) == (2, 2)
+    for block in report.blocks:
+        np.testing.assert_allclose(block.gates.sum(0), 1, atol=1e-5)
+        assert block.reference is not None
+        # The mean over the photo itself is the photo's own.
+        np.testing.assert_allclose(block.reference, block.gates, atol=1e-5)
+    with pytest.raises(UnsupportedModelError):
+        engine.split_attention(photo, "two")
+
+
+def test_an_effective_field_is_the_networks_own(engine, photo) -> None:
+    ours = engine.effective_receptive_field(photo, "two", point=(0.4, 0.6), layer="2", split=None)
+    theirs = engine.session.network("two").effective_receptive_field(
+        photo, point=(0.4, 0.6), layer="layer2"
+    )
+    assert (ours.model, ours.layer, ours.unit) == ("two", "layer2", theirs.unit)
+    np.testing.assert_array_equal(ours.gradient, theirs.gradient)
+
+
+def test_a_sweep_settles_the_class_by_the_first_model(engine, photo) -> None:
+    result = engine.sweep(photo, ["one", "two"], factors=SIZES)
+    wanted = best(engine, photo, "one")
+    assert (result.label, result.partial, result.canvas) == (f"thing {wanted}", False, "mean")
+    assert result.box == (0.0, 0.0, 1.0, 1.0)
+    for curve in result.curves:
+        alone = engine.session.network(curve.model).sweep(photo, target=wanted, factors=SIZES)
+        assert (curve.target, curve.note) == (wanted, "")
+        assert [s.factor for s in curve.steps] == [1.0, 0.5, 0.25]
+        assert [s.probability for s in curve.steps] == [s.probability for s in alone.steps]
+        assert (curve.octaves, curve.mean_probability) == (alone.octaves, alone.mean_probability)
+
+
+def test_a_model_that_does_not_know_the_class_gets_a_note(engine, photo) -> None:
+    result = engine.sweep(photo, ["two", "animals", "one"], target=3, factors=SIZES)
+    first, stranger, third = result.curves
+    assert (first.target, third.target, result.partial) == (3, 3, False)
+    assert (stranger.target, stranger.steps, stranger.octaves) == (None, (), None)
+    assert "no class 'thing 3'" in stranger.note
+
+
+def test_the_next_model_settles_what_the_first_does_not_know(engine, photo) -> None:
+    result = engine.sweep(photo, ["one", "animals", "imagenet"], target="lion", factors=SIZES)
+    assert [curve.target for curve in result.curves] == [None, 2, 0]
+    assert "lion" in result.curves[0].note
+    assert result.label == "lion"
+
+
+def test_a_model_that_cannot_be_had_gets_a_note(engine, photo) -> None:
+    result = engine.sweep(photo, ["not there", "one"], factors=SIZES)
+    assert result.curves[0].note == "The weights of not there could not be downloaded."
+    assert len(result.curves[1].steps) == 3
+
+
+def test_alone_a_model_says_what_is_wrong(engine, photo) -> None:
+    with pytest.raises(DownloadError, match="not there"):
+        engine.sweep(photo, ["not there"])
+    with pytest.raises(UnknownClassError, match="unicorn"):
+        engine.sweep(photo, ["one"], target="unicorn")
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ([], "0 model"),
+        (list("abcde"), "5 model"),
+        (["one", "one"], "one was chosen twice"),
+        (["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
+    ],
+)
+def test_a_choice_of_models_that_is_refused(models, says, engine, photo, asked) -> None:
+    with pytest.raises(OptionError, match=says):
+        engine.sweep(photo, models)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
+        ({"canvas": "polka dots"}, OptionError),
+        ({"factors": ()}, OptionError),
+    ],
+)
+def test_what_no_model_can_do_is_refused_for_all(options, error, engine, photo) -> None:
+    with pytest.raises(error):
+        engine.sweep(photo, ["one", "two"], **options)
+    with pytest.raises(ImageError):
+        engine.sweep(b"no photo", ["one", "two"])
+
+
+def test_progress_names_the_model(engine, photo) -> None:
+    said: list[tuple[str, int, int]] = []
+    engine.sweep(photo, ["one", "two"], factors=SIZES, on_progress=lambda *step: said.append(step))
+    assert [step for step in said if step[1] == 3] == [("one", 3, 3), ("two", 3, 3)]
+
+
+def test_stop_keeps_the_models_that_were_done(engine, photo) -> None:
+    done: list[str] = []
+    steps = engine.sweep_steps(
+        photo, ["one", "two", "three"], factors=SIZES, is_cancelled=lambda: len(done) == 2
+    )
+    for result in steps:
+        done.append(result.curves[-1].model)
+        assert result.partial is True
+    assert done == ["one", "two"]
+    assert len(result.curves) == 2
+
+
+def test_stop_keeps_the_sizes_that_were_done(engine, photo) -> None:
+    said: list[int] = []
+    result = engine.sweep(
+        photo,
+        ["one", "two"],
+        factors=np.geomspace(2, 0.1, 20).tolist(),
+        on_progress=lambda model, done, total: said.append(done),
+        is_cancelled=lambda: len(said) == 2,
+    )
+    (curve,) = result.curves
+    assert result.partial is True
+    assert 0 < said[1] == len(curve.steps) < 20
+    # A score of part of the range would be no score.
+    assert (curve.octaves, curve.mean_probability) == (None, None)
+
+
+def test_stop_before_anything_was_done(engine, photo, asked) -> None:
+    with pytest.raises(Cancelled, match="before the first model"):
+        engine.sweep(photo, ["one"], is_cancelled=lambda: True)
+    assert asked == []
+
+
+def test_a_sweep_is_told_after_each_model(engine, photo) -> None:
+    steps = engine.sweep_steps(photo, ["one", "two"], factors=SIZES)
+    assert [(len(s.curves), s.partial) for s in steps] == [(1, True), (2, False)]

@@ -1,0 +1,315 @@
+"""From a request to messages: decoded once, overtaken, stopped, refused, never in the dark."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import zipfile
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mscnn.page.photos as photos_module
+from mscnn.errors import Cancelled
+from mscnn.http.feedback import UNEXPECTED
+from mscnn.maps.agreement import density
+from mscnn.page import lenses
+from mscnn.page.answering import Answering
+from mscnn.page.cache import Cache, weight_of
+from mscnn.page.examples import examples
+from mscnn.page.jobs import Jobs
+from mscnn.page.lens import Lens
+from mscnn.page.photos import PhotoStore
+from mscnn.page.viewer import build_viewer, script
+from mscnn.photos.imaging import load_photo
+from tests.page.serving import MODELS
+
+RES2NET, RESNET = MODELS
+
+
+@pytest.fixture
+def answering(engine) -> Answering:
+    return Answering(engine, PhotoStore(), lambda: RES2NET)
+
+
+@pytest.fixture
+def ask(answering):
+    """``ask(**request)``: the messages of a request, as the browser gets them."""
+
+    def of(visitor: str = "a", **request: Any) -> list[dict[str, Any]]:
+        data = {"serial": 1, "lens": "look", "example": "lion", **request}
+        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash=visitor)
+        return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
+
+    return of
+
+
+@pytest.fixture
+def upload(cache):
+    """``upload(size)``: a photo in the upload folder."""
+
+    def of(size: tuple[int, int] = (120, 90), name: str = "mine.png") -> str:
+        folder = cache / "up"
+        folder.mkdir(exist_ok=True)
+        values = np.random.default_rng(size[0]).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(values).save(folder / name)
+        return str(folder / name)
+
+    return of
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch):
+    """``toy(answer)``: a lens "toy" with this answer."""
+
+    def of(answer: Any, **fields: Any) -> None:
+        lens = Lens(id="toy", title="Toy", question="?", answer=answer, **fields)
+        monkeypatch.setitem(lenses.LENSES, "toy", lens)
+
+    return of
+
+
+# ---- Look -----------------------------------------------------------------------------------
+
+
+def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine):
+    messages = ask()
+    first, last = messages[0], messages[-1]
+    found = engine.explain(examples()[0].path, RES2NET, targets="top5")
+    assert [m["label"] for m in first["view"]["maps"]] == [s.label for s in found.targets]
+    assert first["more"]
+    assert not last["more"]
+    assert len(last["view"]["maps"]) == 20
+    assert len({m["id"] for m in last["view"]["maps"]}) == 20
+    assert first["adopt"] == {"model": RES2NET}
+    assert first["label"] == first["top"] == found.targets[0].label
+    assert {"serial", "lens", "photo", "html", "notice", "classes"} <= set(first)
+
+
+def test_a_maps_numbers_are_the_engines(ask, engine):
+    message = ask(target="espresso", layer="2")[-1]
+    index = engine.session.network(RES2NET).labels.resolve("espresso")
+    photo = examples()[0].path
+    (sent,) = [m for m in message["view"]["maps"] if m["class"] == index and m["stage"] == "2"]
+    cam = engine.explain(photo, RES2NET, layers="2", targets=[index]).maps[0]
+    raw = np.frombuffer(base64.b64decode(sent["data"]), dtype="<f4").reshape(sent["shape"])
+    np.testing.assert_allclose(raw, cam.raw, atol=1e-6)
+    assert sent["rect"] == pytest.approx(cam.geometry.crop, abs=1e-2)
+    assert sent["top"] == pytest.approx(max(1, density(cam, 224).max()), rel=1e-5)
+    assert sent["divisor"] == pytest.approx(float(cam.on_view().mean()) or 1.0, rel=1e-5)
+    assert message["label"] == "espresso"
+
+
+def test_a_class_and_a_stage_that_the_model_does_not_have(ask):
+    typed = ask(target="unheard-of", changed="target")
+    assert [list(m) for m in typed] == [["serial", "error"]]
+    carried = ask(target="unheard-of", changed="model")[-1]
+    assert carried["adopt"]["target"] is None
+    assert "no class “unheard-of”" in carried["notice"]
+    assert "its last one is shown" in ask(layer="9")[-1]["notice"]
+
+
+def test_a_name_that_is_typed_becomes_the_classs_own(ask):
+    assert ask(target="king of beasts")[-1]["adopt"]["target"] == "lion"
+
+
+def test_a_slow_method_asks_first(ask):
+    (question,) = ask(method="scorecam")
+    assert set(question["need"]) == {"sentence", "button"}
+    assert "about" in question["need"]["sentence"]
+
+
+def test_a_download_asks_first_and_a_folder_is_no_model(ask):
+    (question,) = ask(model="res2net50_26w_4s.in1k")
+    assert "MB to download" in question["need"]["sentence"]
+    (refusal,) = ask(model="/etc")
+    assert "no model's name" in refusal["error"]
+    opened = ask(model="/etc", changed="open")[-1]
+    assert opened["adopt"]["model"] == RES2NET
+    assert "no model's name" in opened["notice"]
+
+
+def test_labels_are_escaped_in_the_html(ask):
+    message = ask(target='pot <b class="x">bold</b> & lid')[-1]
+    assert message["label"].startswith("pot <b")
+    assert "<b class" not in message["html"]
+
+
+def test_without_a_canvas_drawn_pictures_come(ask):
+    message = ask(static=True)[-1]
+    assert set(message["view"]["pictures"]) == {m["id"] for m in message["view"]["maps"]}
+
+
+def test_the_file_of_what_is_shown(answering):
+    made = answering.pack({"serial": 0, "lens": "look", "example": "lion", "layer": "3"})
+    with zipfile.ZipFile(made["path"]) as archive:
+        assert {"manifest.json", "cam.npy", "overlay.png"} <= set(archive.namelist())
+    assert made["name"].endswith(".zip")
+    for broken in (None, {}, {"serial": 0, "lens": "nothing", "example": "lion"}):
+        assert set(answering.pack(broken)) == {"error"}
+
+
+# ---- photos ---------------------------------------------------------------------------------
+
+
+def test_an_upload_is_decoded_once(ask, upload, monkeypatch):
+    decoded: list[Any] = []
+
+    def counted(source: Any) -> Image.Image:
+        decoded.append(source)
+        return load_photo(source)
+
+    monkeypatch.setattr(photos_module, "load_photo", counted)
+    path = upload((121, 90), "once.png")
+    for request in ({}, {"target": "espresso"}, {"model": RESNET}, {"method": "eigencam"}):
+        assert "error" not in ask(photo=path, example="", **request)[-1]
+    assert len(decoded) == 1
+
+
+def test_the_served_copy_is_upright_bounded_and_without_metadata(ask, cache):
+    photo = Image.new("RGB", (2400, 1200), "red")
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "where I live"
+    path = cache / "big.jpg"
+    photo.save(path, exif=exif)
+    message = ask(photo=str(path), example="")[-1]["photo"]
+    assert (message["width"], message["height"]) == (1200, 2400)
+    with Image.open(message["path"]) as served:
+        assert served.size == (800, 1600)
+        assert not served.getexif()
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"example": ""}, "no photo yet"),
+        ({"example": "unicorn"}, "no such example"),
+        ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
+        ({"lens": "nothing"}, "cannot be read"),
+    ],
+)
+def test_refusals_are_one_sentence(ask, request_, sentence):
+    (message,) = ask(**request_)
+    assert sentence in message["error"]
+    assert "/" not in message["error"]
+
+
+def test_a_broken_upload_is_named_by_its_file_name(ask, cache):
+    path = cache / "notes.png"
+    path.write_text("no picture")
+    (message,) = ask(photo=str(path), example="")
+    assert message["error"].startswith("'notes.png'")
+    assert str(cache) not in message["error"]
+
+
+def visitor_called(name: str) -> Any:
+    return SimpleNamespace(session_hash=name)
+
+
+# ---- jobs -----------------------------------------------------------------------------------
+
+
+def test_progress_comes_before_the_answer(ask, toy):
+    def answer(request: Any, context: Any) -> Any:
+        context.progress(1, 2, "Half")
+        yield {"html": "done"}
+
+    toy(answer)
+    messages = ask(lens="toy")
+    assert messages[-1]["html"] == "done"
+    assert messages[-1]["lens"] == "toy"
+    assert all("progress" in m for m in messages[:-1])
+
+
+def test_an_unexpected_error_is_logged_and_hidden(ask, toy, caplog):
+    def answer(request: Any, context: Any) -> Any:
+        raise KeyError("/srv/secret")
+        yield
+
+    toy(answer)
+    assert ask(lens="toy") == [{"serial": 1, "error": UNEXPECTED}]
+    assert "secret" in caplog.text
+
+
+def test_a_newer_request_overtakes_and_stop_stops_only_the_own(answering, toy):
+    started, seen = threading.Semaphore(0), []
+
+    def answer(request: Any, context: Any) -> Any:
+        started.release()
+        for _ in range(500):
+            if context.is_cancelled():
+                raise Cancelled("Stopped.")
+            threading.Event().wait(0.01)
+            if request.options.get("quick"):
+                break
+        yield {"html": str(request.serial)}
+
+    toy(answer)
+
+    def run(serial: int, visitor: str, **options: Any) -> None:
+        event = {"serial": serial, "lens": "toy", "example": "lion", "options": options}
+        asked: Any = SimpleNamespace(_data=event), SimpleNamespace(session_hash=visitor)
+        seen.extend(answering.ask(*asked))
+
+    slow = threading.Thread(target=run, args=(1, "a"))
+    other = threading.Thread(target=run, args=(3, "b"))
+    for thread in (slow, other):
+        thread.start()
+        started.acquire(timeout=30)
+    run(2, "a", quick=True)
+    slow.join(30)
+    assert [m["html"] for m in seen if "html" in m] == ["2"]
+    assert [m["stopped"] for m in seen if m["serial"] == 1] == ["Stopped."]
+    answering.stop(visitor_called("a"))
+    assert other.is_alive()
+    answering.stop(visitor_called("b"))
+    other.join(30)
+    assert seen[-1] == {"serial": 3, "stopped": "Stopped."}
+
+
+def test_a_job_leaves_nothing_behind():
+    jobs = Jobs()
+    with jobs.running("a") as job:
+        assert not job.is_cancelled()
+        assert jobs.stop("a")
+        assert job.is_cancelled()
+        assert not job.overtaken
+    assert not jobs.stop("a")
+
+
+def test_the_cache_keeps_to_its_bytes_and_computes_once():
+    cache, made = Cache(1000), []
+
+    def make(n: int) -> Any:
+        made.append(n)
+        return np.zeros(100, dtype=np.float32)
+
+    for n in (1, 1, 2, 1, 3, 1, 2):  # two fit: 3 drives out 2
+        cache.get(n, partial(make, n))
+    assert made == [1, 2, 3, 2]
+    threads = [threading.Thread(target=cache.get, args=("x", lambda: make(9))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made.count(9) == 1
+    assert weight_of((np.zeros(4, np.uint8), {"a": Image.new("RGB", (2, 3))})) == 4 + 18
+    with pytest.raises(ZeroDivisionError):
+        cache.get("bad", lambda: 1 // 0)
+    assert cache.get("bad", lambda: 5) == 5
+
+
+def test_the_pages_template_holds_nothing_that_gradio_would_interpret(engine):
+    viewer = build_viewer(PhotoStore(), model=RES2NET, offered=["mine"], max_bytes=1, pack=dict)
+    assert "starter_res2net" not in viewer.html_template
+    assert viewer.api_info() == {"type": "object"}
+    config = viewer.postprocess(viewer.value)["config"]
+    assert config["choices"]["models"][0]["items"] == [["mine", "mine"]]
+    assert len(base64.b64decode(config["colours"]["inferno"])) == 768
+    assert len(base64.b64decode(config["colours"]["signed"])) == 765
+    assert "trigger('ask'" in script()
