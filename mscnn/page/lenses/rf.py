@@ -34,8 +34,8 @@ from mscnn.page.request import Request
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import FloatMap, RgbArray
+from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
-from mscnn.scales.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 
 CENTRE = (0.5, 0.5)
 LARGEST_PX = 320
