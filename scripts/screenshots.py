@@ -7,60 +7,46 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+
+from scripts.smoke import running_app
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 WIDE, PHONE = (1280, 800), (390, 844)
 TIMEOUT_MS = 120_000
 JPEG_QUALITY = 88
-
-
-TABS = {
-    "look": "example=lion",
-    "scales": "tab=scales&example=lion",
-    "field": "tab=rf&example=lion",
-    "zoom": "tab=zoom&example=coffee",
-    "features": "tab=features&example=cat",
-    "compare": "tab=compare&example=coffee",
+# Name: what the address says, the size of the window, and a part of the page that comes last.
+SHOTS = {
+    "look-wide": ("example=lion", WIDE, "#stages canvas"),
+    "look-phone": ("example=cat", PHONE, "#stages canvas"),
+    "scales-wide": ("tab=scales&example=lion", WIDE, "#split-strip canvas"),
+    "scales-dark": ("tab=scales&example=cat&__theme=dark", WIDE, "#split-strip canvas"),
+    "field-wide": ("tab=rf&example=lion", WIDE, "#rf-plot svg"),
+    "zoom-wide": ("tab=zoom&example=coffee", WIDE, "#sweep-plot svg"),
+    "compare-wide": ("tab=compare&example=coffee", WIDE, "#compare-grid"),
 }
-"""Queries of the page's address, by the names of the files."""
-STYLES = {"wide": (WIDE, ""), "phone": (PHONE, ""), "dark": (WIDE, "&__theme=dark")}
-SHOTS = {f"{tab}-{style}": (tab, style) for tab in TABS for style in STYLES}
 
 
-@contextmanager
-def page_url() -> Iterator[str]:
-    """Serve the page in this process; yields its address."""
-    from mscnn.engine.pipeline import Engine
-    from mscnn.engine.session import Session
-    from mscnn.page.app import build_app, launch_options
-
-    demo = build_app(Engine(Session("cpu", offline=True)))
-    _, url, _ = demo.launch(prevent_thread_lock=True, **{**launch_options(), "quiet": True})
-    try:
-        yield url
-    finally:
-        demo.close()
-
-
-def take(browser: Browser, url: str, query: str, style: str, target: Path) -> None:
-    """Open the page, wait until the whole answer is there, and save the first screen."""
-    (width, height), theme = STYLES[style]
+def take(browser: Browser, url: str, name: str) -> None:
+    """Open the page, wait until its results are drawn, and save the first screen."""
+    query, (width, height), last = SHOTS[name]
     context = browser.new_context(
         viewport={"width": width, "height": height}, is_mobile=width < 500, has_touch=width < 500
     )
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
-    page.goto(f"{url}?{query}{theme}")
-    page.locator(".panel:not([hidden]):not(.stale) .answer > *").first.wait_for()
-    page.locator("#overlay[aria-busy=false] canvas").first.wait_for()
-    # Pictures are decoded and drawn a moment after their data have come.
-    page.wait_for_timeout(1500)
-    page.screenshot(path=target, type="jpeg", quality=JPEG_QUALITY)
+    page.goto(f"{url}?{query}")
+    page.locator(last).first.wait_for()
+    page.locator("#overlay[aria-busy=false]").wait_for()
+    if name == "field-wide":
+        page.locator("#canvases canvas").click(position={"x": 230, "y": 170})
+        page.locator("#overlay[aria-busy=true]").wait_for()
+        page.locator("#overlay[aria-busy=false]").wait_for()
+    page.mouse.move(0, 0)
+    page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=JPEG_QUALITY)
     context.close()
 
 
@@ -72,11 +58,10 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium") or "/usr/bin/chromium"
     flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with page_url() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    with tempfile.TemporaryFile("w+") as log, running_app(log) as url, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
         for name in names:
-            tab, style = SHOTS[name]
-            take(browser, url, TABS[tab], style, FOLDER / f"{name}.jpg")
+            take(browser, url, name)
         browser.close()
     return 0
 
