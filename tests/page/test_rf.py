@@ -138,7 +138,7 @@ def test_random_weights_the_logarithm_and_more_photos_are_measured_on_request(as
 
 
 def test_a_point_that_was_cut_off_is_a_sentence_beside_the_theory(ask):
-    last = ask(example="cat", point=[0.01, 0.5])[-1]
+    last = ask(example="coffee", point=[0.01, 0.5])[-1]
     assert "did not see that point" in last["notice"]
     assert last["view"]["fields"]
     assert last["view"]["maps"] == []
