@@ -22,7 +22,6 @@ from mscnn.data.loading import (
 from mscnn.data.part_files import PartFiles, Plan, forget, writing
 from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
-from mscnn.engine.pooling import find_tap, pooled
 from mscnn.errors import DatasetError, ImageError
 from mscnn.photos.imaging import load_photo
 from mscnn.results.features import Extraction, FeatureHead, Rows
@@ -52,7 +51,7 @@ def extract(
         classifier: a loaded backbone.
         folder: photographs, at any depth.
         out: a name that ends in ``.npz``, ``.parquet`` or ``.safetensors``.
-        stage: see ``mscnn.engine.pooling.find_tap``.
+        stage: see ``mscnn.engine.network.Network.feature_point``.
         split: likewise.
         loading: how photographs are read.
         processes: those that share the work: batch k is done by process k mod their number.
@@ -68,15 +67,14 @@ def extract(
     started = time.perf_counter()
     check_format(out)
     check_writable(out)
-    tap = find_tap(classifier, stage, split)
+    point = classifier.feature_point(stage, split)
     photos = list_photos(folder)
     normalise = Normalise(classifier)
 
     def rows_of(views: torch.Tensor) -> Rows:
         @torch.inference_mode()
         def work() -> Rows:
-            rows: Rows = pooled(classifier.model, normalise(views), tap).cpu().numpy()
-            return rows
+            return classifier.pooled(normalise(views), point)
 
         return classifier.guarded(work)[0]
 
@@ -84,8 +82,8 @@ def extract(
     plan = Plan(
         model=classifier.name,
         weights_sha256=classifier.weights.sha256,
-        stage=tap.stage,
-        split=tap.split,
+        stage=point.layer if point else None,
+        split=split,
         device=classifier.device.type,
         batch_size=loading.batch_size,
         images=len(photos),
@@ -124,8 +122,8 @@ def extract(
         model=classifier.name,
         weights=classifier.weights,
         device=str(classifier.device),
-        stage=tap.stage,
-        split=tap.split,
+        stage=point.layer if point else None,
+        split=split,
         images=plan.images - len(unreadable),
         width=plan.width,
         seconds=time.perf_counter() - started,

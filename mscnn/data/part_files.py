@@ -35,7 +35,7 @@ class Plan:
     Attributes:
         model: its name.
         weights_sha256: of its weights.
-        stage, split: see ``mscnn.engine.pooling.FeatureTap``.
+        stage, split: where features are read; None for the head, and for a layer's output.
         device: kind of device: last bits differ between kinds.
         batch_size: photographs per batch: last bits may differ with it.
         images: photographs in the list.
