@@ -122,8 +122,8 @@ def test_every_stop_of_the_tab_key_has_a_ring(visit):
         bare.add(
             look.page.evaluate(
                 """() => {
-                  const e = document.activeElement, {outlineStyle, outlineWidth} = getComputedStyle(e);
-                  const ringed = outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2;
+                  const e = document.activeElement, style = getComputedStyle(e);
+                  const ringed = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
                   return e === document.body || ringed ? '' : e.outerHTML.slice(0, 80);
                 }"""
             )

@@ -52,12 +52,19 @@ function press(panel = get('panel-' + state.tab)) {
     const {set: change, show} = button.dataset;
     button.setAttribute('aria-pressed', String(holds(parsed(change ?? show), !change)));
   }
-  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', viewer.map()?.id === mark.dataset.mark);
+  const shown = viewer.map();
+  for (const range of all('[data-shows]', panel)) {
+    const list = parsed(range.dataset.shows), same = ({map}) => map === shown?.id || (shown && viewer.mapById(map)?.group === shown.group);
+    const k = list.findIndex(same);
+    if (k >= 0) { range.value = k; range.setAttribute('aria-valuetext', list[k].text ?? ''); }
+  }
+  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', !!shown
+    && (shown.id === mark.dataset.mark || (shown.column !== undefined && viewer.mapById(mark.dataset.mark)?.group === shown.group)));
 }
 function prepareMarks(body, message) {
   for (const mark of all('[data-mark]', body)) {
     if (!viewerMap(message, mark.dataset.mark) && !message.marks?.[mark.dataset.mark]) continue;
-    mark.tabIndex = 0;
+    mark.tabIndex = mark.closest('svg').querySelector('[data-mark][role=button]') ? -1 : 0;
     mark.setAttribute('role', 'button');
     mark.setAttribute('aria-label', mark.querySelector('title')?.textContent ?? mark.dataset.mark);
   }
@@ -101,7 +108,7 @@ function fillFields() {
     if (field.tagName === 'SELECT') {
       if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
     }
-    if (value !== undefined) field.value = value ?? '';
+    if (value !== undefined || field.querySelector('option[value=""]')) field.value = value ?? '';
   }
   for (const list of all('[data-list=models]')) fillList(list);
 }
@@ -165,6 +172,14 @@ element.addEventListener('keydown', event => {
   const popup = event.target.closest('.popup[open]');
   if (popup && event.key === 'Escape') { popup.open = false; popup.firstElementChild.focus(); }
   const mark = event.target.closest('[data-mark]');
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  if (mark && step) {  // one stop of the Tab key for all marks of a chart
+    const marks = all('[data-mark][role=button]', mark.closest('svg')), next = marks[marks.indexOf(mark) + step];
+    event.preventDefault();
+    if (!next) return;
+    [mark.tabIndex, next.tabIndex] = [-1, 0];
+    next.focus();
+  }
   if (mark && (event.key === 'Enter' || event.key === ' ')) { event.preventDefault(); chooseMark(mark); }
   if (event.target.id === 'model-name' && event.key === 'Enter') event.target.dispatchEvent(new Event('change', {bubbles: true}));
   if (event.target.getAttribute('role') !== 'tab') return;
@@ -189,6 +204,7 @@ element.addEventListener('input', event => {
   const {target} = event;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
+  else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
   else return;
   viewer.draw();
 });

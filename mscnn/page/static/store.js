@@ -33,21 +33,25 @@ const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, st
 // ---- the state ------------------------------------------------------------------------------
 
 function set(change, {history = true} = {}) {
+  // An option that is null, empty or false is as if it had never been chosen.
+  const options = Object.fromEntries(Object.entries({...state.options[state.tab], ...change.options})
+    .filter(([, value]) => value !== null && value !== '' && value !== false).sort());
   const moved = Object.keys(change).filter(key => key === 'options'
-    ? !same({...(state.options[state.tab] ?? {}), ...change.options}, state.options[state.tab])
+    ? !same(options, state.options[state.tab] ?? {})
     : key === 'photo' ? state.photo?.id !== change.photo?.id : !same(state[key], change[key]));
   if (!moved.length) return refresh();
   for (const key of moved) {
-    if (key === 'options') state.options[state.tab] = {...(state.options[state.tab] ?? {}), ...change.options};
+    if (key === 'options') state.options[state.tab] = options;
     else state[key] = change[key];
   }
+  if (moved.some(key => key === 'photo' || key === 'tab')) viewer.corner = viewer.drag = null;
   if (moved.includes('photo')) {
     Object.assign(state, {point: null, box: null, target: null});
     viewer.previewed = null;
     viewer.zoom = 1;
   }
   if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
-  viewer.chosen = null;
+  if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
   if (history) writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
@@ -86,13 +90,16 @@ function renew() {
   question();
   ask();
 }
-function settle() { if (!pending) { busy(false); question(); } }
+function settle() {
+  const {need} = answers[state.tab]?.message ?? {};
+  if (!pending) { busy(false); question(need?.sentence, need?.button); }
+}
 
 // ---- the conversation -----------------------------------------------------------------------
 
 function wire(lens) {
   const {photo, ...rest} = snapshot(lens);
-  const look = {opacity: viewer.opacity, colours: viewer.colours};
+  const look = {opacity: viewer.opacity, colours: viewer.colours, width: get('panel-' + lens).clientWidth};
   return {...rest, lens, photo: photo?.path ?? '', example: photo?.example ?? '',
     options: {...rest.options, ...look}, static: !viewer.canDraw};
 }
@@ -111,7 +118,7 @@ function take(message) {
   if (message.progress) return busy(true, message.progress);
   const {lens, at} = pending;
   if (!message.more) pending = null;
-  if (message.error || message.stopped || message.need) {
+  if (message.error || message.stopped || (message.need && !message.lens)) {
     refused = JSON.stringify([lens, at]);
     busy(false);
     if (message.need) question(message.need.sentence, message.need.button);
