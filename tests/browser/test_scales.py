@@ -37,7 +37,7 @@ def test_the_class_of_look_is_the_class_here_and_its_block_stays(visit, site):
     text = f"{report.weighted_rf_px:.0f} px"
     expect(page.page.locator("#panel-scales .lead")).to_contain_text(text)
     page.page.locator("[data-mark='layer2.1/1']").click()
-    page.page.locator("#intro").hover()  # else another part may come to lie under the mouse
+    page.page.mouse.move(1, 1)  # else another part may come to lie under the mouse
     page.page.locator("#scales-target").fill("espresso")
     page.page.locator("#scales-target").press("Enter")
     expect(page.caption()).to_contain_text("espresso")

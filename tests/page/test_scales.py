@@ -23,7 +23,7 @@ from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
-PHOTO = examples()[0].path
+PHOTO = next(example.path for example in examples() if example.id == "lion")
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_what_is_no_residual_network_is_refused_in_a_sentence(ask, engine, monke
         raise UnsupportedModelError("This is not built of residual blocks.")
 
     monkeypatch.setattr(engine.session.network(RES2NET), "scales", refuse)
-    assert ask(example="cat")[-1]["error"] == "This is not built of residual blocks."
+    assert ask(example="coffee")[-1]["error"] == "This is not built of residual blocks."
     assert ask(target="unheard-of", changed="target")[-1]["error"].startswith("No class fits")
 
 

@@ -24,8 +24,8 @@ from mscnn.page.messages import Message, percent, stage_name
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
 from mscnn.results.explanation import CamMap
+from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, BlockAttention, BlockScales, ScaleReport
-from mscnn.scales.receptive_field import ReceptiveField
 
 HALF_ABOVE = 500_000
 """Raw numbers of more than this many bytes travel as float16."""
@@ -195,8 +195,8 @@ def _field(seen: _Seen, block: BlockScales, index: int, title: str) -> Message |
     try:
         known = seen.fields.block(block.block).splits[index] if seen.fields else None
     except MscnnError:
-        return None
-    return known and {
+        known = None
+    return None if known is None else {
         "title": title, "stride": [known.stride_px] * 2, "size": [known.high - known.low] * 2,
         "start": [(known.low + known.high) / 2] * 2, "grid": list(block.maps.shape[:0:-1]),
         "view": list(seen.report.view.shape[1::-1]), "rect": messages.rect_of(block.geometry),
