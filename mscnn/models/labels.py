@@ -24,6 +24,7 @@ from pathlib import Path
 from mscnn.errors import MscnnError, UnknownClassError
 
 HYPERNYMS = "hypernyms.tsv"
+_WNID = re.compile(r"n\d{8}")
 MAX_CANDIDATES = 8
 """How many classes an error message lists at most."""
 
@@ -85,7 +86,7 @@ class LabelSet:
         """
         if not isinstance(query, str):
             return self._checked(query)
-        key = _key(query)
+        key = folded(query)
         if not key:
             raise UnknownClassError(f"The class name is empty; {self._accepted()}.")
         exact = [i for i in range(len(self)) if key in self._primary[i]]
@@ -103,7 +104,7 @@ class LabelSet:
         names; for a word of WordNet the kinds of what its definition begins with ("sedan: a car
         that ..." gives the cars); for another one those that are spelled much like it.
         """
-        key = _key(text)[:100]
+        key = folded(text)[:100]
         if not key:
             return []
         words = list(dict.fromkeys(w for part in (key, *key.split()[-1:]) for w in _singular(part)))
@@ -185,7 +186,7 @@ class LabelSet:
 
     @functools.cached_property
     def _synonym_keys(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(tuple(_key(s) for s in _synonyms(name)) for name in self.names)
+        return tuple(tuple(folded(s) for s in _synonyms(name)) for name in self.names)
 
     @functools.cached_property
     def _owner(self) -> dict[str, int]:
@@ -202,7 +203,7 @@ class LabelSet:
         found: dict[str, dict[int, int]] = {}
         last = ""
         for index, name in enumerate(self.names):
-            wnids = leaves.get(_key(name)) or leaves.get(_key(short(name))) or []
+            wnids = leaves.get(folded(name)) or leaves.get(folded(short(name))) or []
             # ImageNet's kin are in the order of the ids, which tells the two cranes apart.
             level = [w for w in wnids if w > last][:1] or list(wnids)
             last = level[0] if level else last
@@ -216,7 +217,7 @@ class LabelSet:
     def _primary(self) -> tuple[frozenset[str], ...]:
         """What names a class before all other meanings of a word."""
         return tuple(
-            frozenset({_key(name), keys[0], _key(shown)})
+            frozenset({folded(name), keys[0], folded(shown)})
             for name, keys, shown in zip(
                 self.names, self._synonym_keys, self._displays, strict=True
             )
@@ -226,9 +227,9 @@ class LabelSet:
     def _displays(self) -> tuple[str, ...]:
         shown = [_synonyms(name)[0] for name in self.names]
         for distinguish in (_with_second_synonym, _with_index):
-            count = Counter(_key(s) for s in shown)
+            count = Counter(folded(s) for s in shown)
             shown = [
-                distinguish(i, self.names[i]) if count[_key(s)] > 1 else s
+                distinguish(i, self.names[i]) if count[folded(s)] > 1 else s
                 for i, s in enumerate(shown)
             ]
         return tuple(shown)
@@ -279,11 +280,11 @@ def _hypernyms() -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, 
             wnid, above, known = f"{line}\t\t".split("\t")[:3]
             parents[wnid] = above.split()
             if known:
-                words[wnid] = [_key(word) for word in known.split(", ")]
+                words[wnid] = [folded(word) for word in known.split(", ")]
                 continue
             [lemmas] = wordnet_lemmas([wnid])
             for name in dict.fromkeys([lemmas, *_synonyms(lemmas)]):
-                leaves.setdefault(_key(name), []).append(wnid)
+                leaves.setdefault(folded(name), []).append(wnid)
     return leaves, parents, words
 
 
@@ -293,13 +294,13 @@ def _definitions(word: str) -> list[list[str]]:
         known = {
             wnid
             for wnid, lemmas in _lemma_table().items()
-            if word in lemmas.casefold() and word in map(_key, _synonyms(lemmas))
+            if word in lemmas.casefold() and word in map(folded, _synonyms(lemmas))
         }
         lines = _timm_info("imagenet_synset_to_definition.txt").splitlines() if known else []
     except MscnnError:
         return []
     texts = [line.partition("\t")[2] for line in lines if line.partition("\t")[0] in known]
-    return [[w for s in re.findall(r"[\w-]+", _key(t))[:8] for w in _singular(s)] for t in texts]
+    return [[w for s in re.findall(r"[\w-]+", folded(t))[:8] for w in _singular(s)] for t in texts]
 
 
 def _singular(word: str) -> list[str]:
@@ -325,7 +326,12 @@ def _synonyms(name: str) -> tuple[str, ...]:
     return parts or (name,)
 
 
-def _key(text: str) -> str:
+def are_wnids(names: Iterable[str]) -> bool:
+    """Whether all of these are written like WordNet ids."""
+    return all(_WNID.fullmatch(name) for name in names)
+
+
+def folded(text: str) -> str:
     """Fold case and white space, so that what looks the same compares equal."""
     return " ".join(text.casefold().split())
 
