@@ -232,8 +232,8 @@ BACKBONES: tuple[BackboneSpec, ...] = (
     _res2net("res2net101d.in1k", "Res2Net-101d (v1b)",
              (45_225_920, 8.3066, 181_381_808, 0.81236), (0.8123, _README),
              ("resnet101d.gluon_in1k", "Same input, deep stem and nearly the same cost, but "
-              "another recipe (GluonCV's there, CutMix here; resnet101d.ra2_in1k would see 256 px): part "
-              "of any gap is training."),
+              "another recipe (GluonCV's there, CutMix here; resnet101d.ra2_in1k would see 256 "
+              "px): part of any gap is training."),
              "4 chained splits, 101 layers, a deeper stem and a newer recipe.", recipe=_CUTMIX),
     _res2net("res2next50.in1k", "Res2NeXt-50 (4w x 4s, 8 groups)",
              (24_671_464, 4.1727, 98_944_328, 0.78238), (0.7824, _PAPER.format(1)),

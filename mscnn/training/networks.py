@@ -25,10 +25,10 @@ class StartingPoint:
         model: with the classes of the data; every parameter requires a gradient.
         architecture: timm's name.
         given: the model that the user named; of a folder the last part of its path.
+        source: where the weights come from, as a user would name it; "" for fresh ones.
+        sha256: of the weights file; "" for fresh weights.
+        licence: of the weights, as an identifier; "" where it is not known.
         weights: name of the file or folder of weights, where the user gave one.
-        source: where the weights come from, as a user would name it; empty for fresh ones.
-        sha256: of the weights file; empty for fresh weights.
-        licence: of the weights, as an identifier; empty where it is not known.
     """
 
     model: nn.Module
@@ -108,6 +108,5 @@ def freeze_backbone(model: nn.Module) -> None:
 def set_training(model: nn.Module, *, frozen: bool) -> None:
     """Put a model into training mode; a frozen backbone keeps its batch statistics."""
     model.train(not frozen)
-    if frozen:
-        for layer in classifier_modules(model):
-            layer.train()
+    for layer in classifier_modules(model) if frozen else ():
+        layer.train()
