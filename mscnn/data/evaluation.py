@@ -42,13 +42,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure a network on a folder; see ``mscnn.data.layouts`` for what is understood.
 
-    Args:
-        classifier: a loaded backbone.
-        root: the data.
-        loading: how photographs are read.
-        real_labels: list of ImageNet's reassessed labels.
-        processes: those that share the work; each gets the whole result.
-        on_progress: called with (photographs done by this process, its part of them).
+    ``real_labels`` is a list of ImageNet's reassessed labels. Of several processes each gets the
+    whole result; ``on_progress`` is called with (photographs done by this process, its part of
+    them).
 
     Raises:
         DatasetError: the data cannot be used, or no file of it can be read.

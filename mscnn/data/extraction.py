@@ -35,21 +35,15 @@ def extract(
     restart: bool = False,
     on_progress: Progress | None = None,
 ) -> Extraction:
-    """Write the features of all photographs below ``folder`` into ``out``.
+    """Write the features of all photographs below ``folder``, at any depth, into ``out``.
 
-    What is done is kept beside ``out`` (see ``mscnn.data.part_files``): the same call after a
-    kill goes on, and gives the same bytes as an undisturbed one.
+    What is done is kept beside ``out`` (see ``mscnn.data.part_files``): the same call after a kill
+    goes on, and gives the same bytes as an undisturbed one; ``restart`` forgets what was kept. Of
+    several processes, number k mod their number does batch k. ``on_progress`` is called with
+    (photographs done by all of them, in total).
 
-    Args:
-        classifier: a loaded backbone.
-        folder: photographs, at any depth.
-        out: a name that ends in ``.npz``, ``.parquet`` or ``.safetensors``.
-        stage: with ``split`` as ``mscnn.engine.pooling.find_tap`` takes it.
-        split: see ``stage``.
-        loading: how photographs are read.
-        processes: those that share the work: batch k is done by process k mod their number.
-        restart: forget what an earlier run kept.
-        on_progress: called with (photographs done by all processes, in total).
+    ``out`` ends in ``.npz``, ``.parquet`` or ``.safetensors``; ``stage`` and ``split`` are as
+    ``mscnn.engine.pooling.find_tap`` takes them.
 
     Raises:
         DatasetError: no photograph is there, or none can be read.
@@ -78,7 +72,14 @@ def extract(
         width=rows_of(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[1],
         photographs=photos.digest(),
     )
-    part = _open_part(out, plan, processes, restart)
+    # The first process makes and checks what is kept, then the others look at it.
+    if processes.is_first:
+        if restart:
+            forget(out)
+        part = PartFiles(out, plan)
+    processes.wait()
+    if not processes.is_first:
+        part = PartFiles(out, plan, first=False)
     kept = part.photographs()
     todo = sorted({*range(processes.rank, plan.batches, processes.size)} - {*part.done()})
     # No process may write before all have looked what is to do.
@@ -120,16 +121,6 @@ def extract(
         unreadable=unreadable,
         notices=classifier.notices,
     )
-
-
-def _open_part(out: Path, plan: Plan, processes: Processes, restart: bool) -> PartFiles:
-    """Open what is kept: the first process makes and checks it, then the others look at it."""
-    if processes.is_first:
-        if restart:
-            forget(out)
-        part = PartFiles(out, plan)
-    processes.wait()
-    return part if processes.is_first else PartFiles(out, plan, first=False)
 
 
 class _Names:

@@ -66,13 +66,10 @@ def check_writable(out: Path) -> None:
 
 
 def write_feature_file(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
-    """Write a file of the kind that ``path`` ends in.
+    """Write a file of the kind that ``path`` ends in; it is not yet whole when an error comes.
 
-    Args:
-        path: replaced where it exists; not yet whole when an error comes.
-        head: what it says.
-        paths: ``head.rows`` of them, gone through several times.
-        rows: ``(head.rows, head.width)`` float32, perhaps mapped from a file.
+    ``paths`` are ``head.rows`` and gone through several times; ``rows`` are ``(head.rows,
+    head.width)`` float32, perhaps mapped from a file.
     """
     _KINDS[path.suffix.lower()][0](path, head, paths, rows)
 

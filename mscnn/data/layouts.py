@@ -35,12 +35,10 @@ _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kin
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a data set.
+    """A part of a data set, called ``words``.
 
-    Attributes:
-        names: classes as the data calls them, WordNet ids included.
-        samples: photographs, with indices into ``names``.
-        words: which part it is.
+    ``names`` are classes as the data calls them, WordNet ids included; ``samples`` has indices into
+    them.
     """
 
     names: tuple[str, ...]
@@ -57,14 +55,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A data set to train on.
+    """A data set to train on, its ``names`` in the order of class indices.
 
-    Attributes:
-        names: classes in index order.
-        train: photographs to learn from.
-        val: photographs to measure with.
-        split: where the validation part comes from, in words.
-        unreadable: what was left out, as ``(name, reason)``.
+    ``split`` says in words where the validation part comes from; ``unreadable`` lists what was left
+    out, as ``(name, reason)``.
     """
 
     names: tuple[str, ...]

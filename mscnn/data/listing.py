@@ -41,9 +41,7 @@ class PhotoList(Protocol):
 class FileList:
     """Files below a folder, packed: a million of them take about 50 MB, as paths ten times that.
 
-    Args:
-        root: the folder.
-        names: paths relative to it, with ``/``; or absolute ones outside of it.
+    ``names`` are paths relative to ``root``, with ``/``; or absolute ones outside of it.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
@@ -82,11 +80,8 @@ class FileList:
 class RowList:
     """Encoded photographs in a column of a Hugging Face table, read when they are asked for.
 
-    Args:
-        table: a ``datasets.Dataset`` whose images are not decoded.
-        rows: how many it has.
-        column: of the images.
-        part: name of the part, for ``name``.
+    ``table`` is a ``datasets.Dataset`` of so many rows whose images are not decoded; ``part`` is
+    the name of the part, for ``name``.
     """
 
     def __init__(self, table: Any, rows: int, column: str, part: str) -> None:
@@ -109,10 +104,8 @@ class RowList:
 class Samples:
     """Photographs with a class each: a selection from a list, in its own order.
 
-    Args:
-        photos: the list.
-        targets: ``(n,)`` class indices; an int64 array afterwards.
-        numbers: ``(n,)`` numbers in the list; None for all of it in order.
+    ``targets`` are ``(n,)`` class indices, an int64 array afterwards; ``numbers`` are ``(n,)``
+    numbers in the list, None for all of it in order.
     """
 
     def __init__(

@@ -29,11 +29,9 @@ MAX_WORKERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """How photographs are read.
+    """How photographs are read: ``batch_size`` at a time, decoded by ``workers`` processes.
 
-    Attributes:
-        batch_size: photographs at a time.
-        workers: processes that decode; 0 for none beside this one, None for one per CPU core.
+    0 workers for none beside this process, None for one per CPU core.
     """
 
     batch_size: int = 64
@@ -120,14 +118,10 @@ def batches(
     *,
     pinned: bool = False,
 ) -> Iterator[Batch]:
-    """Decode and frame photographs, for ``preprocess``'s model.
+    """Decode photographs and frame them for a model.
 
-    Args:
-        photos: the list.
-        preprocess: of the model.
-        loading: how to read.
-        numbers: of the batches, in the order they are wanted.
-        pinned: put batches where a GPU fetches them faster.
+    ``numbers`` are those of the batches, in the order they are wanted; ``pinned`` puts batches
+    where a GPU fetches them faster.
     """
     size = loading.batch_size
     ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]

@@ -33,11 +33,8 @@ def nearest(
 ) -> tuple[Neighbour, ...]:
     """Find the ``k`` rows that point most nearly where the query points, of equal ones the earlier.
 
-    Args:
-        query: ``(d,)`` or ``(1, d)``.
-        features: ``(n, d)``; may be mapped from a file.
-        k: how many; fewer are returned where there are fewer rows.
-        leave_out: a row that does not count, such as the query's own.
+    ``query`` is ``(d,)`` or ``(1, d)``, ``features`` ``(n, d)``, perhaps mapped from a file. The
+    row ``leave_out`` (such as the query's own) does not count.
 
     Raises:
         OptionError: shapes do not fit, or ``k`` is below 1.

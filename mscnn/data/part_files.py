@@ -32,15 +32,9 @@ from mscnn.results.writing import reason, replacing
 class Plan:
     """What is being made; rows of different plans do not go together.
 
-    Last bits of a row may differ with the kind of device and the size of a batch.
-
-    Attributes:
-        weights_sha256: of the model's weights.
-        stage, split: see ``mscnn.engine.pooling.FeatureTap``.
-        batch_size: photographs per batch.
-        images: photographs in the list.
-        width: of a row, numbers.
-        photographs: digest of the list.
+    Last bits of a row may differ with the kind of device and the size of a batch. ``stage`` and
+    ``split`` are those of ``mscnn.engine.pooling.FeatureTap``, ``width`` is the numbers of a row,
+    and ``photographs`` the digest of the list.
     """
 
     model: str
@@ -67,14 +61,8 @@ class Plan:
 class PartFiles:
     """Rows of a feature file while it is made, written by several processes of one machine at once.
 
-    Args:
-        out: the feature file.
-        plan: what is being made.
-        first: whether to make and check the files; the others wait until this is done.
-
-    Attributes:
-        folder: where everything lies.
-        readable: ``(images,)`` bool.
+    The ``first`` of them makes and checks the files; the others wait until this is done.
+    ``readable`` is ``(images,)`` bool.
 
     Raises:
         OutputError: the folder cannot be written, or holds rows of another plan.

@@ -25,16 +25,11 @@ _FORMAT = "a JSON list with one list of class indices per validation image of Im
 
 
 class RealLabels:
-    """Counts right answers by the reassessed labels.
-
-    Args:
-        path: the list, in the format of ``real.json`` of google-research/reassessed-imagenet.
-        photos: the photographs that will be counted.
-        labels: the model's classes.
+    """Counts right answers by a list in the format of Google's ``real.json``.
 
     Raises:
-        DatasetError: the file is not such a list, the model's classes are not ImageNet's, or a
-            photograph is not called as ImageNet calls its validation images.
+        DatasetError: the file is not such a list, the model's classes are not ImageNet's, or one of
+            the photographs to be counted is not called as ImageNet calls its validation images.
     """
 
     def __init__(self, path: Path, photos: PhotoList, labels: LabelSet) -> None:

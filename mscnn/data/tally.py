@@ -61,11 +61,7 @@ class Tally:
         self._bins = np.zeros((3, _FINE))  # images, right ones, sum of probabilities
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            logits: ``(B, classes)``, on any device.
-            targets: ``(B,)`` int64, on the CPU.
+        """Count a batch: ``(B, classes)`` logits on any device, ``(B,)`` int64 targets on the CPU.
 
         Raises:
             WeightsError: an answer is not finite.
@@ -136,11 +132,7 @@ class Tally:
         )
 
     def reliability(self, what: str) -> dict[str, Any]:
-        """Return the document that ``mscnn.models.reliability`` reads.
-
-        Args:
-            what: the set of photographs, in words.
-        """
+        """Return what ``mscnn.models.reliability`` reads; ``what`` was measured, in words."""
         keys = ("from", "to", "images", "right", "mean_probability")
         bins = [dict(zip(keys, row, strict=True)) for row in self._grouped(RELIABILITY_BINS)]
         return {"set": what, "images": self.images, "bins": bins}

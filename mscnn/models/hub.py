@@ -47,7 +47,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from mscnn.errors import Cancelled, DownloadError
-from mscnn.models.files import os_reason, sha256_of
+from mscnn.models.files import sha256_of
+from mscnn.results.writing import reason
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +71,9 @@ _INSTEAD = "choose a model that is already here, or copy its weights file and na
 
 @dataclass(frozen=True)
 class HubFile:
-    """The weights of one model on the hub.
+    """The weights of one model on the hub: such as ``"timm/res2net50d.in1k"``.
 
-    Attributes:
-        repo_id: such as ``"timm/res2net50d.in1k"``.
-        revision: branch, tag or commit.
-        names: file names to try, best first.
+    ``revision`` is a branch, tag or commit; ``names`` are file names to try, best first.
     """
 
     repo_id: str
@@ -133,17 +131,10 @@ def download(
     is_cancelled: IsCancelled | None = None,
     replace: bool = False,
 ) -> Path:
-    """Download the weights into the hub cache and check their sha256.
+    """Download the weights of the model ``name`` into the hub cache and check their sha256.
 
-    Args:
-        hub_file: which file of which repository.
-        name: the model, for messages.
-        on_progress: called in this thread, about ten times a second.
-        is_cancelled: asked as often.
-        replace: download even if the cache has the file (it is damaged).
-
-    Returns:
-        The file in the cache.
+    ``on_progress`` is called in this thread, about ten times a second, and ``is_cancelled`` asked
+    as often. ``replace`` downloads even if the cache has the file (it is damaged).
 
     Raises:
         DownloadError: the file could not be had; the cache is as it was.
@@ -339,7 +330,7 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
     why = next((text for applies, text in reasons if applies), None)
     if why is None and isinstance(error, OSError):
         if error.errno is not None:
-            return f"The hub cache cannot be written: {os_reason(error)}."
+            return f"The hub cache cannot be written: {reason(error)}."
         why = "the hub gives no usable answer"
     return f"{_absent(name)}, and {why}; {_INSTEAD}." if why else None
 

@@ -69,14 +69,9 @@ Notice = Callable[[str], None]
 class Trainer:
     """One run: model, optimiser, schedule, moving average, and its folder on disk.
 
-    Args:
-        architecture: a timm name; not used where ``start`` is given.
-        data: classes and photographs.
-        out: the run's folder.
-        recipe: how to train.
-        device: where to train; a ``Processes`` where several share the work.
-        start: a network with weights, to be fine-tuned; None for a fresh one.
-        notice: called with sentences for the user, by the first process only.
+    ``start`` is a network with weights, to be fine-tuned; None for a fresh one of the timm name
+    ``architecture``. ``device`` is a ``Processes`` where several share the work; the first of them
+    calls ``notice`` with sentences for the user.
     """
 
     def __init__(

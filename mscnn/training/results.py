@@ -66,11 +66,7 @@ def write_history(out: Path, history: Sequence[Mapping[str, float]]) -> None:
 def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> None:
     """Write everything that a finished run leaves into its folder.
 
-    Args:
-        out: the run's folder.
-        facts: about the run.
-        model: with the weights to be exported.
-        tally: its answers on the validation part.
+    ``model`` has the weights to be exported, ``tally`` its answers on the validation part.
 
     Raises:
         TrainingError: the folder cannot be written.
@@ -154,11 +150,7 @@ def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None
     """Write a model folder; ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
 
     Both ``config.json`` and ``model.safetensors`` are complete before the first takes its place.
-
-    Args:
-        model: a timm model, on any device.
-        folder: created if it does not exist.
-        labels: class names in index order, stored as ``label_names``.
+    ``labels``, class names in index order, are stored as ``label_names``.
 
     Raises:
         TrainingError: the folder cannot be written.

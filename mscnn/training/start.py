@@ -26,16 +26,9 @@ _SHOWN = 10
 class RunPlan:
     """What a user asked for.
 
-    Attributes:
-        data: a folder of images, a CSV table or a saved data set.
-        model: an architecture to train from scratch; to fine-tune, a registry or timm name or a
-            folder that training wrote.
-        out: the run's folder.
-        recipe: how to train.
-        device: a device's name, or ``auto``.
-        resume: go on from the checkpoint in ``out``.
-        fine_tune: begin with the model's weights and a fresh classifier.
-        weights: a weights file or model folder to use instead of the model's own weights.
+    ``model`` is an architecture to train from scratch; with ``fine_tune`` a registry or timm name,
+    or a folder that training wrote, whose weights (or those of the file or folder ``weights``) the
+    run begins with. ``resume`` goes on from the checkpoint in the folder ``out``.
     """
 
     data: Path
@@ -57,14 +50,9 @@ def start_training(
 ) -> Accuracy:
     """Train or fine-tune, and leave the result in the run's folder.
 
-    Under ``torchrun`` or ``accelerate launch`` every process calls this; only the first one
-    speaks and writes.
-
-    Args:
-        plan: what to do.
-        listener: called after each step.
-        notice: called with sentences for the user.
-        on_progress: called with bytes done and in total while weights are downloaded.
+    Under ``torchrun`` or ``accelerate launch`` every process calls this; only the first one speaks
+    and writes. ``listener`` is called after each step, ``notice`` with sentences for the user, and
+    ``on_progress`` with bytes done and in total while weights are downloaded.
 
     Raises:
         TrainingError: the folder already holds a run and ``plan.resume`` is False, the run cannot

@@ -26,13 +26,9 @@ CHECKPOINT = "checkpoint.pt"
 class TrainState:
     """Where a run is, and what it has measured so far.
 
-    Attributes:
-        epoch: 0-based; epochs that are done.
-        step: steps that are done in this epoch.
-        loss_sum: of the training losses of these steps, nats.
-        seconds: spent training, over all epochs.
-        history: one row per finished epoch.
-        unreadable: photographs that were left out, ``[name, reason]``.
+    ``epoch`` are done, and of the next one ``step`` steps, whose losses (nats) sum to ``loss_sum``;
+    ``seconds`` were spent in all. ``history`` has one row per finished epoch, ``unreadable`` the
+    photographs that were left out as ``[name, reason]``.
     """
 
     epoch: int = 0

@@ -129,14 +129,13 @@ class Stepper:
     def step(self, parts: Sequence[Batch], update: int) -> float:
         """Update the weights once, or leave them as they are where the loss is not finite.
 
-        Args:
-            parts: of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
-                ``(b,)`` int64 targets, negative for those to leave out.
-            update: 0-based number of this step in the run.
+        ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
+        ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the 0-based number of
+        this step in the run.
 
         Returns:
-            The mean loss over the parts of all processes, in nats; NaN or infinite where it
-            is so in one of them.
+            The mean loss over the parts of all processes, in nats; NaN or infinite where it is so
+            in one.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
