@@ -90,7 +90,9 @@ Headings are ``<h2>`` (the page has the ``<h1>``).
 from __future__ import annotations
 
 from mscnn.page.lens import Lens
-from mscnn.page.lenses import compare, features, look
+from mscnn.page.lenses import compare, features, look, rf, scales, zoom
 
-LENSES: dict[str, Lens] = {module.LENS.id: module.LENS for module in (look, features, compare)}
+LENSES: dict[str, Lens] = {
+    module.LENS.id: module.LENS for module in (look, scales, rf, zoom, features, compare)
+}
 """By id, in the order of the tabs."""

@@ -11,6 +11,19 @@ function holds(change, show) {
     : key === 'target' ? (answer && wantedLabel(answer)) === value : same(state[key], value));
 }
 
+// Makes a change of the page. Focus on what it removes or hides goes to the same thing in the new
+// answer, else to its group or its tab: never to the body, where a keyboard would start anew.
+const trait = ({tagName, id, value, textContent, dataset}) => JSON.stringify([tagName, id, dataset.set, dataset.show,
+  dataset.mark, dataset.field, tagName === 'SUMMARY' ? textContent : value]);
+function keepFocus(change) {
+  const had = document.activeElement, group = had?.closest('fieldset, .popup');
+  const known = element.contains(had) && trait(had);
+  const result = change();
+  if (!known || had.checkVisibility()) return result;
+  const there = all('button, canvas, input, select, summary, [data-mark]').filter(e => e.checkVisibility());
+  (there.find(e => trait(e) === known) ?? there.find(e => group?.contains(e)) ?? get('tab-' + state.tab)).focus();
+  return result;
+}
 function renderPanels() {
   for (const {id} of CONFIG.lenses) {
     const front = state.tab === id, tab = get('tab-' + id), panel = get('panel-' + id), answer = answers[id];
@@ -19,14 +32,12 @@ function renderPanels() {
     panel.hidden = !front;
     const body = panel.querySelector('.answer');
     if (answer && body.made !== answer.message.html) {
-      const focus = body.contains(document.activeElement) ? document.activeElement.dataset.set ?? document.activeElement.id : null;
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
       viewer.hovered = null;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);
-      if (focus) (all('[data-set]', body).find(e => e.dataset.set === focus) ?? body.querySelector('#' + CSS.escape(focus)))?.focus();
     }
     const off = answer ? differs(id) : null;
     panel.classList.toggle('stale', !!off);
@@ -156,10 +167,15 @@ element.addEventListener('click', event => {
   else if ('mark' in hit.dataset) { if (hit.getAttribute('role') === 'button') chooseMark(hit); }
   else if ('pack' in hit.dataset) pack(hit);
   else if (example) chooseExample(example);
-  else if (action) ACTIONS[action](hit);
+  else if (action) keepFocus(() => ACTIONS[action](hit));
   else if (hit.id.startsWith('tab-')) set({tab: hit.id.slice(4)});
 });
+document.addEventListener('click', event => {
+  for (const popup of all('.popup[open]')) popup.open = popup.contains(event.target);
+});
 element.addEventListener('keydown', event => {
+  const popup = event.target.closest('.popup[open]');
+  if (popup && event.key === 'Escape') { popup.open = false; popup.firstElementChild.focus(); }
   const mark = event.target.closest('[data-mark]');
   const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
   if (mark && step) {  // one stop of the Tab key for all marks of a chart

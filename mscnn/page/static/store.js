@@ -76,7 +76,8 @@ function mapFor(answer, label, layer) {
 }
 
 // Brings everything on the page in line with the state, and asks for what is missing.
-function refresh() {
+const refresh = () => keepFocus(renew);
+function renew() {
   renderPanels();
   viewer.update();
   if (!state.photo?.id) return;
@@ -111,7 +112,8 @@ function ask(agreed = false) {
 }
 function stop() { trigger('stop', {}); }
 
-function receive(message) {
+function receive(message) { keepFocus(() => take(message)); }
+function take(message) {
   if (!message?.serial || message.serial !== pending?.serial) return;  // overtaken by a newer one
   if (message.progress) return busy(true, message.progress);
   const {lens, at} = pending;
@@ -173,7 +175,8 @@ function busy(is, progress) {
 
 // The file that the lens in front offers: made on the server when it is asked for.
 async function pack(button) {
-  button.disabled = true;
+  if (button.ariaDisabled === 'true') return;
+  button.ariaDisabled = 'true';  // not disabled, which would take the focus away
   try {
     const made = await server.pack({...wire(state.tab), serial: 0, agreed: true});
     if (made.error) return notice(made.error);
@@ -183,7 +186,7 @@ async function pack(button) {
     link.click();
   } catch (error) {
     notice('The file could not be made; try again.');
-  } finally { button.disabled = false; }
+  } finally { button.ariaDisabled = 'false'; }
 }
 
 // ---- photos ---------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ const viewer = {
     if (!field) return null;
     const [l, t, r, b] = field.rect, scale = [(r - l) / field.view[0], (b - t) / field.view[1]], origin = [l, t];
     const sides = [x, y].map((value, axis) => {
-      const unit = clamp(Math.round(((value - origin[axis]) / scale[axis] - field.start[axis]) / field.stride[axis]), 0, field.grid[axis] - 1);
+      const unit = clamp(Math.ceil(((value - origin[axis]) / scale[axis] - field.start[axis]) / field.stride[axis] - 0.5), 0, field.grid[axis] - 1);
       const centre = field.start[axis] + unit * field.stride[axis];
       return [unit, origin[axis] + (centre - field.size[axis] / 2) * scale[axis], origin[axis] + (centre + field.size[axis] / 2) * scale[axis]];
     });
