@@ -346,14 +346,11 @@ def test_twelve_bits_reach_white() -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0, 100, 255], [0, 100, 255]),
-        ([257, 514, 65535], [1, 2, 255]),
-        ([-100, 20, 100], [0, 153, 255]),
-        ([0, 1_000_000, 5_000_000], [0, 51, 255]),
-        ([-(2**31), 2**30, 2**31 - 1], [0, 191, 255]),
-        ([70_000] * 3, [0, 0, 0]),
+        ([0, 100, 255], [0, 100, 255]), ([257, 514, 65535], [1, 2, 255]),
+        ([-100, 20, 100], [0, 153, 255]), ([0, 1_000_000, 5_000_000], [0, 51, 255]),
+        ([-(2**31), 2**30, 2**31 - 1], [0, 191, 255]), ([70_000] * 3, [0, 0, 0]),
     ],
-)
+)  # fmt: skip
 def test_32_bit_integers(values: list[int], expected: list[int]) -> None:
     got = load(Image.fromarray(np.array([values], np.int32)))
     assert got[0, :, 0].tolist() == expected
@@ -365,18 +362,13 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0.0, 0.2, 1.0], [0, 51, 255]),
-        ([0.0, 0.2, 0.4], [0, 51, 102]),
-        ([20.0, 32.0, 40.0], [0, 153, 255]),
-        ([-1.0, 0.6, 1.0], [0, 204, 255]),
-        ([-3e38, -1.8e38, 3e38], [0, 51, 255]),
-        ([NAN, 0.2, 1.0], [0, 51, 255]),
-        ([-INF, 0.2, INF], [0, 51, 255]),
-        ([NAN, 10.0, 20.0], [0, 0, 255]),
-        ([NAN, NAN, NAN], [0, 0, 0]),
-        ([7.0, 7.0, 7.0], [0, 0, 0]),
+        ([0.0, 0.2, 1.0], [0, 51, 255]), ([0.0, 0.2, 0.4], [0, 51, 102]),
+        ([20.0, 32.0, 40.0], [0, 153, 255]), ([-1.0, 0.6, 1.0], [0, 204, 255]),
+        ([-3e38, -1.8e38, 3e38], [0, 51, 255]), ([NAN, 0.2, 1.0], [0, 51, 255]),
+        ([-INF, 0.2, INF], [0, 51, 255]), ([NAN, 10.0, 20.0], [0, 0, 255]),
+        ([NAN, NAN, NAN], [0, 0, 0]), ([7.0, 7.0, 7.0], [0, 0, 0]),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("as_file", [False, True])
 def test_floats(values: list[float], expected: list[int], as_file: bool) -> None:
     image = Image.fromarray(np.array([values], np.float32))
@@ -690,14 +682,10 @@ def test_wrong_things(source: Any) -> None:
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4, 3), bool),
-        np.zeros((4, 4, 2), np.uint8),
-        np.zeros(4, np.uint8),
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 3), bool), np.zeros((4, 4, 2), np.uint8),
+        np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8),
     ],
-)
+)  # fmt: skip
 def test_wrong_arrays(array: Any) -> None:
     with pytest.raises(ImageError, match="array"):
         load_photo(array)
@@ -853,14 +841,10 @@ def test_mutated_files_give_a_photo_or_an_image_error(kind: str) -> None:
 @pytest.mark.parametrize(
     ("size", "max_px", "expected"),
     [
-        ((400, 200), 100, (100, 50)),
-        ((200, 400), 100, (50, 100)),
-        ((100, 50), 100, (100, 50)),
-        ((30, 20), 100, (30, 20)),
-        ((1000, 1), 10, (10, 1)),
-        ((301, 300), 7, (7, 7)),
+        ((400, 200), 100, (100, 50)), ((200, 400), 100, (50, 100)), ((100, 50), 100, (100, 50)),
+        ((30, 20), 100, (30, 20)), ((1000, 1), 10, (10, 1)), ((301, 300), 7, (7, 7)),
     ],
-)
+)  # fmt: skip
 def test_thumbnail_size(size: tuple[int, int], max_px: int, expected: tuple[int, int]) -> None:
     assert thumbnail_of(Image.new("RGB", size), max_px).size == expected
 
