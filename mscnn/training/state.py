@@ -208,7 +208,7 @@ class BestEpoch:
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors for a checkpoint."""
-        return {key: value for key, value in vars(self).items() if key != "patience"}
+        return {key: getattr(self, key) for key in ("epoch", "top1", "loss", "weights")}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``state`` returned."""
