@@ -31,7 +31,6 @@ from mscnn.data.listing import MOMENTARY, FileList, list_photos, why_unreadable
 from mscnn.data.loading import Loading, Normalise, batches, channels_last, killed_loader_raises
 from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
-from mscnn.engine.pooling import find_tap, pooled
 from mscnn.errors import DatasetError, OutputError
 from mscnn.results.features import Extraction, FeatureHead, Rows
 from mscnn.results.writing import reason, replacing
@@ -60,7 +59,7 @@ def extract(
     in total).
 
     ``out`` ends in ``.npz``, ``.parquet`` or ``.safetensors``; ``stage`` and ``split`` are as
-    ``mscnn.engine.pooling.find_tap`` takes them.
+    ``Network.feature_point`` takes them.
 
     Raises:
         DatasetError: no photograph is there, or none can be read.
@@ -71,18 +70,18 @@ def extract(
     started = time.perf_counter()
     check_format(out)
     check_writable(out)
-    tap = find_tap(classifier, stage, split)
+    point = classifier.feature_point(stage, split)
     photos, normalise = list_photos(folder), Normalise(classifier)
 
     def rows_of(views: torch.Tensor) -> Rows:
-        return normalise.into(lambda x: pooled(classifier.model, x, tap).cpu().numpy(), views)
+        return normalise.into(lambda x: classifier.pooled(x, point), views)
 
     width, height = classifier.preprocess.view_size
     plan = Plan(
         model=classifier.name,
         weights_sha256=classifier.weights.sha256,
-        stage=tap.stage,
-        split=tap.split,
+        stage=point.layer if point else None,
+        split=split,
         device=classifier.device.type,
         batch_size=loading.batch_size,
         images=len(photos),
@@ -129,8 +128,8 @@ def extract(
         model=classifier.name,
         weights=classifier.weights,
         device=str(classifier.device),
-        stage=tap.stage,
-        split=tap.split,
+        stage=point.layer if point else None,
+        split=split,
         images=plan.images - len(unreadable),
         width=plan.width,
         seconds=time.perf_counter() - started,
@@ -185,8 +184,8 @@ class Plan:
     """What is being made; rows of different plans do not go together.
 
     Last bits of a row may differ with the kind of device and the size of a batch. ``stage`` and
-    ``split`` are those of ``mscnn.engine.pooling.FeatureTap``, ``width`` is the numbers of a row,
-    and ``photographs`` the digest of the list.
+    ``split`` are those of ``Network.feature_point``, ``width`` is the numbers of a row, and
+    ``photographs`` the digest of the list.
     """
 
     model: str

@@ -422,9 +422,7 @@ def sweep_chart(
         if not axis.lines or not steps:
             look.note(axis, "nothing to show", (0.5, 0.5), xycoords="axes fraction", ha="center")
     _by_size(axes[-1], sweep.factors)
-    look.style(
-        axes[-1], x="longer side of the object over the network's input (smaller to the right)"
-    )
+    look.style(axes[-1], x="longer side over the network's input, smaller to the right")
     look.legend(figure, *_curves_key(sweep))
     return figure
 
