@@ -5,8 +5,8 @@ else knows the classes of blocks.
 
 The splits of a timm ``Bottle2neck`` meet in one tensor, the input of its last convolution
 (``conv3``): split i occupies channels ``i * width`` to ``(i + 1) * width``, after its own ReLU.
-(The shared in-place ``relu`` runs several times per block: a hook on it would be ambiguous.) A block
-with one path is read at the same spot, so that both kinds can be compared.
+(The shared in-place ``relu`` runs several times per block: a hook on it would be ambiguous.) A
+block with one path is read at the same spot, so that both kinds can be compared.
 """
 
 from __future__ import annotations
