@@ -256,8 +256,15 @@ class ComparedModel:
     facts: ModelFacts | None = field(metadata=column(flatten=True))
     latency_ms: float | None
     note: str = ""
-    latency_range_ms: tuple[float, float] | None = None
-    threads: int | None = None
+    latency_range_ms: tuple[float, float] | None = field(
+        default=None, metadata=column(before="note")
+    )
+    threads: int | None = field(default=None, metadata=column(before="note"))
+
+    @property
+    @computed(None, heading="latency_max_ms", before="threads")
+    def _latency_max_ms(self) -> float | None:
+        return self.latency_range_ms[1] if self.latency_range_ms else None
 
     @property
     def cam(self) -> CamMap | None:

@@ -66,13 +66,13 @@ def check_box(box: Sequence[float]) -> None:
         )
 
 
-def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
-    """Return the nearest whole pixels that a checked box covers of a photo, ``(width, height)``.
+def cut(image: Image.Image, box: PhotoBox) -> Image.Image:
+    """Cut out what a checked box covers, so that nothing around it bleeds into its edges.
 
     Raises:
         BoxError: a side is less than 2 px, where the photo has that many.
     """
-    width, height = size
+    width, height = image.size
     left, top, right, bottom = (
         round(share * side) for share, side in zip(box, (width, height) * 2, strict=True)
     )
@@ -81,17 +81,8 @@ def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
             f"The box is too small: {right - left} x {bottom - top} px of the photo; each side "
             f"must be at least {_SMALLEST_PX} px."
         )
-    return left, top, right, bottom
-
-
-def cut(image: Image.Image, box: PhotoBox) -> Image.Image:
-    """Cut the object out, so that nothing around it can bleed into its edges when resized.
-
-    Raises:
-        BoxError: see ``pixels_of``.
-    """
-    rect = pixels_of(box, image.size)
-    return image if rect == (0, 0, *image.size) else image.crop(rect)
+    rect = (left, top, right, bottom)
+    return image if rect == (0, 0, width, height) else image.crop(rect)
 
 
 def compose(

@@ -198,9 +198,17 @@ def test_comparison_files_hold_each_models_map():
 def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
     danger = samples.column("@SUM(A1)", target=Score(3, "+cmd|' /C calc'!A0", 0.75))
     table = rows(comparison_files(danger, samples.failed("=HYPERLINK(1)\nnot here"))["table.csv"])
-    assert list(table[0])[:12] == [
+    assert list(table[0])[:14] == [
         *("model", "params", "gmacs", "input_px", "top1_published", "top1_source", "latency_ms"),
-        *("class", "class_probability", "weights_source", "weights_sha256", "note"),
+        *(
+            "latency_max_ms",
+            "threads",
+            "class",
+            "class_probability",
+            "weights_source",
+            "weights_sha256",
+            "note",
+        ),
     ]
     assert table[0]["model"] == "'@SUM(A1)"
     assert table[0]["class"] == table[0]["top1_label"] == "'+cmd|' /C calc'!A0"
