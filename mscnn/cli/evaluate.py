@@ -65,7 +65,6 @@ def evaluate(
     from mscnn.data.loading import Loading
     from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
-    from mscnn.models import reliability
     from mscnn.models.sources import locate
 
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
@@ -87,9 +86,8 @@ def evaluate(
     if not processes.is_first:
         return
     folder = locate(model).folder if weights is None else None
-    if folder is not None and write_reliability(folder, found):
-        kept = folder / reliability.FILE
-        typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)
+    if folder is not None and (line := write_reliability(folder, found)):
+        typer.echo(line, err=True)
     _tell(found, out, json)
 
 

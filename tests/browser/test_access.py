@@ -123,8 +123,9 @@ def test_every_stop_of_the_tab_key_has_a_ring(visit):
             look.page.evaluate(
                 """() => {
                   const e = document.activeElement, style = getComputedStyle(e);
-                  const width = style.outlineStyle === 'none' ? 0 : parseFloat(style.outlineWidth);
-                  return e === document.body || width >= 2 ? '' : e.outerHTML.slice(0, 80);
+                  const wide = parseFloat(style.outlineWidth) >= 2;
+                  const ringed = style.outlineStyle !== "none" && wide;
+                  return e === document.body || ringed ? '' : e.outerHTML.slice(0, 80);
                 }"""
             )
         )
