@@ -164,10 +164,7 @@ def _evidence_key(blocks: Sequence[BlockScales]) -> tuple[list[tuple[Patch, ...]
     handles, labels = [], []
     if levels > 1:
         handles.append(tuple(Patch(color=colour) for colour in _ramp(levels)))
-        labels.append(
-            "from the split that sees least (no 3\N{MULTIPLICATION SIGN}3 of the block touches it; "
-            "the last in timm's order) to the one that sees most"
-        )
+        labels.append("from the split that sees least to the one that sees most")
     grey = [own for own in colours if set(own) == {look.NEUTRAL}]
     if grey:
         parallel = any(len(own) > 1 for own in grey)
@@ -443,7 +440,7 @@ def _curves_key(sweep: Sweep) -> _Key:
     for number, curve in enumerate(sweep.curves):
         words = look.model_title(curve.model)
         if curve.octaves is not None:
-            words += f": at least half of its best over {curve.octaves:.1f} octaves"
+            words += f": at least half of its best over {curve.octaves:.1f} octaves (halvings)"
         elif curve.note:
             words += f": {curve.note}"
         handles.append(_line(number))
@@ -554,8 +551,8 @@ def _depth_axis(axis: Axes, blocks: Sequence[str], width: int, *, named: bool = 
         axis="x", which="minor", length=0, labelsize=look.SMALL, labelcolor=look.INK,
         pad=4 + (1.35 * look.SMALL if numbered else 0),
     )  # fmt: skip
-    if any(block == "layer1.0" for block in blocks):
-        look.style(axis, x="blocks in order of depth (stage 1, block 1 is layer1.0)")
+    if numbered:
+        look.style(axis, x="blocks in order of depth")
 
 
 def _number(block: str) -> str:
