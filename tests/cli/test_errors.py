@@ -154,7 +154,7 @@ def test_what_can_be_refused_at_once_loads_no_model(line, photo, capsys, monkeyp
         raise AssertionError("no model is needed to refuse this")
 
     argv = typed(line)
-    monkeypatch.setattr(f"mscnn.cli.{argv[0]}.open_engine", load)
+    monkeypatch.setattr("mscnn.cli.photos.open_engine", load)
     assert main(argv) == 2
     assert "unexpected" not in capsys.readouterr().err
 
@@ -173,7 +173,7 @@ def test_unexpected_error_is_one_sentence(photo, capsys, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("/secret/path")
 
-    monkeypatch.setattr("mscnn.cli.models.models_dict", fail)
+    monkeypatch.setattr("mscnn.cli.networks.models_dict", fail)
     assert main(["models"]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -187,7 +187,7 @@ def test_ctrl_c_is_one_line_and_130(photo, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mscnn.cli.models.models_dict", interrupt)
+    monkeypatch.setattr("mscnn.cli.networks.models_dict", interrupt)
     assert main(["models"]) == 130
     assert capsys.readouterr() == ("", "mscnn: Stopped.\n")
 

@@ -54,7 +54,7 @@ def block(maps: Any) -> BlockScales:
 
 def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
     # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
-    heats, top = sheets.split_heats(block(FLAT), (40, 20))
+    heats, top = block(FLAT).heats((40, 20))
     for heat, expected in zip(heats, (0.5, 1.5), strict=True):
         assert heat.shape == (20, 40)
         assert heat.dtype == np.float32
@@ -62,7 +62,7 @@ def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
         assert not heat[:, :10].any()
         assert not heat[:, 30:].any()
     assert top == pytest.approx(1.5)
-    heats, top = sheets.split_heats(block(-FLAT), (40, 20))
+    heats, top = block(-FLAT).heats((40, 20))
     assert top == 0
     assert not np.any(heats)
 
@@ -70,7 +70,7 @@ def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
 def test_a_strip_draws_each_split_on_the_common_scale() -> None:
     figure = sheets.split_strip(report(), block(FLAT), PHOTO, OPTIONS)
     size = GEOMETRY.drawn_size(420, 420)
-    heats, top = sheets.split_heats(block(FLAT), size)
+    heats, top = block(FLAT).heats(size)
     shown = pictures(figure)
     for picture, heat in zip(shown, heats, strict=True):
         expected = overlay(

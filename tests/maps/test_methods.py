@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mscnn.cli.entry import main
+from mscnn.cli import main
 from mscnn.errors import MethodError
 from mscnn.maps.methods import METHODS, Method, get_method
 from mscnn.maps.single_pass import RawMaps

@@ -24,7 +24,6 @@ from mscnn.results.schema import (
     manifest,
     safe_integers,
     table,
-    text_cells,
 )
 from tests.results import samples
 from tests.results.samples import LION, NAN, PATHS
@@ -37,7 +36,7 @@ class Toy:
     """A result with a number of each kind."""
 
     name: str
-    size: float = field(metadata=column("size_px", title="size", unit="px", digits=1))
+    size: float = field(metadata=column("size_px", digits=1))
     raw: Any = field(metadata=HIDDEN)
 
     @property
@@ -50,7 +49,7 @@ class Toy:
 class Grown(Toy):
     """The same with one more field: nothing else has to be told of it."""
 
-    depth: int = field(default=7, metadata=column(title="depth"))
+    depth: int = 7
 
 
 def test_a_new_field_is_in_json_tables_and_csv():
@@ -59,7 +58,6 @@ def test_a_new_field_is_in_json_tables_and_csv():
     assert list(document(toy)) == ["name", "twice", "size_px", "depth"]
     assert cells(toy) == document(toy)
     assert csv_text(table([toy])) == "name,twice,size_px,depth\na,2.5,1.2,7\n"
-    assert text_cells(toy) == {"size": "1.25 px", "depth": "7"}
 
 
 def test_a_number_cannot_stand_before_one_that_there_is_not():
