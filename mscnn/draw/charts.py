@@ -39,13 +39,10 @@ _Point = tuple[float, float | None, str, str]  # x, y or a gap, gid and tooltip
 
 
 def split_colours(rf: Sequence[int | None]) -> tuple[str, ...]:
-    """Return the colour of each split of a block: the more it sees, the stronger.
+    """Return the colour of each split of a block, by its receptive field: the more, the stronger.
 
     Splits of equal receptive field share a colour. A block whose splits all see the same, or whose
-    receptive fields are not known, is grey: there is no scale to tell apart.
-
-    Args:
-        rf: receptive field per split, px; None where it is not known.
+    receptive fields are not known (None), is grey: there is no scale to tell apart.
     """
     known = [size for size in rf if size is not None]
     sizes = sorted(set(known))

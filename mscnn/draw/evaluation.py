@@ -34,11 +34,8 @@ def training_curves(
 ) -> Figure:
     """Draw loss and accuracy per epoch, side by side.
 
-    Args:
-        history: per epoch ``epoch`` (1-based), ``train_loss``, ``val_loss`` (nats) and
-            ``val_top1``, ``val_top5`` (0..1).
-        title: a line above both.
-        with_top5: also draw top-5, which is 1 where there are five classes or fewer.
+    ``history`` has per epoch ``epoch`` (1-based), ``train_loss``, ``val_loss`` (nats), ``val_top1``
+    and ``val_top5`` (0..1), which is 1 where there are five classes or fewer.
     """
     figure = look.new_figure(760, 300, title)
     top5 = [("val_top5", "top-5")] if with_top5 else []
@@ -61,9 +58,7 @@ def training_curves(
 def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
     """Draw accuracy over probability, and below it how many photographs lie where.
 
-    Args:
-        bins: of equal width, from low to high.
-        title: a line above.
+    The ``bins`` are of equal width, from low to high.
     """
     figure = look.new_figure(430, 470, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -89,10 +84,7 @@ def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
 def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
     """Draw which classes are taken for which.
 
-    Args:
-        counts: ``(classes, classes)`` int64, true class by row, prediction by column.
-        names: of the classes, in order.
-        title: a line above.
+    ``counts`` is ``(classes, classes)`` int64, true class by row, prediction by column.
     """
     n = len(names)
     side = float(np.clip(180 + 23 * n, 340, 860))
@@ -116,12 +108,7 @@ def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title:
 
 
 def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
-    """Draw recall and precision per class, the least found first; ``CLASS_BARS`` of them.
-
-    Args:
-        classes: those that have images, in any order.
-        title: a line above.
-    """
+    """Draw recall and precision per class that has images, the least found ``CLASS_BARS``."""
     worst = sorted(classes, key=lambda row: (row[2], row[3] or 0.0))[:CLASS_BARS]
     some = f"; the {CLASS_BARS} least found of {len(classes)}" if len(classes) > CLASS_BARS else ""
     figure = look.new_figure(540, 70 + 20 * max(len(worst), 3), title + some)
@@ -141,9 +128,7 @@ def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
 def confused_pairs_figure(pairs: Sequence[tuple[str, str, int, int]], title: str) -> Figure:
     """Draw the most frequent mistakes as bars, ``CONFUSED_PAIRS`` of them.
 
-    Args:
-        pairs: class, prediction, how often, and photographs of the class; most frequent first.
-        title: a line above.
+    ``pairs`` are class, prediction, how often, and photographs of the class; most frequent first.
     """
     pairs = pairs[:CONFUSED_PAIRS]
     figure = look.new_figure(680, 50 + 20 * max(len(pairs), 3), title)

@@ -235,15 +235,7 @@ def style(
     y: str = "",
     grid: Literal["x", "y", "both", ""] = "y",
 ) -> None:
-    """Give axes the common look.
-
-    Args:
-        axis: to change.
-        title: above, at the left.
-        x: label below.
-        y: label at the left.
-        grid: the direction of its lines' values; "" for none.
-    """
+    """Give axes the common look, words, and a grid for the values of one or both directions."""
     axis.set_facecolor("none")
     axis.set_axisbelow(True)
     for side, spine in axis.spines.items():
@@ -311,15 +303,7 @@ def marks(figure: Figure) -> dict[str, str]:
 
 
 def pixels(figure: Figure, width_px: int | None = None) -> RgbArray:
-    """Draw a figure.
-
-    Args:
-        figure: to draw.
-        width_px: of the picture; None for 120 dots to the inch.
-
-    Returns:
-        ``(h, width_px, 3)`` uint8 RGB.
-    """
+    """Draw a figure: ``(h, width_px, 3)`` uint8 RGB; None for 120 dots to the inch."""
     design = figure.get_figwidth() * PER_INCH
     wanted = width_px or round(120 * design / PER_INCH)
     dpi = PER_INCH * wanted / design
@@ -337,17 +321,13 @@ def png(figure: Figure, width_px: int | None = None) -> bytes:
     return to_png_bytes(pixels(figure, width_px))
 
 
-def svg(figure: Figure) -> bytes:
+def svg(figure: Figure, fonttype: str = "path") -> bytes:
     """Encode a figure as an SVG file; text becomes outlines, so that it looks alike everywhere."""
-    return _svg(figure, "path", facecolor=PAPER)
-
-
-def _svg(figure: Figure, text: str, facecolor: str) -> bytes:
     file = io.BytesIO()
-    settings: Any = {"svg.fonttype": text, "svg.hashsalt": "mscnn"}
+    settings: Any = {"svg.fonttype": fonttype, "svg.hashsalt": "mscnn"}
     with _SVG_SETTINGS, matplotlib.rc_context(settings):
         # Not savefig, which lays everything out twice.
-        figure.set_facecolor(facecolor)
+        figure.set_facecolor(PAPER if fonttype == "path" else "none")
         figure.set_dpi(PER_INCH)
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(file, metadata={"Date": None})
@@ -366,7 +346,7 @@ def inline_svg(figure: Figure, label: str = "") -> str:
         figure: one that has no pictures on it, for these do not follow the theme.
         label: what the figure shows, for a screen reader; "" where the page says it elsewhere.
     """
-    root = ElementTree.fromstring(_svg(figure, "none", facecolor="none"))
+    root = ElementTree.fromstring(svg(figure, "none"))
     tooltips = marks(figure)
     link = "{http://www.w3.org/1999/xlink}href"
     prefix = f"c{uuid.uuid4().hex[:10]}-"

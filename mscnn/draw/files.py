@@ -342,11 +342,8 @@ def features_files(
 ) -> Files:
     """Make ``neighbours.json``, ``neighbours.csv`` and ``manifest.json`` of a search.
 
-    Args:
-        head: of the feature file that was searched.
-        query: name of the photo that was looked for; only its last part is kept.
-        found: ``(path, similarity)`` of the nearest photographs, nearest first.
-        created: see above.
+    ``head`` is of the file that was searched for the photo named ``query``; ``found`` are ``(path,
+    similarity)`` of the nearest photographs, nearest first.
     """
     rows = [
         {"rank": rank, "path": path, "similarity": similarity}

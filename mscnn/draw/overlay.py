@@ -287,8 +287,7 @@ def with_legend(
 
     Args:
         picture: ``(h, w, 3)`` uint8 RGB.
-        vmax: the value of the top colour. With 0 or less the map has nothing to show: the bar is
-            empty and says so.
+        vmax: the value of the top colour; with 0 or less the bar is empty and says so.
         unit: what the numbers count, in words.
         cmap: the colour map of the picture, one of ``COLOUR_MAPS``.
         title: above; "" for none.

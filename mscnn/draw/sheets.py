@@ -80,9 +80,7 @@ def map_pictures(
 ) -> tuple[RgbArray, RgbArray, float]:
     """Draw a map over its photo and alone, at the photo's size within ``MIN_PX`` and ``MAX_PX``.
 
-    Returns:
-        Both pictures with their legend, ``(h, w, 3)`` uint8 RGB, and the top of the colour scale
-        in ``SPREAD_UNIT``.
+    Returns both with their legend, ``(h, w, 3)`` uint8 RGB, and the scale's top in ``SPREAD_UNIT``.
     """
     heat, cmap = density(cam, min(MAX_PX, max(photo.size)), MIN_PX), drawing.colour_map
     vmax = float(heat.max())
@@ -116,24 +114,16 @@ def picture_sheet(
     bars: Sequence[dict[str, Any]],
     spare_px: float = 0,
 ) -> tuple[Figure, list[Axes]]:
-    """Put pictures side by side, row by row, with their colour scales below.
+    """Put pictures side by side in reading order, with their colour scales below.
 
-    Args:
-        panels: at least one, in reading order.
-        columns: pictures per row.
-        title: above all; "" for none.
-        width: of the design, px.
-        bars: the scales; see ``colour_bar``.
-        spare_px: more room.
-
-    Returns:
-        The figure, and the axes of the pictures.
+    Each of ``bars`` holds arguments of ``colour_bar``. Returned are the figure, which has room for
+    ``spare_px`` more, and the axes of the pictures.
 
     Raises:
-        ValueError: no panels, or fewer than one column.
+        ValueError: no panels.
     """
-    if not panels or columns < 1:
-        raise ValueError("a sheet needs at least one panel and one column")
+    if not panels:
+        raise ValueError("a sheet needs at least one panel")
     column = (width - 16) / columns - 8
     aspect = min(max(p.picture.shape[0] / p.picture.shape[1] for p in panels), _TALLEST)
     texts = [
@@ -297,15 +287,8 @@ def effective_field_sheet(
     """Draw how strongly units depend on each position of the photo, each on a scale of its own.
 
     Shown are the glow of the gradient, the theoretical field and the squares that hold 50, 90 and
-    99 % of the gradient (all may reach past the photo), and a cross at the unit.
-
-    Args:
-        fields: one or more units of the same photo.
-        photo: the whole upright photo.
-        log: draw and measure on ``log10(gradient + 1)``; see ``field_heat``.
-        opacity: of the top colour, 0..1.
-        cmap: one of ``mscnn.draw.overlay.COLOUR_MAPS``.
-        width: of the design, px.
+    99 % of the gradient (all may reach past the photo), and a cross at the unit. ``log`` draws and
+    measures on ``log10(gradient + 1)``; see ``field_heat``.
 
     Raises:
         OptionError: ``opacity`` or ``cmap`` is not accepted.

@@ -311,19 +311,6 @@ def test_the_scale_is_stated(width: int, options: dict[str, float], words: list[
     assert ("0 is transparent" in axis.get_xlabel().replace("\n", " ")) == signed
 
 
-@pytest.mark.parametrize("width", [1, 64, 320, 1200])
-def test_no_ink_touches_the_edges(width: int) -> None:
-    title = "starter_res2net, layer4, Grad-CAM: " + "Welsh_springer_spaniel_" * 6
-    own = np.full((30, width, 3), (0, 255, 0), np.uint8)
-    drawn = with_legend(own, vmax=1234.5, unit="evidence per area " * 9, title=title)
-    rows = np.nonzero((drawn == (0, 255, 0)).all(axis=-1).any(axis=1))[0]
-    for strip in (drawn[: rows.min()], drawn[rows.max() + 1 :]):
-        ink = np.asarray((strip < 250).any(axis=-1))
-        assert ink.any()
-        for edge in (ink[:, :4], ink[:, -4:], ink[:2], ink[-2:]):
-            assert not edge.any()
-
-
 @pytest.mark.parametrize(
     ("shape", "dtype", "vmax", "match"),
     [

@@ -16,23 +16,21 @@ from mscnn.draw import sheets
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import overlay
 from mscnn.errors import OptionError
-from mscnn.geometry import ViewGeometry
 from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
 from mscnn.results.scales import (
     SPLIT_UNIT,
     BlockScales,
     EffectiveField,
-    SplitEvidence,
     Square,
     SweepStep,
 )
 from tests.draw.test_charts import LION, curve, predicted, report, swept
+from tests.results import samples
 
 # The middle square of a photo of 400 x 200 px, seen at 64 px.
-GEOMETRY = ViewGeometry(photo=(400, 200), resized=(128, 64), offset=(32, 0), view=(64, 64))
+GEOMETRY, FLAT = samples.GEOMETRY, samples.FLAT
 PHOTO = Image.new("RGB", (400, 200), (100, 100, 100))
 OPTIONS = sheets.DrawingOptions(opacity=1.0)
-FLAT = np.stack([np.full((2, 2), 1), np.full((2, 2), 3)]).astype(np.float32)
 
 
 def words(figure: Figure) -> str:
@@ -45,11 +43,7 @@ def pictures(figure: Figure) -> list[Any]:
 
 
 def block(maps: Any) -> BlockScales:
-    splits = tuple(
-        SplitEvidence(i, ("1x1", *["3x3"] * (1 - i)), 11, 27 - 8 * i, 4 * share, share)
-        for i, share in enumerate((0.25, 0.75))
-    )
-    return BlockScales("layer1.1", "hierarchy", 4, splits, maps, 4.0, 3, GEOMETRY)
+    return samples.block("layer1.1", maps=maps)
 
 
 def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
