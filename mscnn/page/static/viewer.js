@@ -201,7 +201,7 @@ const viewer = {
     const map = this.map(this.columns[0]?.column), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
     get('caption').textContent = this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
-      ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : map.caption ?? '';
+      ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0');
   },
   showPicture() {
     const pictures = this.view().pictures ?? {}, map = this.map(), path = map && pictures[map.id];
@@ -216,7 +216,10 @@ const viewer = {
     return map ? `${name}, with the map of ${[map.title, map.label].filter(Boolean).join(' for ')}. ${map.alt ?? ''}` : `Photo: ${name}`;
   },
   layOut() {
-    const known = (this.view().columns ?? []).filter(column => column.key === undefined || this.map(column));
+    const columns = this.view().columns ?? [], shown = this.map();
+    // A map of no column, such as a difference of two, is shown alone.
+    const alone = shown && shown.column === undefined && columns.some(column => column.key !== undefined);
+    const known = alone ? [] : columns.filter(column => column.key === undefined || this.map(column));
     const wanted = known.length ? known : [{}], host = get('canvases');
     if (this.columns.length !== wanted.length) {
       host.replaceChildren();
