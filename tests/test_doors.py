@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from mscnn.cli.entry import main
+
 from mscnn.engine import network as network_module
 from mscnn.engine import session as session_module
 from mscnn.engine.pipeline import Engine

@@ -38,7 +38,6 @@ from PIL import (  # noqa: F401
 
 from mscnn.errors import ImageError, OptionError
 from mscnn.photos.colour import on_white
-from mscnn.photos.file_kinds import kind_of
 from mscnn.results.explanation import RgbArray
 
 logger = logging.getLogger(__name__)
@@ -72,6 +71,27 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# (offset, magic bytes, what it is), only asked once decoding has failed; first match wins.
+_BROKEN = "a broken or rare {} file"
+KINDS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", _BROKEN.format("JPEG")),
+    (0, b"\x89PNG", _BROKEN.format("PNG")),
+    (0, b"GIF8", _BROKEN.format("GIF")),
+    (8, b"WEBP", _BROKEN.format("WebP")),
+    *((0, tiff, _BROKEN.format("TIFF")) for tiff in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    (0, b"BM", _BROKEN.format("BMP")),
+    (4, b"ftypavi", _BROKEN.format("AVIF")),
+    *((4, b"ftyp" + brand, "a HEIC photo") for brand in (b"hei", b"hev", b"mif1", b"msf1")),
+    *((at, magic, "a video") for at, magic in ((4, b"ftyp"), (8, b"AVI "))),
+    *((0, magic, "a video") for magic in (b"\x1aE\xdf\xa3", b"\0\0\1\xba")),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"%!PS", "a PostScript document"),
+    (0, b"8BPS", "a Photoshop file"),
+    *((0, magic, "a JPEG XL photo") for magic in (b"\0\0\0\x0cJXL ", b"\xff\x0a")),
+    (0, b"\0\0\0\x0cjP", "a JPEG 2000 photo"),
+    (0, b"PK\3\4", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+)
 
 
 def load_photo(source: PhotoSource) -> Image.Image:
@@ -92,8 +112,8 @@ def load_photo(source: PhotoSource) -> Image.Image:
 
     Args:
         source: a path, the bytes of a file, a binary stream (read from its start), a PIL image
-            (left unchanged), or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8, in
-            grey, RGB or RGBA.
+        (left
+            unchanged), or grey, RGB or RGBA ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8.
 
     Returns:
         A new image of mode RGB with an empty ``info``, 1 px to ``MAX_PIXELS``.
@@ -177,9 +197,9 @@ def _read(source: Any) -> tuple[bytes, str]:
         data = _read_stream(source, who)
     else:
         given = "Nothing" if source is None else f"An object of type {type(source).__name__}"
-        raise ImageError(f"{given} was given where a photo is needed; give a {ACCEPTED} file.")
+        raise _give(f"{given} was given where a photo is needed")
     if not data:
-        raise ImageError(f"{who} is empty (0 bytes); give a {ACCEPTED} file.")
+        raise _give(f"{who} is empty (0 bytes)")
     if len(data) > MAX_BYTES:
         raise ImageError(
             f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
@@ -187,29 +207,31 @@ def _read(source: Any) -> tuple[bytes, str]:
     return data, who
 
 
+def _give(fault: str, kind: str = "file") -> ImageError:
+    return ImageError(f"{fault}; give a {ACCEPTED} {kind}.")
+
+
 def _read_path(path: str) -> tuple[bytes, str]:
     """Return a regular file's bytes, ``MAX_BYTES`` + 1 at most, and its name for messages."""
     if _LINK.match(path):
-        raise ImageError(f"A link cannot be opened here; give a {ACCEPTED} file.")
+        raise _give("A link cannot be opened here")
     if not path:
-        raise ImageError(f"The file name is empty; give a {ACCEPTED} file.")
+        raise _give("The file name is empty")
     who = _call(path)
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ImageError(f"{who} is a folder; give a {ACCEPTED} file.")
+            raise _give(f"{who} is a folder")
         if not stat.S_ISREG(mode):  # a pipe would block, a device never end
-            raise ImageError(f"{who} is not a regular file; give a {ACCEPTED} file.")
+            raise _give(f"{who} is not a regular file")
         with Path(path).open("rb") as file:
             return file.read(MAX_BYTES + 1), who
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"{who} does not exist; give a {ACCEPTED} file.") from None
+        raise _give(f"{who} does not exist") from None
     except PermissionError:
-        raise ImageError(
-            f"{who} may not be read (no permission); give a {ACCEPTED} file that can be read."
-        ) from None
+        raise _give(f"{who} may not be read (no permission)", "file that can be read") from None
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        raise ImageError(f"{who} cannot be read; give a {ACCEPTED} file.") from None
+        raise _give(f"{who} cannot be read") from None
 
 
 def _read_stream(stream: Any, who: str) -> bytes:
@@ -221,9 +243,8 @@ def _read_stream(stream: Any, who: str) -> bytes:
         while len(data) <= MAX_BYTES and (part := stream.read(MAX_BYTES + 1 - len(data))):
             data += part
     except (OSError, ValueError, TypeError, AttributeError):
-        raise ImageError(
-            f"{who} cannot be read as a binary stream; give a {ACCEPTED} file opened with 'rb'."
-        ) from None
+        fault = f"{who} cannot be read as a binary stream"
+        raise _give(fault, "file opened with 'rb'") from None
     return bytes(data)
 
 
@@ -240,7 +261,7 @@ def _check_size(size: tuple[int, int], who: str) -> None:
     """Refuse a picture by its header."""
     width, height = size
     if width < 1 or height < 1:
-        raise ImageError(f"{who} has no pixels; give a {ACCEPTED} photo of 1 px or more.")
+        raise _give(f"{who} has no pixels", "photo of 1 px or more")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{who} has {width} x {height} px, which is more than {_LIMIT}; "
@@ -260,12 +281,23 @@ def _refusing(who: str, data: bytes = b"") -> Iterator[None]:
             f"{who} has more than {_LIMIT} pixels; smaller {ACCEPTED} photos are accepted."
         ) from None
     except MemoryError:
-        raise ImageError(
-            f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
-        ) from None
+        fault = f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
+        raise ImageError(fault) from None
     # Pillow's plugins let nearly every built-in exception out on hostile bytes (Pillow #9814).
     except Exception as error:
         raise ImageError(f"{who} is {kind_of(data)}; give a complete {ACCEPTED} photo.") from error
+
+
+def kind_of(data: bytes) -> str:
+    """Return in words what kind of file failed to decode."""
+    text = data[:4096].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower()
+    if text.startswith(b"<") and (b"<svg" not in text or b"<html" in text):
+        return "a web page or XML text, not a photo"
+    kinds = (kind for offset, magic, kind in KINDS if data.startswith(magic, offset))
+    kind = "an SVG drawing" if text.startswith(b"<") else next(kinds, "")
+    if not kind:
+        return "not a picture that can be read"
+    return kind if "broken" in kind else f"{kind}, which is not accepted"
 
 
 def _orientation(image: Image.Image) -> int:

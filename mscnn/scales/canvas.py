@@ -66,23 +66,28 @@ def check_box(box: Sequence[float]) -> None:
         )
 
 
-def cut(image: Image.Image, box: PhotoBox) -> Image.Image:
-    """Cut out what a checked box covers, so that nothing around it bleeds into its edges.
+def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
+    """Return the whole pixels that a checked box covers of a photo of ``(width, height)``.
 
     Raises:
         BoxError: a side is less than 2 px, where the photo has that many.
     """
-    width, height = image.size
+    width, height = size
     left, top, right, bottom = (
-        round(share * side) for share, side in zip(box, (width, height) * 2, strict=True)
+        round(fraction * side) for fraction, side in zip(box, (width, height) * 2, strict=True)
     )
     if right - left < min(_SMALLEST_PX, width) or bottom - top < min(_SMALLEST_PX, height):
         raise BoxError(
             f"The box is too small: {right - left} x {bottom - top} px of the photo; each side "
             f"must be at least {_SMALLEST_PX} px."
         )
-    rect = (left, top, right, bottom)
-    return image if rect == (0, 0, width, height) else image.crop(rect)
+    return left, top, right, bottom
+
+
+def cut(image: Image.Image, box: PhotoBox) -> Image.Image:
+    """Cut out what a checked box covers, so that nothing around it bleeds into its edges."""
+    rect = pixels_of(box, image.size)
+    return image if rect == (0, 0, *image.size) else image.crop(rect)
 
 
 def compose(
