@@ -249,6 +249,6 @@ def test_wheel(tmp_path: Path) -> None:
     assets = (path for path in (ROOT / "assets").rglob("*") if path.is_file())
     assert {f"mscnn/_assets/{p.relative_to(ROOT / 'assets').as_posix()}" for p in assets} <= names
     page = {f"mscnn/page/{name}" for name in ("static/style.css", "templates/page.html")}
-    assert {"mscnn/py.typed", "mscnn/cli/entry.py", *page} <= names
+    assert {"mscnn/py.typed", "mscnn/cli/app.py", *page} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests", "scripts")) or name.endswith(".pyi") for name in names)

@@ -76,11 +76,7 @@ class Engine:
         return network.explain(photo, is_cancelled=is_cancelled, **options)
 
     def receptive_field(self, model: str) -> ReceptiveField:
-        """Theoretical receptive fields; of a registry model at once, and never by its weights.
-
-        Raises:
-            UnknownModelError, UnsupportedModelError.
-        """
+        """Theoretical receptive fields; of a registry model at once, and never by its weights."""
         spec = registry.find(model)
         found = fields.known(spec.name if spec else model)
         if found is not None:
@@ -131,7 +127,6 @@ class Engine:
         A model that cannot be used gives a column with a note; the others go on.
 
         Args:
-            photo, name: see ``Network``.
             models: two to six model names.
             target: a class; ``"top1"`` is the first model's best class, for all of them.
             layer: ``"last"``, a stage number, or a module name that all models have.
@@ -145,14 +140,14 @@ class Engine:
         name = photo_name(photo) if name is None else name
         photo = load_photo(photo)  # once: it may be large, and a bad photo is no model's fault
 
-        def column(network: Network, one: _OneClass) -> tuple[ComparedModel, int | None]:
-            made = _column(network, photo, one, layer, name)
+        def column(network: Network, one: OneClass) -> tuple[ComparedModel, int | None]:
+            made = compared(network, photo, one, [layer], name)
             return made, made.cam.target if made.cam else None
 
-        def failed(model: str, error: MscnnError, _: _OneClass) -> ComparedModel:
+        def failed(model: str, error: MscnnError, _: OneClass) -> ComparedModel:
             return ComparedModel(shown_name(model), None, None, None, str(error))
 
-        one = _OneClass(target)
+        one = OneClass(target)
         for made in self._each(models, one, Call(None, is_cancelled), column, failed):
             yield one.label, made
 
@@ -174,26 +169,22 @@ class Engine:
         """
         image = load_photo(photo)
 
-        def report(network: Network, one: _OneClass) -> tuple[ScaleReport | None, int]:
+        def report(network: Network, one: OneClass) -> tuple[ScaleReport | None, int]:
             found = network.scales(image, target=one.of(network), name="")
             return found, found.target.index
 
-        def unknown(model: str, error: MscnnError, one: _OneClass) -> None:
+        def unknown(model: str, error: MscnnError, one: OneClass) -> None:
             if not isinstance(error, UnknownClassError) or one.settled is None:
                 raise error
             if on_unknown is None:
                 raise UnknownClassError(f"{model}: {error}") from error
             on_unknown(model, str(error))
 
-        found = self._each(models, _OneClass(target), Call(), report, unknown)
+        found = self._each(models, OneClass(target), Call(), report, unknown)
         return [made for made in found if made is not None]
 
     def sweep(self, photo: Photo, models: Sequence[str], **options: Any) -> Sweep:
-        """Like ``sweep_steps``, all at once; what was done before Stop is kept.
-
-        Raises:
-            Cancelled: stopped before anything was done.
-        """
+        """Like ``sweep_steps``, all at once; ``Cancelled`` only before anything was done."""
         steps = list(self.sweep_steps(photo, models, **options))
         if not steps:
             raise Cancelled("Stopped before the first model was done.")
@@ -224,7 +215,7 @@ class Engine:
         plan = Plan(factors=tuple(factors), canvas=canvas, box=box)
         call = Call(None, is_cancelled)
 
-        def curve(network: Network, one: _OneClass) -> tuple[SweepCurve, int | None]:
+        def curve(network: Network, one: OneClass) -> tuple[SweepCurve, int | None]:
             report = on_progress and partial(on_progress, one.model)
             made = network.sweep(
                 image, target=one.of(network), box=box, factors=factors, canvas=canvas,
@@ -232,7 +223,7 @@ class Engine:
             )  # fmt: skip
             return made, made.target
 
-        def failed(model: str, error: MscnnError, _: _OneClass) -> SweepCurve:
+        def failed(model: str, error: MscnnError, _: OneClass) -> SweepCurve:
             # Not the model's fault: no other one does with this photo, box or size either.
             if len(models) == 1 or isinstance(error, (BoxError, ImageError, OptionError)):
                 raise error
@@ -240,7 +231,7 @@ class Engine:
 
         done = Sweep("", plan.factors, canvas, box or whole(), (), partial=True)
         try:
-            for made in self._each(models, _OneClass(target), call, curve, failed):
+            for made in self._each(models, OneClass(target), call, curve, failed):
                 curves = (*done.curves, made)
                 done = replace(
                     done,
@@ -255,10 +246,10 @@ class Engine:
     def _each(
         self,
         models: Sequence[str],
-        one: _OneClass,
+        one: OneClass,
         call: Call,
-        work: Callable[[Network, _OneClass], tuple[T, int | None]],
-        failed: Callable[[str, MscnnError, _OneClass], T],
+        work: Callable[[Network, OneClass], tuple[T, int | None]],
+        failed: Callable[[str, MscnnError, OneClass], T],
     ) -> Iterator[T]:
         """Ask each model for the same class, and go on where one fails.
 
@@ -282,7 +273,7 @@ class Engine:
             yield result
 
 
-class _OneClass:
+class OneClass:
     """A class that the first model to know it settles, and that others are asked for by name."""
 
     def __init__(self, target: str | int) -> None:
@@ -339,9 +330,20 @@ def _check_models(models: Sequence[str], least: int, most: int, purpose: str = "
         raise OptionError(f"{repeated} was chosen twice; choose different models{purpose}.")
 
 
-def _column(network: Network, photo: Photo, one: _OneClass, layer: str, name: str) -> ComparedModel:
+def compared(
+    network: Network, photo: Photo, one: OneClass, layers: Sequence[str], name: str
+) -> ComparedModel:
+    """Explain the class with one network, and time it; without maps where it lacks the class.
+
+    Args:
+        network: is timed on the photo, too.
+        photo: see ``Network.predict``.
+        one: the class.
+        layers: each gets a map; the first one's is the column's.
+        name: what to call the photo in the result.
+    """
     note = ""
-    explain = partial(network.explain, photo, layers=layer, name=name)
+    explain = partial(network.explain, photo, layers=layers, name=name)
     try:
         explanation = explain(targets=[one.of(network)])
     except UnknownClassError as error:

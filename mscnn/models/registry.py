@@ -72,6 +72,14 @@ def get(name: str) -> BackboneSpec:
     return spec
 
 
+def partner(name: str) -> str | None:
+    """Name the model that this one is best compared with; None where the list has none."""
+    spec = find(name)
+    if spec is None:
+        return None
+    return spec.baseline or next((s.name for s in BACKBONES if s.baseline == spec.name), None)
+
+
 def fair_pair_hint(names: Sequence[str]) -> str:
     """Say whether models are a fair comparison, and why, in one to three sentences.
 

@@ -73,6 +73,19 @@ class PhotoStore:
         small = thumbnail_of(self._open(example.path, example.label).image, THUMB_PX)
         return _saved(small, "example.webp", "WEBP", quality=82)
 
+    def small(self, path: Path) -> str | None:
+        """Return the path, in gradio's cache, of a small picture; None where it is no photo."""
+        try:
+            status = path.stat()
+            key = ("small", path, status.st_size, status.st_mtime_ns)
+            made = self._cache.get(key, lambda: _small(path))
+            if not Path(made).is_file():  # as in ``_open``
+                self._cache.drop(key)
+                made = self._cache.get(key, lambda: _small(path))
+        except (OSError, ValueError, ImageError):  # ValueError: a NUL in the name
+            return None
+        return made
+
     def served(self, example: Example) -> str:
         """Return the path, in gradio's cache, of an example as the viewer draws it."""
         return self._open(example.path, example.label).served
@@ -92,10 +105,25 @@ class PhotoStore:
 
 def _decoded(path: Path, name: str) -> Photo:
     image = load_photo(path)
-    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     small = thumbnail_of(image, SERVED_PX)
     served = _saved(small, "photo.jpg", "JPEG", quality=90, subsampling=0)
-    return Photo(digest, image, name, served)
+    return Photo(_digest(path), image, name, served)
+
+
+def is_same(path: Path, photo: Photo) -> bool:
+    """Whether a file is the photo's."""
+    try:
+        return _digest(path) == photo.digest
+    except OSError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _small(path: Path) -> str:
+    return _saved(thumbnail_of(load_photo(path), THUMB_PX), "small.webp", "WEBP", quality=82)
 
 
 def _saved(image: Image.Image, name: str, kind: str, **options: object) -> str:

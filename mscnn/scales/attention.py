@@ -39,10 +39,7 @@ class RawAttention(NamedTuple):
 
 @torch.inference_mode()
 def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
-    """Read the gates of all blocks: one forward.
-
-    Returns:
-        Block to ``(radix, channels)`` float32 in 0..1, channels as in the block's gated sum.
+    """Read the gates of all blocks, ``(radix, channels)`` float32 in 0..1: one forward.
 
     Raises:
         UnsupportedModelError: the model has no split attention.

@@ -186,10 +186,8 @@ def _by_split(tensors: Sequence[torch.Tensor], points: Sequence[HookPoint]) -> l
 
 
 def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
-    """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed.
-
-    In NumPy, so that sums over positions can be taken in float64, which not every device has.
-    """
+    """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed."""
+    # In NumPy: not every device has the float64 in which sums over positions are taken.
     return (gradient * activation).sum(dim=2).cpu().numpy().astype(np.float64)
 
 
@@ -220,10 +218,8 @@ def _evidence(positions: Doubles) -> Doubles:
 
 
 def _block_field(field: ReceptiveField | None, name: str) -> BlockField | None:
-    if field is None:
-        return None
     try:
-        return field.block(name)
+        return field.block(name) if field is not None else None
     except UnknownLayerError:
         return None
 

@@ -72,10 +72,13 @@ def make_folders(root: Path) -> Folders:
 
 
 @contextmanager
-def serving(folders: Folders, owned: Sequence[str] = ()) -> Iterator[Site]:
+def serving(
+    folders: Folders, owned: Sequence[str] = (), files: Sequence[Any] = ()
+) -> Iterator[Site]:
     """Serve the page with the options it has in earnest, on a free port of this machine.
 
-    ``owned`` are model folders of the page's owner, or folders that hold such.
+    ``owned`` are model folders of the page's owner, or folders that hold such; ``files`` the
+    owner's feature files, opened.
 
     The server lives for the rest of the session, but the environment that points it at the seeded
     weights does not: other tests read the real ones, so each test of the page sets it again.
@@ -90,7 +93,7 @@ def serving(folders: Folders, owned: Sequence[str] = ()) -> Iterator[Site]:
         engine = Engine(Session("cpu", offline=True, owners=OwnersModels(owned)))
         for model in MODELS:
             engine.session.network(model)
-        demo = build_app(engine)
+        demo = build_app(engine, files=files)
         demo.queue(max_size=64, default_concurrency_limit=1)
         options = {**launch_options(), "quiet": True, "prevent_thread_lock": True}
         # Of its own choice gradio takes the first free port. Two test processes that start at once

@@ -31,6 +31,7 @@ dimmed. Fields of an answer, all optional:
 ``top``      the top-1 class, if it is another one: what no choice of a class stands for.
 ``classes``  names of all classes of the model, for the list of suggestions; send it always, the
              core sends it on only if the browser does not have it.
+``models``   names that the answer takes for the state's ``models``, where those are too few.
 ``need``     {sentence, button}: what the answer leaves out until the visitor agrees.
 ``view``     what the viewer shows:
   maps       [map, ...] as ``mscnn.page.messages.map_message`` makes them: {id, data, shape, rect,
@@ -46,8 +47,8 @@ dimmed. Fields of an answer, all optional:
   frame      [left, top, right, bottom] in photo px: what the network saw.
   columns    [{title, map: id or null, frame, note}] for several pictures with one zoom, pan and
              pointer; a column without ``map`` shows the chosen one, and one with ``key`` the
-             map that has this ``column`` and the ``group`` of the chosen one.
-             Absent: one column.
+             map that has this ``column`` and the ``group`` of the chosen one; a
+             chosen map of no ``column`` is then shown alone. Absent: one column.
   pick       "point": a click or Enter sets ``point``; "box": a drag sets ``box``, and so do two
              clicks, or Enter at two corners.
   fields     [{title, stage, stride, start, size, grid, view, rect}] in px of the network's input:
@@ -89,7 +90,9 @@ Headings are ``<h2>`` (the page has the ``<h1>``).
 from __future__ import annotations
 
 from mscnn.page.lens import Lens
-from mscnn.page.lenses import look, rf, scales, zoom
+from mscnn.page.lenses import compare, features, look, rf, scales, zoom
 
-LENSES: dict[str, Lens] = {module.LENS.id: module.LENS for module in (look, scales, rf, zoom)}
+LENSES: dict[str, Lens] = {
+    module.LENS.id: module.LENS for module in (look, scales, rf, zoom, features, compare)
+}
 """By id, in the order of the tabs."""

@@ -112,18 +112,23 @@ function fillFields() {
   }
   for (const list of all('[data-list=models]')) fillList(list);
 }
+// The networks of the list: those of the state, or those that the answer takes for these.
+function listed() {
+  const answer = answers[state.tab];
+  return answer?.message.models && same(answer.at.models, state.models) ? answer.message.models : state.models;
+}
 function fillList(list) {
-  const chips = list.querySelector('.chips');
-  if (same(chips.made, state.models)) return;
-  chips.made = [...state.models];
+  const chips = list.querySelector('.chips'), names = listed();
+  if (same(chips.made, names)) return;
+  chips.made = [...names];
   const titles = Object.fromEntries(CONFIG.choices.models.flatMap(group => group.items));
-  chips.replaceChildren(...state.models.map(name => {
+  chips.replaceChildren(...names.map(name => {
     const chip = document.createElement('button');
     chip.type = 'button';
     chip.value = name;
     chip.textContent = `${titles[name] ?? name} ×`;
     chip.setAttribute('aria-label', `Remove ${titles[name] ?? name}`);
-    chip.addEventListener('click', () => set({models: state.models.filter(other => other !== name)}));
+    chip.addEventListener('click', () => set({models: names.filter(other => other !== name)}));
     return chip;
   }));
 }
@@ -196,7 +201,7 @@ element.addEventListener('change', event => {
   else if (target.id === 'model-name') { if (target.value.trim()) set({model: target.value.trim()}); }
   else if (target.dataset.add === 'models') {
     const name = target.value.trim();
-    if (name && !state.models.includes(name)) set({models: [...state.models, name].slice(0, CONFIG.max_compared)});
+    if (name && !listed().includes(name)) set({models: [...listed(), name].slice(0, CONFIG.max_compared)});
     target.value = '';
   } else if (target.dataset.field) changeField(target);
 });

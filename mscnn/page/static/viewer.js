@@ -216,7 +216,10 @@ const viewer = {
     return map ? `${name}, with the map of ${[map.title, map.label].filter(Boolean).join(' for ')}. ${map.alt ?? ''}` : `Photo: ${name}`;
   },
   layOut() {
-    const known = (this.view().columns ?? []).filter(column => column.key === undefined || this.map(column));
+    const columns = this.view().columns ?? [], shown = this.map();
+    // A map of no column, such as a difference of two, is shown alone.
+    const alone = shown && shown.column === undefined && columns.some(column => column.key !== undefined);
+    const known = alone ? [] : columns.filter(column => column.key === undefined || this.map(column));
     const wanted = known.length ? known : [{}], host = get('canvases');
     if (this.columns.length !== wanted.length) {
       host.replaceChildren();

@@ -1,0 +1,312 @@
+"""Compare: the same photo and class through several networks, on one colour scale."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+
+import numpy as np
+
+from mscnn.draw.files import comparison_files
+from mscnn.engine.pipeline import MIN_COMPARED, OneClass, compared, summarise
+from mscnn.errors import Cancelled, MscnnError, UnknownClassError, WeightsError
+from mscnn.http.uploads import cache_file
+from mscnn.maps.agreement import all_agreements, difference
+from mscnn.models import registry
+from mscnn.models.sources import default_model
+from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
+from mscnn.page.lenses.look import NOTHING_SPEAKS, drawing
+from mscnn.page.messages import (
+    Message,
+    bare,
+    map_message,
+    model_title,
+    packed,
+    picture,
+    render,
+    stage_name,
+    zipped,
+)
+from mscnn.page.request import Request
+from mscnn.results.explanation import Agreement, ComparedModel
+
+DIFFERENCE_PX = 96
+"""Longer side of the photo on which two maps are subtracted."""
+ONE_SCALE = "Bright parts spoke for {label}, on one scale for all networks."
+ORDERS = (
+    (0.8, "look at nearly the same places"),
+    (0.5, "look at much the same places"),
+    (0.2, "look at partly the same places"),
+    (-0.2, "look at unrelated places"),
+    (-1.1, "look at opposite places"),
+)
+"""In words, from which rank correlation on."""
+OVERLAPS = (
+    (0.6, "their strongest parts are mostly the same"),
+    (0.3, "their strongest parts overlap"),
+    (0.15, "their strongest parts overlap a little"),
+    (-1.0, "their strongest parts lie apart, as two random ones would"),
+)
+"""In words, from which overlap of the strongest fifths on; two random fifths have 0.11."""
+
+
+@dataclass
+class _Found:
+    """What is known so far.
+
+    Attributes:
+        names: the networks, as the visitor named them.
+        one: the class.
+        columns: by name; their explanations hold a map of every stage.
+        stages: module names of a network's stages, by name.
+        need: the question about what must be downloaded first.
+        classes: of the first network.
+        top: its top-1 class.
+        keys: of the networks; see ``model_key``.
+        is_done: nothing more is coming.
+    """
+
+    names: tuple[str, ...]
+    one: OneClass
+    columns: dict[str, ComparedModel]
+    stages: dict[str, tuple[str, ...]]
+    need: NeedsConsent | None = None
+    classes: tuple[str, ...] = ()
+    top: str = ""
+    keys: tuple[Hashable, ...] = ()
+    is_done: bool = False
+
+    def at(self, stage: int | None) -> Iterator[tuple[str, ComparedModel]]:
+        """Yield names and columns with their maps of one stage, counted from 1; None: the last."""
+        for name, column in self.columns.items():
+            layers = self.stages.get(name, ())
+            number = len(layers) if stage is None else stage
+            wanted, found = layers[number - 1 : number], column.explanation
+            if found is not None:
+                maps = tuple(cam for cam in found.maps if cam.layer in wanted)
+                column = replace(column, explanation=replace(found, maps=maps))
+            yield name, column
+
+
+def answer(request: Request, context: Context) -> Iterator[Message]:
+    """One network more in each answer; what must be downloaded is left out until agreed."""
+    for found in _steps(request, context):
+        yield _message(found, request, context)
+
+
+def models_of(request: Request, context: Context) -> tuple[str, ...]:
+    """The networks chosen; where they are fewer than two, the page's and its fair partner."""
+    chosen = tuple(dict.fromkeys(request.models))
+    if len(chosen) >= MIN_COMPARED:
+        repeated = registry.first_repeated(chosen)
+        return tuple(name for name in chosen if name != repeated) if repeated else chosen
+    if chosen and request.changed == "models":
+        context.notices.append("It takes two networks at least to compare.")
+    own = context.model(request)
+    others = (*chosen, registry.partner(own), *context.engine.session.offered(), _here())
+    other = next(n for n in (*others, "starter_resnet", "starter_res2net")
+                 if n and registry.full_name(n) != registry.full_name(own))  # fmt: skip
+    return own, other
+
+
+def _here() -> str:
+    try:
+        return default_model()
+    except WeightsError:
+        return ""
+
+
+def _steps(request: Request, context: Context) -> Iterator[_Found]:
+    names, missing = models_of(request, context), []
+    found = _Found(names, OneClass(request.target or "top1"), {}, {})
+    for number, name in enumerate(names):
+        context.progress(number, len(names), "Networks compared:")
+        try:
+            found.columns[name] = _column(name, found, request, context)
+        except NeedsConsent:
+            missing.append(name)
+            continue
+        except Cancelled:
+            break
+        except MscnnError as error:
+            found.columns[name] = ComparedModel(name, None, None, None, str(error))
+        if context.is_cancelled():
+            break
+        yield found
+    if missing and not context.is_cancelled():
+        try:
+            context.consent_to_download(request, missing)
+        except NeedsConsent as question:
+            found.need = question
+    if not found.columns:
+        raise found.need or Cancelled("Stopped before the first network was done.")
+    if request.target and found.classes and found.one.settled is None:
+        unknown = f"None of these networks has a class “{request.target}”"
+        if request.changed == "target":
+            raise UnknownClassError(f"{unknown}; choose one from the list.")
+        context.notices.append(f"{unknown}: the top-1 class of the first one is shown instead.")
+        context.adopt["target"] = None
+        yield from _steps(replace(request, target=""), context)
+        return
+    found.is_done = True
+    yield found
+
+
+def _column(name: str, found: _Found, request: Request, context: Context) -> ComparedModel:
+    one, network, photo = found.one, context.network(request, name), context.photo(request)
+    found.stages[name] = network.stages
+    found.keys = (*found.keys, model_key(network))
+    key = ("compare", photo.digest, model_key(network), one.label or "top1")
+    column = context.cached(
+        key, lambda: compared(network, photo.image, one, list(network.stages), photo.name)
+    )
+    if column.cam is not None:
+        one.settle(network, column.cam.target)
+        if request.target:
+            context.adopt["target"] = one.label
+    if not found.classes and column.explanation is not None:
+        found.classes = tuple(map(network.labels.display, range(len(network.labels))))
+        found.top = column.explanation.prediction.top[0].label
+    return column
+
+
+def _message(found: _Found, request: Request, context: Context) -> Message:
+    photo = context.photo(request)
+    maps: list[Message] = []
+    stages: list[tuple[int, Sequence[Agreement], list[Message]]] = []
+    for stage in range(max(map(len, found.stages.values()), default=0), 0, -1):
+        shown = [(name, column) for name, column in found.at(stage) if column.cam is not None]
+        made = [_map(name, column, stage, found) for name, column in shown]
+        top = max((sent["top"] for sent in made), default=1.0)
+        maps += [sent | {"top": top} for sent in made]
+        if found.is_done and shown:
+            cams = [(name, column.cam) for name, column in shown if column.cam is not None]
+            key = ("agreement", photo.digest, found.one.label, stage, *found.keys)
+            pairs = context.cached(key, partial(all_agreements, cams))
+            differences = [_difference(shown[0], other, stage) for other in shown[1:]]
+            stages.append((stage, pairs, differences))
+    view: Message = {
+        "maps": [*maps, *(sent for *_, differences in stages for sent in differences)],
+        "columns": [_column_of(name, found) for name in found.names],
+    }
+    if request.static and found.is_done:
+        view["pictures"] = {
+            sent["id"]: cache_file("map.png", picture(photo, column.cam))
+            for name, column in found.at(_number(request)) if column.cam is not None
+            for sent in maps if (sent["column"], sent["layer"]) == (name, column.cam.layer)
+        }  # fmt: skip
+    html = render(
+        "compare.html", label=found.one.label, is_done=found.is_done, stages=stages,
+        cards=[(model_title(name), column) for name, column in found.columns.items()],
+        rows=[_row(*item) for item in found.columns.items()],
+        waiting=[model_title(name) for name in found.names if name not in found.columns],
+        hint=registry.fair_pair_hint(found.names), sentence=agreement_in_words,
+        beside={int(m["stage"]): m["id"] for m in reversed(maps)},
+        agreements=[(stage_name(str(s)), *_numbers(p)) for s, pairs, _ in stages for p in pairs],
+    )  # fmt: skip
+    return {
+        "html": html, "label": found.one.label, "top": found.top, "view": view,
+        "more": not found.is_done, "models": list(found.names), "classes": list(found.classes),
+        "need": found.need and {"sentence": found.need.sentence, "button": found.need.button},
+    }  # fmt: skip
+
+
+def _number(request: Request) -> int | None:
+    return None if request.layer == "last" else int(request.layer)
+
+
+def _map(name: str, column: ComparedModel, stage: int, found: _Found) -> Message:
+    cam, label = column.cam, found.one.label
+    assert cam is not None
+    sentence = ONE_SCALE if float(cam.raw.max()) > 0 else NOTHING_SPEAKS
+    return map_message(
+        cam, map_id=f"{name}/{stage}", label=label, stage=str(stage), group=str(stage),
+        column=name, last=stage == len(found.stages[name]), caption=sentence.format(label=label),
+        title=f"{model_title(name)}, {stage_name(str(stage))}",
+    )  # fmt: skip
+
+
+def _difference(
+    first: tuple[str, ComparedModel], other: tuple[str, ComparedModel], stage: int
+) -> Message:
+    """Evidence of ``other`` less that of ``first``, on the whole photo."""
+    (one, left), (two, right) = first, other
+    assert left.cam is not None
+    assert right.cam is not None
+    values = difference(left.cam, right.cam, DIFFERENCE_PX)
+    width, height = left.cam.geometry.photo
+    title, than = model_title(two), model_title(one)
+    return {
+        "id": f"difference/{two}/{stage}", "shape": list(values.shape), "group": str(stage),
+        "data": packed(values, half=True), "half": True, "signed": True, "divisor": 1.0,
+        "rect": [0, 0, width, height], "top": float(np.abs(values).max()) or 1.0,
+        "unit": "times an even spread", "title": f"{title} less {than}, {stage_name(str(stage))}",
+        "caption": f"Red: more evidence in {title}. Blue: more in {than}.",
+        "alt": f"Red where {title} finds more evidence, blue where {than} does.",
+        "label": "", "stage": "", "other": title,
+    }  # fmt: skip
+
+
+def _column_of(name: str, found: _Found) -> Message:
+    column, title = found.columns.get(name), model_title(name)
+    if column is not None and column.cam is not None:
+        return {"title": title, "key": name}
+    note = "no map of this class"
+    if column is None:
+        note = "not done yet" if found.need is None else "not downloaded"
+    return {"title": title, "map": None, "note": note}
+
+
+def _row(name: str, column: ComparedModel) -> tuple[str, ...]:
+    """What is known of a network, for the table."""
+    explanation, facts = column.explanation, column.facts
+    if explanation is None or facts is None:
+        return model_title(name), *[""] * 9
+    prediction, (low, high) = explanation.prediction, column.latency_range_ms or (0.0, 0.0)
+    own, score = prediction.top[0], explanation.targets[0] if explanation.targets else None
+    return (
+        model_title(name), f"{facts.params / 1e6:.2f}", f"{facts.gmacs or 0:.3g}",
+        str(facts.input_px), "" if facts.top1 is None else f"{100 * facts.top1:.2f}",
+        f"{low:.1f} to {high:.1f}", "" if score is None else f"{100 * score.probability:.2f}",
+        own.label, f"{100 * own.probability:.2f}", prediction.weights.sha256[:12],
+    )  # fmt: skip
+
+
+def agreement_in_words(pair: Agreement) -> str:
+    """Say how far two maps agree."""
+    both = f"{model_title(pair.first)} and {model_title(pair.second)}"
+    if pair.spearman is None or pair.iou_top20 is None:
+        return f"{both} cannot be compared here: a map is the same everywhere."
+    order = next(words for least, words in ORDERS if pair.spearman >= least)
+    overlap = next(words for least, words in OVERLAPS if pair.iou_top20 >= least)
+    return f"{both} {order}; {overlap}."
+
+
+def _numbers(pair: Agreement) -> tuple[str, ...]:
+    values = (pair.spearman, pair.iou_top20)
+    found = ("" if value is None else f"{value:.3f}" for value in values)
+    return model_title(pair.first), model_title(pair.second), *found
+
+
+def files(request: Request, context: Context) -> tuple[str, bytes]:
+    """The comparison at the stage that is shown, of the networks that are here."""
+    *_, found = _steps(replace(request, agreed=False), context)
+    columns = [column for _, column in found.at(_number(request))]
+    made = comparison_files(
+        summarise(found.one.label, request.layer, columns), context.photo(request).image,
+        drawing=drawing(request), created=datetime.now(timezone.utc),
+    )  # fmt: skip
+    return f"{bare(f'mscnn-compare-{found.one.label}-{request.layer}')}.zip", zipped(made)
+
+
+LENS = Lens(
+    id="compare",
+    title="Compare",
+    question="Do two networks look at the same place?",
+    answer=answer,
+    needs=("photo", "model", "models", "target", "layer"),
+    covers=("layer",),
+    files=files,
+)

@@ -1,0 +1,109 @@
+"""A page owner's model folder, with classes of its own, and feature file, on every lens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from mscnn.data.extraction import extract
+from mscnn.data.loading import Loading
+from mscnn.engine.session import load
+from mscnn.models.loading import load_model
+from mscnn.page.features_sets import open_files
+from mscnn.training.results import export_folder
+from tests.browser.conftest import png
+from tests.page.serving import Folders, Site, serving
+
+CLASSES = ["espresso", "lion", "my cat"]
+
+
+@pytest.fixture(scope="module")
+def own(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As fine-tuning writes it: a starter's weights below a classifier of three classes."""
+    folder = tmp_path_factory.mktemp("own") / "my-animals"
+    with pytest.MonkeyPatch.context() as patch:
+        folders.use(patch)
+        model: Any = load_model("starter_res2net").model
+        weight, bias = model.fc.weight[:3].clone(), model.fc.bias[:3].clone()
+        model.reset_classifier(len(CLASSES))
+        model.fc.weight.data, model.fc.bias.data = weight, bias
+        export_folder(model, folder, CLASSES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folders: Folders, own: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("features")
+    photos = root / "photos"
+    shutil.copytree("assets/examples", photos)
+    (photos / "README.md").unlink()
+    extract(load(str(own)), photos, root / "mine.npz", loading=Loading(workers=0))
+    files = open_files([(root / "mine.npz", photos)])
+    with serving(folders, [str(own.parent)], files) as running:
+        yield running
+
+
+def test_the_owners_model_comes_first_and_works_on_every_lens(visit, own):
+    look = visit().ready()
+    page = look.page
+    assert sorted(look.labels()) == CLASSES
+    expect(page.locator("#model")).to_have_value("my-animals")
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        look.ready(str(tab.get_attribute("id")).removeprefix("tab-"))
+    # Where the owner keeps the folders is no visitor's business.
+    assert str(own.parent) not in page.content()
+    assert str(own.parent) not in httpx.get(f"{look.site.url}/config").text
+
+
+def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit):
+    """The lion is known to both, the cat of this name to the owner's alone."""
+    look = visit("?models=my-animals,starter_resnet&class=my cat").ready("compare")
+    cards = look.page.locator("#compare-grid .card")
+    expect(cards.nth(0).locator("h2")).to_have_text("my-animals")
+    expect(cards.nth(1)).to_contain_text("no class")
+    expect(look.page.locator("#canvases figcaption").nth(1)).to_contain_text("no map of this class")
+
+
+def test_the_owners_photographs_are_searched_with_thumbnails(visit, my_photo, own):
+    look = visit("?tab=features").ready("features")
+    page, near = look.page, look.page.locator("#panel-features .near li")
+    expect(near.first).to_be_visible()
+    page.locator("#features-among").select_option("0")
+    look.ready("features")
+    expect(near).to_have_count(4)
+    expect(page.locator("#features-among")).to_have_value("0")
+    expect(near.first.locator("img")).to_have_js_property("complete", True)
+    assert near.first.locator("img").evaluate("e => e.naturalWidth") > 0
+    alt = str(near.first.locator("img").get_attribute("alt"))
+    assert alt.startswith("Neighbour 1: ")
+    values = [float(text) for text in near.locator(".value").all_inner_texts()]
+    assert values == sorted(values, reverse=True)
+    look.upload(png(my_photo), "mine.png")
+    expect(page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+    look.ready("features")
+    expect(near).to_have_count(4)
+    # Classes and layers of another network: the second one beside the page's.
+    page.locator("#features-among").select_option("")
+    page.locator("#also").select_option("starter_resnet")
+    look.ready("features")
+    expect(page.locator("#panel-features section.near")).to_have_count(2)
+
+
+@pytest.mark.slow
+def test_a_folder_put_beside_it_is_offered_when_the_page_is_opened_again(visit, own):
+    new = own.with_name("new-animals")
+    shutil.copytree(own, new)
+    try:
+        look = visit().ready()  # the server has built its page before
+        look.page.locator("#model").select_option("new-animals")
+        look.ready()
+        assert look.link()["model"] == "new-animals"
+    finally:
+        shutil.rmtree(new)

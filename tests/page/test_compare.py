@@ -1,0 +1,150 @@
+"""The Compare lens: numbers are the engine's, one scale, and who is left out says why."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mscnn.engine import pipeline
+from mscnn.engine.pipeline import compared
+from mscnn.maps.agreement import difference
+from mscnn.models import registry
+from mscnn.page.answering import Answering
+from mscnn.page.examples import examples
+from mscnn.page.lenses import compare
+from mscnn.page.photos import PhotoStore
+from mscnn.results.explanation import Agreement
+from tests.page.serving import MODELS
+
+RES2NET, RESNET = MODELS
+LION = examples()[0].path
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
+
+
+@pytest.fixture
+def answering(engine) -> Answering:
+    return Answering(engine, PhotoStore(), lambda: RES2NET)
+
+
+@pytest.fixture
+def ask(answering):
+    """``ask(**request)``: the answers, without progress."""
+
+    def of(lens: str = "compare", **request: Any) -> list[dict[str, Any]]:
+        event = SimpleNamespace(_data={"serial": 1, "lens": lens, "example": "lion", **request})
+        messages = answering.ask(event, SimpleNamespace(session_hash="a"))
+        return [json.loads(json.dumps(m)) for m in messages if "progress" not in m]
+
+    return of
+
+
+def test_the_pages_model_meets_its_fair_partner_and_numbers_are_the_engines(ask, engine):
+    first, _, last = ask()
+    assert [m["more"] for m in (first, last)] == [True, False]
+    assert [c.get("key") for c in first["view"]["columns"]] == [RES2NET, None]
+    assert last["models"] == [RES2NET, RESNET]
+    assert len(json.dumps(last)) < 1.5e6
+    maps = {sent["id"]: sent for sent in last["view"]["maps"]}
+    for stage in "1234":
+        wanted = engine.compare(LION, MODELS, layer=stage)
+        assert last["label"] == wanted.label
+        for column in wanted.columns:
+            sent = maps[f"{column.model}/{stage}"]
+            raw = np.frombuffer(base64.b64decode(sent["data"]), "<f4").reshape(sent["shape"])
+            np.testing.assert_allclose(raw, column.cam.raw, atol=1e-5)
+            assert sent["top"] == pytest.approx(max(wanted.scale_max, 1), rel=1e-5), "one scale"
+            score = column.explanation.targets[0]
+            assert f"{100 * score.probability:.2f}" in last["html"]
+        (pair,) = wanted.agreements
+        assert f"<td>{pair.spearman:.3f}</td><td>{pair.iou_top20:.3f}</td>" in last["html"]
+        assert str(compare.agreement_in_words(pair)) in last["html"]
+        sent = maps[f"difference/{RESNET}/{stage}"]
+        apart = difference(wanted.columns[0].cam, wanted.columns[1].cam, compare.DIFFERENCE_PX)
+        raw = np.frombuffer(base64.b64decode(sent["data"]), "<f2").reshape(sent["shape"])
+        np.testing.assert_allclose(raw, apart, rtol=1e-3, atol=1e-2)
+        assert sent["signed"]
+    assert registry.fair_pair_hint(MODELS) in last["html"]
+    assert "measured by this project on four photographs" in last["html"]
+
+
+def test_columns_are_kept_for_other_questions(ask, monkeypatch):
+    ask()
+    monkeypatch.setattr(compare, "compared", None)
+    assert ask(layer="2", models=[RESNET, RES2NET][::-1])[-1]["models"] == list(MODELS)
+
+
+def test_the_class_is_carried_and_an_unknown_one_is_said(ask):
+    last = ask(target="espresso")[-1]
+    assert (last["label"], last["adopt"]["target"]) == ("espresso", "espresso")
+    assert {m["label"] for m in last["view"]["maps"]} == {"espresso", ""}
+    (refused,) = ask(target="unicorn", changed="target")[-1:]
+    assert "None of these networks has a class “unicorn”" in refused["error"]
+    opened = ask(target="unicorn", changed="open")[-1]
+    assert "top-1 class" in opened["notice"]
+    assert opened["adopt"]["target"] is None
+    assert opened["label"] == ask()[-1]["label"]
+
+
+def test_a_network_that_cannot_be_used_has_a_note_and_the_others_go_on(ask):
+    last = ask(models=[RES2NET, "no_such_net", RESNET])[-1]
+    assert [c.get("map", "") for c in last["view"]["columns"]] == ["", None, ""]
+    assert "no_such_net" in last["html"]
+    assert len([m for m in last["view"]["maps"] if m["stage"] == "4"]) == 2
+
+
+def test_a_download_is_asked_for_and_the_others_are_shown(ask, answering):
+    last = ask(models=[RES2NET, "resnet50.tv_in1k", RESNET])[-1]
+    assert "102 MB" in last["need"]["sentence"]
+    assert last["need"]["button"].startswith("Download")
+    assert "Not downloaded" in last["html"]
+    assert len([m for m in last["view"]["maps"] if m["stage"] == "4"]) == 2
+    assert "need" in ask(models=["resnet50.tv_in1k", "res2net50_26w_4s.in1k"])[-1]
+    packed = answering.pack({"serial": 0, "lens": "compare", "example": "lion", "agreed": True,
+                             "models": ["resnet50.tv_in1k", *MODELS]})  # fmt: skip
+    with zipfile.ZipFile(packed["path"]) as archive:
+        names = {"comparison.png", "table.csv", "agreements.csv", "compare.json", "manifest.json"}
+        assert names <= set(archive.namelist())
+        shown = json.load(io.BytesIO(archive.read("compare.json")))
+    assert [m["model"] for m in shown["models"]] == list(MODELS), "files download nothing"
+
+
+@pytest.mark.parametrize(("chosen", "models"), [
+    ([RESNET], [RES2NET, RESNET]), ([RES2NET], [RES2NET, RESNET]), ([], [RES2NET, RESNET]),
+])  # fmt: skip
+def test_fewer_than_two_are_filled_up(ask, chosen, models):
+    last = ask(models=chosen, changed="models")[-1]
+    assert last["models"] == models
+    assert ("two networks at least" in last["notice"]) == bool(chosen)
+
+
+def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
+    def stopping(*values: Any) -> Any:
+        answering.stop(SimpleNamespace(session_hash="a"))
+        return compared(*values)
+
+    monkeypatch.setattr(compare, "compared", stopping)
+    last = ask(target="tabby, tabby cat")[-1]
+    assert not last["more"]
+    assert "Starter Res2Net</h2>" in last["html"]
+    assert [c.get("key") for c in last["view"]["columns"]] == [RES2NET, None]
+
+
+def test_agreement_in_words():
+    def said(order: float | None, overlap: float | None) -> str:
+        return compare.agreement_in_words(Agreement(*MODELS, order, overlap))
+
+    assert "nearly the same places" in said(0.9, 0.7)
+    assert "unrelated places; their strongest parts lie apart" in said(0.0, 0.1)
+    assert "opposite" in said(-1.0, 0.0)
+    assert "cannot be compared" in said(None, None)
