@@ -32,8 +32,8 @@ from torch import nn
 from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.scales import receptive_field
-from mscnn.scales.effective import find_point, log_scaled, squares, unit_gradient
-from mscnn.scales.families import has_splits, hook_points
+from mscnn.scales.effective import log_scaled, squares, unit_gradient
+from mscnn.scales.families import find_point, has_splits, hook_points
 from mscnn.scales.sweep import Plan, measure, score
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

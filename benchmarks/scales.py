@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Candidate, Units, all_of, build, command, ratios, take_turns
+from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets
 from mscnn.scales.splits import split_evidence
 
@@ -44,10 +45,11 @@ def bare_forward(model: nn.Module, x: torch.Tensor) -> Candidate:
 
 def candidates(model: nn.Module, x: torch.Tensor) -> dict[str, Candidate]:
     """What is timed, by name; ``bare`` is the unit."""
-    targets = Targets([TARGET])
+    targets, side = Targets([TARGET]), x.shape[-1]
+    geometry = ViewGeometry((side, side), (side, side), (0, 0), (side, side))
     return {
         "bare": bare_forward(model, x),
-        "splits": lambda: split_evidence(model, x, targets, STAGES),
+        "splits": lambda: split_evidence(model, x, targets, STAGES, None, geometry),
     }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,10 @@ from safetensors.torch import save_file
 
 from mscnn.errors import MscnnError, OutputError, WeightsError
 from mscnn.models import manifest
-from mscnn.models.files import os_reason, sha256_of
+from mscnn.models.files import sha256_of
 from mscnn.models.loading import LoadedModel, load_model
 from mscnn.models.manifest import BundledWeights
+from mscnn.results.writing import reason, replacing
 
 
 def bundle(
@@ -129,17 +129,13 @@ def _half(loaded: LoadedModel) -> dict[str, torch.Tensor]:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as part:
             write(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else "the disk refused it"
-        raise OutputError(f"{path.name} could not be written: {reason}.") from error
+        why = reason(error) if isinstance(error, OSError) else "the disk refused it"
+        raise OutputError(f"{path.name} could not be written: {why}.") from error
 
 
 def facts_of(run: Path, *, command: str, data: str, measured_on: str) -> tuple[Any, Any]:

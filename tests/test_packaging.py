@@ -248,6 +248,7 @@ def test_wheel(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assets = (path for path in (ROOT / "assets").rglob("*") if path.is_file())
     assert {f"mscnn/_assets/{p.relative_to(ROOT / 'assets').as_posix()}" for p in assets} <= names
-    assert {"mscnn/py.typed", "mscnn/ui/style.css", "mscnn/cli/app.py"} <= names
+    page = {f"mscnn/page/{name}" for name in ("static/style.css", "templates/page.html")}
+    assert {"mscnn/py.typed", "mscnn/cli/app.py", *page} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests", "scripts")) or name.endswith(".pyi") for name in names)

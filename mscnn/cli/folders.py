@@ -189,7 +189,6 @@ def evaluate(
     from mscnn.data.evaluation import evaluate as measure
     from mscnn.data.evaluation import write_reliability
     from mscnn.draw.files import evaluation_files
-    from mscnn.models import reliability
     from mscnn.models.sources import locate
 
     model = settle_model(model)
@@ -198,9 +197,8 @@ def evaluate(
     if not shared["processes"].is_first:
         return
     folder = locate(model).folder if weights is None else None
-    if folder is not None and write_reliability(folder, found):
-        kept = folder / reliability.FILE
-        typer.echo(f"written {kept}: how often this model is right when it is so sure", err=True)
+    if folder is not None and (line := write_reliability(folder, found)):
+        typer.echo(line, err=True)
     shown = document(found, details=out is not None)
     tell(json, shown, _evaluated(found), out, lambda: evaluation_files(found))
 

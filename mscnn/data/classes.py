@@ -7,35 +7,37 @@ one, is not enough here: a data set's "fox" must not be measured as "fox squirre
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from mscnn.errors import DatasetError, UnknownClassError
-from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, wordnet_lemmas
-
-_WNID = re.compile(r"n\d{8}")
+from mscnn.models.labels import (
+    MAX_CANDIDATES,
+    LabelSet,
+    are_wnids,
+    folded,
+    imagenet_labels,
+    wordnet_lemmas,
+)
 
 
 def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]:
-    """Find the model's class of each of the data's.
-
-    Args:
-        names: as the data calls its classes.
-        labels: the model's.
+    """Find the model's class of each of the data's; several of these may be one of the model's.
 
     Returns:
-        ``(len(names),)`` int64, indices into the model's classes. Several of the data's classes
-        may be one of the model's.
+        ``(len(names),)`` int64, indices into ``labels``.
 
     Raises:
         DatasetError: some fit no class or several; the message lists them.
     """
-    full = _by_full_name(labels)
+    keys = [folded(name) for name in labels.names]
+    count = Counter(keys)
+    full = {key: index for index, key in enumerate(keys) if count[key] == 1}
     # A class called 2 is not the third one: names come before indices.
-    known = {name: full[_key(name)] for name in names if _key(name) in full}
+    known = {name: full[folded(name)] for name in names if folded(name) in full}
     known = {**_wordnet_ids(names, labels, full), **known}
     found = [known[name] if name in known else _named(name, labels) for name in names]
     unknown = [name for name, index in zip(names, found, strict=True) if index is None]
@@ -51,20 +53,10 @@ def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]
     return np.array(found, np.int64)
 
 
-def _by_full_name(labels: LabelSet) -> dict[str, int]:
-    """Return the classes whose full name no other class has."""
-    keys = [_key(name) for name in labels.names]
-    index = {key: i for i, key in enumerate(keys)}
-    repeated = {key for i, key in enumerate(keys) if index[key] != i}
-    return {key: i for key, i in index.items() if key not in repeated}
-
-
 def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -> dict[str, int]:
     """Return the classes of those names that are WordNet ids."""
-    wanted = [name for name in names if _WNID.fullmatch(name)]
-    if not wanted:
-        return {}
-    if labels.names == imagenet_labels().names:
+    wanted = [name for name in names if are_wnids([name])]
+    if wanted and labels.names == imagenet_labels().names:
         # By id, because ImageNet has two classes of one name (crane, the bird and the machine).
         from timm.data import ImageNetInfo
 
@@ -73,10 +65,10 @@ def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -
     found = {}
     for wnid in wanted:
         try:
-            (lemmas,) = wordnet_lemmas([wnid])
+            key = folded(wordnet_lemmas([wnid])[0])
         except UnknownClassError:
             continue
-        if (key := _key(lemmas)) in full:
+        if key in full:
             found[wnid] = full[key]
     return found
 
@@ -89,10 +81,6 @@ def _named(name: str, labels: LabelSet) -> int | None:
         except UnknownClassError:
             continue
         exact = {labels.names[index], labels.display(index), *labels.names[index].split(", ")}
-        if text.isdigit() or _key(text) in {_key(one) for one in exact}:
+        if text.isdigit() or folded(text) in map(folded, exact):
             return index
     return None
-
-
-def _key(text: str) -> str:
-    return " ".join(text.casefold().split())

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from mscnn.data.feature_files import check_format, check_writable, write_feature_file
-from mscnn.data.listing import FileList, list_photos
-from mscnn.data.loading import (
-    LOADER_KILLED,
-    Loading,
-    Normalise,
-    batches,
-    channels_last,
-    killed_loader_raises,
-)
+from mscnn.data.listing import MOMENTARY, FileList, list_photos, why_unreadable
+from mscnn.data.loading import Loading, Normalise, batches, channels_last, killed_loader_raises
 from mscnn.data.part_files import PartFiles, Plan, forget, writing
 from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
-from mscnn.engine.pooling import find_tap, pooled
-from mscnn.errors import DatasetError, ImageError
-from mscnn.photos.imaging import load_photo
+from mscnn.errors import DatasetError
 from mscnn.results.features import Extraction, FeatureHead, Rows
 
 Progress = Callable[[int, int], None]
@@ -43,21 +34,15 @@ def extract(
     restart: bool = False,
     on_progress: Progress | None = None,
 ) -> Extraction:
-    """Write the features of all photographs below ``folder`` into ``out``.
+    """Write the features of all photographs below ``folder``, at any depth, into ``out``.
 
-    What is done is kept beside ``out`` (see ``mscnn.data.part_files``): the same call after a
-    kill goes on, and gives the same bytes as an undisturbed one.
+    What is done is kept beside ``out`` (see ``mscnn.data.part_files``): the same call after a kill
+    goes on, and gives the same bytes as an undisturbed one; ``restart`` forgets what was kept. Of
+    several processes, number k mod their number does batch k. ``on_progress`` is called with
+    (photographs done by all of them, in total).
 
-    Args:
-        classifier: a loaded backbone.
-        folder: photographs, at any depth.
-        out: a name that ends in ``.npz``, ``.parquet`` or ``.safetensors``.
-        stage: see ``mscnn.engine.pooling.find_tap``.
-        split: likewise.
-        loading: how photographs are read.
-        processes: those that share the work: batch k is done by process k mod their number.
-        restart: forget what an earlier run kept.
-        on_progress: called with (photographs done by all processes, in total).
+    ``out`` ends in ``.npz``, ``.parquet`` or ``.safetensors``; ``stage`` and ``split`` are as
+    ``Network.feature_point`` takes them.
 
     Raises:
         DatasetError: no photograph is there, or none can be read.
@@ -68,34 +53,34 @@ def extract(
     started = time.perf_counter()
     check_format(out)
     check_writable(out)
-    tap = find_tap(classifier, stage, split)
-    photos = list_photos(folder)
-    normalise = Normalise(classifier)
+    point = classifier.feature_point(stage, split)
+    photos, normalise = list_photos(folder), Normalise(classifier)
 
     def rows_of(views: torch.Tensor) -> Rows:
-        @torch.inference_mode()
-        def work() -> Rows:
-            rows: Rows = pooled(classifier.model, normalise(views), tap).cpu().numpy()
-            return rows
-
-        return classifier.guarded(work)[0]
+        return normalise.into(lambda x: classifier.pooled(x, point), views)
 
     width, height = classifier.preprocess.view_size
     plan = Plan(
         model=classifier.name,
         weights_sha256=classifier.weights.sha256,
-        stage=tap.stage,
-        split=tap.split,
+        stage=point.layer if point else None,
+        split=split,
         device=classifier.device.type,
         batch_size=loading.batch_size,
         images=len(photos),
         width=rows_of(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[1],
         photographs=photos.digest(),
     )
-    part = _open_part(out, plan, processes, restart)
+    # The first process makes and checks what is kept, then the others look at it.
+    if processes.is_first:
+        if restart:
+            forget(out)
+        part = PartFiles(out, plan)
+    processes.wait()
+    if not processes.is_first:
+        part = PartFiles(out, plan, first=False)
     kept = part.photographs()
-    mine = range(processes.rank, plan.batches, processes.size)
-    todo = sorted(set(mine) - set(part.done()))
+    todo = sorted({*range(processes.rank, plan.batches, processes.size)} - {*part.done()})
     # No process may write before all have looked what is to do.
     processes.wait()
 
@@ -104,17 +89,19 @@ def extract(
             on_progress(part.photographs(), plan.images)
 
     pinned = classifier.device.type == "cuda"
-    with killed_loader_raises(LOADER_KILLED), channels_last(classifier):
+    with killed_loader_raises(), channels_last(classifier):
         for batch in batches(photos, classifier.preprocess, loading, todo, pinned=pinned):
-            part.write(
-                batch.first // plan.batch_size, rows_of(batch.views), batch.readable().numpy()
-            )
+            number = batch.first // plan.batch_size
+            part.write(number, rows_of(batch.views), batch.readable().numpy())
             report()
     # However long the others take: a barrier of torch gives up after minutes.
     while not part.is_complete():
         time.sleep(_WAIT_S)
         report()
-    unreadable = tuple(_unreadable(photos, part))
+    unreadable = tuple(
+        (photos.name(number), why_unreadable(photos.source(number)) or MOMENTARY)
+        for number in (~part.readable).nonzero()[0].tolist()
+    )
     # No process may delete the rows while another one still reads them.
     processes.wait()
     if processes.is_first:
@@ -124,8 +111,8 @@ def extract(
         model=classifier.name,
         weights=classifier.weights,
         device=str(classifier.device),
-        stage=tap.stage,
-        split=tap.split,
+        stage=point.layer if point else None,
+        split=split,
         images=plan.images - len(unreadable),
         width=plan.width,
         seconds=time.perf_counter() - started,
@@ -135,36 +122,15 @@ def extract(
     )
 
 
-def _open_part(out: Path, plan: Plan, processes: Processes, restart: bool) -> PartFiles:
-    """Open what is kept: the first process makes and checks it, then the others look at it."""
-    if processes.is_first:
-        if restart:
-            forget(out)
-        part = PartFiles(out, plan)
-    processes.wait()
-    return part if processes.is_first else PartFiles(out, plan, first=False)
-
-
-def _unreadable(photos: FileList, part: PartFiles) -> Iterator[tuple[str, str]]:
-    """Yield the names of unreadable photographs, each with the reason."""
-    for index in (~part.readable).nonzero()[0].tolist():
-        try:
-            load_photo(photos.source(index))
-            reason = "It could not be read for a moment."
-        except ImageError as error:
-            reason = str(error)
-        yield photos.name(index), reason
-
-
-class _Names(Iterable[str]):
+class _Names:
     """Paths of readable photographs; file names of any bytes fit into UTF-8."""
 
     def __init__(self, photos: FileList, part: PartFiles) -> None:
         self.photos, self.numbers = photos, part.readable.nonzero()[0]
 
     def __iter__(self) -> Iterator[str]:
-        names = (self.photos.name(int(number)) for number in self.numbers)
-        return (name.encode("utf-8", "backslashreplace").decode() for name in names)
+        for number in self.numbers:
+            yield self.photos.name(int(number)).encode("utf-8", "backslashreplace").decode()
 
 
 def _finish(part: PartFiles, photos: FileList, unreadable: Sequence[tuple[str, str]]) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,15 @@ from mscnn.results.features import FeatureFile, FeatureHead, Rows, head_of
 
 SUFFIXES = (".npz", ".parquet", ".safetensors")
 _ROW_GROUP = 8192
+_Content = tuple[Rows, "tuple[str, ...]", "dict[str, str]", "Iterable[str]"]
+"""Of a file read: rows, their paths, texts, and which photographs could not be read."""
 
 
 def check_format(out: Path) -> None:
     """Refuse a file name of no known kind, or one whose package is missing, before any work.
 
     Raises:
-        OptionError: as said.
+        OptionError.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise OptionError(
@@ -64,16 +66,12 @@ def check_writable(out: Path) -> None:
 
 
 def write_feature_file(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
-    """Write a file of the kind that ``path`` ends in.
+    """Write a file of the kind that ``path`` ends in; it is not yet whole when an error comes.
 
-    Args:
-        path: replaced where it exists; not yet whole when an error comes.
-        head: what it says.
-        paths: ``head.rows`` of them, gone through several times.
-        rows: ``(head.rows, head.width)`` float32, perhaps mapped from a file.
+    ``paths`` are ``head.rows`` and gone through several times; ``rows`` are ``(head.rows,
+    head.width)`` float32, perhaps mapped from a file.
     """
-    writer = {".npz": _write_npz, ".parquet": _write_parquet, ".safetensors": _write_safetensors}
-    writer[path.suffix.lower()](path, head, paths, rows)
+    _KINDS[path.suffix.lower()][0](path, head, paths, rows)
 
 
 def read_feature_file(path: Path) -> FeatureFile:
@@ -84,10 +82,10 @@ def read_feature_file(path: Path) -> FeatureFile:
         DatasetError: it is not there, or not such a file.
     """
     check_format(path)
-    reader = {".npz": _read_npz, ".parquet": _read_parquet, ".safetensors": _read_safetensors}
     try:
-        found = reader[path.suffix.lower()](path)
-        fits = found.features.ndim == 2 and len(found.paths) == len(found.features)
+        features, paths, texts, unreadable = _KINDS[path.suffix.lower()][1](path)
+        found = FeatureFile(head_of(features, texts, unreadable), paths, features)
+        fits = features.ndim == 2 and len(paths) == len(features)
     except Exception as error:
         # Files come from anywhere, and three packages let many kinds of errors out.
         raise DatasetError(
@@ -113,12 +111,11 @@ def _write_npz(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) 
     mapped.unlink()
 
 
-def _read_npz(path: Path) -> FeatureFile:
+def _read_npz(path: Path) -> _Content:
     with np.load(path, allow_pickle=False) as archive:
-        features, paths = archive["features"], tuple(archive["paths"].tolist())
         texts = {key: str(archive[key]) for key in ("model", "weights_sha256", "stage", "split")}
-        unreadable = tuple(archive["unreadable"].tolist())
-    return FeatureFile(head_of(features, texts, unreadable), paths, features)
+        paths, unreadable = (tuple(archive[key].tolist()) for key in ("paths", "unreadable"))
+        return archive["features"], paths, texts, unreadable
 
 
 def _write_safetensors(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
@@ -143,14 +140,14 @@ def _write_safetensors(path: Path, head: FeatureHead, paths: Iterable[str], rows
             file.write((b"\0" if number else b"") + name.encode())
 
 
-def _read_safetensors(path: Path) -> FeatureFile:
+def _read_safetensors(path: Path) -> _Content:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
         features, packed = file.get_tensor("features"), file.get_tensor("paths")
         texts = dict(file.metadata())
     paths = tuple(packed.tobytes().decode().split("\0")) if len(features) else ()
-    return FeatureFile(head_of(features, texts, json.loads(texts["unreadable"])), paths, features)
+    return features, paths, texts, json.loads(texts["unreadable"])
 
 
 def _write_parquet(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
@@ -166,22 +163,23 @@ def _write_parquet(path: Path, head: FeatureHead, paths: Iterable[str], rows: Ro
             writer.write_table(pa.Table.from_arrays([text, matrix], schema=schema))
 
 
-def _read_parquet(path: Path) -> FeatureFile:
-    _, parquet = _pyarrow()
-    table = parquet.read_table(path)
+def _read_parquet(path: Path) -> _Content:
+    table = _pyarrow()[1].read_table(path)
     column = table.column("features").combine_chunks()
     features = column.flatten().to_numpy().astype(np.float32).reshape(len(column), -1)
     texts = {key.decode(): text.decode() for key, text in table.schema.metadata.items()}
-    paths = tuple(table.column("path").to_pylist())
-    return FeatureFile(head_of(features, texts, json.loads(texts["unreadable"])), paths, features)
+    return features, tuple(table.column("path").to_pylist()), texts, json.loads(texts["unreadable"])
+
+
+_KINDS: dict[str, tuple[Callable[..., None], Callable[[Path], _Content]]] = {
+    ".npz": (_write_npz, _read_npz),
+    ".parquet": (_write_parquet, _read_parquet),
+    ".safetensors": (_write_safetensors, _read_safetensors),
+}
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    """Return pyarrow and its Parquet module.
-
-    Raises:
-        OptionError: the package is missing.
-    """
+    """Return pyarrow and its Parquet module."""
     try:
         import pyarrow
         from pyarrow import parquet

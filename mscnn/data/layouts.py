@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import csv
 import random
-import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mscnn.data.listing import SUFFIXES, FileList, RowList, Samples, unreadable_folder, walk
-from mscnn.errors import DatasetError, ImageError
+from mscnn.data.listing import SUFFIXES, FileList, RowList, Samples, reading, walk, why_unreadable
+from mscnn.errors import DatasetError
+from mscnn.models.labels import are_wnids, wordnet_lemmas
 from mscnn.photos.file_kinds import KINDS
-from mscnn.photos.imaging import load_photo
 
 VAL_NAMES = ("val", "valid", "validation", "test")
 OWN_PART = "the data's own validation part"
@@ -36,12 +35,10 @@ _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kin
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a data set.
+    """A part of a data set, called ``words``.
 
-    Attributes:
-        names: classes as the data calls them, WordNet ids included.
-        samples: photographs, with indices into ``names``.
-        words: which part it is.
+    ``names`` are classes as the data calls them, WordNet ids included; ``samples`` has indices into
+    them.
     """
 
     names: tuple[str, ...]
@@ -50,8 +47,7 @@ class Part:
 
     def used(self) -> Part:
         """Return the part without classes that have no photograph in it."""
-        used = np.unique(self.samples.targets)
-        targets = np.searchsorted(used, self.samples.targets)
+        used, targets = np.unique(self.samples.targets, return_inverse=True)
         samples = self.samples.select(range(len(targets)))
         samples.targets = targets
         return Part(tuple(self.names[index] for index in used), samples, self.words)
@@ -59,14 +55,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A data set to train on.
+    """A data set to train on, its ``names`` in the order of class indices.
 
-    Attributes:
-        names: classes in index order.
-        train: photographs to learn from.
-        val: photographs to measure with.
-        split: where the validation part comes from, in words.
-        unreadable: what was left out, as ``(name, reason)``.
+    ``split`` says in words where the validation part comes from; ``unreadable`` lists what was left
+    out, as ``(name, reason)``.
     """
 
     names: tuple[str, ...]
@@ -93,10 +85,8 @@ def find_labelled(root: Path) -> Part:
     Raises:
         DatasetError: nothing is there, or the layout is not understood.
     """
-    try:
+    with reading(root):
         found = _layout(root).measured().used()
-    except OSError as error:
-        raise unreadable_folder(root, error) from error
     if not len(found.samples):
         raise DatasetError(_nothing_in(root, to_learn=False))
     return found
@@ -112,41 +102,32 @@ def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
         DatasetError: nothing is there, the layout is not understood, there are fewer than two
             classes, a part is empty, or the ``datasets`` package is missing.
     """
-    try:
+    with reading(root):
         layout = _layout(root)
         train = layout.train()
         if layout.val is not None:
             found = DataSet(train.names, train.samples, layout.val().samples, layout.split)
         else:
-            learnt, held = hold_out(train, val_share, seed)
-            # For the model card.
+            # In words, for the model card.
             split = f"{100 * val_share:.3g} % of each class, held out with seed {seed}"
-            found = DataSet(train.names, learnt, held, split)
-    except OSError as error:
-        raise unreadable_folder(root, error) from error
+            found = DataSet(train.names, *_hold_out(train, val_share, seed), split)
     if layout.wordnet:
-        from mscnn.models.labels import wordnet_lemmas
-
         found = replace(found, names=tuple(wordnet_lemmas(found.names)))
     check_classes(root, found)
     return found
 
 
-def hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples]:
-    """Split photographs per class; what is held out depends on the class's name and ``seed``.
-
-    The second of the two parts has ``val_share`` of each class, and at least one of two or more.
-    """
+def _hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples]:
+    """Split photographs per class; what is held out depends on the class's name and ``seed``."""
     train: list[int] = []
     val: list[int] = []
     for index, name in enumerate(part.names):
-        places = np.flatnonzero(part.samples.targets == index).tolist()
-        random.Random(f"{seed}/{name}").shuffle(places)
-        held = max(1, round(len(places) * val_share)) if len(places) > 1 and val_share > 0 else 0
-        # A small class must keep something to learn from, however much is to be held out.
-        held = min(held, len(places) - 1) if places else 0
-        val += places[:held]
-        train += places[held:]
+        numbers = np.flatnonzero(part.samples.targets == index).tolist()
+        random.Random(f"{seed}/{name}").shuffle(numbers)
+        # Of two one is held out, and one is left to learn from, whatever the fraction.
+        held = min(max(1, round(len(numbers) * val_share)), max(len(numbers) - 1, 0))
+        val += numbers[:held]
+        train += numbers[held:]
     return part.samples.select(train), part.samples.select(val)
 
 
@@ -180,14 +161,12 @@ def check_trainable(data: DataSet) -> None:
         DatasetError: a class has no training image, or only one where some were to be held out.
     """
     train, val = (Counter(part.targets.tolist()) for part in (data.train, data.val))
-    lonely = [n for i, n in enumerate(data.names) if train[i] + val[i] == 1]
-    if lonely:
+    if lonely := [n for i, n in enumerate(data.names) if train[i] + val[i] == 1]:
         raise DatasetError(
             f"{_some(lonely)} with a single image; one to learn from and one to measure with are "
             "needed, so add images or take the class out."
         )
-    missing = [n for i, n in enumerate(data.names) if not train[i]]
-    if missing:
+    if missing := [n for i, n in enumerate(data.names) if not train[i]]:
         raise DatasetError(
             f"{_some(missing)} without a training image; add images or take the class out."
         )
@@ -232,34 +211,28 @@ def drop_unreadable(data: DataSet) -> DataSet:
         if not isinstance(samples.photos, FileList):
             return samples
         good = []
-        for place in range(len(samples)):
-            reason = _unreadable_reason(Path(samples.full_name(place)))
-            if reason is None:
-                good.append(place)
+        for number in range(len(samples)):
+            path = samples.full_name(number)
+            if _begins_well(path) or not (reason := why_unreadable(path)):
+                good.append(number)
             else:
-                bad.append((samples.full_name(place), reason))
+                bad.append((path, reason))
         return samples.select(good)
 
     return replace(data, train=kept(data.train), val=kept(data.val), unreadable=tuple(bad))
 
 
-def _unreadable_reason(path: Path) -> str | None:
-    """Say why a file cannot be a photograph; None where its first bytes are those of one."""
+def _begins_well(path: str) -> bool:
+    """Whether a file's first bytes are those of an accepted format."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             head = file.read(16)
-        if any(head.startswith(magic, offset) for offset, magic in _ACCEPTED):
-            return None
     except OSError:
-        pass  # load_photo says it better
-    try:
-        load_photo(path)
-    except ImageError as error:
-        return str(error)
-    return None
+        return False
+    return any(head.startswith(magic, offset) for offset, magic in _ACCEPTED)
 
 
-# --- folders -------------------------------------------------------------------------------------
+# --- files: in folders, and listed in tables -----------------------------------------------------
 
 
 def _layout(root: Path) -> _Layout:
@@ -273,15 +246,42 @@ def _layout(root: Path) -> _Layout:
         if (folder / _ANNOTATIONS).is_file():
             return _annotated(root, folder)
     folders = _folders(root)
-    if not folders:
-        tables = sorted(root.glob("*.csv"))
-        if len(tables) == 1 and _loose(root):
-            return _table(tables[0])
+    tables = [] if folders else sorted(root.glob("*.csv"))
+    if len(tables) == 1 and _loose(root):
+        return _table(tables[0])
     return _class_folders(root, folders)
 
 
 def _folders(root: Path) -> list[str]:
     return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _part(
+    root: Path, names: Sequence[str], rows: Iterable[tuple[str, str]], words: str = _ALL
+) -> Part:
+    """Pack rows of a file and its class, gone through once; ``names`` has all classes in order."""
+    index = {name: number for number, name in enumerate(names)}
+    targets = array("q")
+
+    def files() -> Iterator[str]:
+        for file, name in rows:
+            targets.append(index[name])
+            yield file
+
+    photos = FileList(root, files())
+    return Part(tuple(names), Samples(photos, np.array(targets, np.int64)), words)
+
+
+def _folder_part(root: Path, folder: str | None, classes: Sequence[str]) -> Part:
+    """List the photographs of classes, each of them a folder below a part's folder."""
+    prefix = "" if folder is None else f"{folder}/"
+    rows = (
+        (f"{prefix}{name}/{file}", name)
+        for name in classes
+        if (root / prefix / name).is_dir()
+        for file in walk(root / prefix / name)
+    )
+    return _part(root, classes, rows, _ALL if folder is None else f"the folder {folder}")
 
 
 def _class_folders(root: Path, folders: Sequence[str]) -> _Layout:
@@ -291,79 +291,55 @@ def _class_folders(root: Path, folders: Sequence[str]) -> _Layout:
     or where nothing else is, and a validation part beside ``train`` or likewise.
     """
     val = next((name for name in VAL_NAMES if name in folders), None)
-    only_parts = bool(folders) and set(folders) <= {"train", *VAL_NAMES}
-    has_train = "train" in folders and (val is not None or only_parts)
-    if has_train and val is not None:
-        classes, held = _folders(root / "train"), _folders(root / val)
+    if val is None or "train" not in folders:
+        only_parts = bool(folders) and set(folders) <= {"train", *VAL_NAMES}
+        folder = (val or "train") if only_parts else None
+        inside = folders if folder is None else _folders(root / folder)
 
-        def val_part() -> Part:
-            unknown = [name for name in held if name not in classes]
-            if unknown:
-                raise DatasetError(
-                    f"{_some(unknown)} under {val!r} but not under 'train'; both need the same "
-                    "class folders."
-                )
-            return _part(root, val, classes)
+        def everything() -> Part:
+            # Folders without a single picture (notes, results) are no classes.
+            return _folder_part(root, folder, inside).used()
 
-        return _Layout(
-            lambda: _part(root, val, held), lambda: _part(root, "train", classes), val_part
-        )
-    folder = "train" if has_train else val if only_parts else None
-    inside = folders if folder is None else _folders(root / folder)
+        return _Layout(everything, everything)
+    classes, held = _folders(root / "train"), _folders(root / val)
 
-    def everything() -> Part:
-        # Folders without a single picture (notes, results) are no classes.
-        return _part(root, folder, inside).used()
+    def val_part() -> Part:
+        if unknown := [name for name in held if name not in classes]:
+            raise DatasetError(
+                f"{_some(unknown)} under {val!r} but not under 'train'; both need the same class "
+                "folders."
+            )
+        return _folder_part(root, val, classes)
 
-    return _Layout(everything, everything)
-
-
-def _part(root: Path, folder: str | None, classes: Sequence[str]) -> Part:
-    """List the photographs of classes, each of them a folder below a part's folder."""
-    targets = array("q")
-    prefix = "" if folder is None else f"{folder}/"
-
-    def files() -> Iterator[str]:
-        for index, name in enumerate(classes):
-            if (root / prefix / name).is_dir():
-                for file in walk(root / prefix / name):
-                    targets.append(index)
-                    yield f"{prefix}{name}/{file}"
-
-    photos = FileList(root, files())
-    words = _ALL if folder is None else f"the folder {folder}"
-    return Part(tuple(classes), Samples(photos, np.array(targets, np.int64)), words)
+    return _Layout(
+        lambda: _folder_part(root, val, held),
+        lambda: _folder_part(root, "train", classes),
+        val_part,
+    )
 
 
 def _annotated(root: Path, folder: Path) -> _Layout:
     """Read Tiny-ImageNet's validation part: ``file<TAB>wnid<TAB>box...`` for ``images/file``."""
     text = (folder / _ANNOTATIONS).read_text(encoding="utf-8", errors="surrogateescape")
     rows = [line.split("\t") for line in text.splitlines() if line.strip()]
-    short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
-    if short is not None:
-        raise DatasetError(
-            f"Line {short} of {_ANNOTATIONS} names no class; each line is a file, a tab and a "
-            "WordNet id."
-        )
+    for number, row in enumerate(rows, 1):
+        if len(row) < 2:
+            raise DatasetError(
+                f"Line {number} of {_ANNOTATIONS} names no class; each line is a file, a tab and a "
+                "WordNet id."
+            )
     wnids = root / "wnids.txt"
     known = wnids.read_text().split() if wnids.is_file() else [row[1] for row in rows]
     names = sorted(set(known))
-    index = {name: number for number, name in enumerate(names)}
-    rows = [row for row in rows if row[1] in index]
     prefix = "images" if folder == root else f"{folder.name}/images"
 
     def val() -> Part:
-        photos = FileList(root, (f"{prefix}/{row[0]}" for row in rows))
-        samples = Samples(photos, [index[row[1]] for row in rows])
-        return Part(tuple(names), samples, "the validation images")
+        listed = ((f"{prefix}/{row[0]}", row[1]) for row in rows if row[1] in known)
+        return _part(root, names, listed, "the validation images")
 
-    wordnet = all(re.fullmatch(r"n\d{8}", name) for name in names)
     if not (root / "train").is_dir():
-        return _Layout(val, val, wordnet=wordnet)
-    return _Layout(val, lambda: _part(root, "train", names), val, wordnet=wordnet)
-
-
-# --- tables --------------------------------------------------------------------------------------
+        return _Layout(val, val, wordnet=are_wnids(names))
+    return _Layout(val, lambda: _folder_part(root, "train", names), val, wordnet=are_wnids(names))
 
 
 def _table(path: Path) -> _Layout:
@@ -373,14 +349,12 @@ def _table(path: Path) -> _Layout:
     which the first that occurs is the validation part; rows of the others are left out. Classes
     are sorted by name.
     """
-    rows = _table_rows(path)
+    root, rows = path.parent, _table_rows(path)
     names = sorted({label for _, label, _ in rows})
-    index = {name: i for i, name in enumerate(names)}
 
     def part(split: str | None, words: str = _ALL) -> Part:
-        mine = [row for row in rows if split is None or row[2] == split]
-        photos = FileList(path.parent, (_below(path.parent, file) for file, _, _ in mine))
-        return Part(tuple(names), Samples(photos, [index[label] for _, label, _ in mine]), words)
+        mine = ((_below(root, file), label) for file, label, s in rows if split in (None, s))
+        return _part(root, names, mine, words)
 
     splits = {split for _, _, split in rows}
     if not any(splits):
@@ -405,7 +379,7 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
     """Return path, label and split of every line; the split is empty where none is given."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, restval="")
             fields = [name.strip().lower() for name in reader.fieldnames or ()]
             if not {"path", "label"} <= set(fields):
                 found = ", ".join(fields)[:80].encode("ascii", "replace").decode() or "nothing"
@@ -413,10 +387,8 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
                     f"{path.name!r} begins with {found!r}; a table of images begins with {_HEADER}."
                 )
             reader.fieldnames = fields
-            rows = [
-                (_cell(row, "path"), _cell(row, "label"), _cell(row, "split").lower())
-                for row in reader
-            ]
+            cells = ([row.get(k, "").strip() for k in ("path", "label", "split")] for row in reader)
+            rows = [(name, label, split.lower()) for name, label, split in cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
             f"{path.name!r} cannot be read as a table; give a folder of images, or a CSV file in "
@@ -433,10 +405,6 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _cell(row: Mapping[str, str | None], name: str) -> str:
-    return (row.get(name) or "").strip()
-
-
 # --- Hugging Face's datasets, which need not be installed ----------------------------------------
 
 
@@ -447,9 +415,7 @@ def _saved(root: Path) -> _Layout:
     ``labels`` or ``class``) are used. A label of None or -1 says that a row has none.
     """
     tables = _open_saved(root)
-    train = tables.get("train")
-    if train is None:
-        train = next(iter(tables.values()))
+    train = tables["train"] if "train" in tables else next(iter(tables.values()))
     val = next((tables[name] for name in VAL_NAMES if name in tables), None)
     image, label = _columns(root, train)
     labels = {"train": train[label], "val": val[label] if val is not None else []}
@@ -469,15 +435,16 @@ def _saved(root: Path) -> _Layout:
         samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)
         return Part(tuple(map(str, names or values)), samples, words)
 
-    def measured() -> Part:
-        own = part(val, "val", _VAL) if val is not None else None
-        return own if own is not None and len(own.samples) else part(train, "train")
+    def learnt() -> Part:
+        return part(train, "train")
 
-    return _Layout(
-        measured,
-        lambda: part(train, "train"),
-        (lambda: part(val, "val", _VAL)) if val is not None else None,
-    )
+    if val is None:
+        return _Layout(learnt, learnt)
+
+    def own() -> Part:
+        return part(val, "val", _VAL)
+
+    return _Layout(lambda: found if len((found := own()).samples) else learnt(), learnt, own)
 
 
 def _open_saved(root: Path) -> Mapping[str, Any]:

@@ -10,24 +10,26 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mscnn.errors import DatasetError
-from mscnn.photos.imaging import PhotoSource
+from mscnn.errors import DatasetError, ImageError
+from mscnn.photos.imaging import PhotoSource, load_photo
+from mscnn.results.writing import reason
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
+MOMENTARY = "It could not be read for a moment."
 Numbers = npt.NDArray[np.int64]
 
 
 class PhotoList(Protocol):
     """Photographs in a fixed order."""
 
-    def __len__(self) -> int:
-        """Return how many there are."""
+    def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
         """Return how results call one: its path below the folder, with ``/``."""
@@ -39,9 +41,7 @@ class PhotoList(Protocol):
 class FileList:
     """Files below a folder, packed: a million of them take about 50 MB, as paths ten times that.
 
-    Args:
-        root: the folder.
-        names: paths relative to it, with ``/``; or absolute ones outside of it.
+    ``names`` are paths relative to ``root``, with ``/``; or absolute ones outside of it.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
@@ -80,11 +80,8 @@ class FileList:
 class RowList:
     """Encoded photographs in a column of a Hugging Face table, read when they are asked for.
 
-    Args:
-        table: a ``datasets.Dataset`` whose images are not decoded.
-        rows: how many it has.
-        column: of the images.
-        part: name of the part, for ``name``.
+    ``table`` is a ``datasets.Dataset`` of so many rows whose images are not decoded; ``part`` is
+    the name of the part, for ``name``.
     """
 
     def __init__(self, table: Any, rows: int, column: str, part: str) -> None:
@@ -107,13 +104,8 @@ class RowList:
 class Samples:
     """Photographs with a class each: a selection from a list, in its own order.
 
-    Args:
-        photos: the list.
-        targets: ``(n,)`` class indices.
-        numbers: ``(n,)`` numbers in the list; None for all of it in order.
-
-    Attributes:
-        targets: ``(n,)`` int64.
+    ``targets`` are ``(n,)`` class indices, an int64 array afterwards; ``numbers`` are ``(n,)``
+    numbers in the list, None for all of it in order.
     """
 
     def __init__(
@@ -144,13 +136,12 @@ class Samples:
 
     def full_name(self, index: int) -> str:
         """Return the whole path of a file, the name of anything else."""
-        if isinstance(self.photos, FileList):
-            return str(self.source(index))
-        return self.name(index)
+        is_file = isinstance(self.photos, FileList)
+        return str(self.source(index)) if is_file else self.name(index)
 
-    def select(self, places: Iterable[int] | Numbers) -> Samples:
-        """Return those at some places, in the order of these."""
-        chosen = _array(places)
+    def select(self, numbers: Iterable[int] | Numbers) -> Samples:
+        """Return those of some numbers, in the order of these."""
+        chosen = _array(numbers)
         return Samples(self.photos, self.targets[chosen], self._numbers[chosen])
 
 
@@ -184,10 +175,28 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def unreadable_folder(folder: Path, error: OSError) -> DatasetError:
-    """Return the sentence for a folder that cannot be listed."""
-    reason = (error.strerror or type(error).__name__).lower()
-    return DatasetError(f"The folder {str(folder)!r} cannot be read: {reason}.")
+def why_unreadable(source: PhotoSource) -> str:
+    """Return the sentence that refuses a photograph; "" where it can be read, perhaps again."""
+    try:
+        load_photo(source)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn what the system refuses into a sentence.
+
+    Raises:
+        DatasetError: the folder, or one below it, cannot be listed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {str(folder)!r} cannot be read: {reason(error)}."
+        ) from error
 
 
 def list_photos(folder: Path) -> FileList:
@@ -198,10 +207,8 @@ def list_photos(folder: Path) -> FileList:
     """
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {str(folder)!r}; give a folder with photographs.")
-    try:
+    with reading(folder):
         files = FileList(folder, walk(folder))
-    except OSError as error:
-        raise unreadable_folder(folder, error) from error
     if not len(files):
         raise DatasetError(
             f"There is no photograph in {str(folder)!r}; give a folder with files such as "

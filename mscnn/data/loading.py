@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -23,16 +23,15 @@ from mscnn.errors import DeviceError, ImageError, MscnnError, OptionError
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import Preprocessor
 
+T = TypeVar("T")
 MAX_WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """How photographs are read.
+    """How photographs are read: ``batch_size`` at a time, decoded by ``workers`` processes.
 
-    Attributes:
-        batch_size: photographs at a time.
-        workers: processes that decode; 0 for none beside this one, None for one per CPU core.
+    0 workers for none beside this process, None for one per CPU core.
     """
 
     batch_size: int = 64
@@ -46,13 +45,11 @@ class Loading:
 
     def workers_for(self, batches: int) -> int:
         """Return how many processes to start for so many batches."""
-        wanted = min(_cores(), MAX_WORKERS) if self.workers is None else self.workers
-        return min(wanted, batches)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+        if self.workers is not None:
+            return min(self.workers, batches)
+        affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+        cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+        return min(cores, MAX_WORKERS, batches)
 
 
 class Batch(NamedTuple):
@@ -75,7 +72,7 @@ class Batch(NamedTuple):
 
 
 class _Views(Dataset[tuple[int, torch.Tensor | None, str]]):
-    """The view that the network sees of each photograph; None and a sentence where unreadable."""
+    """Number, view and "" of each photograph; number, None and the reason where unreadable."""
 
     def __init__(self, photos: PhotoList, preprocess: Preprocessor) -> None:
         self.photos, self.preprocess = photos, preprocess
@@ -121,14 +118,10 @@ def batches(
     *,
     pinned: bool = False,
 ) -> Iterator[Batch]:
-    """Decode and frame photographs.
+    """Decode photographs and frame them for a model.
 
-    Args:
-        photos: the list.
-        preprocess: of the model.
-        loading: how to read.
-        numbers: of the batches, in the order they are wanted.
-        pinned: put batches where a GPU fetches them faster.
+    ``numbers`` are those of the batches, in the order they are wanted; ``pinned`` puts batches
+    where a GPU fetches them faster.
     """
     size = loading.batch_size
     ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]
@@ -149,7 +142,7 @@ LOADER_KILLED = DeviceError(
 
 
 @contextmanager
-def killed_loader_raises(error: MscnnError) -> Iterator[None]:
+def killed_loader_raises(error: MscnnError = LOADER_KILLED) -> Iterator[None]:
     """Raise ``error`` where torch finds that a loader process was killed.
 
     torch says so from a signal handler, in whatever the main process is doing, so this belongs
@@ -167,10 +160,7 @@ def leave_signals_to_parent(worker: int) -> None:
     """Keep a loader process alive through a request to stop: one more step needs it.
 
     Ctrl-C, a terminal that closes, and a kill of all processes at once reach the loaders as well as
-    the main process, which ends them itself. A second kill ends them.
-
-    Args:
-        worker: number of the loader process; the ``DataLoader`` gives it.
+    the main process, which ends them itself. A second kill ends them. A ``worker_init_fn``.
     """
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
@@ -198,6 +188,19 @@ class Normalise:
         x = views.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
         x = x.sub_(self._mean.to(device)).div_(self._std.to(device))
         return self._classifier.to_device(x)
+
+    def into(self, forward: Callable[[torch.Tensor], T], views: torch.Tensor) -> T:
+        """Return what ``forward`` makes of the input, without gradients.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+
+        @torch.inference_mode()
+        def work() -> T:
+            return forward(self(views))
+
+        return self._classifier.guarded(work)[0]
 
 
 @contextmanager

@@ -15,11 +15,9 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One near row.
+    """One near row, by its number.
 
-    Attributes:
-        row: number of the row.
-        similarity: cosine of the angle to the query, -1..1; 0 where either is all zeros.
+    ``similarity`` is the cosine of the angle to the query, -1..1; 0 where either is all zeros.
     """
 
     row: int
@@ -33,16 +31,10 @@ def nearest(
     *,
     leave_out: int = -1,
 ) -> tuple[Neighbour, ...]:
-    """Find the rows that point most nearly where the query points.
+    """Find the ``k`` rows that point most nearly where the query points, of equal ones the earlier.
 
-    Args:
-        query: ``(d,)`` or ``(1, d)``.
-        features: ``(n, d)``; may be mapped from a file.
-        k: how many; fewer are returned where there are fewer rows.
-        leave_out: a row that does not count, such as the query's own.
-
-    Returns:
-        The most similar first; of equal ones the earlier row.
+    ``query`` is ``(d,)`` or ``(1, d)``, ``features`` ``(n, d)``, perhaps mapped from a file. The
+    row ``leave_out`` (such as the query's own) does not count.
 
     Raises:
         OptionError: shapes do not fit, or ``k`` is below 1.

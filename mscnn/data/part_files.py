@@ -25,22 +25,16 @@ import numpy.typing as npt
 
 from mscnn.errors import OutputError
 from mscnn.results.features import Rows
-from mscnn.results.writing import reason
+from mscnn.results.writing import reason, replacing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is being made; rows of different plans do not go together.
 
-    Attributes:
-        model: its name.
-        weights_sha256: of its weights.
-        stage, split: see ``mscnn.engine.pooling.FeatureTap``.
-        device: kind of device: last bits differ between kinds.
-        batch_size: photographs per batch: last bits may differ with it.
-        images: photographs in the list.
-        width: of a row, numbers.
-        photographs: digest of the list.
+    Last bits of a row may differ with the kind of device and the size of a batch. ``stage`` and
+    ``split`` are those of ``Network.feature_point``, ``width`` is the numbers of a row, and
+    ``photographs`` the digest of the list.
     """
 
     model: str
@@ -54,30 +48,21 @@ class Plan:
     photographs: str
 
     def batch(self, number: int) -> slice:
-        """Return the photographs of a batch."""
+        """Return the photographs of a batch; the last one may be smaller."""
         start = number * self.batch_size
         return slice(start, min(start + self.batch_size, self.images))
 
     @property
     def batches(self) -> int:
-        """How many there are, the last one perhaps smaller."""
+        """How many there are."""
         return -(-self.images // self.batch_size)
 
 
 class PartFiles:
-    """Rows of a feature file while it is made.
+    """Rows of a feature file while it is made, written by several processes of one machine at once.
 
-    Several processes of one machine may write at once, after one of them has made the files or
-    looked through those that were there.
-
-    Args:
-        out: the feature file.
-        plan: what is being made.
-        first: whether to make and check the files; the others wait until this is done.
-
-    Attributes:
-        folder: where everything lies.
-        readable: ``(images,)`` bool.
+    The ``first`` of them makes and checks the files; the others wait until this is done.
+    ``readable`` is ``(images,)`` bool.
 
     Raises:
         OutputError: the folder cannot be written, or holds rows of another plan.
@@ -99,8 +84,7 @@ class PartFiles:
 
     def done(self) -> list[int]:
         """Return the numbers of the batches that are written, by any process."""
-        found: list[int] = np.flatnonzero(self._done).tolist()
-        return found
+        return [int(number) for number in np.flatnonzero(self._done)]
 
     def photographs(self) -> int:
         """Return how many photographs are done."""
@@ -111,13 +95,7 @@ class PartFiles:
         return bool(self._done.all())
 
     def write(self, number: int, rows: Rows, readable: npt.NDArray[np.bool_]) -> None:
-        """Keep a batch.
-
-        Args:
-            number: of the batch.
-            rows: ``(B, width)`` float32; those of unreadable photographs do not matter.
-            readable: ``(B,)``.
-        """
+        """Keep a batch: ``(B, width)`` float32 rows, and ``(B,)`` which of them are photographs."""
         batch = self.plan.batch(number)
         self._rows[batch], self.readable[batch] = rows, readable
         self._done[number] = self._checksum(number)
@@ -154,26 +132,23 @@ class PartFiles:
         """
         path = self.folder / f"{name}.npy"
         if not path.exists():
-            fresh = self.folder / f"{name}.new"
-            np.lib.format.open_memmap(fresh, "w+", dtype, shape)
-            with fresh.open("r+b") as file:
-                _reserve(file.fileno(), fresh.stat().st_size)
-            fresh.replace(path)
+            with replacing(path) as fresh:
+                np.lib.format.open_memmap(fresh, "w+", dtype, shape)
+                with fresh.open("r+b") as file:
+                    _reserve(file.fileno(), fresh.stat().st_size)
         return np.lib.format.open_memmap(path, "r+")
 
     def _settle_plan(self) -> None:
         path, wanted = self.folder / "plan.json", asdict(self.plan)
         if not path.exists():
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
-            fresh.replace(path)
+            with replacing(path) as fresh:
+                fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
             return
         known: Any = None
         with contextlib.suppress(ValueError):
             known = json.loads(path.read_bytes())
         known = known if isinstance(known, dict) else {}
-        names = [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]
-        if names:
+        if names := [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]:
             raise OutputError(
                 f"{self.folder.name!r} holds what an earlier run began that was different "
                 f"({', '.join(names)}); give the same command to go on with it, --restart to begin "

@@ -24,12 +24,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those that work together.
+    """This process, which computes on ``device``, among the ``size`` that work together.
 
-    Attributes:
-        device: where this process computes.
-        rank: 0 to ``size`` - 1; only rank 0 writes and speaks.
-        size: how many there are.
+    ``rank`` is 0 to ``size`` - 1; only rank 0 writes and speaks.
     """
 
     device: torch.device
@@ -86,7 +83,7 @@ def sharing(device: torch.device) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` or ``accelerate launch`` started; else be the only one.
 
     Raises:
-        OptionError: several processes were started for a device that cannot be shared so.
+        OptionError: several processes were started for mps.
     """
     if not is_distributed_env():
         yield Processes(device)

@@ -25,16 +25,11 @@ _FORMAT = "a JSON list with one list of class indices per validation image of Im
 
 
 class RealLabels:
-    """Counts right answers by the reassessed labels.
-
-    Args:
-        path: the list, in the format of ``real.json`` of google-research/reassessed-imagenet.
-        photos: the photographs that will be counted.
-        labels: the model's classes.
+    """Counts right answers by a list in the format of Google's ``real.json``.
 
     Raises:
-        DatasetError: the file is not such a list, the model's classes are not ImageNet's, or a
-            photograph is not called as ImageNet calls its validation images.
+        DatasetError: the file is not such a list, the model's classes are not ImageNet's, or one of
+            the photographs to be counted is not called as ImageNet calls its validation images.
     """
 
     def __init__(self, path: Path, photos: PhotoList, labels: LabelSet) -> None:
@@ -58,12 +53,7 @@ class RealLabels:
         self._timm: Any = RealLabelsImagenet([""] * images, real_json=str(path))
 
     def add(self, logits: torch.Tensor, names: Sequence[str]) -> None:
-        """Count a batch.
-
-        Args:
-            logits: ``(B, 1000)``.
-            names: of its photographs.
-        """
+        """Count a batch: ``(B, 1000)`` logits, and the names of its photographs."""
         self._timm.filenames, self._timm.sample_idx = list(names), 0
         self._timm.add_result(logits)
 
@@ -75,9 +65,8 @@ class RealLabels:
     def counts(self) -> RealAccuracy:
         """Return what was found."""
         right: dict[int, list[bool]] = self._timm.is_correct
-        images = len(right[1])
-        shares = [float(np.mean(right[k])) if images else None for k in (1, 5)]
-        return RealAccuracy(images, shares[0], shares[1])
+        top1, top5 = (float(np.mean(right[k])) if right[k] else None for k in (1, 5))
+        return RealAccuracy(len(right[1]), top1, top5)
 
 
 def _count_lists(path: Path) -> int:
@@ -86,9 +75,7 @@ def _count_lists(path: Path) -> int:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path.name!r} cannot be read as {_FORMAT}.") from error
-    fits = isinstance(found, list) and all(
-        isinstance(row, list) and all(isinstance(index, int) for index in row) for row in found
-    )
-    if not fits or not found:
+    rows = found if isinstance(found, list) else []
+    if not rows or any(not isinstance(r, list) or {*map(type, r)} - {int} for r in rows):
         raise DatasetError(f"{path.name!r} is not {_FORMAT}.")
-    return len(found)
+    return len(rows)

@@ -7,8 +7,8 @@ and 5: 15 bins of equal width, the m-th is ((m-1)/15, m/15], by the probability 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,7 @@ class Tally:
         self._bins = np.zeros((3, _FINE))  # images, right ones, sum of probabilities
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            logits: ``(B, classes)``, on any device.
-            targets: ``(B,)`` int64, on the CPU.
+        """Count a batch: ``(B, classes)`` logits on any device, ``(B,)`` int64 targets on the CPU.
 
         Raises:
             WeightsError: an answer is not finite.
@@ -110,8 +106,7 @@ class Tally:
 
     def classes(self, indices: Iterable[int], label: Callable[[int], str]) -> list[ClassResult]:
         """Return how each of some classes fared."""
-        images: dict[int, int] = defaultdict(int)
-        predicted: dict[int, int] = defaultdict(int)
+        images, predicted = Counter[int](), Counter[int]()
         for (true, best), count in self.pairs.items():
             images[true] += count
             predicted[best] += count
@@ -126,43 +121,25 @@ class Tally:
     def ece(self) -> float:
         """Return the expected calibration error, 0..1."""
         # sum of n_b/N * |right_b/n_b - confidence_b/n_b|, with n_b taken out.
-        _, right, confidence = self._grouped(BINS)
+        _, right, confidence = self._bins.reshape(3, BINS, -1).sum(2)
         return float(np.abs(right - confidence).sum() / self.images)
 
     def bins(self) -> tuple[ReliabilityBin, ...]:
         """Return the reliability diagram's bins, from low to high probability."""
         return tuple(
-            ReliabilityBin(
-                number / BINS,
-                (number + 1) / BINS,
-                int(images),
-                confidence / images if images else None,
-                right / images if images else None,
-            )
-            for number, (images, right, confidence) in enumerate(self._grouped(BINS).T.tolist())
+            ReliabilityBin(low, high, images, mean, right / images if images else None)
+            for low, high, images, right, mean in self._grouped(BINS)
         )
 
     def reliability(self, what: str) -> dict[str, Any]:
-        """Return the document that ``mscnn.models.reliability`` reads.
-
-        Args:
-            what: the set of photographs, in words.
-        """
-        bins = [
-            {
-                "from": number / RELIABILITY_BINS,
-                "to": (number + 1) / RELIABILITY_BINS,
-                "images": int(images),
-                "right": int(right),
-                "mean_probability": probability / images if images else None,
-            }
-            for number, (images, right, probability) in enumerate(
-                self._grouped(RELIABILITY_BINS).T.tolist()
-            )
-        ]
+        """Return what ``mscnn.models.reliability`` reads; ``what`` was measured, in words."""
+        keys = ("from", "to", "images", "right", "mean_probability")
+        bins = [dict(zip(keys, row, strict=True)) for row in self._grouped(RELIABILITY_BINS)]
         return {"set": what, "images": self.images, "bins": bins}
 
-    def _grouped(self, bins: int) -> npt.NDArray[np.float64]:
-        """Return ``(3, bins)``: images, right ones and sums of probabilities."""
-        found: npt.NDArray[np.float64] = self._bins.reshape(3, bins, -1).sum(2)
-        return found
+    def _grouped(self, bins: int) -> Iterator[tuple[float, float, int, int, float | None]]:
+        """Yield by probability: ends, images, right ones, mean probability (None without any)."""
+        for i, row in enumerate(self._bins.reshape(3, bins, -1).sum(2).T.tolist()):
+            images, right, total = row
+            mean = total / images if images else None
+            yield i / bins, (i + 1) / bins, int(images), int(right), mean

@@ -365,8 +365,7 @@ def sweep_chart(
         )
         axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     size_axis(axes[-1], sweep.factors)
-    words = "longer side of the object over the network's input (smaller to the right)"
-    look.style(axes[-1], x=words)
+    look.style(axes[-1], x="longer side over the network's input, smaller to the right")
     look.legend(figure, *_curves_key(sweep))
     return figure
 

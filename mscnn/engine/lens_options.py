@@ -26,10 +26,10 @@ def parse_box(text: str) -> PhotoBox | None:
     """Read a box on the photo, such as ``"25,10,75,90"`` or ``"0.25,0.1,0.75,0.9"``.
 
     The numbers are percent of the photo's width and height where one of them is above 1 or has a
-    percent sign, else shares 0..1: ``"0,0,1,1"`` is the whole photo.
+    percent sign, else fractions 0..1: ``"0,0,1,1"`` is the whole photo.
 
     Returns:
-        ``(left, top, right, bottom)`` as shares 0..1; None for an empty text.
+        ``(left, top, right, bottom)`` as fractions 0..1; None for an empty text.
 
     Raises:
         BoxError: these are not four numbers, or no photo can have this box.
@@ -37,9 +37,8 @@ def parse_box(text: str) -> PhotoBox | None:
     bare = text.strip().strip("[]()")
     if not bare:
         return None
-    edges = [_number(part.strip().removesuffix("%")) for part in bare.split(",")]
-    known = [edge for edge in edges if edge is not None]
-    if len(edges) != 4 or len(known) != 4:
+    known = _numbers(bare, "%")
+    if known is None or len(known) != 4:
         raise BoxError(
             f"The box {_shown(text)} is not four numbers; give LEFT,TOP,RIGHT,BOTTOM in percent of "
             "the photo, or as shares 0 to 1."
@@ -66,14 +65,20 @@ def parse_sizes(text: str) -> tuple[float, ...] | None:
     if not bare:
         return None
     if bare.isascii() and bare.isdigit():
-        return _in_equal_ratios(bare)
-    sizes = [_number(part) for part in bare.split(",")]
-    known = sorted({size for size in sizes if size is not None}, reverse=True)
-    if None in sizes:
+        # Python refuses to read numbers of thousands of digits.
+        count = int(bare.lstrip("0")[:6] or "0")
+        if not 2 <= count <= MAX_SIZES:
+            raise OptionError(
+                f"The number of sizes is {count}; give 2 to {MAX_SIZES}, or a list such as 2,1,0.5."
+            )
+        return tuple(round(float(f), 3) for f in np.geomspace(LARGEST, SMALLEST, count))
+    sizes = _numbers(bare)
+    if sizes is None:
         raise OptionError(
             f"The sizes are {_shown(text)}; give a count such as 12, or sizes separated by commas, "
             "such as 2,1,0.5."
         )
+    known = sorted(set(sizes), reverse=True)
     if len(known) > MAX_SIZES:
         raise OptionError(f"There are {len(known)} sizes; give at most {MAX_SIZES}.")
     return tuple(known)
@@ -85,22 +90,13 @@ def fair_baseline(model: str) -> ReceptiveField | None:
     return fields.known(spec.baseline) if spec is not None and spec.baseline else None
 
 
-def _in_equal_ratios(digits: str) -> tuple[float, ...]:
-    # Python refuses to read numbers of thousands of digits.
-    count = int(digits.lstrip("0")[:6] or "0")
-    if not 2 <= count <= MAX_SIZES:
-        raise OptionError(
-            f"The number of sizes is {count}; give 2 to {MAX_SIZES}, or a list such as 2,1,0.5."
-        )
-    return tuple(round(float(f), 3) for f in np.geomspace(LARGEST, SMALLEST, count))
-
-
-def _number(text: str) -> float | None:
+def _numbers(text: str, unit: str = "") -> list[float] | None:
+    """Read finite numbers between commas, each with the unit or without; None for anything else."""
     try:
-        value = float(text)
+        numbers = [float(part.strip().removesuffix(unit)) for part in text.split(",")]
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _shown(text: str) -> str:

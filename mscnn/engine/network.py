@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from mscnn.engine import pooling
 from mscnn.engine.device import is_out_of_memory
 from mscnn.errors import DeviceError, OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.maps.methods import Call, get_method
@@ -33,14 +32,9 @@ from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput, Preprocessor
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score
 from mscnn.results.receptive_field import ReceptiveField
-from mscnn.results.scales import (
-    AttentionReport,
-    EffectiveField,
-    PhotoBox,
-    ScaleReport,
-    SweepCurve,
-)
+from mscnn.results.scales import AttentionReport, EffectiveField, PhotoBox, ScaleReport, SweepCurve
 from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology
+from mscnn.scales.families import UnitPoint, find_point
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +45,16 @@ Progress = Callable[[int, int], None]
 IsCancelled = Callable[[], bool]
 Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
-
-
 A = TypeVar("A", RawMaps, splits.RawScales, attention.RawAttention)
 
 
 class Network:
     """A loaded backbone that says what a photo shows, where, and at which scale.
+
+    Everywhere, ``photo`` is a ``Photo``, called ``name`` in the result (default: the path given);
+    ``target`` is a class, by index or name, or ``"top1"``, the best one; ``split`` is counted from
+    0 in timm's order. A photo that cannot be read raises ``ImageError``, a class that the model
+    does not have ``UnknownClassError``, and a device that fails ``DeviceError``.
 
     Args:
         loaded: model, labels and weights, on the CPU.
@@ -176,11 +173,7 @@ class Network:
         )
 
     def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
-        """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``.
-
-        Raises:
-            UnknownClassError: the model has no such class, or a name fits several.
-        """
+        """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``."""
         items = [wanted] if isinstance(wanted, (str, SupportsIndex)) else list(wanted)
         if not items:
             raise OptionError('No class was named; give a class, "top1" or "top5".')
@@ -204,23 +197,25 @@ class Network:
         self,
         photo: Photo,
         name: str | None,
-        work: Callable[[nn.Module, NetworkInput], A],
+        work: Callable[[nn.Module, torch.Tensor, NetworkInput], A],
         *,
         top_k: int = 5,
         slow: bool = False,
     ) -> tuple[A, Prediction, NetworkInput]:
         """Read and prepare a photo, compute, and word the prediction that came with it.
 
-        ``slow`` works on a copy of the model, while others go on.
+        ``work`` gets the model, its input and what that shows. ``slow`` works on a copy of the
+        model, while others go on.
         """
         if top_k < 1:
             raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
         image = load_photo(photo)
         shown, prepared_s = timed(lambda: self.preprocess(image))
-        if slow:
-            raw, run_s = self._apart(lambda model: work(model, shown))
-        else:
-            raw, run_s = self.guarded(lambda: work(self.model, shown))
+
+        def on(model: nn.Module) -> A:
+            return work(model, self.to_device(shown.x), shown)
+
+        raw, run_s = self._apart(on) if slow else self.guarded(lambda: on(self.model))
         named = photo_name(photo) if name is None else name
         return raw, self.prediction_of(shown, raw.logits, top_k, named, prepared_s + run_s), shown
 
@@ -249,25 +244,16 @@ class Network:
         )
 
     def predict(self, photo: Photo, *, top_k: int = 5, name: str | None = None) -> Prediction:
-        """Classify one photo.
+        """Classify one photo; ``top_k``, from 1, is how many classes to return."""
 
-        Args:
-            photo: see ``Photo``.
-            top_k: how many classes to return, 1 to the number of classes.
-            name: what to call the photo in the result; default is the path given.
-
-        Raises:
-            ImageError, OptionError, DeviceError.
-        """
-
-        def work(_: nn.Module, shown: NetworkInput) -> RawMaps:
-            return RawMaps(self._forward(shown), (), {})
+        def work(_: nn.Module, x: torch.Tensor, __: NetworkInput) -> RawMaps:
+            return RawMaps(self._forward(x), (), {})
 
         return self._answer(photo, name, work, top_k=top_k)[1]
 
     @torch.inference_mode()
-    def _forward(self, net_input: NetworkInput) -> Floats:
-        logits: Floats = self.model(self.to_device(net_input.x))[0].float().cpu().numpy()
+    def _forward(self, x: torch.Tensor) -> Floats:
+        logits: Floats = self.model(x)[0].float().cpu().numpy()
         return logits
 
     def explain(
@@ -285,31 +271,25 @@ class Network:
         """Classify one photo and map where the evidence for some classes lies.
 
         Args:
-            photo: see ``Photo``.
+            photo, name: see ``Network``.
             layers: one or several layer names; the last stage where None.
             targets: one or several classes (index or name), ``"top1"``, or ``"top5"``.
             method: a name of ``mscnn.maps.methods.METHODS``.
             top_k: how many classes the prediction lists.
-            name: what to call the photo in the result.
             on_progress: called with (done, total) during slow methods.
             is_cancelled: polled during slow methods.
 
         Raises:
-            ImageError, UnknownClassError, UnknownLayerError, MethodError, OptionError,
-            DeviceError, Cancelled.
+            UnknownLayerError, MethodError, OptionError, Cancelled.
         """
         chosen, wanted = get_method(method), self.targets(targets)
         asked = [layers] if isinstance(layers, str) else list(layers or ["last"])
         names = list(dict.fromkeys(self.layer(layer) for layer in asked))
-        compute = partial(
-            chosen.compute,
-            linear=self.linear,
-            last=self.last_stage,
-            call=Call(on_progress, is_cancelled),
-        )
+        head: dict[str, Any] = {"linear": self.linear, "last": self.last_stage}
+        call = Call(on_progress, is_cancelled)
 
-        def work(model: nn.Module, shown: NetworkInput) -> RawMaps:
-            return compute(model, self.to_device(shown.x), names, wanted)
+        def work(model: nn.Module, x: torch.Tensor, _: NetworkInput) -> RawMaps:
+            return chosen.compute(model, x, names, wanted, call=call, **head)
 
         raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
         return Explanation(
@@ -331,9 +311,10 @@ class Network:
 
     def _forward_times(self, photo: Photo, repeats: int) -> list[float]:
         """Wall time, s, of each of some forwards of a prepared photo, after one to warm up."""
-        shown = self._shown(photo)
-        times = [self.guarded(lambda: self._forward(shown))[1] for _ in range(repeats + 1)]
-        return times[1:]
+        x = self._shown(photo).x
+        return [
+            self.guarded(lambda: self._forward(self.to_device(x)))[1] for _ in range(repeats + 1)
+        ][1:]
 
     def _estimate(self, method: str, photo: Photo, layer: str) -> float:
         """Wall time, s, that one map will take; see ``pipeline.estimate_seconds``."""
@@ -383,25 +364,20 @@ class Network:
     ) -> ScaleReport:
         """Say through which splits the evidence for a class passed, in every block.
 
-        One forward and one backward; ``target`` is a class (index or name), or ``"top1"``.
+        One forward and one backward.
 
         Raises:
-            ImageError, UnknownClassError, UnsupportedModelError, DeviceError.
+            UnsupportedModelError: the model is not built of residual blocks.
         """
-        chosen = self._one_target(target)
+        chosen, field = self._one_target(target), self._field_or_none()
 
-        def work(model: nn.Module, shown: NetworkInput) -> splits.RawScales:
-            return splits.split_evidence(model, self.to_device(shown.x), chosen, self.stages)
+        def work(model: nn.Module, x: torch.Tensor, shown: NetworkInput) -> splits.RawScales:
+            return splits.split_evidence(model, x, chosen, self.stages, field, shown.geometry)
 
         raw, prediction, shown = self._answer(photo, name, work)
-        return ScaleReport(
-            prediction=prediction,
-            target=self._score(raw.target, raw.logits),
-            blocks=splits.with_fields(raw, self._field_or_none(), shown.geometry),
-            view=shown.view,
-            seconds=prediction.seconds,
-            notices=self.notices,
-        )
+        label = self._score(raw.target, raw.logits)
+        seconds = prediction.seconds
+        return ScaleReport(prediction, label, raw.blocks, shown.view, seconds, self.notices)
 
     def split_attention(
         self,
@@ -413,30 +389,20 @@ class Network:
     ) -> AttentionReport:
         """Read the split-attention gates of a ResNeSt, and the map of each radix branch.
 
-        Args:
-            photo: see ``Photo``; called ``name`` in the result.
-            target: a class (index or name), or ``"top1"``.
-            references: photos to average the gates over, for comparison.
-            name: see ``explain``.
+        ``references`` are photos to average the gates over, for comparison.
 
         Raises:
             UnsupportedModelError: the model has no split attention.
-            ImageError, UnknownClassError, DeviceError.
         """
         chosen = self._one_target(target)
-
-        def work(model: nn.Module, shown: NetworkInput) -> attention.RawAttention:
-            return attention.gated_maps(model, self.to_device(shown.x), chosen)
-
-        raw, prediction, shown = self._answer(photo, name, work)
         means = attention.mean_gates([self._gates(reference) for reference in references])
-        return AttentionReport(
-            prediction=prediction,
-            target=self._score(raw.target, raw.logits),
-            blocks=attention.with_references(raw, means, shown.geometry),
-            references=len(references),
-            seconds=prediction.seconds,
-        )
+
+        def work(model: nn.Module, x: torch.Tensor, shown: NetworkInput) -> attention.RawAttention:
+            return attention.gated_maps(model, x, chosen, shown.geometry, means)
+
+        raw, prediction, _ = self._answer(photo, name, work)
+        label = self._score(raw.target, raw.logits)
+        return AttentionReport(prediction, label, raw.blocks, len(references), prediction.seconds)
 
     def _gates(self, photo: Photo) -> dict[str, Floats]:
         shown = self._shown(photo)
@@ -457,18 +423,18 @@ class Network:
             photo: one photo, or several to average over; the first is the one shown.
             point: ``(x, y)``, fractions 0..1 of the upright photo's width and height; the unit
                 under it is measured.
-            layer: a stage, or a block such as ``"layer2.1"``.
-            split: 0-based split of a block, timm's order; None for the layer's output.
+            layer, split: a stage, or a block such as ``"layer2.1"``; a split of the block, or
+                None for the layer's output.
             trained: False for the same architecture with random weights.
 
         Raises:
             PointError: the network did not see that point.
-            UnknownLayerError, OptionError, ImageError, DeviceError.
+            UnknownLayerError, OptionError.
         """
         photos = list(photo) if isinstance(photo, (list, tuple)) else [photo]
         if not photos:
             raise OptionError("No photo was given; give at least one.")
-        unit = effective.find_point(self.model, self.layer(layer), split)
+        unit = find_point(self.model, self.layer(layer), split)
         inputs = [self._shown(p) for p in photos]
         geometry = inputs[0].geometry
         at_px = effective.seen_point(point, geometry)
@@ -485,16 +451,9 @@ class Network:
             random = effective.with_random_weights(self.copy_of_model())
             measured, seconds = self._in_memory(lambda: work(random.to(self.device, self._dtype)))
         return effective.as_field(
-            measured,
-            field=field,
-            at=unit,
-            model=self.name,
-            inputs=len(inputs),
-            trained=trained,
-            view=inputs[0].view,
-            geometry=geometry,
-            seconds=seconds,
-        )
+            measured, field=field, at=unit, model=self.name, inputs=len(inputs), trained=trained,
+            view=inputs[0].view, geometry=geometry, seconds=seconds,
+        )  # fmt: skip
 
     def sweep(
         self,
@@ -510,8 +469,7 @@ class Network:
         """Show the network the photo, or a box of it, at many sizes on a plain canvas.
 
         Args:
-            photo: see ``Photo``.
-            target: a class (index or name), or ``"top1"``: the best class of the whole photo.
+            photo, target: see ``Network``; ``"top1"`` is the best class of the whole photo.
             box: the part to show, fractions 0..1 of the upright photo; all of it where None.
             factors: longer side of the object over the side of the network's input.
             canvas: what surrounds it: a name of ``mscnn.scales.canvas.CANVASES``.
@@ -520,7 +478,7 @@ class Network:
 
         Raises:
             BoxError: the box is empty or tiny.
-            OptionError, ImageError, UnknownClassError, DeviceError.
+            OptionError: see ``mscnn.scales.sweep.Plan``.
         """
         call = Call(on_progress, is_cancelled)
         plan = sweep.Plan(factors=tuple(factors), canvas=canvas, box=box)
@@ -529,15 +487,8 @@ class Network:
         if chosen.indices == ("top1",):
             chosen = Targets([self.predict(image, top_k=1).top[0].index])
         index = int(chosen.indices[0])
-        measure = partial(
-            sweep.measure,
-            self.model,
-            target=index,
-            place=self.to_device,
-            stages=self.stages,
-            linear=self.linear,
-            field=self._field_or_none(),
-        )
+        known = {"stages": self.stages, "linear": self.linear, "field": self._field_or_none()}
+        measure = partial(sweep.measure, self.model, target=index, place=self.to_device, **known)
         steps, seconds = [], 0.0
         for batch in plan.batches(image, self.preprocess):
             if call.cancelled:
@@ -547,15 +498,8 @@ class Network:
             seconds += took
             call.progress(len(steps), len(plan.factors))
         octaves, mean = sweep.score(steps) if len(steps) == len(plan.factors) else (None, None)
-        return SweepCurve(
-            model=self.name,
-            target=index,
-            label=self.labels.display(index),
-            steps=tuple(steps),
-            octaves=octaves,
-            mean_probability=mean,
-            seconds=seconds,
-        )
+        label = self.labels.display(index)
+        return SweepCurve(self.name, index, label, tuple(steps), octaves, mean, seconds=seconds)
 
     # --- features
 
@@ -567,36 +511,71 @@ class Network:
         split: int | None = None,
         batch_size: int = 32,
     ) -> Floats:
-        """Return the pooled features of photographs.
+        """Return the pooled features of one or several photographs.
 
-        Args:
-            photos: one photo or a list of them; see ``Photo``.
-            stage: a stage, a block or another layer; None for what the head classifies.
-            split: 0-based split of a block, timm's order.
-            batch_size: photographs at a time, so many are decoded and in memory.
+        ``stage`` and ``split`` are those of ``feature_point``; ``batch_size`` photographs at a
+        time are decoded and in memory.
 
         Returns:
             ``(n, d)`` float32; one photo gives one row.
 
         Raises:
-            ImageError, UnknownLayerError, UnsupportedModelError, OptionError, DeviceError.
+            UnknownLayerError, UnsupportedModelError, OptionError.
         """
         items = list(photos) if isinstance(photos, (list, tuple)) else [photos]
         if not items:
             raise OptionError("No photo was given; give at least one.")
         if batch_size < 1:
             raise OptionError(f"The batch size is {batch_size}; it must be 1 or more.")
-        tap = pooling.find_tap(self, stage, split)
+        point = self.feature_point(stage, split)
         rows: list[Floats] = []
         for start in range(0, len(items), batch_size):
             x = torch.cat([self._shown(photo).x for photo in items[start : start + batch_size]])
-            found, _ = self.guarded(partial(self._pooled, x, tap))
-            rows.append(found)
+            rows.append(self.guarded(partial(self.pooled, x, point))[0])
         return np.concatenate(rows)
 
-    def _pooled(self, x: torch.Tensor, tap: pooling.FeatureTap) -> Floats:
-        found: Floats = pooling.pooled(self.model, self.to_device(x), tap).cpu().numpy()
-        return found
+    def feature_point(self, stage: str | None = None, split: int | None = None) -> UnitPoint | None:
+        """Settle where features are read; None for what the head classifies.
+
+        Args:
+            stage: a stage, a block such as ``"layer3.1"``, or another layer; None for the head.
+            split: of that block; None for the layer's output.
+
+        Raises:
+            UnknownLayerError: the model has no such layer, or the block no such split.
+            UnsupportedModelError: the model has no residual blocks.
+            OptionError: a split is named without its block.
+        """
+        if stage is not None:
+            return find_point(self.model, self.layer(stage), split)
+        if split is not None:
+            raise OptionError("A split belongs to a block; name the block too, as layer3.1 is one.")
+        return None
+
+    @torch.inference_mode()
+    def pooled(self, x: torch.Tensor, point: UnitPoint | None) -> Floats:
+        """Average what a part of the network holds over positions, for ``(B, 3, H, W)`` inputs.
+
+        Without a point it is what the head classifies: timm's ``forward_head`` with ``pre_logits``.
+
+        Returns:
+            ``(B, d)`` float32.
+
+        Raises:
+            UnknownLayerError: the layer gives neither a map nor a vector.
+        """
+        x, model = self.to_device(x), cast("Any", self.model)
+        if point is None:
+            found = model.forward_head(model.forward_features(x), pre_logits=True)
+        else:
+            found = point.read(model, x, maps_only=False)
+        if found.dim() not in (2, 4):
+            raise UnknownLayerError(
+                f"The layer {point.layer if point else 'head'!r} gives neither a map nor a vector, "
+                "so it has no pooled features; name a stage or a block."
+            )
+        flat = found.float().mean((2, 3)) if found.dim() == 4 else found.float()
+        return cast("Floats", flat.cpu().numpy())
 
 
 def photo_name(photo: Photo) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -131,17 +131,15 @@ class Engine:
         A model that cannot be used gives a column with a note; the others go on.
 
         Args:
-            photo: see ``Network.predict``.
+            photo, name: see ``Network``.
             models: two to six model names.
             target: a class; ``"top1"`` is the first model's best class, for all of them.
             layer: ``"last"``, a stage number, or a module name that all models have.
-            name: what to call the photo in the result.
             is_cancelled: polled before each model, and during a download.
 
         Raises:
-            ImageError: the photo cannot be read.
             OptionError: fewer than two or more than six models, or one named twice.
-            Cancelled: stopped between two models.
+            ImageError; Cancelled: stopped between two models.
         """
         _check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
         name = photo_name(photo) if name is None else name
@@ -149,7 +147,7 @@ class Engine:
 
         def column(network: Network, one: _OneClass) -> tuple[ComparedModel, int | None]:
             made = _column(network, photo, one, layer, name)
-            return made, made.cam.target if made.cam is not None else None
+            return made, made.cam.target if made.cam else None
 
         def failed(model: str, error: MscnnError, _: _OneClass) -> ComparedModel:
             return ComparedModel(shown_name(model), None, None, None, str(error))
@@ -166,17 +164,13 @@ class Engine:
         target: str | int = "top1",
         on_unknown: Callable[[str, str], None] | None = None,
     ) -> list[ScaleReport]:
-        """The same class through several models; ``"top1"`` is the first model's best class.
+        """The first model's class, or its best one for ``"top1"``, through several models.
 
-        Args:
-            photo: see ``Photo``.
-            models: the first one decides which class is meant.
-            target: a class (index or name) of the first model, or ``"top1"``.
-            on_unknown: called with the name and a sentence for each other model that does not
-                know the class, which is then left out; None for an error.
+        ``on_unknown`` is called with the name and a sentence for each other model that does not
+        know the class, which is then left out.
 
         Raises:
-            UnknownClassError: a model does not know the class, see ``on_unknown``.
+            UnknownClassError: a model does not know the class, and there is no ``on_unknown``.
         """
         image = load_photo(photo)
 
@@ -269,14 +263,10 @@ class Engine:
         """Ask each model for the same class, and go on where one fails.
 
         Args:
-            models: names.
-            one: the class; settled by the first model that gives its index.
-            call: Stop is obeyed before each model, and during a download.
+            models, one: the class is settled by the first model that gives its index.
+            call: Stop raises ``Cancelled`` before each model, and during a download.
             work: from a network and the class to a result and the class's index, if it knows it.
             failed: from a model's name and what went wrong to a result; or raises.
-
-        Raises:
-            Cancelled: stopped.
         """
         for model in models:
             call.check("Stopped; the models that were done are kept.")
@@ -315,8 +305,8 @@ class _OneClass:
 def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     """Find the class ``index`` of ``known`` among the classes of another model.
 
-    By index in the same list of classes, else by the full name, else by the first synonym. Unlike
-    a name that a user types, part of a name does not do: "tiger" is no tiger shark.
+    By index in the same list of classes, else by the full name, else by the first synonym; part of
+    a name does not do, unlike in a name that a user types: "tiger" is not "tiger shark".
 
     Raises:
         UnknownClassError: no class, or more than one, has this name.
@@ -335,17 +325,10 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
 
 def summarise(label: str, layer: str, columns: Sequence[ComparedModel]) -> Comparison:
     """Put columns beside one another: agreement of each pair, and one colour scale."""
-    maps = [(column.model, column.cam) for column in columns]
-    present = [(model, cam) for model, cam in maps if cam is not None]
-    tops = [float(density(cam).max()) for _, cam in present]
-    return Comparison(
-        label=label,
-        layer=layer,
-        columns=tuple(columns),
-        agreements=all_agreements(present),
-        scale_max=max(tops, default=0.0) or 1.0,
-        hint=registry.fair_pair_hint([column.model for column in columns]),
-    )
+    maps = [(column.model, cam) for column in columns if (cam := column.cam) is not None]
+    top = max((float(density(cam).max()) for _, cam in maps), default=0.0) or 1.0
+    hint = registry.fair_pair_hint([column.model for column in columns])
+    return Comparison(label, layer, tuple(columns), all_agreements(maps), top, hint)
 
 
 def _check_models(models: Sequence[str], least: int, most: int, purpose: str = "") -> None:
@@ -358,22 +341,16 @@ def _check_models(models: Sequence[str], least: int, most: int, purpose: str = "
 
 def _column(network: Network, photo: Photo, one: _OneClass, layer: str, name: str) -> ComparedModel:
     note = ""
+    explain = partial(network.explain, photo, layers=layer, name=name)
     try:
-        explanation = network.explain(photo, layers=layer, targets=[one.of(network)], name=name)
+        explanation = explain(targets=[one.of(network)])
     except UnknownClassError as error:
-        note = str(error)
-        explanation = network.explain(photo, layers=layer, targets="top1", name=name)
-        explanation = replace(explanation, targets=(), maps=())
-    times_ms = [1000 * seconds for seconds in network._forward_times(photo, TIMED_FORWARDS)]
-    return ComparedModel(
-        network.name,
-        explanation,
-        model_facts(network),
-        min(times_ms),
-        note,
-        latency_range_ms=(min(times_ms), max(times_ms)),
-        threads=torch.get_num_threads() if explanation.prediction.device == "cpu" else None,
-    )
+        note, explanation = str(error), replace(explain(), targets=(), maps=())
+    times = [1000 * seconds for seconds in network._forward_times(photo, TIMED_FORWARDS)]
+    reach = min(times), max(times)
+    threads = torch.get_num_threads() if explanation.prediction.device == "cpu" else None
+    facts = model_facts(network)
+    return ComparedModel(network.name, explanation, facts, reach[0], note, reach, threads)
 
 
 def estimate_seconds(method: str, network: Network, photo: Photo, *, layer: str = "last") -> float:
@@ -390,13 +367,9 @@ def model_facts(network: Network) -> ModelFacts:
         if measured is not None:
             top1 = float(measured["top1"])
             source = f"measured by this project on {measured['set']}"
-    return ModelFacts(
-        params=sum(p.numel() for p in network.model.parameters()),
-        gmacs=spec.gmacs if spec else counted_gmacs(network),
-        input_px=network.loaded.data_config["input_size"][-1],
-        top1=top1,
-        top1_source=source,
-    )
+    params = sum(p.numel() for p in network.model.parameters())
+    gmacs = spec.gmacs if spec else counted_gmacs(network)
+    return ModelFacts(params, gmacs, network.loaded.data_config["input_size"][-1], top1, source)
 
 
 class _MacCounter(TorchDispatchMode):
@@ -408,18 +381,12 @@ class _MacCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.macs: int = 0
+        self.macs = 0
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator and count it."""
         out = func(*args, **(kwargs or {}))
-        aten, packet = torch.ops.aten, getattr(func, "overloadpacket", None)
+        aten, packet = torch.ops.aten, func.overloadpacket
         if packet is aten.convolution:
             # weight: (out channels, in channels of one group, height, width)
             self.macs += out.numel() * math.prod(args[1].shape[1:])

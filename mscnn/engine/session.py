@@ -53,9 +53,9 @@ class Session:
         capacity: how many networks to keep; the least recently used one goes first. Requests
             that still run on it finish undisturbed.
         offline: never ask the hub.
-        owners: the model folders that may be named, by their names for visitors; None for any
-            folder, by its path. A page for visitors must not open, or tell apart, whatever else
-            lies on its disk.
+        owners: the model folders that may be named, by their names for visitors, so that a page
+            neither opens nor tells apart whatever else lies on its disk; None for any folder, by
+            its path.
     """
 
     def __init__(
@@ -92,27 +92,24 @@ class Session:
         place = self.place(name)
         key = _key(place, weights)
         with self._lock:
-            if key in self._networks:
-                self._networks.move_to_end(key)
-                return self._networks[key]
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:
-            with self._lock:
-                if key in self._networks:
-                    return self._networks[key]
             try:
+                with self._lock:
+                    if key in self._networks:
+                        self._networks.move_to_end(key)
+                        return self._networks[key]
                 loaded = load_model(
                     place, weights, on_progress=on_progress, is_cancelled=is_cancelled,
                     offline=self.offline,
                 )  # fmt: skip
-            except BaseException:
-                with self._lock:  # names that are no model's must not pile up
+                network = Network(loaded, self.device, self.precision)
+                with self._lock:
+                    self._keep(key, network)
+                return network
+            finally:  # names that are no model's must not pile up
+                with self._lock:
                     self._loading.pop(key, None)
-                raise
-            network = Network(loaded, self.device, self.precision)
-            with self._lock:
-                self._keep(key, network)
-            return network
 
     def offered(self) -> tuple[str, ...]:
         """What the owner offers now, by the names for visitors; empty without ``owners``."""
@@ -143,7 +140,6 @@ class Session:
         self._networks[key] = network
         while len(self._networks) > self.capacity:
             self._networks.popitem(last=False)
-        self._loading.pop(key, None)
 
     def is_loaded(self, name: str) -> bool:
         """Whether asking for ``name`` returns at once."""

@@ -1,8 +1,8 @@
 """Running on Hugging Face's ZeroGPU, where a GPU is there only inside decorated calls.
 
-There the page's process has no GPU; each decorated call runs in a forked worker, its arguments
-and result are pickled, and what it changes in memory is lost. So networks are loaded on the CPU
-in the page's process, and a call moves the (forked) network to the GPU and sends NumPy back.
+Each of these runs in a forked worker, its arguments and result are pickled, and what it changes in
+memory is lost. So networks are loaded on the CPU in the page's process, and a call moves the forked
+network to the GPU and sends NumPy back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from mscnn.engine.network import IsCancelled, Network
+from mscnn.engine.network import Network
 from mscnn.engine.session import Session
 
 _REMOTE = (
@@ -42,16 +42,9 @@ class ZeroGpuSession(Session):
         self._worker_device = torch.device(device)
         self.compute = gpu(self._compute)
 
-    def network(
-        self,
-        name: str,
-        weights: str | Path | None = None,
-        *,
-        on_progress: Callable[[int, int | None], None] | None = None,
-        is_cancelled: IsCancelled | None = None,
-    ) -> Network:
+    def network(self, name: str, weights: str | Path | None = None, **reports: Any) -> Network:
         """Like ``Session.network``, with computation sent to the worker."""
-        local = super().network(name, weights, on_progress=on_progress, is_cancelled=is_cancelled)
+        local = super().network(name, weights, **reports)
         return cast(Network, _Remote(local, self.compute, name, weights))
 
     def _compute(

@@ -20,9 +20,9 @@ def seen_mask(
     cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1
 ) -> npt.NDArray[np.bool_]:
     """``(height, width)`` bool: which pixels of the photo the network saw."""
-    width, height = cam.geometry.drawn_size(max_px, min_px)
-    x0, y0, x1, y1 = cam.geometry.crop_on((width, height))
-    mask = np.zeros((height, width), dtype=bool)
+    size = cam.geometry.drawn_size(max_px, min_px)
+    x0, y0, x1, y1 = cam.geometry.crop_on(size)
+    mask = np.zeros(size[::-1], dtype=bool)
     mask[y0:y1, x0:x1] = True
     return mask
 

@@ -51,13 +51,11 @@ class Method:
     """One way to make a class activation map.
 
     Attributes:
-        name: as the command line and the API take it.
-        title: as the page shows it.
+        name, title: as the command line and the API take it, and as the page shows it.
         cost: ``forward`` needs no gradient, ``gradient`` one backward, ``per-channel`` one
             forward for each channel of the layer (thousands: minutes on a CPU).
         class_specific: False where the map is the same for every class.
-        paper: where it comes from.
-        summary: one plain sentence.
+        paper, summary: where it comes from, and one plain sentence.
         by: ``"module:function"`` that computes the maps; see ``compute``.
         packages: whose versions a result depends on.
         one_pass: whether further classes and layers cost next to nothing.
@@ -89,29 +87,22 @@ class Method:
         last: str | None = None,
         call: Call | None = None,
     ) -> RawMaps:
-        """Compute the maps of some layers and classes of one input.
+        """Compute the maps of some layers, by module name, and classes of one input.
 
         The function named by ``by`` gets the same arguments, and ``method``, this method's name.
 
         Args:
             model: in eval mode with frozen parameters; left as it was, whatever happens.
             x: ``(1, 3, H, W)`` on the model's device and in its dtype.
-            layers: module names.
-            targets: the classes, settled from the model's own logits.
-            linear: the head's linear layer, where the model is said to end in ``last`` -> average
-                over positions -> ``linear``.
-            last: module name of the last stage.
+            layers, targets: the classes are settled from the model's own logits.
+            last, linear: name of the last stage, and the head's linear layer, where the model is
+                said to end in ``last`` -> average over positions -> ``linear``.
             call: progress and Stop.
         """
         module, _, function = self.by.partition(":")
         compute: Any = getattr(import_module(module), function)
-        return cast(
-            "RawMaps",
-            compute(
-                model, x, layers, targets, method=self.name, linear=linear, last=last,
-                call=call or Call(),
-            ),
-        )  # fmt: skip
+        head = {"linear": linear, "last": last, "call": call or Call()}
+        return cast("RawMaps", compute(model, x, layers, targets, method=self.name, **head))
 
 
 _ROWS = (

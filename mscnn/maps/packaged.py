@@ -3,9 +3,6 @@
 The package rescales every map on its own; we take its map before that step, so that magnitudes
 and signs stay. It has no Stop and no progress, so the model is wrapped in a module that counts
 forwards and raises when the user has asked to stop.
-
-Methods with a forward for each channel are called with a copy of the model that others do not use;
-see ``mscnn.engine.network``.
 """
 
 from __future__ import annotations
@@ -109,10 +106,7 @@ def batch_size(height: int, width: int) -> int:
 
 
 def seconds_needed(model: nn.Module, x: torch.Tensor, layer: str, method: str) -> float:
-    """How long a map will take here, s: its first batches are computed and timed.
-
-    For the arguments see ``packaged_map``.
-    """
+    """How long ``packaged_map`` will take here, s: its first batches are computed and timed."""
     started = time.perf_counter()
     done: list[tuple[float, int, int]] = []
     call = Call(
@@ -137,11 +131,10 @@ def packaged_maps(
     call: Call | None = None,
     **_head: object,
 ) -> RawMaps:
-    """Compute the maps of several layers and classes, one after the other.
+    """Compute the maps of several layers and classes; see ``mscnn.maps.methods.Method.compute``.
 
-    For the arguments see ``mscnn.maps.methods.Method.compute``; ``call`` is told of (forwards
-    done, forwards needed) over all maps. The package hands everything to NumPy, which has no
-    bfloat16, so a bfloat16 model is copied to float32 for the maps.
+    ``call`` is told of (forwards done, forwards needed) over all maps. The package hands everything
+    to NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps.
 
     Raises:
         UnknownLayerError, MethodError, Cancelled: see ``packaged_map``.
@@ -176,10 +169,9 @@ def packaged_map(
     *,
     call: Call | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Compute one map through the package.
+    """Compute one map through the package, of a float32 input and a class within range.
 
-    ``x`` is float32, the output of ``layer`` ``(1, C, h, w)``, ``target`` within range. ``call``
-    is told of (forwards done, forwards needed), and asked before each forward.
+    ``call`` is told of (forwards done, forwards needed), and asked before each forward.
 
     Returns:
         ``(h, w)`` float32, before the package's ReLU and rescaling.

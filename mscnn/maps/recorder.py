@@ -15,10 +15,8 @@ from mscnn.errors import UnknownLayerError
 class Record:
     """What the recorded layers took in and put out during one forward.
 
-    Attributes:
-        outputs: layer name to its output, ``(B, C, h, w)`` in the model's dtype; any shape where
-            ``maps_only`` is off.
-        inputs: layer name to its first positional argument, likewise.
+    ``outputs`` has the output of each layer by name, ``inputs`` the first positional argument:
+    ``(B, C, h, w)`` in the model's dtype, or any shape where ``maps_only`` is off.
     """
 
     def __init__(self) -> None:
@@ -39,8 +37,7 @@ def record(
 
     Args:
         model: hooks are registered on it and removed again, whatever happens.
-        layers: names of the modules whose output is kept.
-        inputs: names of the modules whose first positional argument is kept.
+        layers, inputs: names of modules.
         with_graph: start a graph at the first recorded tensor, of either kind. What lies before it
             then keeps no graph, whether or not parameters ask for gradients.
         maps_only: refuse tensors that are not ``(B, C, h, w)``.
@@ -54,8 +51,7 @@ def record(
             single tensor (a map, where ``maps_only``), that runs several times in one forward, or
             not at all.
     """
-    seen, handles = Record(), []
-    modules = dict(model.named_modules())
+    seen, handles, modules = Record(), [], dict(model.named_modules())
     for name in (*layers, *inputs):
         if not name or name not in modules:
             raise UnknownLayerError(f"The model has no layer {name!r}.")

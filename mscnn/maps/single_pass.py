@@ -86,7 +86,7 @@ def batch_grad_cam(
 ) -> tuple[FloatMap, FloatMap]:
     """Compute the logits of a batch, and one class's last-stage map for each sample.
 
-    ``x`` is ``(B, 3, H, W)``; for the rest see ``mscnn.maps.methods.Method.compute``.
+    For the arguments see ``mscnn.maps.methods.Method.compute``.
 
     Returns:
         ``(B, classes)`` and ``(B, h, w)`` float32.
@@ -109,11 +109,7 @@ def batch_grad_cam(
 
 
 def cams(gradient: torch.Tensor, activation: torch.Tensor) -> FloatMap:
-    """Grad-CAMs from gradients and activations, both ``(B, C, h, w)``.
-
-    Returns:
-        ``(B, h, w)`` float32: sum over channels of mean gradient x activation, signed.
-    """
+    """Sum over channels of mean gradient x activation, both ``(B, C, h, w)``: ``(B, h, w)``."""
     return _weighted(gradient.float().mean(dim=(2, 3)), activation)
 
 
@@ -168,18 +164,13 @@ def pools_and_multiplies(
 ) -> bool:
     """Whether the head is the mean over positions and one linear layer, seen from one forward.
 
-    Args:
-        linear: the layer.
-        activation: ``(B, C, h, w)`` float32, the last stage's output.
-        logits: ``(B, classes)`` float32, the network's.
-        dtype: what it computed in, which sets the tolerance.
+    ``activation`` is ``(B, C, h, w)``, the last stage's, ``logits`` ``(B, classes)``, both float32;
+    ``dtype``, what the network computed in, sets the tolerance.
     """
-    weight = linear.weight.float()
-    if activation.shape[1] != weight.shape[1]:
+    if activation.shape[1] != linear.in_features:
         return False
-    pooled = activation.mean(dim=(2, 3)) @ weight.T
-    if linear.bias is not None:
-        pooled = pooled + linear.bias.float()
+    bias = None if linear.bias is None else linear.bias.float()
+    pooled = nn.functional.linear(activation.mean(dim=(2, 3)), linear.weight.float(), bias)
     tolerance = 1e-3 if dtype == torch.float32 else 5e-2
     largest = float(logits.abs().max() + 1)
     return pooled.shape == logits.shape and torch.allclose(

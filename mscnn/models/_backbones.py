@@ -31,32 +31,24 @@ Group = Literal["starter", "multi-scale", "baseline"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneSpec:
-    """What is known of one set of weights before it is loaded.
+    """What is known of one set of weights before it is loaded; accuracies are fractions, 0..1.
 
     Attributes:
         name: timm's ``architecture.tag``, or ``starter_*``.
-        title: the name a person would use.
-        group: where it stands in a list of models.
-        params: number of parameters.
         gmacs: 10^9 multiply-accumulates of one forward at ``input_px``.
         input_px: side of the square that the network sees.
         crop_pct: fraction of the resized photo's shorter side that the square covers, 0..1.
-        classes: number of classes of these weights.
         download_bytes: size of the weights on the hub; None where they are bundled.
-        top1: timm's measured top-1 accuracy on ImageNet at ``input_px``, 0..1; None where
-            nobody published it.
+        top1: on ImageNet at ``input_px``; None where nobody published it.
         top1_source: where ``top1`` comes from; for None, where to look.
-        paper_top1: the authors' figure, 0..1, or None.
-        paper_source: where ``paper_top1`` comes from; "" for None.
+        paper_top1: the authors' figure, or None; ``paper_source`` is "" then.
         licence: SPDX name of the weights' licence.
-        licence_note: what to say where the model is chosen; "" where there is nothing to say.
+        licence_note: what to say where the model is chosen.
         recipe: the training recipe in a few words. Equal text means the same recipe.
         baseline: name of the plain network to compare with, or None.
         baseline_reason: why this one, and what still differs; for None, why there is none.
-            "" for baselines.
         summary: one sentence for a newcomer.
-        scales: into how many splits of different receptive field a block divides its
-            channels; 1 for all but Res2Net and Res2NeXt.
+        scales: splits of different receptive field in a block; 1 for all but Res2Net and Res2NeXt.
         radix: how many branches ResNeSt's split attention weighs; 0 without split attention.
         cardinality: groups of the 3x3 convolutions (of one radix branch in ResNeSt).
     """
@@ -103,19 +95,16 @@ class BackboneSpec:
 
 
 _TIMM = "timm results-imagenet.csv (4e5207c)"
-_RES2NET_PAPER = "Res2Net paper, arXiv:1904.01169, Table {}"
-_RES2NET_REPO = "README of Res2Net/Res2Net-PretrainedModels (219c8c6)"
+_PAPER = "Res2Net paper, arXiv:1904.01169, Table {}"
+_README = "README of Res2Net/Res2Net-PretrainedModels (219c8c6)"
 _RESNEST_PAPER = "ResNeSt paper, arXiv:2004.08955, abstract"
-_RESNEST_REPO = "README of zhanghang1989/ResNeSt (1dfb3e8)"
-_RESNEST_ABLATION = "ablation.md of zhanghang1989/ResNeSt (1dfb3e8)"
+_RESNEST_README = "README of zhanghang1989/ResNeSt (1dfb3e8)"
+_ABLATION = "ablation.md of zhanghang1989/ResNeSt (1dfb3e8)"
 
 _CLASSIC = "PyTorch's ImageNet example: SGD in steps, crops and flips"
-_RES2NET_CUTMIX = "Res2Net v1b: CutMix and its schedule"
-_RESNEST = "ResNeSt: AutoAugment, mixup, label smoothing, 270 epochs"
+_CUTMIX = "Res2Net v1b: CutMix and its schedule"
 _RA2 = "timm RA2: RandAugment, RMSProp, weight averaging"
-_GLUON = "GluonCV: SGD with cosine decay, label smoothing"
 
-_SAME_STARTER = "Same recipe, data and epochs, same channels and nearly the same cost."
 _SAME_RECIPE = "Same classic recipe and input, nearly the same cost"
 _NOT_A1 = (
     _SAME_RECIPE + " (resnet50.a1_in1k would not be fair: its newer recipe alone reaches 80.4 %, "
@@ -125,335 +114,197 @@ _RA2_REASON = (
     "Same input, deep stem and a modern recipe, but not the same one (RandAugment there; {} "
     "here): part of any gap is training."
 )
+_MIXUP = "AutoAugment with mixup"
+_STARTER = (
+    "starter_resnet",
+    "Same recipe, data and epochs, same channels and nearly the same cost.",
+)
+_NONE = (None, "")
 
 
 def _row(
-    id: tuple[str, str],
+    name: str,
+    title: str,
     counts: tuple[int, float, int | None, float | None],
-    paper: tuple[float | None, str] = (None, ""),
-    partner: tuple[str | None, str] = (None, ""),
+    paper: tuple[float | None, str],
+    partner: tuple[str | None, str],
+    summary: str,
     **facts: Any,
 ) -> BackboneSpec:
     """Return one row of the table.
 
-    Args:
-        id: name and title.
-        counts: parameters, 10^9 multiply-accumulates, bytes of the download, timm's top-1.
-        paper: the authors' top-1 and where they published it.
-        partner: the plain network to compare with, and why this one.
-        facts: the other fields of ``BackboneSpec``.
+    ``counts`` are parameters, 10^9 multiply-accumulates, bytes of the download and timm's top-1;
+    ``paper`` is the authors' top-1 and where they published it, ``partner`` the plain network to
+    compare with and why this one.
     """
-    own: dict[str, Any] = dict(zip(("name", "title"), id, strict=True))
-    own |= zip(("params", "gmacs", "download_bytes", "top1"), counts, strict=True)
-    own |= zip(("paper_top1", "paper_source"), paper, strict=True)
-    own |= zip(("baseline", "baseline_reason"), partner, strict=True)
-    return BackboneSpec(**own | facts)
+    own = zip(("params", "gmacs", "download_bytes", "top1"), counts, strict=True)
+    own = {"name": name, "title": title, "summary": summary, **dict(own)}
+    own |= {"paper_top1": paper[0], "paper_source": paper[1]}
+    return BackboneSpec(**own, baseline=partner[0], baseline_reason=partner[1], **facts)
 
 
-_starter = partial(
-    _row,
-    group="starter",
-    input_px=64,
-    crop_pct=1.0,
-    interpolation="bicubic",
-    classes=200,
-    top1_source="see assets/weights/MANIFEST.json",
-    licence="Apache-2.0",
-    licence_note=(
-        "trained by this project on Tiny-ImageNet-200 (research data derived from ImageNet)"
-    ),
-    recipe="this project's starter recipe on Tiny-ImageNet-200",
-)
+def _starter(
+    kind: str, count: int, gmacs: float, partner: tuple[str | None, str], look: str, **facts: Any
+) -> BackboneSpec:
+    return _row(
+        f"starter_{kind.lower()}",
+        f"Starter {kind}",
+        (count, gmacs, None, None),
+        _NONE,
+        partner,
+        f"A small bundled {kind} for 64 px photos: {look}",
+        family=kind.lower(),
+        group="starter",
+        input_px=64,
+        crop_pct=1.0,
+        interpolation="bicubic",
+        classes=200,
+        top1_source="see assets/weights/MANIFEST.json",
+        licence="Apache-2.0",
+        licence_note="trained by this project on Tiny-ImageNet-200 (research data derived from "
+        "ImageNet)",
+        recipe="this project's starter recipe on Tiny-ImageNet-200",
+        **facts,
+    )
+
+
+# Name, title, counts, the authors' figure, partner, summary; then what the family does not say.
+# fmt: off
+_published = partial(_row, top1_source=_TIMM, licence="Apache-2.0")
 _res2net = partial(
-    _row,
-    top1_source=_TIMM,
-    family="res2net",
-    group="multi-scale",
+    _published, family="res2net", group="multi-scale", recipe=_CLASSIC, scales=4,
     licence="CC-BY-NC-SA-4.0",
     licence_note="non-commercial upstream: CC BY-NC-SA 4.0; timm lists the licence as unknown",
-    recipe=_CLASSIC,
-    scales=4,
 )
 _resnest = partial(
-    _row,
-    top1_source=_TIMM,
-    family="resnest",
-    group="multi-scale",
-    licence="Apache-2.0",
-    recipe=_RESNEST,
-    radix=2,
+    _published, family="resnest", group="multi-scale", radix=2,
+    recipe="ResNeSt: AutoAugment, mixup, label smoothing, 270 epochs",
 )
-_resnet = partial(
-    _row,
-    top1_source=_TIMM,
-    family="resnet",
-    group="baseline",
-    licence="Apache-2.0",
-    interpolation="bicubic",
-)
+_resnet = partial(_published, family="resnet", group="baseline", interpolation="bicubic")
 _torchvision = partial(_resnet, licence="BSD-3-Clause", interpolation="bilinear", recipe=_CLASSIC)
 
 BACKBONES: tuple[BackboneSpec, ...] = (
-    _starter(
-        id=("starter_res2net", "Starter Res2Net"),
-        counts=(1_699_968, 0.1597, None, None),
-        family="res2net",
-        partner=("starter_resnet", _SAME_STARTER),
-        summary=(
-            "A small bundled Res2Net for 64 px photos: 4 chained splits inside each block, "
-            "so one block looks at several sizes at once."
-        ),
-        scales=4,
-    ),
-    _starter(
-        id=("starter_res2next", "Starter Res2NeXt"),
-        counts=(1_628_328, 0.1523, None, None),
-        family="res2next",
-        partner=("starter_resnet", _SAME_STARTER),
-        summary=(
-            "A small bundled Res2NeXt for 64 px photos: 4 chained splits inside each block, "
-            "each of 8 groups of channels."
-        ),
-        scales=4,
-        cardinality=8,
-    ),
-    _starter(
-        id=("starter_resnest", "Starter ResNeSt"),
-        counts=(1_831_240, 0.1904, None, None),
-        family="resnest",
-        partner=(
-            "starter_resnet",
-            "Same recipe, data and epochs, same channels; the ResNeSt computes a fifth more.",
-        ),
-        summary=(
-            "A small bundled ResNeSt for 64 px photos: each block weighs two branches by what "
-            "the whole photo shows."
-        ),
-        radix=2,
-    ),
-    _starter(
-        id=("starter_resnet", "Starter ResNet"),
-        counts=(1_709_192, 0.1584, None, None),
-        family="resnet",
-        baseline_reason="It is itself the plain partner of the other starters.",
-        summary="A small bundled ResNet for 64 px photos: one 3x3 convolution per block.",
-    ),
-    _res2net(
-        id=("res2net50_26w_4s.in1k", "Res2Net-50 (26w x 4s)"),
-        counts=(25_699_120, 4.2552, 103_035_128, 0.77994),
-        paper=(0.7799, _RES2NET_PAPER.format(1)),
-        partner=("resnet50.tv_in1k", _NOT_A1.format("78.0")),
-        summary="The paper's main model: 4 splits of 26 channels inside each block, chained.",
-    ),
-    _res2net(
-        id=("res2net50_48w_2s.in1k", "Res2Net-50 (48w x 2s)"),
-        counts=(25_287_304, 4.1598, 101_369_672, 0.77528),
-        paper=(0.7732, _RES2NET_PAPER.format(3)),
-        partner=("resnet50.tv_in1k", _NOT_A1.format("77.5")),
-        summary=(
-            "2 splits of 48 channels inside each block; only one is convolved, so its largest "
-            "receptive field equals ResNet-50's."
-        ),
-        scales=2,
-    ),
-    _res2net(
-        id=("res2net50_14w_8s.in1k", "Res2Net-50 (14w x 8s)"),
-        counts=(25_059_816, 4.1789, 100_491_640, 0.78142),
-        paper=(0.7814, _RES2NET_PAPER.format(3)),
-        partner=("resnet50.tv_in1k", _NOT_A1.format("78.1")),
-        summary="8 narrow splits of 14 channels: the most scales at ResNet-50's cost.",
-        scales=8,
-    ),
-    _res2net(
-        id=("res2net50_26w_6s.in1k", "Res2Net-50 (26w x 6s)"),
-        counts=(37_051_448, 6.2955, 148_493_784, 0.78586),
-        paper=(0.7858, _RES2NET_PAPER.format(3)),
-        partner=(
-            "resnet101.tv_in1k",
-            (
-                "Same classic recipe and input; ResNet-101 is the plain net nearest in cost "
-                "(24 % more multiply-accumulates; ResNet-50 has 35 % fewer)."
-            ),
-        ),
-        summary="6 splits of 26 channels inside each block; half as much work again as ResNet-50.",
-        scales=6,
-    ),
-    _res2net(
-        id=("res2net50_26w_8s.in1k", "Res2Net-50 (26w x 8s)"),
-        counts=(48_403_776, 8.3359, 193_952_440, 0.78950),
-        paper=(0.7920, _RES2NET_PAPER.format(3)),
-        partner=(
-            "resnet101.tv_in1k",
-            "Same classic recipe and input; ResNet-101 has nearly its cost, ResNet-50 half.",
-        ),
-        summary="8 splits of 26 channels inside each block; twice the work of ResNet-50.",
-        scales=8,
-    ),
-    _res2net(
-        id=("res2net50d.in1k", "Res2Net-50d (v1b)"),
-        counts=(25_718_352, 4.4948, 103_112_584, 0.80280),
-        paper=(0.8027, _RES2NET_REPO),
-        recipe=_RES2NET_CUTMIX,
-        partner=("resnet50d.ra2_in1k", _RA2_REASON.format("CutMix")),
-        summary="4 chained splits of 26 channels, with a deeper stem and a newer recipe.",
-    ),
-    _res2net(
-        id=("res2net101_26w_4s.in1k", "Res2Net-101 (26w x 4s)"),
-        counts=(45_206_688, 8.0670, 181_304_352, 0.79192),
-        paper=(0.7919, _RES2NET_PAPER.format(2)),
-        partner=("resnet101.tv_in1k", _SAME_RECIPE + "."),
-        summary="4 chained splits of 26 channels inside each block, in a net of 101 layers.",
-    ),
-    _res2net(
-        id=("res2net101d.in1k", "Res2Net-101d (v1b)"),
-        counts=(45_225_920, 8.3066, 181_381_808, 0.81236),
-        paper=(0.8123, _RES2NET_REPO),
-        recipe=_RES2NET_CUTMIX,
-        partner=(
-            "resnet101d.gluon_in1k",
-            (
-                "Same input, deep stem and nearly the same cost, but another recipe (GluonCV's "
-                "there, CutMix here; resnet101d.ra2_in1k would see 256 px): part of any gap is "
-                "training."
-            ),
-        ),
-        summary="4 chained splits, 101 layers, a deeper stem and a newer recipe.",
-    ),
-    _res2net(
-        id=("res2next50.in1k", "Res2NeXt-50 (4w x 4s, 8 groups)"),
-        counts=(24_671_464, 4.1727, 98_944_328, 0.78238),
-        paper=(0.7824, _RES2NET_PAPER.format(1)),
-        family="res2next",
-        partner=("resnext50_32x4d.tv_in1k", _SAME_RECIPE + "."),
-        summary="4 chained splits inside each block, each convolved in 8 groups as in ResNeXt.",
-        cardinality=8,
-    ),
-    _resnest(
-        id=("resnest14d.gluon_in1k", "ResNeSt-14"),
-        counts=(10_611_688, 2.7494, 42_536_280, 0.75516),
-        baseline_reason=(
-            "No plain 14-layer ResNet with published weights has its input and cost; ResNet-18 "
-            "has a third less work, other blocks and another recipe."
-        ),
-        summary="The smallest ResNeSt: 2 branches per block, weighed channel by channel.",
-    ),
-    _resnest(
-        id=("resnest26d.gluon_in1k", "ResNeSt-26"),
-        counts=(17_069_448, 3.6234, 68_425_048, 0.78476),
-        baseline_reason=(
-            "The nearest plain net, resnet26d.bt_in1k, has 29 % fewer multiply-accumulates and an "
-            "older recipe, so its gap would say little."
-        ),
-        summary="A small ResNeSt: 2 branches per block, weighed channel by channel.",
-    ),
-    _resnest(
-        id=("resnest50d.in1k", "ResNeSt-50"),
-        counts=(27_483_240, 5.3712, 110_191_832, 0.80958),
-        paper=(0.8113, _RESNEST_PAPER),
-        partner=(
-            "resnet50d.ra2_in1k",
-            _RA2_REASON.format("AutoAugment with mixup, and 24 % more multiply-accumulates,"),
-        ),
-        summary="Split attention: 2 branches per block, weighed channel by channel for each photo.",
-    ),
-    _resnest(
-        id=("resnest50d_1s4x24d.in1k", "ResNeSt-50 fast (1s4x24d)"),
-        counts=(25_677_000, 4.3998, 102_963_288, 0.81024),
-        paper=(0.8099, _RESNEST_ABLATION),
-        interpolation="bicubic",
-        partner=("resnet50d.ra2_in1k", _RA2_REASON.format("AutoAugment with mixup")),
-        summary="Radix 1: one branch in 4 groups, so the gate has nothing to choose between.",
-        radix=1,
-        cardinality=4,
-    ),
-    _resnest(
-        id=("resnest50d_4s2x40d.in1k", "ResNeSt-50 fast (4s2x40d)"),
-        counts=(30_417_592, 4.3691, 122_050_072, 0.81146),
-        paper=(0.8114, _RESNEST_ABLATION),
-        interpolation="bicubic",
-        partner=("resnet50d.ra2_in1k", _RA2_REASON.format("AutoAugment with mixup")),
-        summary="Radix 4: four branches per block in 2 groups, weighed channel by channel.",
-        radix=4,
-        cardinality=2,
-    ),
-    _resnest(
-        id=("resnest101e.in1k", "ResNeSt-101"),
-        counts=(48_275_016, 13.3215, 193_621_624, 0.82916),
-        paper=(0.8283, _RESNEST_REPO),
-        input_px=256,
-        partner=(
-            "resnet101d.ra2_in1k",
-            _RA2_REASON.format("AutoAugment with mixup, and 27 % more multiply-accumulates,"),
-        ),
-        summary="A large ResNeSt for 256 px photos: 2 branches per block.",
-    ),
-    _resnest(
-        id=("resnest200e.in1k", "ResNeSt-200"),
-        counts=(70_201_544, 35.5197, 281_682_072, 0.83880),
-        paper=(0.8384, _RESNEST_REPO),
-        input_px=320,
-        crop_pct=0.909,
-        interpolation="bicubic",
-        baseline_reason=(
-            "resnet200d.ra2_in1k sees 256 px by default and this one 320 px; a larger picture "
-            "alone raises accuracy."
-        ),
-        summary="A very large ResNeSt for 320 px photos: slow without a GPU.",
-    ),
-    _resnest(
-        id=("resnest269e.in1k", "ResNeSt-269"),
-        counts=(110_929_480, 77.3487, 444_978_552, 0.84542),
-        paper=(0.8454, _RESNEST_REPO),
-        input_px=416,
-        crop_pct=0.928,
-        interpolation="bicubic",
-        baseline_reason="timm has no plain ResNet of this depth and input with weights.",
-        summary="The largest ResNeSt, for 416 px photos: very slow without a GPU.",
-    ),
-    _torchvision(
-        id=("resnet50.tv_in1k", "ResNet-50"),
-        counts=(25_557_032, 4.0892, 102_441_032, 0.76156),
-        paper=(0.7615, _RES2NET_PAPER.format(1)),
-        summary="The plain partner of Res2Net-50: one 3x3 convolution per block.",
-    ),
-    _torchvision(
-        id=("resnext50_32x4d.tv_in1k", "ResNeXt-50 (32x4d)"),
-        counts=(25_028_904, 4.2305, 100_388_936, 0.77632),
-        paper=(0.7739, _RES2NET_PAPER.format(1)),
-        family="resnext",
-        summary="The plain partner of Res2NeXt-50: one 3x3 convolution in 32 groups per block.",
-        cardinality=32,
-    ),
-    _torchvision(
-        id=("resnet101.tv_in1k", "ResNet-101"),
-        counts=(44_549_160, 7.8014, 178_618_848, 0.77404),
-        paper=(0.7737, _RES2NET_PAPER.format(2)),
-        summary="The plain partner of the larger Res2Nets: 101 layers.",
-    ),
-    _resnet(
-        id=("resnet50d.ra2_in1k", "ResNet-50d (RA2)"),
-        counts=(25_576_264, 4.3288, 102_518_488, 0.80546),
-        recipe=_RA2,
-        summary="ResNet-50 with a deeper stem and a modern recipe.",
-    ),
-    _resnet(
-        id=("resnet101d.ra2_in1k", "ResNet-101d (RA2)"),
-        counts=(44_568_392, 10.5020, 178_696_304, 0.82254),
-        input_px=256,
-        crop_pct=0.95,
-        recipe=_RA2,
-        summary="ResNet-101 with a deeper stem and a modern recipe, for 256 px photos.",
-    ),
-    _resnet(
-        id=("resnet101d.gluon_in1k", "ResNet-101d (GluonCV)"),
-        counts=(44_568_392, 8.0410, 178_696_304, 0.80466),
-        recipe=_GLUON,
-        summary="ResNet-101 with a deeper stem, for 224 px photos.",
-    ),
-    _torchvision(
-        id=("resnet18.tv_in1k", "ResNet-18"),
-        counts=(11_689_512, 1.8141, 46_796_608, 0.69752),
-        summary="Small and quick: two 3x3 convolutions per block, 18 layers.",
-    ),
+    _starter("Res2Net", 1_699_968, 0.1597, _STARTER,
+             "4 chained splits inside each block, so one block looks at several sizes at once.",
+             scales=4),
+    _starter("Res2NeXt", 1_628_328, 0.1523, _STARTER,
+             "4 chained splits inside each block, each of 8 groups of channels.",
+             scales=4, cardinality=8),
+    _starter("ResNeSt", 1_831_240, 0.1904, ("starter_resnet", "Same recipe, data and epochs, same "
+             "channels; the ResNeSt computes a fifth more."),
+             "each block weighs two branches by what the whole photo shows.", radix=2),
+    _starter("ResNet", 1_709_192, 0.1584,
+             (None, "It is itself the plain partner of the other starters."),
+             "one 3x3 convolution per block."),
+    _res2net("res2net50_26w_4s.in1k", "Res2Net-50 (26w x 4s)",
+             (25_699_120, 4.2552, 103_035_128, 0.77994), (0.7799, _PAPER.format(1)),
+             ("resnet50.tv_in1k", _NOT_A1.format("78.0")),
+             "The paper's main model: 4 splits of 26 channels inside each block, chained."),
+    _res2net("res2net50_48w_2s.in1k", "Res2Net-50 (48w x 2s)",
+             (25_287_304, 4.1598, 101_369_672, 0.77528), (0.7732, _PAPER.format(3)),
+             ("resnet50.tv_in1k", _NOT_A1.format("77.5")),
+             "2 splits of 48 channels inside each block; only one is convolved, so its largest "
+             "receptive field equals ResNet-50's.", scales=2),
+    _res2net("res2net50_14w_8s.in1k", "Res2Net-50 (14w x 8s)",
+             (25_059_816, 4.1789, 100_491_640, 0.78142), (0.7814, _PAPER.format(3)),
+             ("resnet50.tv_in1k", _NOT_A1.format("78.1")),
+             "8 narrow splits of 14 channels: the most scales at ResNet-50's cost.", scales=8),
+    _res2net("res2net50_26w_6s.in1k", "Res2Net-50 (26w x 6s)",
+             (37_051_448, 6.2955, 148_493_784, 0.78586), (0.7858, _PAPER.format(3)),
+             ("resnet101.tv_in1k", "Same classic recipe and input; ResNet-101 is the plain net "
+              "nearest in cost (24 % more multiply-accumulates; ResNet-50 has 35 % fewer)."),
+             "6 splits of 26 channels inside each block; half as much work again as ResNet-50.",
+             scales=6),
+    _res2net("res2net50_26w_8s.in1k", "Res2Net-50 (26w x 8s)",
+             (48_403_776, 8.3359, 193_952_440, 0.78950), (0.7920, _PAPER.format(3)),
+             ("resnet101.tv_in1k",
+              "Same classic recipe and input; ResNet-101 has nearly its cost, ResNet-50 half."),
+             "8 splits of 26 channels inside each block; twice the work of ResNet-50.", scales=8),
+    _res2net("res2net50d.in1k", "Res2Net-50d (v1b)",
+             (25_718_352, 4.4948, 103_112_584, 0.80280), (0.8027, _README),
+             ("resnet50d.ra2_in1k", _RA2_REASON.format("CutMix")),
+             "4 chained splits of 26 channels, with a deeper stem and a newer recipe.",
+             recipe=_CUTMIX),
+    _res2net("res2net101_26w_4s.in1k", "Res2Net-101 (26w x 4s)",
+             (45_206_688, 8.0670, 181_304_352, 0.79192), (0.7919, _PAPER.format(2)),
+             ("resnet101.tv_in1k", _SAME_RECIPE + "."),
+             "4 chained splits of 26 channels inside each block, in a net of 101 layers."),
+    _res2net("res2net101d.in1k", "Res2Net-101d (v1b)",
+             (45_225_920, 8.3066, 181_381_808, 0.81236), (0.8123, _README),
+             ("resnet101d.gluon_in1k", "Same input, deep stem and nearly the same cost, but "
+              "another recipe (GluonCV's there, CutMix here; resnet101d.ra2_in1k would see 256 "
+              "px): part of any gap is training."),
+             "4 chained splits, 101 layers, a deeper stem and a newer recipe.", recipe=_CUTMIX),
+    _res2net("res2next50.in1k", "Res2NeXt-50 (4w x 4s, 8 groups)",
+             (24_671_464, 4.1727, 98_944_328, 0.78238), (0.7824, _PAPER.format(1)),
+             ("resnext50_32x4d.tv_in1k", _SAME_RECIPE + "."),
+             "4 chained splits inside each block, each convolved in 8 groups as in ResNeXt.",
+             family="res2next", cardinality=8),
+    _resnest("resnest14d.gluon_in1k", "ResNeSt-14",
+             (10_611_688, 2.7494, 42_536_280, 0.75516), _NONE,
+             (None, "No plain 14-layer ResNet with published weights has its input and cost; "
+              "ResNet-18 has a third less work, other blocks and another recipe."),
+             "The smallest ResNeSt: 2 branches per block, weighed channel by channel."),
+    _resnest("resnest26d.gluon_in1k", "ResNeSt-26",
+             (17_069_448, 3.6234, 68_425_048, 0.78476), _NONE,
+             (None, "The nearest plain net, resnet26d.bt_in1k, has 29 % fewer multiply-accumulates "
+              "and an older recipe, so its gap would say little."),
+             "A small ResNeSt: 2 branches per block, weighed channel by channel."),
+    _resnest("resnest50d.in1k", "ResNeSt-50",
+             (27_483_240, 5.3712, 110_191_832, 0.80958), (0.8113, _RESNEST_PAPER),
+             ("resnet50d.ra2_in1k",
+              _RA2_REASON.format(_MIXUP + ", and 24 % more multiply-accumulates,")),
+             "Split attention: 2 branches per block, weighed channel by channel for each photo."),
+    _resnest("resnest50d_1s4x24d.in1k", "ResNeSt-50 fast (1s4x24d)",
+             (25_677_000, 4.3998, 102_963_288, 0.81024), (0.8099, _ABLATION),
+             ("resnet50d.ra2_in1k", _RA2_REASON.format(_MIXUP)),
+             "Radix 1: one branch in 4 groups, so the gate has nothing to choose between.",
+             interpolation="bicubic", radix=1, cardinality=4),
+    _resnest("resnest50d_4s2x40d.in1k", "ResNeSt-50 fast (4s2x40d)",
+             (30_417_592, 4.3691, 122_050_072, 0.81146), (0.8114, _ABLATION),
+             ("resnet50d.ra2_in1k", _RA2_REASON.format(_MIXUP)),
+             "Radix 4: four branches per block in 2 groups, weighed channel by channel.",
+             interpolation="bicubic", radix=4, cardinality=2),
+    _resnest("resnest101e.in1k", "ResNeSt-101",
+             (48_275_016, 13.3215, 193_621_624, 0.82916), (0.8283, _RESNEST_README),
+             ("resnet101d.ra2_in1k",
+              _RA2_REASON.format(_MIXUP + ", and 27 % more multiply-accumulates,")),
+             "A large ResNeSt for 256 px photos: 2 branches per block.", input_px=256),
+    _resnest("resnest200e.in1k", "ResNeSt-200",
+             (70_201_544, 35.5197, 281_682_072, 0.83880), (0.8384, _RESNEST_README),
+             (None, "resnet200d.ra2_in1k sees 256 px by default and this one 320 px; a larger "
+              "picture alone raises accuracy."),
+             "A very large ResNeSt for 320 px photos: slow without a GPU.",
+             input_px=320, crop_pct=0.909, interpolation="bicubic"),
+    _resnest("resnest269e.in1k", "ResNeSt-269",
+             (110_929_480, 77.3487, 444_978_552, 0.84542), (0.8454, _RESNEST_README),
+             (None, "timm has no plain ResNet of this depth and input with weights."),
+             "The largest ResNeSt, for 416 px photos: very slow without a GPU.",
+             input_px=416, crop_pct=0.928, interpolation="bicubic"),
+    _torchvision("resnet50.tv_in1k", "ResNet-50",
+                 (25_557_032, 4.0892, 102_441_032, 0.76156), (0.7615, _PAPER.format(1)), _NONE,
+                 "The plain partner of Res2Net-50: one 3x3 convolution per block."),
+    _torchvision("resnext50_32x4d.tv_in1k", "ResNeXt-50 (32x4d)",
+                 (25_028_904, 4.2305, 100_388_936, 0.77632), (0.7739, _PAPER.format(1)), _NONE,
+                 "The plain partner of Res2NeXt-50: one 3x3 convolution in 32 groups per block.",
+                 family="resnext", cardinality=32),
+    _torchvision("resnet101.tv_in1k", "ResNet-101",
+                 (44_549_160, 7.8014, 178_618_848, 0.77404), (0.7737, _PAPER.format(2)), _NONE,
+                 "The plain partner of the larger Res2Nets: 101 layers."),
+    _resnet("resnet50d.ra2_in1k", "ResNet-50d (RA2)",
+            (25_576_264, 4.3288, 102_518_488, 0.80546), _NONE, _NONE,
+            "ResNet-50 with a deeper stem and a modern recipe.", recipe=_RA2),
+    _resnet("resnet101d.ra2_in1k", "ResNet-101d (RA2)",
+            (44_568_392, 10.5020, 178_696_304, 0.82254), _NONE, _NONE,
+            "ResNet-101 with a deeper stem and a modern recipe, for 256 px photos.",
+            input_px=256, crop_pct=0.95, recipe=_RA2),
+    _resnet("resnet101d.gluon_in1k", "ResNet-101d (GluonCV)",
+            (44_568_392, 8.0410, 178_696_304, 0.80466), _NONE, _NONE,
+            "ResNet-101 with a deeper stem, for 224 px photos.",
+            recipe="GluonCV: SGD with cosine decay, label smoothing"),
+    _torchvision("resnet18.tv_in1k", "ResNet-18",
+                 (11_689_512, 1.8141, 46_796_608, 0.69752), _NONE, _NONE,
+                 "Small and quick: two 3x3 convolutions per block, 18 layers."),
 )
+# fmt: on
 """All rows: starters, Res2Net, Res2NeXt, ResNeSt, baselines."""

@@ -24,16 +24,19 @@ from torch import nn
 import mscnn.models.starters  # noqa: F401 - registers the starters with timm
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
 from mscnn.models import registry
-from mscnn.models.files import CONFIG, no_model_folder, os_reason
+from mscnn.models.files import CONFIG, no_model_folder
+from mscnn.results.writing import reason
 
 # Arguments of timm.create_model that a model folder must not decide: they reach for other files
 # or the network, or return something that is not the classifier.
-_NOT_FROM_FOLDER = frozenset(
-    (
-        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
-        *("features_only", "scriptable", "exportable", "no_jit", "pruned"),
-    )
-)
+_NOT_FROM_FOLDER = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
+    *("features_only", "scriptable", "exportable", "no_jit", "pruned"),
+}
+_NOT_OF_FOLDER = {
+    *("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source"),
+    *("label_names", "label_descriptions"),
+}
 # A transformer may have a convolutional stem or neck; three overlapping convolutions it has not.
 _MIN_CONVOLUTIONS = 3
 _MAX_STAGES = 6
@@ -43,11 +46,9 @@ _MAX_STAGES = 6
 class Blueprint:
     """How to build a network, without weights.
 
-    Attributes:
-        name: as shown to users: timm's ``architecture.tag`` or the folder's own name.
-        pretrained_cfg: what a model folder says of its input and classes; None for timm's own.
-        model_args: further arguments of the architecture.
-        labels: class names in index order, where the folder gives them.
+    ``name`` is as shown to users: timm's ``architecture.tag`` or the folder's own name.
+    ``pretrained_cfg`` is what a model folder says of its input and classes, None for timm's own;
+    ``labels`` are class names in index order, where the folder gives them.
     """
 
     name: str
@@ -58,18 +59,12 @@ class Blueprint:
     labels: tuple[str, ...] | None = None
 
     def build(self, *, device: str = "cpu", classes: int | None = None) -> nn.Module:
-        """Build the network in eval mode, with fresh weights.
-
-        Args:
-            device: ``"cpu"``, or ``"meta"`` for shapes alone.
-            classes: number of logits; None for what the blueprint says.
+        """Build the network in eval mode, with fresh weights; on ``"meta"`` for shapes alone.
 
         Raises:
             WeightsError: the folder's ``config.json`` asks for something timm cannot build.
         """
-        arguments = dict(self.model_args)
-        if classes is not None:
-            arguments["num_classes"] = classes
+        arguments = dict(self.model_args) | ({} if classes is None else {"num_classes": classes})
         source = dict(self.pretrained_cfg) if self.pretrained_cfg is not None else self.tag
         try:
             with torch.device(device):
@@ -77,10 +72,8 @@ class Blueprint:
         except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
             if self.pretrained_cfg is None:
                 raise
-            raise WeightsError(
-                f"The {CONFIG} of {self.name} does not describe a network that timm can build: "
-                f"{' '.join(str(error).split())[:120]}."
-            ) from error
+            fault = "does not describe a network that timm can build: "
+            raise _unfit(self.name, fault + " ".join(str(error).split())[:120]) from error
         built: nn.Module = model.eval().requires_grad_(False)
         return built
 
@@ -133,8 +126,7 @@ def typed_bytes(name: str) -> int:
     """
     blueprint = from_name(name)
     check_supported(blueprint)
-    state = blueprint.build(device="meta").state_dict()
-    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    return sum(t.nbytes for t in blueprint.build(device="meta").state_dict().values())
 
 
 def from_folder(folder: Path) -> Blueprint:
@@ -148,24 +140,16 @@ def from_folder(folder: Path) -> Blueprint:
     cfg = dict(nested if isinstance(nested, dict) else config)
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or not is_model(architecture):
-        raise WeightsError(
-            f"The {CONFIG} of {folder.name} names the architecture {architecture!r}, which "
-            "timm does not know."
-        )
+        fault = f"names the architecture {architecture!r}, which timm does not know"
+        raise _unfit(folder.name, fault)
     outer = ("num_classes", "label_names", "label_descriptions")
     cfg |= {key: config[key] for key in outer if key in config}
     labels = _labels(cfg.get("label_names"), cfg.get("label_descriptions"), folder)
-    known = timm.models.PretrainedCfg.__dataclass_fields__.keys() - {
-        *("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source"),
-        *("label_names", "label_descriptions"),
-    }
+    known = timm.models.PretrainedCfg.__dataclass_fields__.keys() - _NOT_OF_FOLDER
     cfg = {key: value for key, value in cfg.items() if key in known}
     classes = cfg.setdefault("num_classes", len(labels) if labels else 1000)
     if not isinstance(classes, int) or (labels and len(labels) != classes):
-        raise WeightsError(
-            f"The {CONFIG} of {folder.name} has {len(labels or ())} label names for "
-            f"{classes} classes."
-        )
+        raise _unfit(folder.name, f"has {len(labels or ())} label names for {classes} classes")
     arguments = config.get("model_args") or {}
     return Blueprint(
         name=registry.folder_name(folder.resolve().name),
@@ -176,18 +160,21 @@ def from_folder(folder: Path) -> Blueprint:
     )
 
 
+def _unfit(folder: str, fault: str) -> WeightsError:
+    return WeightsError(f"The {CONFIG} of {folder} {fault}.")
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise no_model_folder(folder) from None
     except OSError as error:
-        reason = os_reason(error)
-        raise WeightsError(f"The {CONFIG} of {folder.name} cannot be read: {reason}.") from error
+        raise _unfit(folder.name, f"cannot be read: {reason(error)}") from error
     except ValueError as error:
-        raise WeightsError(f"The {CONFIG} of {folder.name} is not valid JSON.") from error
+        raise _unfit(folder.name, "is not valid JSON") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_args", {}), dict):
-        raise WeightsError(f"The {CONFIG} of {folder.name} is not in timm's format.")
+        raise _unfit(folder.name, "is not in timm's format")
     return config
 
 
@@ -228,10 +215,8 @@ def check_supported(blueprint: Blueprint) -> tuple[str, ...]:
 def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
     """Return why maps do not fit ``model`` (None: they do) and the names of its stages.
 
-    Class activation maps need stages that give ``(B, C, h, w)`` and are made of convolutions.
-
-    Args:
-        model: on the ``meta`` device, and thrown away afterwards: hooks stay on it.
+    Class activation maps need stages that give ``(B, C, h, w)`` and are made of convolutions. The
+    model is on the ``meta`` device, and thrown away afterwards: hooks stay on it.
     """
     if not hasattr(model, "forward_features") or not getattr(model, "feature_info", None):
         return "timm describes no feature stages for it", ()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from pathlib import Path
 
 from mscnn.errors import WeightsError
+from mscnn.results.writing import reason
 
 CONFIG = "config.json"
 """What makes a folder a model folder: timm's description of the network."""
@@ -61,15 +61,7 @@ def sha256_of(path: Path) -> str:
             _digests[key] = digest.hexdigest()
     except FileNotFoundError:
         raise WeightsError(f"There is no weights file {path.name}.") from None
-    except PermissionError:
-        raise WeightsError(f"{path.name} may not be read: permission denied.") from None
     except OSError as error:
-        raise WeightsError(f"{path.name} cannot be read: {os_reason(error)}.") from error
+        may = "may not" if isinstance(error, PermissionError) else "cannot"
+        raise WeightsError(f"{path.name} {may} be read: {reason(error)}.") from error
     return _digests[key]
-
-
-def os_reason(error: OSError) -> str:
-    """Say why the system refused, without the path that ``str(error)`` carries."""
-    if error.errno == errno.ENOSPC:
-        return "the disk is full"
-    return (error.strerror or type(error).__name__).lower()

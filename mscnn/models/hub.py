@@ -17,8 +17,8 @@ What ``huggingface_hub`` (1.16 to 2.4) does, and what follows from it:
 
 from __future__ import annotations
 
-import errno
 import logging
+import math
 import os
 import re
 import shutil
@@ -47,7 +47,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from mscnn.errors import Cancelled, DownloadError
-from mscnn.models.files import os_reason, sha256_of
+from mscnn.models.files import sha256_of
+from mscnn.results.writing import reason
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,7 @@ OnProgress = Callable[[int, "int | None"], None]
 IsCancelled = Callable[[], bool]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# EDQUOT (a quota is used up) does not exist on Windows.
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
 _POLL_S = 0.1
 _ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 20
@@ -70,12 +70,9 @@ _INSTEAD = "choose a model that is already here, or copy its weights file and na
 
 @dataclass(frozen=True)
 class HubFile:
-    """The weights of one model on the hub.
+    """The weights of one model on the hub: such as ``"timm/res2net50d.in1k"``.
 
-    Attributes:
-        repo_id: such as ``"timm/res2net50d.in1k"``.
-        revision: branch, tag or commit.
-        names: file names to try, best first.
+    ``revision`` is a branch, tag or commit; ``names`` are file names to try, best first.
     """
 
     repo_id: str
@@ -133,17 +130,10 @@ def download(
     is_cancelled: IsCancelled | None = None,
     replace: bool = False,
 ) -> Path:
-    """Download the weights into the hub cache and check their sha256.
+    """Download the weights of the model ``name`` into the hub cache and check their sha256.
 
-    Args:
-        hub_file: which file of which repository.
-        name: the model, for messages.
-        on_progress: called in this thread, about ten times a second.
-        is_cancelled: asked as often.
-        replace: download even if the cache has the file (it is damaged).
-
-    Returns:
-        The file in the cache.
+    ``on_progress`` is called in this thread, about ten times a second, and ``is_cancelled`` asked
+    as often. ``replace`` downloads even if the cache has the file (it is damaged).
 
     Raises:
         DownloadError: the file could not be had; the cache is as it was.
@@ -183,32 +173,31 @@ class _Transfer(threading.Thread):
 
     def __init__(self, hub_file: HubFile, name: str, replace: bool) -> None:
         super().__init__(name="mscnn-download", daemon=True)
-        self.done = 0
+        self.done, self.stopped, self.path = 0, False, Path()
         self.total: int | None = None
-        self.stopped = False
-        self.path = Path()
         self.error: Exception | None = None
-        self._wanted = (hub_file, name, replace)
+        self._hub_file, self._model, self._replace = hub_file, name, replace
 
     def run(self) -> None:
-        hub_file, name, replace = self._wanted
         try:
-            self.path = Path(self._fetch(hub_file, name, replace))
+            self.path = Path(self._fetch())
         except Exception as error:
             self.error = error
-            if sentence := _sentence(error, name, hub_file):
-                logger.info("download of %s failed", name, exc_info=error)
+            if sentence := _sentence(error, self._model, self._hub_file):
+                logger.info("download of %s failed", self._model, exc_info=error)
                 self.error = DownloadError(sentence)
                 self.error.__cause__ = error
 
-    def _fetch(self, hub_file: HubFile, name: str, replace: bool) -> str:
+    def _fetch(self) -> str:
         # The library's switches are module constants; both are read at each request.
         constants.HF_HUB_DISABLE_XET = True
         constants.DOWNLOAD_CHUNK_SIZE = min(constants.DOWNLOAD_CHUNK_SIZE, _CHUNK_BYTES)
+        hub_file = self._hub_file
         _remove_leftovers(hub_file)
         file_name, self.total = _ask(hub_file)
-        _check_room(self.total, name)
-        for attempt in range(1, _ATTEMPTS + 1):
+        _check_room(self.total, self._model)
+        attempt = 1
+        while True:
             try:
                 return hf_hub_download(
                     hub_file.repo_id,
@@ -216,14 +205,14 @@ class _Transfer(threading.Thread):
                     revision=hub_file.revision,
                     cache_dir=_cache_folder(),
                     endpoint=_endpoint(),
-                    force_download=replace,
+                    force_download=self._replace,
                     tqdm_class=type("_BoundBar", (_Bar,), {"transfer": self}),
                 )
             except Exception as error:
                 if attempt == _ATTEMPTS or self.stopped or not _broke_midway(error):
                     raise
-                logger.info("download of %s broke, starting again: %s", name, error)
-        raise AssertionError("unreachable")
+                logger.info("download of %s broke, starting again: %s", self._model, error)
+                attempt += 1
 
 
 class _Bar:
@@ -266,15 +255,14 @@ def _endpoint() -> str:
 def _ask(hub_file: HubFile) -> tuple[str, int | None]:
     """Return the name and size of the first of the file's names that the hub has."""
     # The library's default for the timeout was read at import.
-    seconds = float(constants.HF_HUB_ETAG_TIMEOUT)
+    seconds, missing = float(constants.HF_HUB_ETAG_TIMEOUT), Exception()
     for name in hub_file.names:
         url = hf_hub_url(hub_file.repo_id, name, revision=hub_file.revision, endpoint=_endpoint())
         try:
             return name, get_hf_file_metadata(url, timeout=seconds, endpoint=_endpoint()).size
-        except EntryNotFoundError:
-            if name == hub_file.names[-1]:
-                raise
-    raise AssertionError("unreachable")
+        except EntryNotFoundError as error:
+            missing = error
+    raise missing
 
 
 def _remove_leftovers(hub_file: HubFile) -> None:
@@ -291,10 +279,8 @@ def _check_room(size: int | None, name: str) -> None:
     """Refuse a download for which the disk has no room, as far as both are known."""
     cache = _cache_folder()
     folder = next((path for path in (cache, *cache.parents) if path.exists()), None)
-    if size is None or folder is None:
-        return
-    free = shutil.disk_usage(folder).free
-    if free < size + _SPARE_BYTES:
+    free = shutil.disk_usage(folder).free if folder is not None else math.inf
+    if size is not None and free < size + _SPARE_BYTES:
         raise DownloadError(
             f"The disk is too full for the weights of {name}: they need {size / 2**20:.0f} MiB "
             f"and {free / 2**20:.0f} MiB are free; make room or choose a model that is already "
@@ -326,22 +312,26 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
         return f"The hub has no weights at {hub_file.repo_id} for {name}; {_INSTEAD}."
     if _broke_midway(error):
         return f"The download of {name} broke off; try again, or {_INSTEAD}."
-    if isinstance(error, OSError) and error.errno in _FULL:
+    refused = isinstance(error, OSError) and error.errno is not None and reason(error)
+    if refused == "the disk is full":
         return (
             f"The disk is full, so the weights of {name} were not saved; make room and try again."
         )
-    reasons = (
-        (isinstance(error, OfflineModeIsEnabled), "offline mode is on"),
-        (isinstance(error, HfHubHTTPError), f"the hub answers with error {status}"),
-        ("Timeout" in type(error).__name__, "the hub does not answer in time"),
-        (transport & {"httpx", "httpx2", "requests", "urllib3"}, "the hub cannot be reached"),
-    )
-    why = next((text for applies, text in reasons if applies), None)
-    if why is None and isinstance(error, OSError):
-        if error.errno is not None:
-            return f"The hub cache cannot be written: {os_reason(error)}."
+    if isinstance(error, OfflineModeIsEnabled):
+        why = "offline mode is on"
+    elif isinstance(error, HfHubHTTPError):
+        why = f"the hub answers with error {status}"
+    elif "Timeout" in type(error).__name__:
+        why = "the hub does not answer in time"
+    elif transport & {"httpx", "httpx2", "requests", "urllib3"}:
+        why = "the hub cannot be reached"
+    elif refused:
+        return f"The hub cache cannot be written: {refused}."
+    elif isinstance(error, OSError):
         why = "the hub gives no usable answer"
-    return f"{_absent(name)}, and {why}; {_INSTEAD}." if why else None
+    else:
+        return None
+    return f"{_absent(name)}, and {why}; {_INSTEAD}."
 
 
 def _absent(name: str) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from mscnn.errors import MscnnError, UnknownClassError
 
 HYPERNYMS = "hypernyms.tsv"
+_WNID = re.compile(r"n\d{8}")
 MAX_CANDIDATES = 8
 """How many classes an error message lists at most."""
 
@@ -35,12 +36,9 @@ def short(name: str) -> str:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes of one model, in the order of its logits.
+    """The classes of one model, in the order of its logits; synonyms are separated by ``", "``.
 
     The word ``"top1"`` is reserved: callers answer it from a prediction before they ask here.
-
-    Attributes:
-        names: one name per class; synonyms are separated by ``", "``.
     """
 
     names: tuple[str, ...]
@@ -58,11 +56,10 @@ class LabelSet:
         return self.names[self._checked(index)]
 
     def display(self, index: int) -> str:
-        """Return a short name that no other class shares.
+        """Return a short name that no other class shares; ``resolve`` takes it back to its class.
 
-        It is the first synonym. Where several classes have the same one (ImageNet has two
-        cranes, a bird and a machine), the second synonym or the index follows in brackets.
-        ``resolve`` takes every display name back to its class.
+        It is the first synonym. Where several classes have the same one (ImageNet has two cranes, a
+        bird and a machine), the second synonym or the index follows in brackets.
 
         Raises:
             UnknownClassError: the index is outside ``0..len(self) - 1``.
@@ -85,7 +82,7 @@ class LabelSet:
         """
         if not isinstance(query, str):
             return self._checked(query)
-        key = _key(query)
+        key = folded(query)
         if not key:
             raise UnknownClassError(f"The class name is empty; {self._accepted()}.")
         exact = [i for i in range(len(self)) if key in self._primary[i]]
@@ -103,15 +100,15 @@ class LabelSet:
         names; for a word of WordNet the kinds of what its definition begins with ("sedan: a car
         that ..." gives the cars); for another one those that are spelled much like it.
         """
-        key = _key(text)[:100]
+        key = folded(text)[:100]
         if not key:
             return []
         words = list(dict.fromkeys(w for part in (key, *key.split()[-1:]) for w in _singular(part)))
-        found = next((f for w in words if (f := self._kinds(w))), [])
-        found = found or next((f for w in words if (f := self._containing(w))), [])
-        if not found and (defined := [text for w in words for text in _definitions(w)]):
-            kinds = (self._kinds(w) for text in defined for w in text)
+        asked = (ask(w) for ask in (self._kinds, self._containing) for w in words)
+        found = next(filter(None, asked), [])
+        if not found and (defined := [w for word in words for w in _defining(word)]):
             # That a person is a being does not help.
+            kinds = (self._kinds(word) for word in defined)
             found = next((f for f in kinds if f and 4 * len(f) < len(self)), [])
         elif not found:
             found = self._alike(key, (*self._kind_words, *self._owner))
@@ -140,11 +137,14 @@ class LabelSet:
     def _partial(self, query: str, key: str) -> int:
         """Find ``key`` as a prefix or as whole words; ``query`` is for messages."""
         candidates = self._containing(key)
-        kinds = self._kinds(key) if len(candidates) == 1 else []
-        if len(kinds) > 1:
+        if len(candidates) == 1 and len(kinds := self._kinds(key)) > 1:
             # The only bird by name may be a birdhouse.
             candidates = list(dict.fromkeys([*kinds, *candidates]))
-        return self._only(query, candidates) if candidates else self._unknown(query, key)
+        if candidates:
+            return self._only(query, candidates)
+        found = self._alike(key[:100], self._owner) or self.near(key)
+        close = f" Close: {', '.join(self._entry(i) for i in found)}." if found else ""
+        raise UnknownClassError(f"No class fits {_quoted(query)}; {self._accepted()}.{close}")
 
     def _only(self, query: str, candidates: Sequence[int]) -> int:
         if len(candidates) == 1:
@@ -156,12 +156,6 @@ class LabelSet:
             f"{_quoted(query)} fits {len(candidates)} classes: {listed}{rest}; "
             "give the index or more of the name."
         )
-
-    def _unknown(self, query: str, key: str) -> int:
-        """Raise for a name that fits nothing, with the names that look like it or are near."""
-        found = self._alike(key[:100], self._owner) or self.near(key)
-        close = f" Close: {', '.join(self._entry(i) for i in found)}." if found else ""
-        raise UnknownClassError(f"No class fits {_quoted(query)}; {self._accepted()}.{close}")
 
     def _checked(self, index: int) -> int:
         try:
@@ -185,7 +179,7 @@ class LabelSet:
 
     @functools.cached_property
     def _synonym_keys(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(tuple(_key(s) for s in _synonyms(name)) for name in self.names)
+        return tuple(tuple(folded(s) for s in _synonyms(name)) for name in self.names)
 
     @functools.cached_property
     def _owner(self) -> dict[str, int]:
@@ -202,7 +196,7 @@ class LabelSet:
         found: dict[str, dict[int, int]] = {}
         last = ""
         for index, name in enumerate(self.names):
-            wnids = leaves.get(_key(name)) or leaves.get(_key(short(name))) or []
+            wnids = leaves.get(folded(name)) or leaves.get(folded(short(name))) or []
             # ImageNet's kin are in the order of the ids, which tells the two cranes apart.
             level = [w for w in wnids if w > last][:1] or list(wnids)
             last = level[0] if level else last
@@ -215,22 +209,19 @@ class LabelSet:
     @functools.cached_property
     def _primary(self) -> tuple[frozenset[str], ...]:
         """What names a class before all other meanings of a word."""
-        return tuple(
-            frozenset({_key(name), keys[0], _key(shown)})
-            for name, keys, shown in zip(
-                self.names, self._synonym_keys, self._displays, strict=True
-            )
-        )
+        each = zip(self.names, self._synonym_keys, self._displays, strict=True)
+        return tuple(frozenset({folded(n), keys[0], folded(shown)}) for n, keys, shown in each)
 
     @functools.cached_property
     def _displays(self) -> tuple[str, ...]:
-        shown = [_synonyms(name)[0] for name in self.names]
-        for distinguish in (_with_second_synonym, _with_index):
-            count = Counter(_key(s) for s in shown)
-            shown = [
-                distinguish(i, self.names[i]) if count[_key(s)] > 1 else s
-                for i, s in enumerate(shown)
-            ]
+        """First synonyms; where these are shared, with the second or the index behind them."""
+        synonyms = [_synonyms(name) for name in self.names]
+        shown = [first for first, *_ in synonyms]
+        for with_second in (True, False):
+            count = Counter(map(folded, shown))
+            for index, (first, *others) in enumerate(synonyms):
+                if count[folded(shown[index])] > 1:
+                    shown[index] = f"{first} ({others[0] if with_second and others else index})"
         return tuple(shown)
 
 
@@ -244,7 +235,7 @@ def imagenet_labels() -> LabelSet:
     return LabelSet(tuple(wordnet_lemmas(_timm_info("imagenet_synsets.txt").splitlines())))
 
 
-def wordnet_lemmas(wnids: Iterable[str]) -> list[str]:
+def wordnet_lemmas(wnids: Sequence[str]) -> list[str]:
     """Return the names of WordNet ids such as ``"n02129165"``, the class ids of ImageNet's kin.
 
     Raises:
@@ -252,9 +243,7 @@ def wordnet_lemmas(wnids: Iterable[str]) -> list[str]:
         MscnnError: the installed timm has no such data files.
     """
     lemmas = _lemma_table()
-    wnids = list(wnids)
-    missing = [w for w in wnids if w not in lemmas]
-    if missing:
+    if missing := [w for w in wnids if w not in lemmas]:
         listed = ", ".join(_quoted(w) for w in missing[:MAX_CANDIDATES])
         raise UnknownClassError(
             f"{len(missing)} of {len(wnids)} class ids are not WordNet ids of ImageNet: {listed}."
@@ -279,27 +268,28 @@ def _hypernyms() -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, 
             wnid, above, known = f"{line}\t\t".split("\t")[:3]
             parents[wnid] = above.split()
             if known:
-                words[wnid] = [_key(word) for word in known.split(", ")]
+                words[wnid] = [folded(word) for word in known.split(", ")]
                 continue
-            [lemmas] = wordnet_lemmas([wnid])
+            lemmas = _lemma_table()[wnid]
             for name in dict.fromkeys([lemmas, *_synonyms(lemmas)]):
-                leaves.setdefault(_key(name), []).append(wnid)
+                leaves.setdefault(folded(name), []).append(wnid)
     return leaves, parents, words
 
 
-def _definitions(word: str) -> list[list[str]]:
-    """Return how each of WordNet's definitions begins, for a word among ImageNet's 21844."""
+def _defining(word: str) -> list[str]:
+    """Return the words that WordNet's definitions of an ImageNet word begin with, in singular."""
     try:
         known = {
             wnid
             for wnid, lemmas in _lemma_table().items()
-            if word in lemmas.casefold() and word in map(_key, _synonyms(lemmas))
+            if word in lemmas.casefold() and word in map(folded, _synonyms(lemmas))
         }
         lines = _timm_info("imagenet_synset_to_definition.txt").splitlines() if known else []
     except MscnnError:
         return []
-    texts = [line.partition("\t")[2] for line in lines if line.partition("\t")[0] in known]
-    return [[w for s in re.findall(r"[\w-]+", _key(t))[:8] for w in _singular(s)] for t in texts]
+    texts = [text for wnid, _, text in (line.partition("\t") for line in lines) if wnid in known]
+    first = [w for text in texts for w in re.findall(r"[\w-]+", folded(text))[:8]]
+    return [singular for w in first for singular in _singular(w)]
 
 
 def _singular(word: str) -> list[str]:
@@ -325,20 +315,14 @@ def _synonyms(name: str) -> tuple[str, ...]:
     return parts or (name,)
 
 
-def _key(text: str) -> str:
+def are_wnids(names: Iterable[str]) -> bool:
+    """Whether all of these are written like WordNet ids."""
+    return all(_WNID.fullmatch(name) for name in names)
+
+
+def folded(text: str) -> str:
     """Fold case and white space, so that what looks the same compares equal."""
     return " ".join(text.casefold().split())
-
-
-def _with_second_synonym(index: int, name: str) -> str:
-    synonyms = _synonyms(name)
-    if len(synonyms) > 1:
-        return f"{synonyms[0]} ({synonyms[1]})"
-    return _with_index(index, name)
-
-
-def _with_index(index: int, name: str) -> str:
-    return f"{_synonyms(name)[0]} ({index})"
 
 
 def _quoted(text: str) -> str:

@@ -8,10 +8,10 @@ every other name a pickle may ask for.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import pickle
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from mscnn.models import architecture, registry, sources
 from mscnn.models.architecture import Blueprint
 from mscnn.models.files import sha256_of
 from mscnn.models.hub import IsCancelled, OnProgress
-from mscnn.models.labels import LabelSet, imagenet_labels, wordnet_lemmas
+from mscnn.models.labels import LabelSet, are_wnids, imagenet_labels, wordnet_lemmas
 from mscnn.models.sources import Source
 from mscnn.results.explanation import WeightsInfo
 
@@ -41,22 +41,18 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
 # The safetensors library's own limit.
 _MAX_HEADER_BYTES = 100_000_000
-_WNID = re.compile(r"n\d{8}")
 # Batch norm counts its training steps; evaluation does not use the count, and files may lack it.
 _OPTIONAL = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network ready to be explained.
+    """A network ready to be explained: in eval mode, on the CPU, float32, without gradients.
 
-    Attributes:
-        name: registry or timm name, or the model folder's own name.
-        model: in eval mode, on the CPU, float32; no parameter requires a gradient.
-        data_config: timm's preprocessing: ``input_size``, ``interpolation``, ``crop_pct``, ...
-        stages: module names of the stages, first to last, such as ``("layer1", ..., "layer4")``.
-        head: module name of the linear layer where the head is global average pooling and this
-            layer, nothing else; None for any other head.
+    ``name`` is the registry or timm name, or the model folder's own; ``data_config`` is timm's
+    preprocessing (``input_size``, ``crop_pct``, ...); ``stages`` are module names, first to last,
+    such as ``("layer1", ..., "layer4")``; ``head`` is that of the linear layer where the head is
+    global average pooling and this layer, nothing else, and None for any other head.
     """
 
     name: str
@@ -78,12 +74,9 @@ def load_model(
 ) -> LoadedModel:
     """Load a model with its weights, downloading them where they are nowhere on this machine.
 
-    Args:
-        name: a registry or timm name, or a folder that training wrote.
-        weights: a weights file or such a folder, instead of the model's own weights.
-        on_progress: called with bytes done and in total while downloading.
-        is_cancelled: asked while downloading.
-        offline: never download.
+    ``name`` is a registry or timm name, or a folder that training wrote; ``weights`` a weights file
+    or such a folder to use instead of the model's own. ``on_progress`` (called with bytes done and
+    in total), ``is_cancelled`` and ``offline`` (never download) are for the download.
 
     Raises:
         UnknownModelError: nothing has this name.
@@ -152,21 +145,18 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
 
 def _safetensors_fault(path: Path) -> str:
     """Find out from the layout (8 bytes of header length, JSON header, data) what is wrong."""
-    broken = "not a safetensors file: its header is broken"
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > _MAX_HEADER_BYTES:
-            return broken
-        head = file.read(length)
-    if len(head) < length:
+        head = file.read(length) if size >= 8 and length <= _MAX_HEADER_BYTES else None
+    if head is not None and len(head) < length:
         return "truncated: the file ends inside its header"
     try:
-        fields = json.loads(head)
+        fields = json.loads(head or b"")
         ends = [entry["data_offsets"][1] for key, entry in fields.items() if key != "__metadata__"]
         expected = 8 + length + max(ends, default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return broken
+        return "not a safetensors file: its header is broken"
     if size < expected:
         return f"truncated: it has {size} of {expected} bytes"
     return "damaged: its safetensors header does not describe its content"
@@ -220,10 +210,9 @@ def _blueprint(name: str, source: Source) -> Blueprint:
 
 def _file_labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | None:
     """Return the class names that a safetensors header carries under ``label_names``."""
-    try:
+    names: Any = None
+    with contextlib.suppress(ValueError):
         names = json.loads(metadata.get("label_names", "[]"))
-    except ValueError:
-        names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise WeightsError(f"The label_names in {path.name} are not a JSON list of names.")
     return tuple(names) or None
@@ -231,9 +220,7 @@ def _file_labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | N
 
 def _labels(names: tuple[str, ...] | None, classes: int) -> LabelSet:
     if names is not None:
-        if all(_WNID.fullmatch(name) for name in names):
-            return LabelSet(tuple(wordnet_lemmas(names)))
-        return LabelSet(names)
+        return LabelSet(tuple(wordnet_lemmas(names)) if are_wnids(names) else names)
     if classes == 1000:
         return imagenet_labels()
     subset = infer_imagenet_subset({"num_classes": classes})
@@ -255,23 +242,23 @@ def _fill(
     for key, value in wanted.items():
         if key.endswith(_OPTIONAL):
             tensors.setdefault(key, torch.zeros_like(value))
-    unfit = [k for k in wanted if k not in tensors or tensors[k].shape != wanted[k].shape]
+    missing = [k for k in wanted if k not in tensors]
+    reshaped = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     extra = [k for k in tensors if k not in wanted]
-    if not unfit and not extra:
+    if not missing and not reshaped and not extra:
         model.load_state_dict(tensors, strict=True)
         return
     head = _linear_name(model)
-    if not extra and set(unfit) <= tensors.keys() & {f"{head}.weight", f"{head}.bias"}:
-        has, expects = tensors[unfit[0]].shape[0], wanted[unfit[0]].shape[0]
+    if not extra and not missing and {*reshaped} <= {f"{head}.weight", f"{head}.bias"}:
+        has, expects = tensors[reshaped[0]].shape[0], wanted[reshaped[0]].shape[0]
         raise WeightsError(
             f"{path.name} has {has} classes, but {blueprint.name} expects {expects}; give the "
             "folder that training wrote, its config.json names the classes."
         )
-    parts = [f"{len(wanted) - len(unfit)} of {len(wanted)} tensors fit"]
-    if missing := [key for key in unfit if key not in tensors]:
+    parts = [f"{len(wanted) - len(missing) - len(reshaped)} of {len(wanted)} tensors fit"]
+    if missing:
         parts.append(f"{len(missing)} are missing, such as {missing[0]}")
-    if reshaped := [key for key in unfit if key in tensors]:
-        key = reshaped[0]
+    for key in reshaped[:1]:
         parts.append(f"{key} is {_shape(tensors[key])} instead of {_shape(wanted[key])}")
     if extra:
         parts.append(f"{len(extra)} belong to another network, such as {extra[0]}")
@@ -299,11 +286,9 @@ def _shape(tensor: torch.Tensor) -> str:
 
 def _linear_name(model: nn.Module) -> str | None:
     """Return the module name of the classifier where it is one linear layer."""
-    get_classifier = getattr(model, "get_classifier", None)
-    classifier = get_classifier() if callable(get_classifier) else None
-    if not isinstance(classifier, nn.Linear):
-        return None
-    return next((name for name, module in model.named_modules() if module is classifier), None)
+    classifier: Any = getattr(model, "get_classifier", lambda: None)()
+    named = model.named_modules() if isinstance(classifier, nn.Linear) else ()
+    return next((name for name, module in named if module is classifier), None)
 
 
 def _pooled_linear_head(model: nn.Module) -> str | None:

@@ -29,7 +29,8 @@ from typing import Any
 
 import mscnn
 from mscnn.errors import WeightsError
-from mscnn.models.files import os_reason, sha256_of
+from mscnn.models.files import sha256_of
+from mscnn.results.writing import reason
 
 NAME = "MANIFEST.json"
 SCHEMA = 1
@@ -42,12 +43,10 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class BundledWeights:
-    """One entry of the manifest; field by field what the module's text shows.
+    """One entry of the manifest, as the module's text shows it.
 
-    Attributes:
-        labels: class names in index order, ``classes`` of them.
-        accuracy: None where nobody measured it.
-        reliability: as ``mscnn.models.reliability`` reads it; None where nobody measured it.
+    ``labels`` are the class names in index order, ``classes`` of them, called ``label_set`` there;
+    ``accuracy`` and ``reliability`` are None where nobody measured them.
     """
 
     model: str
@@ -75,8 +74,7 @@ def assets_folder() -> Path:
     ``MSCNN_ASSETS`` where it is set (read at each call), else ``assets`` beside the package (a
     clone), else ``mscnn/_assets`` (an installed wheel).
     """
-    named = os.environ.get("MSCNN_ASSETS")
-    if named:
+    if named := os.environ.get("MSCNN_ASSETS"):
         return Path(named)
     package = Path(mscnn.__path__[0])
     beside = package.parent / "assets"
@@ -109,17 +107,16 @@ def read_document(path: Path) -> dict[str, Any]:
         WeightsError: it is not JSON, or of another schema.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise WeightsError(f"assets/weights/{NAME} cannot be read: {os_reason(error)}.") from error
+        raise WeightsError(f"assets/weights/{NAME} cannot be read: {reason(error)}.") from error
     except ValueError as error:
         raise _broken("is not valid JSON") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise _broken(f"is not of schema {SCHEMA}")
-    parts = document.get("labels"), document.get("weights")
-    if not isinstance(parts[0], dict) or not isinstance(parts[1], list):
+    if [type(found.get(key)) for key in ("labels", "weights")] != [dict, list]:
         raise _broken("lacks 'labels' or 'weights'")
-    return document
+    return found
 
 
 def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
@@ -131,20 +128,13 @@ def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
             raise _broken(f"has no usable {name!r} for {who}")
     # A manifest names files beside itself only.
     if Path(entry["file"]).name != entry["file"]:
-        raise WeightsError(f"assets/weights/{NAME} names a file outside its folder for {who}.")
+        raise _broken(f"names a file outside its folder for {who}")
     labels = label_sets.get(entry["labels"])
-    if not isinstance(labels, list) or len(labels) != entry["classes"]:
-        count = len(labels) if isinstance(labels, list) else "no"
-        raise WeightsError(
-            f"assets/weights/{NAME} has {count} names for the {entry['classes']} classes of {who}."
-        )
-    values = {key: entry[key] for key in _FIELDS if key != "labels"}
-    return BundledWeights(
-        **values,
-        labels=tuple(map(str, labels)),
-        label_set=entry["labels"],
-        reliability=entry.get("reliability"),
-    )
+    count = len(labels) if isinstance(labels, list) else "no"
+    if count != entry["classes"]:
+        raise _broken(f"has {count} names for the {entry['classes']} classes of {who}")
+    own = {key: entry[key] for key in _FIELDS} | {"labels": tuple(map(str, labels))}
+    return BundledWeights(**own, label_set=entry["labels"], reliability=entry.get("reliability"))
 
 
 def _broken(fault: str) -> WeightsError:
@@ -158,13 +148,12 @@ def checked_path(entry: BundledWeights) -> Path:
         WeightsError: the file is missing or differs.
     """
     path = weights_folder() / entry.file
-    fault = ""
     if not path.is_file():
         fault = "is missing"
     elif (size := path.stat().st_size) != entry.bytes:
         fault = f"has {size} bytes instead of {entry.bytes}"
     elif sha256_of(path) != entry.sha256.lower():
         fault = f"is damaged: its sha256 differs from {NAME}"
-    if fault:
-        raise WeightsError(f"The bundled file {entry.source} {fault}; {_RESTORE}.")
-    return path
+    else:
+        return path
+    raise WeightsError(f"The bundled file {entry.source} {fault}; {_RESTORE}.")

@@ -14,11 +14,8 @@ class OwnersModels:
     """Model folders by the names that visitors use, which reveal nothing of the owner's disk.
 
     A name is the folder's own; where a model of the list is so called it begins with ``./``, and
-    where several folders are, the later ones end with a number.
-
-    Args:
-        places: model folders, and folders that hold such folders.
-        shelf: one more folder that holds model folders; it may be made later.
+    where several folders are, the later ones end with a number. ``places`` are model folders, and
+    folders that hold such folders; ``shelf`` is one more of these, which may be made later.
 
     Raises:
         OptionError: one of the places is no folder, or holds no model.
@@ -43,11 +40,9 @@ class OwnersModels:
         # Read anew each time: what the owner puts on a shelf appears without a restart.
         found: dict[str, Path] = {}
         for folder in dict.fromkeys(f.resolve() for p in self._places for f in _models_in(p)):
-            own = name = registry.folder_name(folder.name)
-            number = 2
-            while name in found:
-                name, number = f"{own} ({number})", number + 1
-            found[name] = folder
+            own = registry.folder_name(folder.name)
+            names = (own, *(f"{own} ({number})" for number in range(2, len(found) + 3)))
+            found[next(name for name in names if name not in found)] = folder
         return found
 
 
@@ -64,16 +59,17 @@ def _models_in(place: Path) -> Iterator[Path]:
 
 
 def _check(place: Path) -> None:
-    if not place.is_dir():
-        listed = registry.find(str(place)) is not None
+    wrote = "'mscnn finetune' or 'mscnn train' wrote"
+    if not place.is_dir() and registry.find(str(place)) is not None:
         raise OptionError(
             f"{str(place)!r} is in the list of models anyway; --models takes folders of yours."
-            if listed
-            else f"There is no folder {str(place)!r}; --models takes folders that 'mscnn finetune' "
-            "or 'mscnn train' wrote."
+        )
+    if not place.is_dir():
+        raise OptionError(
+            f"There is no folder {str(place)!r}; --models takes folders that {wrote}."
         )
     if not any(_models_in(place)):
         raise OptionError(
-            f"The folder {str(place)!r} holds no model; give one that 'mscnn finetune' or "
-            "'mscnn train' wrote, or a folder of such folders."
+            f"The folder {str(place)!r} holds no model; give one that {wrote}, or a folder of such "
+            "folders."
         )

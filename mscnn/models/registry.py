@@ -15,6 +15,8 @@ from mscnn.models._backbones import Family as Family
 from mscnn.models._backbones import Group as Group
 
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
+_BY_NAME = {spec.architecture: spec for spec in reversed(BACKBONES)}
+_BY_NAME |= {spec.name: spec for spec in BACKBONES}
 _COST_RATIO = 1.3
 """Models further apart in multiply-accumulates than this get a word about it."""
 
@@ -23,9 +25,7 @@ def list_backbones(
     group: Group | None = None, family: Family | None = None
 ) -> tuple[BackboneSpec, ...]:
     """Return the backbones, of one group or family where it is given: starters first."""
-    return tuple(
-        spec for spec in BACKBONES if group in (None, spec.group) and family in (None, spec.family)
-    )
+    return tuple(s for s in BACKBONES if group in (None, s.group) and family in (None, s.family))
 
 
 def find(name: str) -> BackboneSpec | None:
@@ -35,11 +35,10 @@ def find(name: str) -> BackboneSpec | None:
     first row of that architecture is meant: ``resnet50`` is ``resnet50.tv_in1k`` here, the fair
     partner, although timm alone would take another tag.
     """
-    key = _key(name)
-    for spec in BACKBONES:
-        if spec.name == key:
-            return spec
-    return next((spec for spec in BACKBONES if spec.architecture == key), None)
+    key = name.strip().lower()
+    for prefix in _PREFIXES:
+        key = key.removeprefix(prefix)
+    return _BY_NAME.get(key)
 
 
 def full_name(name: str) -> str:
@@ -84,28 +83,18 @@ def fair_pair_hint(names: Sequence[str]) -> str:
     if len(specs) + len(unknown) < 2:
         return ""
     chosen = {spec.name for spec in specs}
-    pairs = [spec for spec in specs if spec.baseline in chosen]
-    if pairs:
-        sentences = [_pairs_text(pairs), _outsiders(specs, pairs, unknown)]
-    elif not unknown and len({(spec.recipe, spec.input_px) for spec in specs}) == 1:
-        sentences = [
-            "These models share one training recipe and input size, so what differs is the "
-            "architecture.",
-            _cost_text(specs),
-        ]
-    else:
-        reason = "Not a fair pair: these models differ in training recipe or input size"
-        if unknown:
-            reason = f"Nothing is known here of how {_were(unknown)} trained"
-        sentences = [f"{reason}, so a gap may come from training alone.", _suggestion(specs)]
-    return " ".join(filter(None, sentences))
-
-
-def _key(name: str) -> str:
-    key = name.strip().lower()
-    for prefix in _PREFIXES:
-        key = key.removeprefix(prefix)
-    return key
+    if pairs := [spec for spec in specs if spec.baseline in chosen]:
+        return " ".join(filter(None, (_pairs_text(pairs), _outsiders(specs, pairs, unknown))))
+    if not unknown and len({(spec.recipe, spec.input_px) for spec in specs}) == 1:
+        sentence = "These models share one training recipe and input size, so what differs is the "
+        low, high = min(s.gmacs for s in specs), max(s.gmacs for s in specs)
+        differs = high > _COST_RATIO * low
+        cost = f" Their cost differs too: {low:.1f} to {high:.1f} GMACs." if differs else ""
+        return f"{sentence}architecture.{cost}"
+    reason = "Not a fair pair: these models differ in training recipe or input size"
+    if unknown:
+        reason = f"Nothing is known here of how {_were(unknown)} trained"
+    return f"{reason}, so a gap may come from training alone. {_suggestion(specs)}".rstrip()
 
 
 def _pairs_text(pairs: Sequence[BackboneSpec]) -> str:
@@ -148,12 +137,6 @@ def _suggestion(specs: Sequence[BackboneSpec]) -> str:
     return next(reasons, "")
 
 
-def _cost_text(specs: Sequence[BackboneSpec]) -> str:
-    low, high = min(s.gmacs for s in specs), max(s.gmacs for s in specs)
-    differs = high > _COST_RATIO * low
-    return f"Their cost differs too: {low:.1f} to {high:.1f} GMACs." if differs else ""
-
-
 def _baseline(spec: BackboneSpec) -> BackboneSpec:
     return get(spec.baseline or "")
 
@@ -164,8 +147,7 @@ def _is_fair(spec: BackboneSpec) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _were(names: Sequence[str]) -> str:

@@ -25,11 +25,9 @@ _PRACTICAL_GMACS = 10.0
 class Source:
     """Where the weights of a model are, or would be downloaded from.
 
-    Attributes:
-        model: registry or timm name, or the model folder's own name.
-        folder: the model folder (``config.json``) that describes the network, or None.
-        path: the weights file; None where it must be downloaded.
-        label: how a user would name it; becomes ``WeightsInfo.source``.
+    ``model`` is the registry or timm name, or the model folder's own; ``label`` is how a user would
+    name the source; ``path`` is the weights file, None where it must be downloaded; ``folder`` is
+    the model folder (``config.json``) that describes the network, or None.
     """
 
     kind: Kind
@@ -51,33 +49,31 @@ class Source:
     @property
     def note(self) -> str:
         """A short text for a table."""
-        if self.kind == "download":
-            size = self.download_bytes
-            return f"to download, {f'{size / 2**20:.0f} MiB' if size else 'size unknown'}"
-        notes = {"bundled": "bundled", "hub-cache": "downloaded before"}
-        return notes.get(self.kind, f"from {self.label}")
+        size = self.download_bytes
+        return {
+            "download": f"to download, {f'{size / 2**20:.0f} MiB' if size else 'size unknown'}",
+            "bundled": "bundled",
+            "hub-cache": "downloaded before",
+        }.get(self.kind, f"from {self.label}")
 
 
 def locate(name: str, weights: str | Path | None = None) -> Source:
     """Say where the weights of ``name`` come from; nothing is loaded or downloaded.
 
-    Args:
-        name: a registry or timm name, or a folder that training wrote.
-        weights: a weights file or such a folder.
+    ``name`` is a registry or timm name, or a folder that training wrote; ``weights`` a weights file
+    or such a folder.
 
     Raises:
         UnknownModelError: nothing has this name.
         WeightsError: what was named is missing, or the manifest is broken.
     """
-    folder = _folder(name)
-    if weights is not None:
-        path = Path(weights).expanduser()
-        if path.is_dir():
-            return _in_folder(path)
+    folder, path = _folder(name), None if weights is None else Path(weights).expanduser()
+    if path is not None and not path.is_dir():
         model = folder.resolve().name if folder else _published(name)[0]
         return Source("file", model, path.name, path, folder=folder)
-    if folder is not None:
-        return _in_folder(folder)
+    if (folder := path or folder) is not None:
+        own, path = folder.resolve().name, files.weights_in(folder)
+        return Source("folder", own, f"{own}/{path.name}", path, folder=folder)
     model, hub_file = _published(name)
     bundled = manifest.load_manifest().get(model)
     if bundled is not None:
@@ -107,12 +103,11 @@ def default_model() -> str:
     if cached:
         return max(cached, key=lambda spec: spec.top1 or 0.0).name
     bundled = manifest.load_manifest()
-    for name in ("starter_res2net", *bundled):
-        if name in bundled:
-            return name
-    raise WeightsError(
-        "No weights are on this machine; download a model or restore assets/weights."
-    )
+    if not bundled:
+        raise WeightsError(
+            "No weights are on this machine; download a model or restore assets/weights."
+        )
+    return "starter_res2net" if "starter_res2net" in bundled else next(iter(bundled))
 
 
 def fetch(
@@ -152,15 +147,14 @@ def obtain(
         DownloadError: the hub could not deliver.
         Cancelled: ``is_cancelled`` returned True.
     """
+    path = source.path
     if source.bundled is not None:
         return manifest.checked_path(source.bundled)
+    if path is not None and (source.hub_file is None or hub.is_whole(path)):
+        return path
     if source.hub_file is None:
-        if source.path is None:
-            raise WeightsError(f"No weights of {source.model} were found.")
-        return source.path
-    if source.path is not None and hub.is_whole(source.path):
-        return source.path
-    if source.path is not None and (offline or hub.is_offline()):
+        raise WeightsError(f"No weights of {source.model} were found.")
+    if path is not None and (offline or hub.is_offline()):
         raise WeightsError(
             f"The downloaded weights of {source.model} are damaged (their sha256 is wrong), and "
             "offline mode forbids to fetch them again; go online or choose another model."
@@ -175,7 +169,7 @@ def obtain(
         source.model,
         on_progress=on_progress,
         is_cancelled=is_cancelled,
-        replace=source.path is not None,
+        replace=path is not None,
     )
 
 
@@ -215,11 +209,6 @@ def _folder(name: str) -> Path | None:
             f"There is no folder {name}; give a model name or a folder that training wrote."
         )
     return None
-
-
-def _in_folder(folder: Path) -> Source:
-    name, path = folder.resolve().name, files.weights_in(folder)
-    return Source("folder", name, f"{name}/{path.name}", path, folder=folder)
 
 
 def _published(name: str) -> tuple[str, HubFile | None]:

@@ -50,24 +50,25 @@ class StarterResNet(ResNet):  # type: ignore[misc]  # timm's class is untyped
                 info["reduction"] //= 2
 
 
-def _cfg() -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 200,
-        "input_size": (3, 64, 64),
-        "pool_size": (8, 8),
-        "crop_pct": 1.0,
-        "crop_mode": "center",
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "license": "apache-2.0",
+default_cfgs = generate_default_cfgs(
+    {
+        name: {
+            "url": "",
+            "num_classes": 200,
+            "input_size": (3, 64, 64),
+            "pool_size": (8, 8),
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "interpolation": "bicubic",
+            "mean": IMAGENET_DEFAULT_MEAN,
+            "std": IMAGENET_DEFAULT_STD,
+            "first_conv": "conv1",
+            "classifier": "fc",
+            "license": "apache-2.0",
+        }
+        for name in STARTER_NAMES
     }
-
-
-default_cfgs = generate_default_cfgs({name: _cfg() for name in STARTER_NAMES})
+)
 
 
 def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterResNet:

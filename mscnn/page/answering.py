@@ -126,17 +126,24 @@ class Answering:
             raise OptionError(UNREADABLE)
         context = self._context(job, tell)
         photo = context.photo(request)
+        more = False
         for answer in lens.answer(request, context):
-            if job.is_cancelled():
+            if job.overtaken:
                 raise Cancelled("Stopped.")
+            stopped = job.is_cancelled()
+            more = bool(answer.get("more")) and not stopped
             yield {
                 "lens": lens.id,
                 "photo": photo.message(),
                 "choices": self.offer(),
-                "notice": " ".join(context.notices),
+                "notice": " ".join([*context.notices, *(["Stopped."] if stopped else [])]),
                 "adopt": context.adopt,
                 "view": {},
                 "html": "",
-                "more": False,
                 **answer,
+                "more": more,
             }
+            if stopped:
+                return
+        if more:
+            raise Cancelled("Stopped.")

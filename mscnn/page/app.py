@@ -15,6 +15,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from mscnn.draw.figures import theme_css
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
@@ -110,6 +111,7 @@ def launch_options() -> dict[str, Any]:
         "theme": gr.themes.Base(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
+        "css": theme_css(),
         "css_paths": STYLES,
         "head": HEAD.format(description=DESCRIPTION, site=site, card=_card()),
         "max_file_size": f"{MAX_UPLOAD_MB}mb",

@@ -83,9 +83,10 @@ def model_title(name: str) -> str:
     return spec.title if spec is not None else Path(name).name or name
 
 
-def packed(values: FloatMap) -> str:
-    """``(h, w)`` numbers as base64 of little-endian float32."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+def packed(values: FloatMap, *, half: bool = False) -> str:
+    """``(h, w)`` numbers as base64 of little-endian float32, or float16."""
+    raw = np.ascontiguousarray(values, dtype="<f2" if half else "<f4").tobytes()
+    return base64.b64encode(raw).decode("ascii")
 
 
 def rect_of(geometry: ViewGeometry) -> list[float]:
@@ -102,7 +103,10 @@ def map_message(cam: CamMap, *, map_id: str = "", **more: Any) -> Message:
         map_id: how ``data-show`` names it; ``layer/class`` where empty.
         more: further fields of the protocol, or others in place of those made here.
     """
-    mean = float(cam.on_view().mean())
+    if "divisor" not in more:
+        mean = float(cam.on_view().mean())
+        more["divisor"] = mean if mean > 0 else 1.0
+        more.setdefault("top", max(float(density(cam, TOP_PX).max()), 1.0))
     return {
         "id": map_id or f"{cam.layer}/{cam.target}",
         "layer": cam.layer,
@@ -110,8 +114,6 @@ def map_message(cam: CamMap, *, map_id: str = "", **more: Any) -> Message:
         "shape": list(cam.raw.shape),
         "data": packed(cam.raw),
         "rect": rect_of(cam.geometry),
-        "divisor": mean if mean > 0 else 1.0,
-        "top": max(float(density(cam, TOP_PX).max()), 1.0),
         "unit": "times an even spread",
         "alt": alt_text(cam),
         **more,

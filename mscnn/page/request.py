@@ -59,6 +59,12 @@ class Request:
     changed: str = ""
     static: bool = False
 
+    @property
+    def chart_px(self) -> int:
+        """Width of the panel, for charts that fill it."""
+        width = self.options.get("width")
+        return round(min(max(width, 320), 680)) if isinstance(width, float) else 440
+
     @classmethod
     def parse(cls, data: Any) -> Request:
         """Check what a browser sent.

@@ -92,8 +92,8 @@ def load_photo(source: PhotoSource) -> Image.Image:
 
     Args:
         source: a path, the bytes of a file, a binary stream (read from its start), a PIL image
-            (left unchanged), or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8, in
-            grey, RGB or RGBA.
+        (left
+            unchanged), or grey, RGB or RGBA ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8.
 
     Returns:
         A new image of mode RGB with an empty ``info``, 1 px to ``MAX_PIXELS``.
@@ -177,9 +177,9 @@ def _read(source: Any) -> tuple[bytes, str]:
         data = _read_stream(source, who)
     else:
         given = "Nothing" if source is None else f"An object of type {type(source).__name__}"
-        raise ImageError(f"{given} was given where a photo is needed; give a {ACCEPTED} file.")
+        raise _give(f"{given} was given where a photo is needed")
     if not data:
-        raise ImageError(f"{who} is empty (0 bytes); give a {ACCEPTED} file.")
+        raise _give(f"{who} is empty (0 bytes)")
     if len(data) > MAX_BYTES:
         raise ImageError(
             f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
@@ -187,29 +187,31 @@ def _read(source: Any) -> tuple[bytes, str]:
     return data, who
 
 
+def _give(fault: str, kind: str = "file") -> ImageError:
+    return ImageError(f"{fault}; give a {ACCEPTED} {kind}.")
+
+
 def _read_path(path: str) -> tuple[bytes, str]:
     """Return a regular file's bytes, ``MAX_BYTES`` + 1 at most, and its name for messages."""
     if _LINK.match(path):
-        raise ImageError(f"A link cannot be opened here; give a {ACCEPTED} file.")
+        raise _give("A link cannot be opened here")
     if not path:
-        raise ImageError(f"The file name is empty; give a {ACCEPTED} file.")
+        raise _give("The file name is empty")
     who = _call(path)
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ImageError(f"{who} is a folder; give a {ACCEPTED} file.")
+            raise _give(f"{who} is a folder")
         if not stat.S_ISREG(mode):  # a pipe would block, a device never end
-            raise ImageError(f"{who} is not a regular file; give a {ACCEPTED} file.")
+            raise _give(f"{who} is not a regular file")
         with Path(path).open("rb") as file:
             return file.read(MAX_BYTES + 1), who
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"{who} does not exist; give a {ACCEPTED} file.") from None
+        raise _give(f"{who} does not exist") from None
     except PermissionError:
-        raise ImageError(
-            f"{who} may not be read (no permission); give a {ACCEPTED} file that can be read."
-        ) from None
+        raise _give(f"{who} may not be read (no permission)", "file that can be read") from None
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        raise ImageError(f"{who} cannot be read; give a {ACCEPTED} file.") from None
+        raise _give(f"{who} cannot be read") from None
 
 
 def _read_stream(stream: Any, who: str) -> bytes:
@@ -221,9 +223,8 @@ def _read_stream(stream: Any, who: str) -> bytes:
         while len(data) <= MAX_BYTES and (part := stream.read(MAX_BYTES + 1 - len(data))):
             data += part
     except (OSError, ValueError, TypeError, AttributeError):
-        raise ImageError(
-            f"{who} cannot be read as a binary stream; give a {ACCEPTED} file opened with 'rb'."
-        ) from None
+        fault = f"{who} cannot be read as a binary stream"
+        raise _give(fault, "file opened with 'rb'") from None
     return bytes(data)
 
 
@@ -240,7 +241,7 @@ def _check_size(size: tuple[int, int], who: str) -> None:
     """Refuse a picture by its header."""
     width, height = size
     if width < 1 or height < 1:
-        raise ImageError(f"{who} has no pixels; give a {ACCEPTED} photo of 1 px or more.")
+        raise _give(f"{who} has no pixels", "photo of 1 px or more")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{who} has {width} x {height} px, which is more than {_LIMIT}; "
@@ -260,9 +261,8 @@ def _refusing(who: str, data: bytes = b"") -> Iterator[None]:
             f"{who} has more than {_LIMIT} pixels; smaller {ACCEPTED} photos are accepted."
         ) from None
     except MemoryError:
-        raise ImageError(
-            f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
-        ) from None
+        fault = f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
+        raise ImageError(fault) from None
     # Pillow's plugins let nearly every built-in exception out on hostile bytes (Pillow #9814).
     except Exception as error:
         raise ImageError(f"{who} is {kind_of(data)}; give a complete {ACCEPTED} photo.") from error

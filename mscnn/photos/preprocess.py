@@ -27,10 +27,8 @@ the crop keeps. timm makes 256 x 10,240,000 px (8 GB) of a strip of 1 x 40,000."
 class NetworkInput:
     """A photo made ready for one model.
 
-    Attributes:
-        x: ``(1, 3, H, W)`` float32, normalised, on the CPU.
-        view: ``(H, W, 3)`` uint8 RGB, the same pixels before normalisation.
-        geometry: where the view lies on the photo.
+    ``x`` is ``(1, 3, H, W)`` float32, normalised, on the CPU; ``view`` is ``(H, W, 3)`` uint8 RGB,
+    the same pixels before normalisation; ``geometry`` says where the view lies on the photo.
     """
 
     x: torch.Tensor
@@ -41,8 +39,7 @@ class NetworkInput:
 class Preprocessor:
     """timm's evaluation transform of one model, run step by step so that the view can be kept.
 
-    Args:
-        data_config: what ``timm.data.resolve_model_data_config(model)`` gives.
+    ``data_config`` is what ``timm.data.resolve_model_data_config(model)`` gives.
     """
 
     def __init__(self, data_config: Mapping[str, Any]) -> None:
@@ -124,8 +121,6 @@ def _resize_middle(
 
 def _crop_offset(before: tuple[int, int], after: tuple[int, int]) -> tuple[int, int]:
     """Left and top of a centre crop, as torchvision rounds them; negative where it pads."""
-    left, top = (
-        round((b - a) / 2.0) if b >= a else -((a - b) // 2)
-        for b, a in zip(before, after, strict=True)
-    )
+    gaps = (b - a for b, a in zip(before, after, strict=True))
+    left, top = (round(gap / 2.0) if gap >= 0 else -(-gap // 2) for gap in gaps)
     return left, top

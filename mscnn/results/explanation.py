@@ -247,8 +247,8 @@ class ComparedModel:
     facts: ModelFacts | None = field(metadata=column(flatten=True))
     latency_ms: float | None
     note: str = ""
-    latency_range_ms: tuple[float, float] | None = None
-    threads: int | None = None
+    latency_range_ms: tuple[float, float] | None = field(default=None, metadata=HIDDEN)
+    threads: int | None = field(default=None, metadata=HIDDEN)
 
     @property
     def cam(self) -> CamMap | None:

@@ -12,7 +12,7 @@ V is linear in the branches once the gates are held, so these maps add up to the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,37 +29,12 @@ from mscnn.scales import families
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class RawGates:
-    """Split attention of one block for one input and class.
+class RawAttention(NamedTuple):
+    """All blocks in order of depth, for one input and class; ``logits`` as ``(classes,)``."""
 
-    Attributes:
-        block: module name of the block, such as ``"layer3.1"``.
-        radix, cardinality: as in the paper.
-        gates: ``(radix, channels)`` float32 in 0..1, channels as in the gated sum.
-        maps: ``(radix, h, w)`` float32, signed, before any ReLU.
-    """
-
-    block: str
-    radix: int
-    cardinality: int
-    gates: Floats = field(repr=False)
-    maps: Floats = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RawAttention:
-    """All blocks for one input and class.
-
-    Attributes:
-        logits: ``(classes,)`` float32.
-        target: index of the class explained.
-        blocks: in order of depth.
-    """
-
-    logits: Floats = field(repr=False)
+    logits: Floats
     target: int
-    blocks: tuple[RawGates, ...]
+    blocks: tuple[BlockAttention, ...]
 
 
 @torch.inference_mode()
@@ -80,15 +55,22 @@ def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def gated_maps(model: nn.Module, x: torch.Tensor, targets: Targets) -> RawAttention:
+def gated_maps(
+    model: nn.Module,
+    x: torch.Tensor,
+    targets: Targets,
+    geometry: ViewGeometry,
+    means: Mapping[str, Floats] | None = None,
+) -> RawAttention:
     """Read the gates and compute the map of each radix branch: one forward, one backward.
 
-    Of one input, for the first of ``targets``.
+    Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo, and
+    ``means`` are the gates of reference photos, see ``mean_gates``.
 
     Raises:
         UnsupportedModelError: the model has no split attention.
     """
-    read = families.split_attention(model)
+    read, means = families.split_attention(model), means or {}
     layers = [name for b in read for name in (b.branches, b.gates, b.gated_sum)]
     with record(model, layers, with_graph=True, maps_only=False) as seen:
         logits = model(x)[0]
@@ -102,38 +84,20 @@ def gated_maps(model: nn.Module, x: torch.Tensor, targets: Targets) -> RawAttent
         weights = gate * gradient[0].float().mean(dim=(1, 2))
         maps = torch.einsum("rk,rkhw->rhw", weights, branches).cpu().numpy()
         gates = gate.cpu().numpy()
-        blocks.append(RawGates(block.block, block.radix, block.cardinality, gates, maps))
+        blocks.append(
+            BlockAttention(
+                block.block, block.radix, block.cardinality, gates, entropy_bits(gates),
+                means.get(block.block), maps, target, geometry,
+            )
+        )  # fmt: skip
     return RawAttention(logits.detach().float().cpu().numpy(), target, tuple(blocks))
 
 
-def with_references(
-    raw: RawAttention, means: Mapping[str, Floats], geometry: ViewGeometry
-) -> tuple[BlockAttention, ...]:
-    """Join the gates with those of reference photos, block to ``(radix, channels)``, if any."""
-    return tuple(
-        BlockAttention(
-            block=b.block,
-            radix=b.radix,
-            cardinality=b.cardinality,
-            gates=b.gates,
-            entropy_bits=entropy_bits(b.gates),
-            reference=means.get(b.block),
-            maps=b.maps,
-            target=raw.target,
-            geometry=geometry,
-        )
-        for b in raw.blocks
-    )
-
-
 def entropy_bits(of_block: Floats) -> float | None:
-    """Mean over channels of the gates' entropy over radix, 0..log2(radix) bits.
-
-    Args:
-        of_block: ``(radix, channels)`` gates that add up to 1 over radix.
+    """Mean over channels of the entropy over radix of ``(radix, channels)`` gates.
 
     Returns:
-        None for radix 1, whose sigmoid is no distribution.
+        0..log2(radix) bits; None for radix 1, whose sigmoid is no distribution.
     """
     if len(of_block) == 1:
         return None
@@ -141,18 +105,11 @@ def entropy_bits(of_block: Floats) -> float | None:
 
 
 def mean_gates(of_photos: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
-    """Average the gates of several inputs, block by block; empty where there are none.
-
-    Args:
-        of_photos: what ``gates`` returned for each input of one model.
-    """
-    if not of_photos:
-        return {}
-    means: dict[str, Floats] = {}
-    for block in of_photos[0]:
-        stacked = np.stack([photo[block] for photo in of_photos])
-        means[block] = stacked.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return means
+    """Average what ``gates`` returned for several inputs of one model, block by block."""
+    return {
+        block: np.mean([p[block] for p in of_photos], axis=0, dtype=np.float64).astype(np.float32)
+        for block in (of_photos[0] if of_photos else ())
+    }
 
 
 def _gates_of(seen: Record, block: families.Gates) -> torch.Tensor:

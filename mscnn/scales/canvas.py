@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from mscnn.errors import BoxError, OptionError
@@ -43,22 +42,13 @@ def whole() -> PhotoBox:
 
 
 def check_canvas(name: str) -> None:
-    """Refuse an unknown canvas.
-
-    Raises:
-        OptionError: the message lists those there are.
-    """
+    """Raise ``OptionError``, which lists those there are, for an unknown canvas."""
     if name not in CANVASES:
         raise OptionError(f"The canvas {name!r} is unknown; choose one of {', '.join(CANVASES)}.")
 
 
 def check_box(box: Sequence[float]) -> None:
-    """Refuse a box that no photo can have.
-
-    Raises:
-        BoxError: the box lies outside of the photo, is reversed or empty, or is smaller than 1 %
-            of the photo on a side.
-    """
+    """Raise ``BoxError`` for a box outside of the photo, reversed, empty or below 1 % on a side."""
     if len(box) != 4 or not all(0 <= value <= 1 for value in box):
         raise BoxError(
             "The box reaches outside of the photo; give left, top, right and bottom as shares of "
@@ -77,11 +67,7 @@ def check_box(box: Sequence[float]) -> None:
 
 
 def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
-    """Return the whole pixels of a photo that a checked box covers, rounded to the nearest.
-
-    Args:
-        box: shares of the photo.
-        size: ``(width, height)`` of the photo, px.
+    """Return the nearest whole pixels that a checked box covers of a photo, ``(width, height)``.
 
     Raises:
         BoxError: a side is less than 2 px, where the photo has that many.
@@ -116,15 +102,13 @@ def compose(
     canvas: str,
     mean_colour: tuple[int, int, int],
 ) -> tuple[RgbArray, Rect]:
-    """Show a part of a photo at one size in the middle of a canvas.
+    """Show a part of an RGB photo at one size in the middle of a canvas.
 
     Args:
-        image: RGB photo, any size from 1 px.
-        box: the part, shares of the photo.
+        image, box: the photo, any size from 1 px, and the part of it.
         factor: the object's longer side over the view's shorter side, > 0.
         view_size: ``(width, height)`` of the result, px.
-        canvas: a name of ``CANVASES``.
-        mean_colour: RGB 0..255 of the canvas ``"mean"``.
+        canvas: a name of ``CANVASES``; ``mean_colour`` is RGB 0..255 of ``"mean"``.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB, and where the object lies on it, clipped to it.
@@ -148,18 +132,10 @@ def paste(content: Image.Image, factor: float, canvas: RgbArray) -> tuple[RgbArr
     left, top = (width - w) // 2, (height - h) // 2
     rect = (max(left, 0), max(top, 0), min(left + w, width), min(top + h, height))
     fx, fy = content.width / w, content.height / h
-    seen = (
-        (rect[0] - left) * fx,
-        (rect[1] - top) * fy,
-        min((rect[2] - left) * fx, content.width),
-        min((rect[3] - top) * fy, content.height),
-    )
-    part = content.resize(
-        (rect[2] - rect[0], rect[3] - rect[1]),
-        Image.Resampling.LANCZOS,
-        box=seen,
-        reducing_gap=_REDUCING_GAP,
-    )
+    far = min((rect[2] - left) * fx, content.width), min((rect[3] - top) * fy, content.height)
+    seen = ((rect[0] - left) * fx, (rect[1] - top) * fy, *far)
+    size = rect[2] - rect[0], rect[3] - rect[1]
+    part = content.resize(size, Image.Resampling.LANCZOS, seen, _REDUCING_GAP)
     view = canvas.copy()
     view[rect[1] : rect[3], rect[0] : rect[2]] = np.asarray(part)
     return view, rect
@@ -172,23 +148,13 @@ def background(
     view_size: tuple[int, int],
     mean_colour: tuple[int, int, int],
 ) -> RgbArray:
-    """Make an empty canvas: ``(H, W, 3)`` uint8 RGB; see ``compose``.
-
-    ``"blur"`` shows ``image``, the whole photo; ``"edge"`` takes its colour from the border of
-    ``content``, the object.
-
-    Raises:
-        OptionError: an unknown canvas.
-    """
+    """Make an empty canvas ``(H, W, 3)`` for an object cut from a photo; see ``compose``."""
     check_canvas(canvas)
     width, height = view_size
     if canvas == "blur":
         return _blurred(image, view_size)
     if canvas == "noise":
-        pixels: RgbArray = np.random.default_rng(0).integers(
-            0, 256, (height, width, 3), dtype=np.uint8
-        )
-        return pixels
+        return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     colour = {"mean": mean_colour, "grey": (_GREY,) * 3}.get(canvas) or _border_colour(content)
     return np.full((height, width, 3), colour, dtype=np.uint8)
 
@@ -206,13 +172,8 @@ def _blurred(image: Image.Image, view_size: tuple[int, int]) -> RgbArray:
 
 def _border_colour(content: Image.Image) -> tuple[int, int, int]:
     """Mean RGB of the outermost pixels, each counted once."""
-    width, height = content.size
-    lines = [(0, 0, width, 1), (0, height - 1, width, height)][: min(height, 2)]
-    if height > 2:
-        sides = [(0, 1, 1, height - 1), (width - 1, 1, width, height - 1)]
-        lines += sides[: min(width, 2)]
-    border: npt.NDArray[np.uint8] = np.concatenate(
-        [np.asarray(content.crop(line)).reshape(-1, 3) for line in lines]
-    )
+    inner = np.zeros(content.size[::-1], dtype=bool)
+    inner[1:-1, 1:-1] = True
+    border = np.asarray(content)[~inner]
     red, green, blue = (math.floor(value + 0.5) for value in border.mean(axis=0))
     return red, green, blue

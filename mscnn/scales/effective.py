@@ -19,21 +19,19 @@ import inspect
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError
+from mscnn.errors import PointError, UnsupportedModelError
 from mscnn.geometry import Box, ViewGeometry
-from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import check_finite
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
-from mscnn.scales.families import hook_points
+from mscnn.scales.families import UnitPoint
 
 SHARES = (0.5, 0.9, 0.99)
 _SEED = 1701
@@ -42,33 +40,12 @@ Theory = StageField | BlockField | SplitField
 """The theoretical field of what is measured."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPoint:
-    """Where a unit is read.
+class Measured(NamedTuple):
+    """The gradient of one unit, averaged over the inputs.
 
     Attributes:
-        layer: the stage or block asked for, such as ``"layer3.1"``.
-        split: 0-based split of the block, timm's order; None for the layer's output.
-        module: module whose input or output is read.
-        channels: first and last channel (exclusive) of the split; None for all of them.
-        at_input: whether the unit lies in the module's input instead of its output.
-    """
-
-    layer: str
-    module: str
-    split: int | None
-    channels: tuple[int, int] | None
-    at_input: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The gradient of one unit.
-
-    Attributes:
-        gradient: ``(H, W)`` float64 >= 0, px of the network's input, averaged over the inputs.
-        unit: ``(row, column)`` in the layer's map.
-        map_size: ``(rows, columns)`` of the layer's map.
+        gradient: ``(H, W)`` float64 >= 0, px of the network's input.
+        unit, map_size: ``(row, column)`` and ``(rows, columns)`` in the layer's map.
     """
 
     gradient: npt.NDArray[np.float64]
@@ -76,43 +53,8 @@ class Measured:
     map_size: tuple[int, int]
 
 
-def find_point(model: nn.Module, layer: str, split: int | None) -> UnitPoint:
-    """Settle where the units of a layer, or of one split of a block, are read.
-
-    ``layer`` is a module name; with a ``split``, that of a residual block.
-
-    Raises:
-        UnknownLayerError: the layer is no block, or the block has no such split.
-        UnsupportedModelError: there are no residual blocks.
-    """
-    if split is None:
-        return UnitPoint(layer, layer, None, None, at_input=False)
-    points = hook_points(model, [name for name, _ in model.named_modules() if name])
-    point = next((p for p in points if p.block == layer), None)
-    if point is None:
-        known = ", ".join(p.block for p in points)
-        raise UnknownLayerError(f"{layer} is no block, so it has no splits; choose one of {known}.")
-    if not 0 <= split < point.splits:
-        last = point.splits - 1
-        numbered = f"are numbered 0 to {last}" if last else "are one, number 0"
-        raise UnknownLayerError(f"The block {layer} has no split {split}; its splits {numbered}.")
-    channels = None
-    if point.splits > 1:
-        convolution: Any = model.get_submodule(point.module)
-        width = convolution.in_channels // point.splits
-        channels = (split * width, (split + 1) * width)
-    return UnitPoint(layer, point.module, split, channels, at_input=True)
-
-
 def seen_point(point: tuple[float, float], geometry: ViewGeometry) -> tuple[float, float]:
-    """Where a point of the photo lies on the network's input.
-
-    Args:
-        point: ``(x, y)``, fractions 0..1 of the upright photo's width and height.
-        geometry: where the network's input lies on the photo.
-
-    Returns:
-        ``(x, y)``, px of the network's input, continuous.
+    """Where a point of the photo, fractions 0..1 of its sides, lies on the network's input, px.
 
     Raises:
         PointError: the network did not see that point.
@@ -136,17 +78,11 @@ def unit_gradient(
     point: tuple[float, float],
     theory: Theory | None = None,
 ) -> Measured:
-    """Measure |d unit / d input| of the unit under a point.
+    """Measure |d unit / d input|, the unit's activation being the sum over its channels.
 
-    The unit's activation is the sum over its channels. One forward and one backward per input.
-
-    Args:
-        model: the network.
-        xs: at least one ``(1, 3, H, W)`` input.
-        at: where the unit is read.
-        point: ``(x, y)``, px of the network's input, continuous, inside of it.
-        theory: its theoretical field, where it is known: the unit is then the one whose
-            field's centre lies nearest to the point, else the one whose cell holds it.
+    One forward and one backward for each of ``xs``, ``(1, 3, H, W)``. The unit is the one whose
+    theoretical field's centre lies nearest to ``point`` (``(x, y)``, px of the input, inside of
+    it), or, where ``theory`` is not known, the one whose cell holds it.
 
     Raises:
         UnknownLayerError: the module gives no map.
@@ -155,30 +91,20 @@ def unit_gradient(
     for x in xs:
         # A copy may ask for gradients even where the caller's tensor was made in inference mode.
         x = x.detach().clone().requires_grad_()
-        activation = _activation(model, x, at)
-        rows, columns = int(activation.shape[-2]), int(activation.shape[-1])
-        unit = _unit(point, (rows, columns), (int(x.shape[-2]), int(x.shape[-1])), theory)
-        if at.channels is not None:
-            activation = activation[:, slice(*at.channels)]
+        activation = at.read(model, x)
+        unit = _unit(point, activation.shape[-2:], x.shape[-2:], theory)
         value = activation[0, :, unit[0], unit[1]].float().sum()
         (gradient,) = torch.autograd.grad(value, x)
         check_finite(gradient)
         total += gradient[0].cpu().double().abs().sum(dim=0).numpy()
-    return Measured(total / len(xs), unit, (rows, columns))
-
-
-def _activation(model: nn.Module, x: torch.Tensor, at: UnitPoint) -> torch.Tensor:
-    """``(1, C, h, w)`` where the unit is read, with the graph that leads back to ``x``."""
-    layers, inputs = ((), (at.module,)) if at.at_input else ((at.module,), ())
-    with record(model, layers, inputs=inputs) as seen:
-        model(x)
-    return (seen.inputs if at.at_input else seen.outputs)[at.module]
+    rows, columns = activation.shape[-2:]
+    return Measured(total / len(xs), unit, (int(rows), int(columns)))
 
 
 def _unit(
     point: tuple[float, float],
-    map_size: tuple[int, int],
-    input_size: tuple[int, int],
+    map_size: Sequence[int],
+    input_size: Sequence[int],
     theory: Theory | None,
 ) -> tuple[int, int]:
     """Row and column of the unit that belongs to a point."""
@@ -200,11 +126,8 @@ def squares(
 ) -> tuple[Square, ...]:
     """Find the smallest squares around a unit that hold given fractions of its gradient.
 
-    Args:
-        gradient: ``(H, W)`` >= 0.
-        centre: ``(x, y)`` of the unit, px, continuous. The squares are centred on the pixel
-            there, or, where padding puts the unit outside, on the nearest one.
-        shares: 0..1.
+    ``gradient`` is ``(H, W)`` >= 0, ``centre`` the unit's ``(x, y)``, px: the squares are centred
+    on the pixel there, or, where padding puts the unit outside, on the nearest one.
 
     Returns:
         One square per share. A square may reach past the input, where nothing adds to it. Empty
@@ -227,17 +150,8 @@ def squares(
 
 
 def log_scaled(gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Compress a gradient: log10(1000 g / max + 1), which does not depend on its scale.
-
-    Args:
-        gradient: ``(H, W)`` >= 0.
-
-    Returns:
-        ``(H, W)`` from 0 to log10(1001); zeros for zeros.
-    """
-    largest = float(gradient.max(initial=0.0))
-    if not largest > 0:
-        return np.zeros_like(gradient, dtype=np.float64)
+    """Compress a gradient >= 0: log10(1000 g / max + 1), 0..log10(1001); zeros for zeros."""
+    largest = float(gradient.max(initial=0.0)) or 1.0
     scaled: npt.NDArray[np.float64] = np.log10(1000 * (gradient / largest) + 1)
     return scaled
 
@@ -247,12 +161,8 @@ def as_field(
 ) -> EffectiveField:
     """Make a result of a measurement: with its squares, and the theoretical field beside it.
 
-    Args:
-        measured: the gradient.
-        field: the model's theoretical fields, where they are known. They give the box and the
-            unit's centre; without them the centre is that of the unit's cell.
-        at: where the unit was read.
-        known: the other attributes of ``EffectiveField``.
+    The theoretical field gives the box and the unit's centre; where it is not known, the centre is
+    that of the unit's cell. ``known`` are the other attributes of ``EffectiveField``.
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
@@ -278,13 +188,10 @@ def theory_of(field: ReceptiveField | None, at: UnitPoint) -> Theory | None:
     """The theoretical field of what is read; None for layers that are neither stage nor block."""
     if field is None:
         return None
-    stage = next((s for s in field.stages if s.stage == at.layer), None)
-    if stage is not None and at.split is None:
-        return stage
     block = next((b for b in field.blocks if b.block == at.layer), None)
-    if block is None or at.split is None:
-        return block
-    return block.splits[at.split]
+    if at.split is not None:
+        return block.splits[at.split] if block is not None else None
+    return next((s for s in field.stages if s.stage == at.layer), block)
 
 
 def with_random_weights(model: nn.Module) -> nn.Module:

@@ -1,13 +1,12 @@
 """Families of residual blocks: where the lens reads a block's splits, and how they came about.
 
-A family with a lens of its own is an adapter here (and its rows in the table of backbones). Blocks
-are followed in ``topology``, measured in ``splits``; nothing else knows their classes.
+A family with a lens of its own is an adapter here and its rows in the table of backbones; nothing
+else knows the classes of blocks.
 
 The splits of a timm ``Bottle2neck`` meet in one tensor, the input of its last convolution
-(``conv3``): split i occupies channels ``i * width`` to ``(i + 1) * width``, after its own ReLU. A
-forward pre-hook there sees them all at once. (The shared in-place ``relu`` module runs several
-times per block, so a hook on it would be ambiguous.) A block with one path is read at the same
-spot, so that both kinds can be compared.
+(``conv3``): split i occupies channels ``i * width`` to ``(i + 1) * width``, after its own ReLU.
+(The shared in-place ``relu`` runs several times per block: a hook on it would be ambiguous.) A
+block with one path is read at the same spot, so that both kinds can be compared.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from timm.layers import SplitAttn
 from timm.models.res2net import Bottle2neck
 from torch import nn
 
-from mscnn.errors import UnsupportedModelError
+from mscnn.errors import UnknownLayerError, UnsupportedModelError
+from mscnn.maps.recorder import record
 from mscnn.results.scales import BlockKind
 
 
@@ -32,7 +33,7 @@ class HookPoint:
         block: module name of the block, such as ``"layer2.1"``.
         module: module name of the convolution whose input holds the splits.
         splits: how many equal groups of channels that input holds; 1 for a single path.
-        kind: how the splits relate; see ``BlockKind``.
+        kind: how the splits relate.
         paths: for each split the operations that lead to it, where the topology is not known.
     """
 
@@ -50,16 +51,16 @@ class Adapter:
     Attributes:
         fits: whether a module is a block of this family.
         last: name, below the block, of the convolution whose input holds the splits.
-        splits: how many there are in a block.
-        kind: how they relate in a block; see ``BlockKind``.
         path: the operations from the input of a block to a split: (block, number) to labels.
+        splits: how many there are in a block.
+        kind: how they relate in a block.
     """
 
     fits: Callable[[Any], bool]
     last: str
-    splits: Callable[[Any], int]
-    kind: Callable[[Any], BlockKind]
     path: Callable[[Any, int], tuple[str, ...]]
+    splits: Callable[[Any], int] = lambda _: 1
+    kind: Callable[[Any], BlockKind] = lambda _: "single"
 
     def hook_point(self, name: str, block: nn.Module) -> HookPoint:
         """Where a block is read that bears this name."""
@@ -82,24 +83,14 @@ ADAPTERS: list[Adapter] = [
     Adapter(  # Res2Net, Res2NeXt
         fits=lambda block: isinstance(block, Bottle2neck) and block.scale > 1,
         last="conv3",
+        path=_res2net_path,
         splits=lambda block: block.scale,
         kind=lambda block: "parallel" if block.is_first else "hierarchy",
-        path=_res2net_path,
     ),
-    Adapter(  # bottlenecks with one path: ResNet, ResNeXt, ResNeSt
-        fits=lambda block: _ends_in(block, "conv3"),
-        last="conv3",
-        splits=lambda _: 1,
-        kind=lambda _: "single",
-        path=lambda *_: ("1x1", "3x3"),
-    ),
-    Adapter(  # basic blocks: the shallow ResNets
-        fits=lambda block: _ends_in(block, "conv2"),
-        last="conv2",
-        splits=lambda _: 1,
-        kind=lambda _: "single",
-        path=lambda *_: ("3x3",),
-    ),
+    # Bottlenecks with one path: ResNet, ResNeXt, ResNeSt.
+    Adapter(lambda block: _ends_in(block, "conv3"), "conv3", lambda *_: ("1x1", "3x3")),
+    # Basic blocks: the shallow ResNets.
+    Adapter(lambda block: _ends_in(block, "conv2"), "conv2", lambda *_: ("3x3",)),
 ]
 """The first that fits reads a block."""
 
@@ -133,23 +124,84 @@ def has_splits(model: nn.Module, stages: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitPoint:
+    """Where the units of a layer, or of one split of a block, are read.
+
+    Attributes:
+        layer: the stage, block or other layer.
+        module: module whose output, or with a ``split`` whose input, is read.
+        split: 0-based split of the block, timm's order; None for the layer's output.
+        channels: first and last channel (exclusive) of the split; None for all of them.
+    """
+
+    layer: str
+    module: str
+    split: int | None = None
+    channels: tuple[int, int] | None = None
+
+    def read(self, model: nn.Module, x: torch.Tensor, *, maps_only: bool = True) -> torch.Tensor:
+        """Run the model: the units' values ``(B, C, h, w)``, with their graph where there is one.
+
+        Raises:
+            UnknownLayerError: see ``record``.
+        """
+        layers, inputs = ([self.module], []) if self.split is None else ([], [self.module])
+        with record(model, layers, inputs=inputs, maps_only=maps_only) as seen:
+            model(x)
+        found = {**seen.outputs, **seen.inputs}[self.module]
+        return found if self.channels is None else found[:, slice(*self.channels)]
+
+
+def find_point(model: nn.Module, layer: str, split: int | None = None) -> UnitPoint:
+    """Settle where a layer, or one split of a block, is read; both by module name.
+
+    Raises:
+        UnknownLayerError: the layer is no block, or the block has no such split.
+        UnsupportedModelError: there are no residual blocks.
+    """
+    if split is None:
+        return UnitPoint(layer, layer)
+    points = hook_points(model, [name for name, _ in model.named_modules() if name])
+    point = next((p for p in points if p.block == layer), None)
+    if point is None:
+        known = ", ".join(p.block for p in points)
+        raise UnknownLayerError(f"{layer} is no block, so it has no splits; choose one of {known}.")
+    if not 0 <= split < point.splits:
+        numbers = (
+            f"a number from 0 to {point.splits - 1}" if point.splits > 1 else "0, its only one"
+        )
+        raise UnknownLayerError(f"{layer} has no split {split}; give {numbers}.")
+    if point.splits == 1:
+        return UnitPoint(layer, point.module, split)
+    convolution: Any = model.get_submodule(point.module)
+    width = convolution.in_channels // point.splits
+    return UnitPoint(layer, point.module, split, (split * width, (split + 1) * width))
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """Where the split attention of one block is read; module names.
 
     Attributes:
         block: the block, such as ``"layer3.1"``.
         radix, cardinality: as in the paper.
-        gates: puts out the gates, radix-major.
-        branches: puts out all branches in one tensor, radix-major.
         gated_sum: puts out the sum over branches of gate times branch.
     """
 
     block: str
     radix: int
     cardinality: int
-    gates: str
-    branches: str
     gated_sum: str
+
+    @property
+    def gates(self) -> str:
+        """Puts out the gates, radix-major."""
+        return f"{self.gated_sum}.rsoftmax"
+
+    @property
+    def branches(self) -> str:
+        """Puts out all branches in one tensor, radix-major."""
+        return f"{self.gated_sum}.act0"
 
 
 def split_attention(model: nn.Module) -> tuple[Gates, ...]:
@@ -159,14 +211,7 @@ def split_attention(model: nn.Module) -> tuple[Gates, ...]:
         UnsupportedModelError: the model has none.
     """
     found = tuple(
-        Gates(
-            block=name.removesuffix(".conv2"),
-            radix=module.radix,
-            cardinality=module.rsoftmax.cardinality,
-            gates=f"{name}.rsoftmax",
-            branches=f"{name}.act0",
-            gated_sum=name,
-        )
+        Gates(name[: -len(".conv2")], module.radix, module.rsoftmax.cardinality, name)
         for name, module in model.named_modules()
         if isinstance(module, SplitAttn) and name.endswith(".conv2")
     )

@@ -7,6 +7,7 @@ what counts as a path. Plain data, no torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -56,9 +57,8 @@ class Graph:
     Attributes:
         nodes: each after all of its inputs.
         taps: name of a hook point to the node that it sees: ``"layer1"`` a stage's output,
-            ``"layer1.0"`` a block's output, ``"layer1.0/input"`` what the block reads (where it
-            reads one map),
-            ``"layer1.0/split0"`` split 0 of what its last convolution reads.
+            ``"layer1.0"`` a block's output, ``"layer1.0/input"`` what the block reads, if one
+            map, ``"layer1.0/split0"`` split 0 of what its last convolution reads.
         kinds: name of each block to how its splits relate, in order of depth.
     """
 
@@ -80,7 +80,7 @@ class Graph:
 
 
 def to_row(graph: Graph) -> dict[str, Any]:
-    """Return a graph as plain JSON, short; ``from_row`` reads it.
+    """Return a graph as short JSON, which ``from_row`` reads.
 
     A node is its operation's first letter, its inputs counted backwards from itself, then kernel,
     stride, dilation and padding as far as they differ from 1, 1, 1, 0.
@@ -105,10 +105,9 @@ def from_row(row: Mapping[str, Any]) -> Graph:
     for number, entry in enumerate(row["nodes"]):
         inputs = tuple(number - steps for steps in entry[1])
         nodes.append(Node(_OPS[entry[0]], inputs, *entry[2:]))
-    taps, kinds = dict(row["stages"]), {}
-    for name, (kind, source, output, *splits) in row["blocks"].items():
-        kinds[name] = kind
-        taps[name] = output
+    taps: dict[str, int] = dict(row["stages"])
+    kinds: dict[str, BlockKind] = {}
+    for name, (kinds[name], source, taps[name], *splits) in row["blocks"].items():
         if source is not None:
             taps[f"{name}/input"] = source
         taps |= {f"{name}/split{index}": node for index, node in enumerate(splits)}
@@ -165,34 +164,23 @@ def _merged(joined: list[Reach], number: int) -> Reach:
     strides = sorted({reach.stride for reach in joined})
     if len(strides) > 1:
         raise ValueError(f"node {number} joins maps of different strides: {strides}")
-    sizes = dict(joined[0].sizes)
-    for reach in joined[1:]:
-        for size, count in reach.sizes.items():
-            sizes[size] = sizes.get(size, 0) + count
+    sizes = sum((Counter(reach.sizes) for reach in joined), Counter[int]())
     low, high = min(reach.low for reach in joined), max(reach.high for reach in joined)
     return Reach(sizes, strides[0], low, high)
-
-
-class _Way(NamedTuple):
-    """A way through the nodes; the longer one compares as greater."""
-
-    growth_px: int
-    steps: int
-    labels: tuple[str, ...]
 
 
 def longest_way(
     nodes: tuple[Node, ...], seen: list[Reach], source: int, target: int
 ) -> tuple[str, ...]:
     """Labels of the way from ``source`` to ``target`` that widens most, then has most steps."""
-    best: dict[int, _Way] = {source: _Way(0, 0, ())}
+    # To each node: growth in px, number of steps, and labels; the longer way compares as greater.
+    best: dict[int, tuple[int, int, tuple[str, ...]]] = {source: (0, 0, ())}
     for number in range(source + 1, target + 1):
         node = nodes[number]
-        ways = [(best[i], seen[i].stride) for i in node.inputs if i in best]
-        if not ways:
-            continue
-        way, stride = max(ways)
-        growth = node.dilation * (node.kernel - 1) * stride
-        step = (node.label,) if node.label else ()
-        best[number] = _Way(way.growth_px + growth, way.steps + len(step), way.labels + step)
-    return best[target].labels if target in best else ()
+        ways = [(*best[i], seen[i].stride) for i in node.inputs if i in best]
+        if ways:
+            px, steps, labels, stride = max(ways)
+            step = (node.label,) if node.label else ()
+            px += node.dilation * (node.kernel - 1) * stride
+            best[number] = px, steps + len(step), labels + step
+    return best[target][2] if target in best else ()

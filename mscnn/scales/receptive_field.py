@@ -17,7 +17,7 @@ All sizes are px of the network's input, along one side of a square.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, cast
 
@@ -37,16 +37,12 @@ TABLE = "_topologies.json"
 
 
 def fields(graph: Graph, *, model: str, input_px: int) -> ReceptiveField:
-    """Work out the receptive fields of all stages, blocks and splits of a graph.
+    """Work out the receptive fields of all stages, blocks and splits of a network's graph.
 
-    Args:
-        graph: a network's.
-        model: what to call it.
-        input_px: side of the square that it usually sees.
+    ``model`` is what to call it, ``input_px`` the side of the square that it usually sees.
 
     Raises:
-        ValueError: a node reads one that does not come before it, has a wrong number of inputs,
-            or joins maps of different strides.
+        ValueError: see ``reaches``.
     """
     seen = reaches(graph.nodes)
 
@@ -71,22 +67,15 @@ def _extent(reach: Reach) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def known(name: str) -> ReceptiveField | None:
-    """Return the receptive fields of a model of the registry at once, from the shipped table.
-
-    Args:
-        name: as ``registry.find`` takes it.
-
-    Returns:
-        None for a model that the table does not have.
-    """
+    """Return the receptive fields of a model of the registry from the shipped table; else None."""
     spec = registry.find(name)
-    row = _table().get(spec.architecture) if spec is not None else None
-    if spec is None or row is None:
+    if spec is None or spec.architecture not in _table():
         return None
-    return fields(from_row(row), model=spec.name, input_px=spec.input_px)
+    graph = from_row(_table()[spec.architecture])
+    return fields(graph, model=spec.name, input_px=spec.input_px)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _table() -> dict[str, Any]:
     text = files("mscnn.scales").joinpath(TABLE).read_text(encoding="utf-8")
     return cast("dict[str, Any]", json.loads(text)["architectures"])

@@ -41,29 +41,12 @@ Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class RawBlock:
-    """The splits of one block for one input and class.
-
-    Attributes:
-        maps: ``(splits, h, w)`` float32: the split CAMs, signed, before the ReLU.
-        evidence: ``(splits,)`` float64 >= 0, in units of the logit.
-        gradient_times_activation: the sum over all splits, channels and positions, signed.
-    """
-
-    point: HookPoint
-    maps: Floats
-    evidence: Doubles
-    gradient_times_activation: float
-
-
-@dataclass(frozen=True, slots=True)
-class RawScales:
+class RawScales(NamedTuple):
     """All blocks, in order of depth, for one input and class; ``logits`` as ``(classes,)``."""
 
     logits: Floats
     target: int
-    blocks: tuple[RawBlock, ...]
+    blocks: tuple[BlockScales, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +56,8 @@ class BatchScales:
     Attributes:
         logits: ``(B, classes)`` float32.
         evidence: per block of ``points``: ``(B, splits)`` float64 >= 0, in units of the logit.
-        last: ``(B, C, h, w)`` in the model's dtype, on its device: output of the layer named
-            ``last``; None where none was named.
-        last_gradient: the gradient of each sample's class there, likewise.
+        last, last_gradient: output of the layer named ``last``, and the gradient of each sample's
+            class there: ``(B, C, h, w)`` in the model's dtype, on its device; None without a name.
     """
 
     logits: Floats
@@ -95,11 +77,16 @@ class BatchScales:
 
 
 def split_evidence(
-    model: nn.Module, x: torch.Tensor, targets: Targets, stages: Sequence[str]
+    model: nn.Module,
+    x: torch.Tensor,
+    targets: Targets,
+    stages: Sequence[str],
+    field: ReceptiveField | None,
+    geometry: ViewGeometry,
 ) -> RawScales:
     """Compute the split maps and the evidence of all blocks: one forward, one backward.
 
-    Of one input, for the first of ``targets``.
+    Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo.
 
     Raises:
         UnsupportedModelError: the model is not built of residual blocks.
@@ -109,9 +96,19 @@ def split_evidence(
     blocks = []
     for point, activation, gradient in zip(points, *done.by_split, strict=True):
         cams = torch.einsum("sk,skhw->shw", gradient[0].mean(dim=(2, 3)), activation[0])
-        sums = _position_sums(activation, gradient)[0]
-        maps = cams.cpu().numpy().astype(np.float32)
-        blocks.append(RawBlock(point, maps, _evidence(sums), float(sums.sum())))
+        sums, known = _position_sums(activation, gradient)[0], _block_field(field, point.block)
+        blocks.append(
+            BlockScales(
+                block=point.block,
+                kind=point.kind,
+                stride_px=known.stride_px if known else None,
+                splits=_splits(_evidence(sums), point, known),
+                maps=cams.cpu().numpy().astype(np.float32),
+                gradient_times_activation=float(sums.sum()),
+                target=done.targets[0],
+                geometry=geometry,
+            )
+        )
     return RawScales(done.logits[0], done.targets[0], tuple(blocks))
 
 
@@ -141,14 +138,10 @@ def batch_evidence(
 
 
 class _Recorded(NamedTuple):
-    """One forward and one backward.
+    """One forward and one backward of a batch; ``logits`` and ``last`` as in ``BatchScales``.
 
-    Attributes:
-        logits: ``(B, classes)`` float32.
-        targets: the class explained, for each sample.
-        by_split: the activations of all hook points, and the gradients there:
-            ``(B, splits, channels of one split, h, w)``, float32 or wider.
-        last: see ``BatchScales``.
+    ``by_split`` holds the activations of all hook points, and the gradients there:
+    ``(B, splits, channels of one split, h, w)``, float32 or wider.
     """
 
     logits: Floats
@@ -181,19 +174,15 @@ def _record(
     # In eval mode samples do not mix: the gradient of the sum is each sample's own.
     score = logits[list(range(len(targets))), list(targets)].sum()
     gradients = torch.autograd.grad(score, activations)
-    sides = tuple(
-        [_by_split(tensor, point) for tensor, point in zip(side, points, strict=False)]
-        for side in (activations, gradients)
-    )
+    by_split = (_by_split(activations, points), _by_split(gradients, points))
     kept = (None, None) if last is None else (activations[-1].detach(), gradients[-1])
-    return _Recorded(detached.cpu().numpy(), targets, (sides[0], sides[1]), kept)
+    return _Recorded(detached.cpu().numpy(), targets, by_split, kept)
 
 
-def _by_split(x: torch.Tensor, point: HookPoint) -> torch.Tensor:
+def _by_split(tensors: Sequence[torch.Tensor], points: Sequence[HookPoint]) -> list[torch.Tensor]:
     # Sums over many channels lose too much in half precision.
-    wide = x.detach() if x.dtype == torch.float64 else x.detach().float()
-    by_split: torch.Tensor = wide.unflatten(1, (point.splits, -1))
-    return by_split
+    wide = [x.detach() if x.dtype == torch.float64 else x.detach().float() for x in tensors]
+    return [x.unflatten(1, (p.splits, -1)) for x, p in zip(wide, points, strict=False)]
 
 
 def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
@@ -204,41 +193,15 @@ def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
     return (gradient * activation).sum(dim=2).cpu().numpy().astype(np.float64)
 
 
-def with_fields(
-    raw: RawScales, field: ReceptiveField | None, geometry: ViewGeometry
-) -> tuple[BlockScales, ...]:
-    """Join the evidence with the receptive fields of the splits, as far as they are known."""
-    blocks = []
-    for block in raw.blocks:
-        known = _block_field(field, block.point.block)
-        blocks.append(
-            BlockScales(
-                block=block.point.block,
-                kind=block.point.kind,
-                stride_px=known.stride_px if known else None,
-                splits=_splits(block, known),
-                maps=block.maps,
-                gradient_times_activation=block.gradient_times_activation,
-                target=raw.target,
-                geometry=geometry,
-            )
-        )
-    return tuple(blocks)
-
-
 def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -> float | None:
     """Evidence-weighted receptive field of one decision, px of the network's input.
 
     As ``ScaleReport.weighted_rf_px``: the mean over the blocks in which evidence passed and whose
-    fields are known, each block counted once. But not for a network without splits, whose value
-    is a constant of its architecture: it would cost a backward and say nothing of the photo.
-
-    Args:
-        evidence: block to the ``(splits,)`` evidence of its splits.
-        field: the theoretical fields.
+    fields are known, each block counted once. ``evidence`` is block to ``(splits,)``.
 
     Returns:
-        None where no block has more than one split, or where no block has one.
+        None where no block has a value; and for a network without splits, whose value is a
+        constant of its architecture: it would cost a backward and say nothing of the photo.
     """
     if all(len(of_block) < 2 for of_block in evidence.values()):
         return None
@@ -265,19 +228,17 @@ def _block_field(field: ReceptiveField | None, name: str) -> BlockField | None:
         return None
 
 
-def _splits(block: RawBlock, known: BlockField | None) -> tuple[SplitEvidence, ...]:
-    total = float(block.evidence.sum())
+def _splits(
+    evidence: Doubles, point: HookPoint, known: BlockField | None
+) -> tuple[SplitEvidence, ...]:
+    """The splits of a block, with their receptive fields as far as they are known."""
+    total = float(evidence.sum())
+    shares = evidence / total if total > 0 else np.zeros_like(evidence)
     splits = []
-    for index, evidence in enumerate(block.evidence.tolist()):
-        of_split = known.splits[index] if known else None
-        splits.append(
-            SplitEvidence(
-                index=index,
-                path=tuple(of_split.path) if of_split else block.point.paths[index],
-                rf_min_px=of_split.rf_min_px if of_split else None,
-                rf_max_px=of_split.rf_max_px if of_split else None,
-                evidence=evidence,
-                share=evidence / total if total > 0 else 0.0,
-            )
-        )
+    for index, (value, share) in enumerate(zip(evidence.tolist(), shares.tolist(), strict=True)):
+        path, sizes = point.paths[index], (None, None)
+        if known is not None:
+            split = known.splits[index]
+            path, sizes = tuple(split.path) or path, (split.rf_min_px, split.rf_max_px)
+        splits.append(SplitEvidence(index, path, *sizes, value, share))
     return tuple(splits)

@@ -40,13 +40,9 @@ _SMALLEST, _LARGEST = 0.05, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """One size, ready for the network.
+    """One size, ready for the network; ``factor``, ``rect`` and ``view`` as in ``SweepStep``.
 
-    Attributes:
-        factor: longer side of the object over the view's shorter side.
-        rect: where the object lies on the view, px, clipped to it.
-        view: ``(H, W, 3)`` uint8 RGB.
-        x: ``(1, 3, H, W)`` float32, normalised, on the CPU.
+    ``x`` is ``(1, 3, H, W)`` float32, normalised, on the CPU.
     """
 
     factor: float
@@ -90,12 +86,7 @@ class Plan:
     def batches(
         self, image: Image.Image, preprocess: Preprocessor, size: int = BATCH
     ) -> Iterator[list[Composed]]:
-        """Compose the views, a batch at a time, when they are asked for.
-
-        Args:
-            image: upright RGB photo, any size from 1 px.
-            preprocess: of the model that will see them.
-            size: views per batch.
+        """Compose views of an upright RGB photo, ``size`` at a time, when they are asked for.
 
         Raises:
             BoxError: the box is less than 2 px of this photo on a side.
@@ -105,11 +96,9 @@ class Plan:
             image, content, self.canvas, preprocess.view_size, preprocess.mean_colour
         )
         for start in range(0, len(self.factors), size):
-            batch = []
-            for factor in self.factors[start : start + size]:
-                view, rect = paste(content, factor, empty)
-                batch.append(Composed(factor, rect, view, preprocess.tensor_of(view)))
-            yield batch
+            factors = self.factors[start : start + size]
+            shown = [(factor, *paste(content, factor, empty)) for factor in factors]
+            yield [Composed(f, rect, view, preprocess.tensor_of(view)) for f, view, rect in shown]
 
 
 def measure(
@@ -122,17 +111,14 @@ def measure(
     linear: nn.Linear | None,
     field: ReceptiveField | None,
 ) -> list[SweepStep]:
-    """Show a batch of sizes to a network.
+    """Show a batch of sizes to a network, for the class ``target``.
 
     Args:
-        model: the network.
-        batch: at least one size.
-        target: class index.
+        model, batch, target: the network, at least one size, and a class index.
         place: puts a tensor on the model's device, in its dtype.
-        stages: the last one's map is read.
+        stages, field: the last stage's map is read; see the room.
         linear: see ``mscnn.maps.methods.Method.compute``; a model without splits then needs no
             backward. Where it turns out not to hold, autograd serves, for one more forward.
-        field: the theoretical fields.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)
@@ -141,10 +127,10 @@ def measure(
         if found.last is None or found.last_gradient is None:
             raise RuntimeError("the last stage was asked for but not recorded")
         maps, weighted = cams(found.last_gradient, found.last), found.weighted_rf_px(field)
-        logits = found.logits.astype(np.float64)
+        logits = found.logits
     else:
-        single, maps = batch_grad_cam(model, x, target, stages[-1], linear)
-        logits = single.astype(np.float64)
+        logits, maps = batch_grad_cam(model, x, target, stages[-1], linear)
+    logits = logits.astype(np.float64)
     probabilities = softmax(logits, axis=1)
     return [
         SweepStep(
@@ -166,10 +152,8 @@ def measure(
 def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float | None:
     """Fraction of a map's positive evidence on a rectangle, over that of the area it covers.
 
-    Args:
-        cam: ``(h, w)`` signed.
-        rect: px of the view, inside of it.
-        view_size: ``(width, height)``, px; the map is resized to it bilinearly after its ReLU.
+    The ``(h, w)`` signed map is resized to the view, ``(width, height)`` px, bilinearly after its
+    ReLU; ``rect`` lies inside the view.
 
     Returns:
         1 for an even spread; None where there is no positive evidence.
@@ -184,21 +168,18 @@ def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float
 
 
 def score(steps: Sequence[SweepStep]) -> tuple[float, float]:
-    """Sum a curve up: probability, piecewise linear over log2 of the size.
+    """Sum a curve up; see ``score_curve``."""
+    return score_curve([step.factor for step in steps], [step.probability for step in steps])
 
-    Args:
-        steps: at least one, any order.
+
+def score_curve(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
+    """Sum a curve up: probability, piecewise linear over log2 of the size, in any order.
 
     Returns:
         The width of the sizes where the probability is at least half of its best, in octaves
         (factors of two), and the mean probability over the range, 0..1. For a single size: 0 and
         its probability.
     """
-    return score_curve([step.factor for step in steps], [step.probability for step in steps])
-
-
-def score_curve(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
-    """Like ``score``, from sizes and probabilities of equal number, in any order."""
     curve = sorted((math.log2(f), p) for f, p in zip(factors, probabilities, strict=True))
     half = max(p for _, p in curve) / 2
     octaves = area = 0.0

@@ -43,14 +43,16 @@ def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
     """
     bare = on_meta(model)
     modules = dict(bare.named_modules())
-    missing = [stage for stage in stages if stage not in modules]
-    if missing:
-        raise UnsupportedModelError(f"This model has no module {missing[0]} to take as a stage.")
+    for stage in stages:
+        if stage not in modules:
+            raise UnsupportedModelError(f"This model has no module {stage} to take as a stage.")
     try:
         blocks = hook_points(bare, stages)
     except UnsupportedModelError:
         blocks = ()
-    x = torch.empty(1, _channels(bare), _ROWS, _COLUMNS, device="meta")
+    first = next((m for m in modules.values() if isinstance(m, nn.Conv2d)), None)
+    channels = 3 if first is None else first.in_channels
+    x = torch.empty(1, channels, _ROWS, _COLUMNS, device="meta")
     tracker = Tracker(x)
     seen = _Seen(tracker)
     seen.watch(bare, stages, blocks)
@@ -105,10 +107,9 @@ class _Seen:
         names = [block.block, *(f"{block.block}/split{i}" for i in range(block.splits))]
         found = {name: self.tracks.get(name) for name in [*names, f"{block.block}/input"]}
         local = {name: track.node for name, track in found.items() if isinstance(track, Local)}
-        if not all(name in local for name in names):
-            return False
-        taps |= local
-        return True
+        if complete := all(name in local for name in names):
+            taps |= local
+        return complete
 
     def node(self, name: str, failure: Exception | None) -> int:
         """Return the node that a hook point sees.
@@ -143,20 +144,14 @@ def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ..
     return tuple(kept), {name: new[old] for name, old in taps.items()}
 
 
-def _channels(model: nn.Module) -> int:
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
-
-
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The tensor's positions lie on a grid over the picture.
+    """The tensor's positions lie on a grid over the picture: they are the units of a node.
 
     Attributes:
-        node: number of the node whose units they are.
-        before: product of the dimensions before the rows. Together with the size it finds rows
-            and columns in any reshaped form, also where they were flattened into one dimension.
-        size: rows and columns.
+        node: its number.
+        before: product of the dimensions before the rows. Together with the size, rows and columns,
+            it finds them in any reshaped form, also flattened into one dimension.
     """
 
     node: int
@@ -220,20 +215,19 @@ class Operation:
         """Return the first of these arguments that the operation has; None without any."""
         return next((self._arguments[name] for name in names if name in self._arguments), None)
 
-    def pair(self, name: str, default: Sequence[int]) -> tuple[int, int]:
-        """Return an argument for rows and columns, which torch also takes as one number."""
+    def numbers(self, name: str) -> Sequence[int]:
+        """Return an argument that torch takes as one number or several; () without it."""
         value = self.get(name)
-        if isinstance(value, int):
-            value = [value]
-        rows, *columns = value or default
+        return [value] if isinstance(value, int) else value or ()
+
+    def pair(self, name: str, default: Sequence[int]) -> tuple[int, int]:
+        """Return an argument for rows and columns, of which one number stands for both."""
+        rows, *columns = self.numbers(name) or default
         return rows, columns[0] if columns else rows
 
     def dims(self, ndim: int) -> tuple[int, ...]:
         """Return the dimensions it works along, counted from 0; () for all."""
-        value = self.get("dim")
-        if value is None:
-            return ()
-        return tuple(d % ndim for d in ([value] if isinstance(value, int) else value))
+        return tuple(dim % ndim for dim in self.numbers("dim"))
 
 
 def map_of(node: int, out: torch.Tensor) -> Local:
@@ -263,9 +257,7 @@ def works_on_positions(op: Operation, x: torch.Tensor, track: Local) -> bool:
 class Tracker(TorchDispatchMode):
     """Build the nodes of a graph from what runs inside the ``with`` block.
 
-    Args:
-        x: ``(B, C, H, W)`` input; rows and columns should differ in number, so that they are
-            never mistaken for one another.
+    The input is ``(B, C, H, W)``; H and W should differ, so that neither is taken for the other.
     """
 
     def __init__(self, x: torch.Tensor) -> None:
@@ -296,18 +288,15 @@ class Tracker(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if op.tracks and not op.creates:
             for out in tensors_in(result):
-                self._note(op, out)
+                old, new = self._tracks.get(id(out)), self._follow(op, out)
+                written = any(x is out for x in op.tensors)
+                if written and out._base is not None and old != new:
+                    # A part was written to; what it is a part of is a mixture now.
+                    self._set(out._base, Lost("overwrites a part of a map"))
+                self._set(out, new)
                 if op.name == "cat":
                     self._parts[id(out)] = parts
         return result
-
-    def _note(self, op: Operation, out: torch.Tensor) -> None:
-        old, new = self._tracks.get(id(out)), self._follow(op, out)
-        written = any(x is out for x in op.tensors)
-        if written and out._base is not None and old != new:
-            # A part was written to; what it is a part of is a mixture now.
-            self._set(out._base, Lost("overwrites a part of a map"))
-        self._set(out, new)
 
     def _set(self, tensor: torch.Tensor, track: Track) -> None:
         self._tracks[id(tensor)] = track

@@ -35,10 +35,10 @@ class ModelMeasures:
 
     Attributes:
         probability: of the photograph's class, 0..1.
-        weighted_rf: evidence-weighted receptive field, px; NaN where no evidence passed. All NaN
-            for a model without splits.
-        shares: block name to ``(settings, factors, photos, splits)``: share of the evidence, timm's
-            order; NaN where none passed.
+        weighted_rf: evidence-weighted receptive field, px; NaN where no evidence passed, and for a
+            model without splits.
+        shares: block name to ``(settings, factors, photos, splits)``: fraction of the evidence,
+            timm's order; NaN where none passed.
     """
 
     model: str
@@ -60,11 +60,9 @@ def measure(
     """Measure one model.
 
     Args:
-        network: the model.
-        photos: with the class of each model.
-        which: the model's place in ``StudyPhoto.targets``.
-        factors: sizes.
-        settings: canvases of ``mscnn.scales.sweep``, and ``SHUFFLED``.
+        network, photos: the model, and photographs with the class of each model.
+        which: the model's number in ``StudyPhoto.targets``.
+        factors, settings: sizes; canvases of ``mscnn.scales.canvas``, and ``SHUFFLED``.
         seed: of the shuffled pixels.
         on_progress: called with (batches done, in total).
     """
@@ -72,11 +70,10 @@ def measure(
     shape = (len(settings), len(factors), len(photos))
     probability, weighted = np.zeros(shape), np.full(shape, np.nan)
     shares: dict[str, FloatArray] = {}
-    has_splits = field.has_splits
 
     def see(x: torch.Tensor, targets: Sequence[int]) -> BatchScales:
         x = network.to_device(x)
-        if has_splits:
+        if field.has_splits:
             return batch_evidence(network.model, x, targets, network.stages)
         with torch.inference_mode():  # one path per block: nothing to attribute, no backward
             return BatchScales(network.model(x).float().cpu().numpy(), (), ())
@@ -93,9 +90,7 @@ def measure(
             got, _ = network.guarded(partial(see, x, targets))
             chances = softmax(got.logits.astype(np.float64), axis=1)
             probability[s, f, here] = chances[np.arange(len(targets)), targets]
-            weighted[s, f, here] = [
-                np.nan if px is None else px for px in got.weighted_rf_px(field)
-            ]
+            weighted[s, f, here] = np.array(got.weighted_rf_px(field), dtype=np.float64)
             for point, evidence in zip(got.points, got.evidence, strict=True):
                 empty = np.full((*shape, evidence.shape[1]), np.nan)
                 with np.errstate(invalid="ignore"):  # 0 / 0 where no evidence passed: NaN

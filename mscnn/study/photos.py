@@ -23,12 +23,7 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class StudyPhoto:
-    """A photograph and its class in each model.
-
-    Attributes:
-        path: the file.
-        targets: class index in each model, in the order of the models.
-    """
+    """A photograph, and the index of its class in each model, in the order of the models."""
 
     path: Path
     targets: tuple[int, ...]
@@ -62,13 +57,11 @@ def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], b
     """
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with photographs.")
-    found: list[tuple[Path, str | None]] = []
     loose = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    found: list[tuple[Path, str | None]] = [(path, None) for path in loose]
     if not loose:
         data = open_data(root)
         found = [(path, data.names[i]) for path, i in data.val if isinstance(path, Path)]
-    else:
-        found = [(path, None) for path in loose]
     random.Random(seed).shuffle(found)
     return found, not loose
 
@@ -127,12 +120,12 @@ def _agreed(
     networks: Sequence[Network], best: Sequence[int], label: str | None
 ) -> tuple[int, ...] | None:
     """The class in each network, where all of them gave it; else None."""
+    labels = [network.labels for network in networks]
     try:
-        if label is not None:
-            wanted = [network.labels.resolve(label) for network in networks]
+        if label is None:
+            wanted = [same_class(labels[0], best[0], of_model) for of_model in labels]
         else:
-            first = networks[0].labels
-            wanted = [same_class(first, best[0], network.labels) for network in networks]
+            wanted = [of_model.resolve(label) for of_model in labels]
     except UnknownClassError:
         return None
     return tuple(best) if list(best) == wanted else None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mscnn.engine.network import Network
+from mscnn.engine.network import Network, Photo
 from mscnn.errors import OptionError
-from mscnn.results.study import Study
-from mscnn.study.fields import split_fields
+from mscnn.photos.imaging import load_photo
+from mscnn.results.study import SplitField, Study
+from mscnn.scales.effective import with_random_weights
 from mscnn.study.measure import FACTORS, SETTINGS, ModelMeasures, measure
 from mscnn.study.photos import choose, find_photos
-from mscnn.study.summary import range_gains, summarise_model
+from mscnn.study.summary import interval, range_gains, summarise_model
 
 LARGE, SMALL = 1.0, 0.4
 FIELD_PHOTOS = 50
@@ -50,13 +51,9 @@ def run_study(
     *,
     on_progress: Report | None = None,
 ) -> Study:
-    """Run a study.
+    """Run a study on the photographs of a folder; see ``find_photos``.
 
-    Args:
-        networks: one or more; the first is what the others' range of sizes is compared with.
-        folder: photographs; see ``mscnn.study.photos.find_photos``.
-        options: None for the usual ones.
-        on_progress: see ``Report``.
+    The first of the networks is what the others' range of sizes is compared with.
 
     Raises:
         DatasetError, OptionError.
@@ -71,6 +68,7 @@ def run_study(
     report = _part(on_progress, "choosing photographs")
     chosen = choose(networks, files, labelled=labelled, limit=options.limit, on_progress=report)
     paths = [photo.path for photo in chosen.photos[:FIELD_PHOTOS]]
+    shown = (options.factors, options.settings)
     measures: list[ModelMeasures] = []
     summaries = []
     for which, network in enumerate(networks):
@@ -81,23 +79,48 @@ def run_study(
         measures.append(made)
         field = network.receptive_field()
         rf = {(b.block, s.index): s.rf_max_px for b in field.blocks for s in b.splits}
-        fields = split_fields(
-            network, paths, on_progress=_part(on_progress, f"{network.name}: fields")
-        )
-        compared = (options.factors, options.settings, LARGE, SMALL)
-        summaries.append(summarise_model(made, rf, *compared, fields))
-    return Study(
-        photos=len(chosen.photos),
-        looked_at=chosen.looked_at,
-        labelled=labelled,
-        unreadable=len(chosen.unreadable),
-        factors=options.factors,
-        settings=options.settings,
-        large=LARGE,
-        small=SMALL,
-        models=tuple(summaries),
-        range_gain=range_gains(measures, options.factors, options.settings),
-    )
+        report = _part(on_progress, f"{network.name}: fields")
+        fields = split_fields(network, paths, on_progress=report)
+        summaries.append(summarise_model(made, rf, *shown, LARGE, SMALL, fields))
+    photos = (len(chosen.photos), chosen.looked_at, labelled, len(chosen.unreadable))
+    gains = range_gains(measures, *shown)
+    return Study(*photos, *shown, LARGE, SMALL, tuple(summaries), gains)
+
+
+def split_fields(
+    network: Network,
+    photos: Sequence[Path],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[SplitField, ...]:
+    """Measure the effective receptive field of each split, trained and with random weights.
+
+    Of every block with a hierarchy (splits side by side see the same), photo by photo, so that the
+    spread over photographs is known.
+    """
+    field = network.receptive_field()
+    wanted = [(b.block, s) for b in field.blocks if b.kind == "hierarchy" for s in b.splits]
+    if not wanted:
+        return ()
+    images = [load_photo(path) for path in photos]
+    random, _ = network.guarded(lambda: with_random_weights(network.model))
+    untrained = Network(replace(network.loaded, model=random), network.device, network.precision)
+    found = []
+    for number, (block, split) in enumerate(wanted, 1):
+        sides = [
+            interval([_half_side(net, image, block, split.index) for image in images])
+            for net in (network, untrained)
+        ]
+        found.append(SplitField(block, split.index, split.rf_max_px, *sides))
+        if on_progress is not None:
+            on_progress(number, len(wanted))
+    return tuple(found)
+
+
+def _half_side(network: Network, photo: Photo, block: str, split: int) -> float:
+    """Side of the square that holds half of the gradient, px; NaN for a unit that is off."""
+    measured = network.effective_receptive_field(photo, layer=block, split=split)
+    return next((float(s.side_px) for s in measured.squares if s.share == 0.5), float("nan"))
 
 
 def _part(report: Report | None, what: str) -> Callable[[int, int], None] | None:

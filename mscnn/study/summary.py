@@ -1,25 +1,47 @@
-"""What a study found, as means and confidence intervals over its photographs."""
+"""Means over photographs with 95 % confidence intervals; NumPy and SciPy only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mscnn.results.study import Interval, ModelSummary, SplitChange, SplitField
 from mscnn.scales.sweep import score_curve
 from mscnn.study.measure import FloatArray, ModelMeasures
-from mscnn.study.statistics import interval, paired
+
+CONFIDENCE = 0.95
+
+
+def interval(values: npt.ArrayLike) -> Interval:
+    """Student's t interval of the mean over photographs, the independent draws; NaN is left out."""
+    from scipy.stats import t
+
+    nan = float("nan")
+    known = np.asarray(values, dtype=np.float64).ravel()
+    known = known[~np.isnan(known)]
+    mean = float(known.mean()) if known.size else nan
+    if known.size < 2:
+        return Interval(mean, nan, nan, known.size)
+    error = float(known.std(ddof=1) / np.sqrt(known.size))
+    reach = float(t.ppf(0.5 + CONFIDENCE / 2, known.size - 1)) * error
+    return Interval(mean, mean - reach, mean + reach, known.size)
+
+
+def paired(after: npt.ArrayLike, before: npt.ArrayLike) -> Interval:
+    """Interval of the mean difference within each photograph."""
+    return interval(np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64))
 
 
 def octaves(probability: FloatArray, factors: Sequence[float]) -> FloatArray:
     """``(settings, photos)`` octaves from ``(settings, factors, photos)`` probabilities."""
-    settings, _, photos = probability.shape
-    out = np.zeros((settings, photos))
-    for s in range(settings):
-        for p in range(photos):
-            out[s, p] = score_curve(factors, probability[s, :, p].tolist())[0]
-    return out
+
+    def of_curve(curve: FloatArray) -> float:
+        return score_curve(factors, curve.tolist())[0]
+
+    found: FloatArray = np.apply_along_axis(of_curve, 1, probability)
+    return found
 
 
 def summarise_model(
@@ -31,56 +53,45 @@ def summarise_model(
     small: float,
     fields: tuple[SplitField, ...] = (),
 ) -> ModelSummary:
-    """Reduce one model's measures.
+    """Reduce the measures of one model over all photographs.
 
     Args:
-        measures: of all photographs.
+        measures, factors, settings: as measured.
         rf: (block, split) to the split's largest theoretical field, px.
-        factors: as measured.
-        settings: as measured.
-        large: factor that changes start from; one of ``factors``.
-        small: factor that they end at.
+        large, small: the factors that changes start from and end at.
         fields: passed on.
     """
     at, to = list(factors).index(large), list(factors).index(small)
-    has_rf = not np.isnan(measures.weighted_rf).all()
+    weighted = measures.weighted_rf
+    has_rf = not np.isnan(weighted).all()
     split_blocks = {b: v for b, v in measures.shares.items() if v.shape[-1] > 1}
-    range_ = octaves(measures.probability, factors)
-    changes, shares = [], {}
-    for s, setting in enumerate(settings):
-        shares[setting] = {
-            block: tuple(
-                tuple(interval(values[s, f, :, i]) for i in range(values.shape[-1]))
-                for f in range(len(factors))
-            )
+    changes = [
+        SplitChange(
+            setting, block, i, rf.get((block, i)), interval(values[s, at, :, i]),
+            interval(values[s, to, :, i]), paired(values[s, to, :, i], values[s, at, :, i]),
+        )
+        for s, setting in enumerate(settings)
+        for block, values in split_blocks.items()
+        for i in range(values.shape[-1])
+    ]  # fmt: skip
+    shares = {
+        setting: {
+            block: tuple(tuple(interval(split) for split in photos.T) for photos in values[s])
             for block, values in split_blocks.items()
         }
-        for block, values in split_blocks.items():
-            for i in range(values.shape[-1]):
-                big, little = values[s, at, :, i], values[s, to, :, i]
-                changes.append(
-                    SplitChange(
-                        setting,
-                        block,
-                        i,
-                        rf.get((block, i)),
-                        interval(big),
-                        interval(little),
-                        paired(little, big),
-                    )
-                )
+        for s, setting in enumerate(settings)
+    }
+    changed = [paired(of[to], of[at]) for of in weighted] if has_rf else []
     return ModelSummary(
         model=measures.model,
         probability=_curves(measures.probability, settings),
-        weighted_rf=_curves(measures.weighted_rf, settings) if has_rf else {},
-        weighted_rf_change={
-            setting: paired(measures.weighted_rf[s, to], measures.weighted_rf[s, at])
-            for s, setting in enumerate(settings)
-            if has_rf
-        },
+        weighted_rf=_curves(weighted, settings) if has_rf else {},
+        weighted_rf_change=dict(zip(settings, changed, strict=False)),
         shares=shares,
         changes=tuple(changes),
-        octaves={setting: interval(range_[s]) for s, setting in enumerate(settings)},
+        octaves=dict(
+            zip(settings, map(interval, octaves(measures.probability, factors)), strict=True)
+        ),
         fields=fields,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, rand_augment_transform
 from timm.data.transforms import RandomResizedCropAndInterpolation
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from mscnn.data.layouts import DataSet
@@ -26,13 +27,11 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class ScaleJitter:
-    """A random crop, or now and then the whole photo shrunk on a plain canvas.
+    """A random crop, or now and then the whole photo shrunk on a plain canvas, ``px`` x ``px`` RGB.
 
     Ordinary crops only ever enlarge objects, and a net trained so loses small ones. The canvas is
     of the data's mean colour or of the photo's own, either with a probability of one half, so that
     neither edge nor colour of it becomes a feature of its own.
-
-    Takes an RGB PIL image of any size; gives one of ``px`` x ``px``.
     """
 
     def __init__(self, px: int, recipe: Recipe, mean: Sequence[float]) -> None:
@@ -64,20 +63,13 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
 
 
 class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Photographs with their class.
+    """Photographs with their class, through ``transform`` to ``(3, height, width)`` float32.
 
     Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
     whichever process reads it and wherever a run was interrupted.
 
-    A photograph that cannot be read becomes zeros with the target ``-1 - index``: the batch keeps
-    its shape, and its consumer knows what to leave out and to report.
-
-    Args:
-        samples: photographs with their class.
-        transform: from an RGB image to a ``(3, height, width)`` float32 tensor.
-        seed: of the augmentation, with ``epoch`` and the index.
-        epoch: 0-based.
-        size_px: height and width that ``transform`` gives, for what cannot be read.
+    A photograph that cannot be read becomes zeros of ``size_px`` (height and width) with the target
+    ``-1 - index``: the batch keeps its shape, and its consumer knows what to leave out and report.
     """
 
     def __init__(
@@ -107,48 +99,27 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(image), target
 
 
-class EpochSampler(Sampler[int]):
-    """A permutation fixed by (seed, epoch), from which a resumed run skips what it has seen.
+def epoch_order(
+    length: int,
+    seed: int,
+    epoch: int,
+    batch: int,
+    *,
+    skip: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> list[int]:
+    """Return this process's part of a permutation fixed by (seed, epoch).
 
-    Args:
-        length: images in all.
-        seed: of the permutation, with ``epoch``.
-        epoch: 0-based.
-        skip: images already seen in this epoch, by all processes together.
-        batch: images per optimiser step over all processes; None, with one process, for no cut.
-        rank: of this process, which takes its part of every batch.
-        processes: how many share a batch. They take what one process would have taken in the same
-            step, and no image twice; an incomplete last batch is left out.
+    Of each whole batch after the first ``skip`` images, every process takes an equal part, and
+    together they take what one process would have taken in the same step. An incomplete last
+    batch is left out.
     """
-
-    def __init__(
-        self,
-        length: int,
-        seed: int,
-        epoch: int,
-        skip: int = 0,
-        *,
-        batch: int | None = None,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.length, self.seed, self.epoch, self.skip = length, seed, epoch, skip
-        self.batch, self.rank, self.processes = batch, rank, processes
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.length, generator=generator)[self.skip :].tolist()
-        if self.batch is None:
-            yield from order
-            return
-        part = self.batch // self.processes
-        for start in range(0, len(order) - self.batch + 1, self.batch):
-            first = start + self.rank * part
-            yield from order[first : first + part]
-
-    def __len__(self) -> int:
-        left = self.length - self.skip
-        return left if self.batch is None else left // self.batch * (self.batch // self.processes)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(length, generator=generator)[skip:]
+    whole = order[: len(order) // batch * batch].view(-1, processes, batch // processes)
+    mine: list[int] = whole[:, rank].flatten().tolist()
+    return mine
 
 
 class Batches:
@@ -165,26 +136,22 @@ class Batches:
 
     def training(self, epoch: int, step: int) -> Iterator[list[Batch]]:
         """Yield for each step of an epoch, from ``step`` on, this process's parts of the batch."""
-        recipe = self.recipe
-        sampler = EpochSampler(
-            len(self.data.train), recipe.seed, epoch, step * recipe.batch_size,
-            batch=recipe.batch_size, rank=self.processes.rank, processes=self.processes.size,
+        recipe, shared = self.recipe, self.processes
+        order = epoch_order(
+            len(self.data.train), recipe.seed, epoch, recipe.batch_size,
+            skip=step * recipe.batch_size, rank=shared.rank, processes=shared.size,
         )  # fmt: skip
         px = recipe.size_at(epoch, self.config["input_size"][-1])
         transform = train_transform(px, recipe, self.config)
-        parts: list[Batch] = []
-        for part in self._loader(self.data.train, transform, sampler, epoch, (px, px)):
-            parts.append(part)
-            if len(parts) == recipe.accumulate:
-                yield parts
-                parts = []
+        loader = iter(self._loader(self.data.train, transform, order, epoch, (px, px)))
+        while parts := list(islice(loader, recipe.accumulate)):
+            yield parts
 
     def validation(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
-        height, width = self.config["input_size"][-2:]
-        transform = create_transform(**self.config)
-        yield from self._loader(self.data.val, transform, mine, epoch, (height, width))
+        size_px, transform = self.config["input_size"][-2:], create_transform(**self.config)
+        yield from self._loader(self.data.val, transform, mine, epoch, size_px)
 
     def _loader(
         self,
@@ -207,15 +174,14 @@ class Batches:
 def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
     """Return the recipe with its batch lowered to what so few images fill.
 
-    The same images give the same batch, so a resumed run goes on with it. Unchanged where they
-    fill a batch, or where not even the smallest one can be shared out.
+    The same images give the same batch, so a resumed run goes on with it. Unchanged where not even
+    the smallest batch can be shared out.
     """
-    if images >= recipe.batch_size:
-        return recipe
     parts = processes * recipe.accumulate
     unit = parts * (2 if recipe.mixup or recipe.cutmix else 1)
     batch = images // unit * unit
-    return recipe.replaced(batch_size=batch) if batch >= 2 * parts else recipe
+    fits = images >= recipe.batch_size or batch < 2 * parts
+    return recipe if fits else recipe.replaced(batch_size=batch)
 
 
 def _check(images: int, recipe: Recipe, processes: int) -> None:

@@ -16,12 +16,11 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from mscnn.data.layouts import DataSet
-from mscnn.data.listing import Samples
+from mscnn.data.listing import MOMENTARY, Samples, why_unreadable
 from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
 from mscnn.data.tally import Accuracy, Tally
-from mscnn.errors import Cancelled, ImageError, TrainingError, WeightsError
-from mscnn.photos.imaging import load_photo
+from mscnn.errors import Cancelled, TrainingError, WeightsError
 from mscnn.training.batches import Batch, Batches
 from mscnn.training.networks import StartingPoint, freeze_backbone, fresh, set_training
 from mscnn.training.recipe import Recipe
@@ -32,7 +31,9 @@ from mscnn.training.state import (
     TrainState,
     check_same_run,
     load_checkpoint,
+    noting_stops,
     save_checkpoint,
+    saving,
 )
 from mscnn.training.steps import Stepper, optimiser_and_schedule
 
@@ -68,14 +69,9 @@ Notice = Callable[[str], None]
 class Trainer:
     """One run: model, optimiser, schedule, moving average, and its folder on disk.
 
-    Args:
-        architecture: a timm name; not used where ``start`` is given.
-        data: classes and photographs.
-        out: the run's folder.
-        recipe: how to train.
-        device: where to train; a ``Processes`` where several share the work.
-        start: a network with weights, to be fine-tuned; None for a fresh one.
-        notice: called with sentences for the user, by the first process only.
+    ``start`` is a network with weights, to be fine-tuned; None for a fresh one of the timm name
+    ``architecture``. ``device`` is a ``Processes`` where several share the work; the first of them
+    calls ``notice`` with sentences for the user.
     """
 
     def __init__(
@@ -148,7 +144,18 @@ class Trainer:
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             raise self._not_finite("a weight is no finite number")
         if self.processes.is_first:
-            save_checkpoint(self.out, self._state())
+            state = {
+                "architecture": self.architecture,
+                "names": list(self.data.names),
+                "train_images": len(self.data.train),
+                "recipe": json.dumps(self.recipe.as_dict()),
+                "model": self.model.state_dict(),
+                "ema": self.ema.state_dict() if self.ema is not None else None,
+                "optimizer": self.stepper.optimizer.state_dict(),
+                "scaler": self.stepper.scaler.state_dict(),
+                "best": self.best.state() if self.recipe.patience else None,
+            }
+            save_checkpoint(self.out, {**state, **vars(self.at)})
         self.processes.wait()
 
     def _join_statistics(self) -> None:
@@ -156,20 +163,6 @@ class Trainer:
         self.processes.average_buffers(self.model)
         if self.ema is not None:
             self.processes.average_buffers(self.ema.module)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "architecture": self.architecture,
-            "names": list(self.data.names),
-            "train_images": len(self.data.train),
-            "recipe": json.dumps(self.recipe.as_dict()),
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
-            "optimizer": self.stepper.optimizer.state_dict(),
-            "scaler": self.stepper.scaler.state_dict(),
-            "best": self.best.state() if self.recipe.patience else None,
-            **vars(self.at),
-        }
 
     def run(self, listener: Listener | None = None) -> Accuracy:
         """Train to the end; write the model folder, its tables and pictures; return accuracy.
@@ -179,12 +172,13 @@ class Trainer:
                 reads images was killed.
             Cancelled: the user stopped the run; its checkpoint is of the last step.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
+        with saving("the run"):
+            self.out.mkdir(parents=True, exist_ok=True)
         killed = TrainingError(
             "A process that reads images was killed, perhaps because memory ran out; the last "
             "checkpoint is kept, so go on with --resume and fewer --workers, 0 for none."
         )
-        with StopRequest() as stop, killed_loader_raises(killed):
+        with noting_stops() as stop, killed_loader_raises(killed):
             while self.at.epoch < self.recipe.epochs and not self.best.is_over(self.at.epoch):
                 self._train_epoch(listener, stop)
                 self._end_epoch()
@@ -201,7 +195,6 @@ class Trainer:
 
     def validate(self) -> tuple[Tally, Accuracy]:
         """Measure the averaged weights on the validation part with timm's evaluation transform."""
-        classes = len(self.data.names)
         batches = self.batches.validation(self.at.epoch)
         try:
             mine, unread = tally(self.stepper.averaged, batches, self.processes.device)
@@ -213,7 +206,7 @@ class Trainer:
         found = Tally()
         for part in self.processes.gather(mine):
             found.merge(part)
-        return found, found.accuracy(classes)
+        return found, found.accuracy(len(self.data.names))
 
     def _train_epoch(self, listener: Listener | None, stop: StopRequest) -> None:
         set_training(self.model, frozen=self.recipe.freeze)
@@ -223,7 +216,9 @@ class Trainer:
             loss = self.stepper.step(parts, self.at.epoch * self.steps_per_epoch + self.at.step)
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss is {loss}")
-            self._leave_out_of(parts)
+            for _, target in parts:
+                for marker in target[target < 0].tolist():
+                    self._leave_out(self.data.train, -1 - marker)
             self.at.loss_sum += loss
             self.at.step += 1
             now = time.monotonic()
@@ -253,24 +248,13 @@ class Trainer:
             "go on with --resume."
         )
 
-    def _leave_out_of(self, parts: list[Batch]) -> None:
-        """Note the photographs of a batch that could not be read."""
-        for _, target in parts:
-            for marker in target[target < 0].tolist():
-                self._leave_out(self.data.train, -1 - marker)
-
     def _leave_out(self, samples: Samples, index: int) -> None:
         """Note once that a photograph could not be read; each process sees its own ones."""
         name = samples.full_name(index)
-        if any(name == known for known, _ in self.at.unreadable):
-            return
-        try:
-            load_photo(samples.source(index))
-            reason = "It could not be read for a moment."
-        except ImageError as error:
-            reason = str(error)
-        self.at.unreadable.append([name, reason])
-        self.notice(f"{reason} It is left out.")
+        if all(name != known for known, _ in self.at.unreadable):
+            reason = why_unreadable(samples.source(index)) or MOMENTARY
+            self.at.unreadable.append([name, reason])
+            self.notice(f"{reason} It is left out.")
 
     def _progress(self, seconds_per_step: float) -> TrainProgress:
         at, steps, epochs = self.at, self.steps_per_epoch, self.recipe.epochs
@@ -288,21 +272,20 @@ class Trainer:
     def _end_epoch(self) -> None:
         # Before measuring, so that all processes measure the same network.
         self._join_statistics()
-        _, result = self.validate()
+        at, (_, result) = self.at, self.validate()
         row = {
-            "epoch": self.at.epoch + 1,
-            "train_loss": self.at.loss_sum / max(self.at.step, 1),
+            "epoch": at.epoch + 1,
+            "train_loss": at.loss_sum / max(at.step, 1),
             "val_loss": result.loss,
             "val_top1": result.top1,
             "val_top5": result.top5,
-            "seconds": self.at.seconds,
+            "seconds": at.seconds,
         }
-        log.info("epoch %d: %s", self.at.epoch + 1, row)
-        lists = self.processes.gather(self.at.unreadable)
-        unreadable = dict.fromkeys(tuple(item) for one in lists for item in one)
-        self.at.unreadable = [list(item) for item in unreadable]
-        self.best.note(self.at.epoch + 1, result.top1, result.loss, self.stepper.averaged)
-        self.at.end_epoch(row)
+        log.info("epoch %d: %s", at.epoch + 1, row)
+        lists = self.processes.gather(at.unreadable)
+        at.unreadable = [[*item] for item in dict.fromkeys(tuple(i) for one in lists for i in one)]
+        self.best.note(at.epoch + 1, result.top1, result.loss, self.stepper.averaged)
+        at.end_epoch(row)
         self.save()
         if self.processes.is_first:
             write_history(self.out, self.history)
@@ -314,14 +297,9 @@ def tally(
 ) -> tuple[Tally, list[int]]:
     """Count the answers of ``model`` (set to eval, and back module by module) in float32.
 
-    Args:
-        model: takes ``(B, 3, H, W)`` and gives ``(B, classes)`` logits.
-        batches: pairs of images and ``(B,)`` int64 targets; a target of ``-1 - index`` marks a
-            photograph that could not be read.
-        device: where the model lies.
-
     Returns:
-        The counts, and the indices of photographs that could not be read.
+        The counts, and the indices of photographs that could not be read, which ``batches`` mark
+        by the target ``-1 - index``.
 
     Raises:
         WeightsError: an answer is not finite.

@@ -19,16 +19,12 @@ from mscnn.models.sources import shown_name
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network before its first step.
+    """A network before its first step, with the classes of the data; all parameters have gradients.
 
-    Attributes:
-        model: with the classes of the data; every parameter requires a gradient.
-        architecture: timm's name.
-        given: the model that the user named; of a folder the last part of its path.
-        weights: name of the file or folder of weights, where the user gave one.
-        source: where the weights come from, as a user would name it; empty for fresh ones.
-        sha256: of the weights file; empty for fresh weights.
-        licence: of the weights, as an identifier; empty where it is not known.
+    ``architecture`` is timm's name, ``given`` the model that the user named (of a folder the last
+    part of its path), ``weights`` the name of the file or folder of weights where one was given.
+    The others are "" for fresh weights: ``source`` is how a user would name these, ``sha256`` their
+    file's and ``licence`` an identifier, "" also where it is not known.
     """
 
     model: nn.Module
@@ -108,6 +104,5 @@ def freeze_backbone(model: nn.Module) -> None:
 def set_training(model: nn.Module, *, frozen: bool) -> None:
     """Put a model into training mode; a frozen backbone keeps its batch statistics."""
     model.train(not frozen)
-    if frozen:
-        for layer in classifier_modules(model):
-            layer.train()
+    for layer in classifier_modules(model) if frozen else ():
+        layer.train()

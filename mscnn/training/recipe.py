@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -98,13 +97,16 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        self._check_ranges()
-        if self.amp not in AMP_CHOICES:
-            raise OptionError(f"--amp is {self.amp!r}; choose one of {', '.join(AMP_CHOICES)}.")
-        if self.schedule not in SCHEDULES:
-            raise OptionError(
-                f"--schedule is {self.schedule!r}; choose one of {', '.join(SCHEDULES)}."
-            )
+        for item in dataclasses.fields(self):
+            low, high = item.metadata["low"], item.metadata["high"]
+            value, high = getattr(self, item.name), getattr(self, str(high), high)
+            if low is not None and not low <= value <= high:
+                raise OptionError(
+                    f"{option_name(item.name)} is {value}; it must lie between {low} and {high}."
+                )
+        for name, choices in (("amp", AMP_CHOICES), ("schedule", SCHEDULES)):
+            if (value := getattr(self, name)) not in choices:
+                raise OptionError(f"--{name} is {value!r}; choose one of {', '.join(choices)}.")
         if self.batch_size % self.accumulate:
             raise OptionError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}; "
@@ -122,26 +124,13 @@ class Recipe:
                     "16 to 1024 px and at least one epoch each."
                 )
 
-    def _check_ranges(self) -> None:
-        for item in dataclasses.fields(self):
-            low, high = item.metadata["low"], item.metadata["high"]
-            if low is None:
-                continue
-            value, high = getattr(self, item.name), getattr(self, str(high), high)
-            if not low <= value <= high:
-                raise OptionError(
-                    f"{option_name(item.name)} is {value}; it must lie between {low} and {high}."
-                )
-
     def size_at(self, epoch: int, final_px: int) -> int:
         """Training size in px at a 0-based epoch; ``final_px`` where no phases are set."""
-        if not self.sizes:
-            return final_px
-        ends = itertools.accumulate(epochs for _, epochs in self.sizes)
-        for (px, _), end in zip(self.sizes, ends, strict=True):
-            if epoch < end:
+        for px, epochs in self.sizes:
+            if epoch < epochs:
                 return px
-        return self.sizes[-1][0]
+            epoch -= epochs
+        return self.sizes[-1][0] if self.sizes else final_px
 
     def replaced(self, **changes: Any) -> Recipe:
         """Return this recipe with some values changed, checked again."""
@@ -153,10 +142,9 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Return the recipe that ``json.dumps(recipe.as_dict())`` stored, or an older version did.
+        """Return the recipe that ``json.dumps(recipe.as_dict())`` stored, also in another version.
 
-        What an older version did not know yet has its default; what this one does not know is
-        left out.
+        What is missing has its default; what is not known here is left out.
         """
         known = {item.name for item in dataclasses.fields(cls)}
         stored = {key: value for key, value in json.loads(text).items() if key in known}

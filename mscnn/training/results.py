@@ -42,13 +42,7 @@ _TASK = "image-classification"
 class Facts:
     """What is known of a run at its end.
 
-    Attributes:
-        start: the network before its first step.
-        data: classes and photographs.
-        recipe: how it was trained.
-        state: history, time and what was left out.
-        epoch_kept: number (1-based) of the epoch whose weights are exported.
-        processes: who trained.
+    ``epoch_kept`` is the number (1-based) of the epoch whose weights are exported.
     """
 
     start: StartingPoint
@@ -70,13 +64,9 @@ def write_history(out: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> None:
-    """Write everything that a finished run leaves.
+    """Write everything that a finished run leaves into its folder.
 
-    Args:
-        out: the run's folder.
-        facts: about the run.
-        model: with the weights to be exported.
-        tally: its answers on the validation part.
+    ``model`` has the weights to be exported, ``tally`` its answers on the validation part.
 
     Raises:
         TrainingError: the folder cannot be written.
@@ -96,8 +86,11 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     _write(out / "classes.csv", _csv([fields, *classes]))
     if unreadable:
         _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
-    _write_json(out / "training.json", _summary(facts, accuracy))
-    _write_json(out / reliability.FILE, tally.reliability(facts.data.split))
+    for file, document in (
+        ("training.json", _summary(facts, accuracy)),
+        (reliability.FILE, tally.reliability(facts.data.split)),
+    ):
+        _write(out / file, (json.dumps(document, indent=1) + "\n").encode())
     card = model_card(facts, accuracy, out.resolve().name)
     _write(out / "README.md", card.encode("utf-8", "backslashreplace"))
 
@@ -148,10 +141,6 @@ def _cell(fraction: float | None) -> str:
     return "" if fraction is None else f"{fraction:.4f}"
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    _write(path, (json.dumps(document, indent=1) + "\n").encode())
-
-
 def _write(path: Path, content: bytes) -> None:
     with saving(path.name), replacing(path) as part:
         part.write_bytes(content)
@@ -161,11 +150,7 @@ def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None
     """Write a model folder; ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
 
     Both ``config.json`` and ``model.safetensors`` are complete before the first takes its place.
-
-    Args:
-        model: a timm model, on any device.
-        folder: created if it does not exist.
-        labels: class names in index order, stored as ``label_names``.
+    ``labels``, class names in index order, are stored as ``label_names``.
 
     Raises:
         TrainingError: the folder cannot be written.
@@ -189,15 +174,10 @@ def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None
 
 
 def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
-    """Return ``README.md`` for a model folder, with the hub's front matter.
+    """Return ``README.md`` for a model folder called ``name``, with the hub's front matter.
 
     Fine-tuned weights inherit the licence of the weights they come from, where it is known. Fresh
-    ones have none until their owner gives them one.
-
-    Args:
-        facts: about the run.
-        accuracy: of the exported weights on the validation part.
-        name: of the folder.
+    ones have none until their owner gives them one. ``accuracy`` is of the exported weights.
     """
     start, data, left_out = facts.start, facts.data, len(facts.state.unreadable)
     origin = f"fine-tuned from {start.source}" if start.source else "trained from scratch"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscnn.data.layouts import DataSet, check_classes, check_trainable, drop_unreadable, open_data
+from mscnn.data.layouts import check_classes, check_trainable, drop_unreadable, open_data
 from mscnn.data.processes import sharing
 from mscnn.data.tally import Accuracy
 from mscnn.engine.device import choose_device
 from mscnn.errors import OutputError, TrainingError
 from mscnn.models.architecture import check_supported, from_name
 from mscnn.models.hub import OnProgress
+from mscnn.results.writing import check_folder
 from mscnn.training.batches import fitted
 from mscnn.training.loop import Listener, Notice, Trainer, log
 from mscnn.training.networks import pretrained
@@ -26,16 +26,9 @@ _SHOWN = 10
 class RunPlan:
     """What a user asked for.
 
-    Attributes:
-        data: a folder of images, a CSV table or a saved data set.
-        model: an architecture to train from scratch; to fine-tune, a registry or timm name or a
-            folder that training wrote.
-        out: the run's folder.
-        recipe: how to train.
-        device: a device's name, or ``auto``.
-        resume: go on from the checkpoint in ``out``.
-        fine_tune: begin with the model's weights and a fresh classifier.
-        weights: a weights file or model folder to use instead of the model's own weights.
+    ``model`` is an architecture to train from scratch; with ``fine_tune`` a registry or timm name,
+    or a folder that training wrote, whose weights (or those of the file or folder ``weights``) the
+    run begins with. ``resume`` goes on from the checkpoint in the folder ``out``.
     """
 
     data: Path
@@ -57,14 +50,9 @@ def start_training(
 ) -> Accuracy:
     """Train or fine-tune, and leave the result in the run's folder.
 
-    Under ``torchrun`` or ``accelerate launch`` every process calls this; only the first one
-    speaks and writes.
-
-    Args:
-        plan: what to do.
-        listener: called after each step.
-        notice: called with sentences for the user.
-        on_progress: called with bytes done and in total while weights are downloaded.
+    Under ``torchrun`` or ``accelerate launch`` every process calls this; only the first one speaks
+    and writes. ``listener`` is called after each step, ``notice`` with sentences for the user, and
+    ``on_progress`` with bytes done and in total while weights are downloaded.
 
     Raises:
         TrainingError: the folder already holds a run and ``plan.resume`` is False, the run cannot
@@ -91,10 +79,16 @@ def start_training(
     )
     check_classes(plan.data, images)
     check_trainable(images)
-    _make(plan.out)
+    check_folder(plan.out)
+    bad = [reason for _, reason in images.unreadable]
     with sharing(device) as processes:
         say = notice if processes.is_first else log.info
-        _tell_unreadable(images, say)
+        for reason in bad[:_SHOWN]:
+            say(reason)
+        if bad:
+            more = f" (the first {_SHOWN} are named above)" if len(bad) > _SHOWN else ""
+            files = f"{len(bad)} unreadable {'file is' if len(bad) == 1 else 'files are'}"
+            say(f"{files} left out{more}; unreadable.csv in --out will list them.")
         recipe = fitted(plan.recipe, len(images.train), processes.size)
         if recipe.batch_size != plan.recipe.batch_size:
             say(
@@ -103,8 +97,9 @@ def start_training(
             )
         start = None
         if plan.fine_tune:
+            classes = len(images.names)
             start = pretrained(
-                plan.model, plan.weights, len(images.names), recipe.seed, on_progress=on_progress
+                plan.model, plan.weights, classes, recipe.seed, on_progress=on_progress
             )
         trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)
         if plan.resume and not trainer.resume():
@@ -112,23 +107,3 @@ def start_training(
         # Everybody has looked for a checkpoint before the first one is written.
         processes.wait()
         return trainer.run(listener)
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {str(out)!r} cannot be made; give another --out.") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise OutputError(f"The folder {str(out)!r} may not be written; give another --out.")
-
-
-def _tell_unreadable(images: DataSet, say: Notice) -> None:
-    bad = images.unreadable
-    if not bad:
-        return
-    for _, reason in bad[:_SHOWN]:
-        say(reason)
-    more = f" (the first {_SHOWN} are named above)" if len(bad) > _SHOWN else ""
-    plural = "file is" if len(bad) == 1 else "files are"
-    say(f"{len(bad)} unreadable {plural} left out{more}; unreadable.csv in --out will list them.")

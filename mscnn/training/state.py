@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,13 +26,9 @@ CHECKPOINT = "checkpoint.pt"
 class TrainState:
     """Where a run is, and what it has measured so far.
 
-    Attributes:
-        epoch: 0-based; epochs that are done.
-        step: steps that are done in this epoch.
-        loss_sum: of the training losses of these steps, nats.
-        seconds: spent training, over all epochs.
-        history: one row per finished epoch.
-        unreadable: photographs that were left out, ``[name, reason]``.
+    ``epoch`` are done, and of the next one ``step`` steps, whose losses (nats) sum to ``loss_sum``;
+    ``seconds`` were spent in all. ``history`` has one row per finished epoch, ``unreadable`` the
+    photographs that were left out as ``[name, reason]``.
     """
 
     epoch: int = 0
@@ -49,9 +45,7 @@ class TrainState:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what ``vars`` gave; older checkpoints lack some of it."""
-        for key in vars(self):
-            if key in state:
-                setattr(self, key, state[key])
+        vars(self).update({key: state[key] for key in vars(self) if key in state})
 
 
 # --- the checkpoint ------------------------------------------------------------------------------
@@ -112,83 +106,69 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 def check_same_run(
     state: Mapping[str, Any], architecture: str, names: list[str], images: int, recipe: Recipe
 ) -> None:
-    """Refuse a checkpoint that another model, other data or an unfit recipe wrote.
+    """Refuse to go on from a checkpoint with another model, other data or an unfit recipe.
 
-    Args:
-        state: of the checkpoint; one of an older version lacks some keys.
-        architecture: timm's name of the model now.
-        names: of the classes now, in order.
-        images: for training, now.
-        recipe: now.
+    ``images`` are those for training; an older version's ``state`` lacks some keys.
 
     Raises:
         TrainingError: they do not go together.
     """
-    other = "give the same again, or another --out for a new run"
+    fault = ""
+    before: Any = len(state["names"])
     if state["architecture"] != architecture:
-        raise TrainingError(
-            f"The checkpoint in --out is of {state['architecture']}, not {architecture}; {other}."
-        )
-    if state["names"] != names:
-        before, now = len(state["names"]), len(names)
-        what = f"{before} classes, the data has {now}" if before != now else "other class names"
-        raise TrainingError(f"The checkpoint in --out has {what}; {other}.")
-    if state.get("train_images", images) != images:
-        raise TrainingError(
-            f"The run in --out was started with {state['train_images']} training images, and there "
-            f"are {images} now; {other}."
+        fault = f"The checkpoint in --out is of {state['architecture']}, not {architecture}"
+    elif before != len(names):
+        fault = f"The checkpoint in --out has {before} classes, the data has {len(names)}"
+    elif state["names"] != names:
+        fault = "The checkpoint in --out has other class names"
+    elif (before := state.get("train_images", images)) != images:
+        fault = (
+            f"The run in --out was started with {before} training images, and there are {images} "
+            "now"
         )
     stored = Recipe.from_json(state["recipe"])
     for name in FIXED:
         before, now = getattr(stored, name), getattr(recipe, name)
-        if before != now:
-            raise TrainingError(
-                f"The run in --out was started with {option_name(name)} {before}, not {now}; "
-                f"{other}."
-            )
+        if not fault and before != now:
+            fault = f"The run in --out was started with {option_name(name)} {before}, not {now}"
+    if fault:
+        raise TrainingError(f"{fault}; give the same again, or another --out for a new run.")
 
 
 # --- stopping early ------------------------------------------------------------------------------
 
 
-def _stop_signals() -> list[signal.Signals]:
-    """Ctrl-C, a polite kill, and a terminal that closes unless ``nohup`` has that ignored."""
-    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return [signal.SIGINT, signal.SIGTERM]
-    return [signal.SIGINT, signal.SIGTERM, hangup]
-
-
 class StopRequest:
-    """Turns Ctrl-C and the like (see ``_stop_signals``) into a flag, read between two steps.
+    """A flag that signals set, read between two steps; a Ctrl-C after that stops at once."""
 
-    A Ctrl-C after that stops at once. Outside the main thread, where Python allows no handlers,
-    nothing is changed.
-    """
+    wanted = False
 
-    def __init__(self) -> None:
-        self.wanted = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._note) for n in _stop_signals()}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        # A system that ends a session sends several kinds at once, which are one request.
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: a system that ends a session sends several kinds, one request."""
         if self.wanted and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.wanted = True
+
+
+@contextmanager
+def noting_stops() -> Iterator[StopRequest]:
+    """Turn Ctrl-C, a polite kill and a terminal that closes into a ``StopRequest``.
+
+    Outside the main thread, where Python allows no handlers, nothing is changed.
+    """
+    stop, numbers = StopRequest(), [signal.SIGINT, signal.SIGTERM]
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
+    # ``nohup`` has it ignored.
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.signal(number, stop.note) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass
@@ -228,9 +208,8 @@ class BestEpoch:
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors for a checkpoint."""
-        return {k: getattr(self, k) for k in ("epoch", "top1", "loss", "weights")}
+        return {key: value for key, value in vars(self).items() if key != "patience"}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``state`` returned."""
-        for key, value in state.items():
-            setattr(self, key, value)
+        vars(self).update(state)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from timm.data import Mixup
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from mscnn.data.processes import Processes
 from mscnn.errors import OptionError
@@ -68,15 +69,9 @@ def optimiser_and_schedule(
 
 
 class Stepper:
-    """Takes optimiser steps on one model.
+    """Takes optimiser steps on one model, on the device and without DDP around it.
 
-    Args:
-        model: on the device, without DDP around it.
-        recipe: how to train.
-        optimizer: of the model's parameters.
-        scheduler: timm's, asked before each step.
-        classes: number of logits.
-        processes: who shares each batch.
+    ``scheduler`` is timm's, asked before each step; ``classes`` is the number of logits.
     """
 
     def __init__(
@@ -95,14 +90,16 @@ class Stepper:
         self.parallel = processes.wrap(model)
         # fp16 needs its gradients scaled; elsewhere the scaler passes through.
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=recipe.amp == "fp16")
-        self.mix = _mixup(recipe, classes)
-        self.loss: nn.Module
-        if self.mix is not None:
+        self.mix: Any = None
+        self.loss: nn.Module = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
+        if recipe.mixup or recipe.cutmix:
             self.loss = SoftTargetCrossEntropy()
-        elif recipe.smoothing:
-            self.loss = LabelSmoothingCrossEntropy(recipe.smoothing)
-        else:
-            self.loss = nn.CrossEntropyLoss()
+            self.mix = Mixup(
+                mixup_alpha=recipe.mixup,
+                cutmix_alpha=recipe.cutmix,
+                label_smoothing=recipe.smoothing,
+                num_classes=classes,
+            )
         self._momenta = [
             (module, module.momentum)
             for module in model.modules()
@@ -132,14 +129,13 @@ class Stepper:
     def step(self, parts: Sequence[Batch], update: int) -> float:
         """Update the weights once, or leave them as they are where the loss is not finite.
 
-        Args:
-            parts: of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
-                ``(b,)`` int64 targets, negative for those to leave out.
-            update: 0-based number of this step in the run.
+        ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
+        ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the 0-based number of
+        this step in the run.
 
         Returns:
-            The mean loss over the parts of all processes, in nats; NaN or infinite where it
-            is so in one of them.
+            The mean loss over the parts of all processes, in nats; NaN or infinite where it is so
+            in one.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
@@ -148,7 +144,9 @@ class Stepper:
             self._seed(update, self.processes.rank * len(parts) + number)
             self._weigh_statistics(number, len(parts))
             last = number + 1 == len(parts)
-            with contextlib.nullcontext() if last else self._no_sync():
+            # Gradients stay with this process until its last part.
+            ddp = self.parallel if isinstance(self.parallel, DistributedDataParallel) else None
+            with ddp.no_sync() if ddp is not None and not last else contextlib.nullcontext():
                 loss = self._forward(part) / len(parts)
                 self.scaler.scale(loss).backward()
             total += loss.detach()
@@ -188,15 +186,10 @@ class Stepper:
         return loss
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.recipe.amp == "none":
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
+        if dtype is None:
             return contextlib.nullcontext()
-        dtype = torch.bfloat16 if self.recipe.amp == "bf16" else torch.float16
         return torch.autocast(self.processes.device.type, dtype=dtype)
-
-    def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
-        """Keep gradients to this process until its last part."""
-        no_sync = getattr(self.parallel, "no_sync", None)
-        return no_sync() if no_sync is not None else contextlib.nullcontext()
 
     def _seed(self, update: int, part: int) -> None:
         # Dropout and Mixup must depend neither on what ran before an interruption nor on which
@@ -213,19 +206,6 @@ class Stepper:
         the statistics after all parts are ``(1 - m) old + m mean(parts)``, which is what several
         processes side by side arrive at.
         """
-        if count == 1:
-            return
         for module, momentum in self._momenta:
             part = momentum / count
             module.momentum = part / (1 - (count - 1 - number) * part)
-
-
-def _mixup(recipe: Recipe, classes: int) -> Any:
-    if not recipe.mixup and not recipe.cutmix:
-        return None
-    return Mixup(
-        mixup_alpha=recipe.mixup,
-        cutmix_alpha=recipe.cutmix,
-        label_smoothing=recipe.smoothing,
-        num_classes=classes,
-    )

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from mscnn.engine.pooling import find_tap
 from mscnn.errors import OptionError, UnknownLayerError
 
 
@@ -82,14 +81,14 @@ def test_one_photo_gives_one_row(network, photo) -> None:
     ("stage", "split", "words"),
     [
         (None, 1, "belongs to a block"),
-        ("layer3", 0, "no block with splits"),
+        ("layer3", 0, "layer3 is no block, so it has no splits; choose one of layer1.0"),
         ("layer3.1", 4, "0 to 3"),
         ("layer3.1", -1, "0 to 3"),
     ],
 )
 def test_splits_that_are_not_there(network, stage, split, words) -> None:
-    with pytest.raises(OptionError, match=words):
-        find_tap(network("res2net"), stage, split)
+    with pytest.raises((OptionError, UnknownLayerError), match=words):
+        network("res2net").feature_point(stage, split)
 
 
 def test_refusals(network, photo) -> None:

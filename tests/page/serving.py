@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pytest
 
 from scripts.smoke import free_port
 
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("starter_res2net", "starter_resnet")
 CLASSES = (
     "lion, king of beasts, Panthera leo",
@@ -65,6 +67,7 @@ def make_folders(root: Path) -> Folders:
     folders = Folders(root / "assets", root / "gradio", root / "no-hub")
     folders.cache.mkdir()
     _write_weights(folders.assets / "weights")
+    shutil.copytree(ROOT / "assets" / "examples", folders.assets / "examples")
     return folders
 
 

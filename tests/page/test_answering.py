@@ -18,12 +18,14 @@ import mscnn.page.photos as photos_module
 from mscnn.errors import Cancelled
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
+from mscnn.models import reliability
 from mscnn.page import lenses
 from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
 from mscnn.page.examples import examples
 from mscnn.page.jobs import Jobs
 from mscnn.page.lens import Lens
+from mscnn.page.lenses import look
 from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import build_viewer, script
 from mscnn.photos.imaging import load_photo
@@ -112,6 +114,17 @@ def test_a_class_and_a_stage_that_the_model_does_not_have(ask):
     assert carried["adopt"]["target"] is None
     assert "no class “unheard-of”" in carried["notice"]
     assert "its last one is shown" in ask(layer="9")[-1]["notice"]
+
+
+def test_it_says_how_often_answers_as_sure_as_this_were_right(ask, monkeypatch):
+    assert "Nobody has measured" in ask()[-1]["html"]
+    bins = (reliability.Bin(0, 0.5, 40, 10), reliability.Bin(0.5, 1, 40, 36))
+    known = reliability.Reliability("validation", 80, bins)
+    monkeypatch.setattr(look, "reliability_of", lambda *_: known)
+    html = ask()[-1]["html"]
+    probability = ask()[-1]["html"].partition('class="value">')[2].partition(" %")[0]
+    assert ("Not sure." in html) == (float(probability) < 50)
+    assert "were right" in html
 
 
 def test_a_name_that_is_typed_becomes_the_classs_own(ask):

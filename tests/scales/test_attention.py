@@ -15,13 +15,20 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mscnn.errors import UnsupportedModelError
+from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
-from mscnn.scales.attention import entropy_bits, gated_maps, gates, mean_gates
+from mscnn.scales import attention
+from mscnn.scales.attention import RawAttention, entropy_bits, gates, mean_gates
 from tests.conftest import STAGES, randomise_batch_norms
 
 BLOCKS = [f"{stage}.{number}" for stage in STAGES for number in (0, 1)]
 SETTINGS = [(1, 1), (2, 1), (4, 1), (1, 2), (2, 2), (4, 2)]
 _MADE: dict[tuple[int, int], nn.Module] = {}
+GEOMETRY = ViewGeometry((64, 64), (64, 64), (0, 0), (64, 64))
+
+
+def gated_maps(model: nn.Module, x: torch.Tensor, targets: Targets) -> RawAttention:
+    return attention.gated_maps(model, x, targets, GEOMETRY)
 
 
 def resnest(radix: int, cardinality: int) -> nn.Module:

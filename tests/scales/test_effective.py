@@ -21,15 +21,14 @@ from mscnn.results.scales import Square
 from mscnn.scales.effective import (
     SHARES,
     Measured,
-    UnitPoint,
     as_field,
-    find_point,
     log_scaled,
     squares,
     theory_of,
     unit_gradient,
     with_random_weights,
 )
+from mscnn.scales.families import UnitPoint, find_point
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 from tests.conftest import FAMILIES, INPUT_PX, STAGES
@@ -106,7 +105,7 @@ def test_a_splits_gradient_is_autograds(family, block, split, tiny, x) -> None:
 
 
 def test_the_gradient_is_averaged_over_the_inputs(tiny, x) -> None:
-    model, at = tiny("resnet"), UnitPoint("layer2", "layer2", None, None, at_input=False)
+    model, at = tiny("resnet"), UnitPoint("layer2", "layer2")
     one, two = (unit_gradient(model, [i], at, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
     both = unit_gradient(model, [x, x.flip(-1)], at, (9.0, 9.0)).gradient
     np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-12)
@@ -309,14 +308,14 @@ def test_the_log_does_not_depend_on_the_scale() -> None:
 @pytest.mark.parametrize(
     ("family", "layer", "split", "at"),
     [
-        ("resnet", "layer4", None, UnitPoint("layer4", "layer4", None, None, False)),
-        ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1", None, None, False)),
-        ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0, None, True)),
-        ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0, None, True)),
+        ("resnet", "layer4", None, UnitPoint("layer4", "layer4")),
+        ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1")),
+        ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0)),
+        ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0)),
         # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
-        ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6), True)),
-        ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24), True)),
-        ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27), True)),
+        ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6))),
+        ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24))),
+        ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27))),
     ],
 )
 def test_where_a_unit_is_read(family, layer, split, at, tiny) -> None:
@@ -326,9 +325,9 @@ def test_where_a_unit_is_read(family, layer, split, at, tiny) -> None:
 @pytest.mark.parametrize(
     ("family", "layer", "split", "message"),
     [
-        ("res2net", "layer2.1", 4, "layer2.1 has no split 4; its splits are numbered 0 to 3"),
-        ("res2net", "layer2.1", -1, "has no split -1; its splits are numbered 0 to 3"),
-        ("resnet", "layer2.1", 1, "has no split 1; its splits are one, number 0"),
+        ("res2net", "layer2.1", 4, "layer2.1 has no split 4; give a number from 0 to 3"),
+        ("res2net", "layer2.1", -1, "has no split -1; give a number from 0 to 3"),
+        ("resnet", "layer2.1", 1, "has no split 1; give 0, its only one"),
         ("res2net", "layer2", 0, "layer2 is no block, .* choose one of layer1.0, layer1.1, "),
         ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
     ],

@@ -20,18 +20,25 @@ from mscnn.errors import OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.results.scales import BlockScales, ScaleReport
-from mscnn.scales import families, receptive_field, topology
-from mscnn.scales.splits import (
-    BatchScales,
-    RawScales,
-    batch_evidence,
-    split_evidence,
-    weighted_rf,
-    with_fields,
-)
+from mscnn.scales import families, receptive_field, splits, topology
+from mscnn.scales.splits import BatchScales, RawScales, batch_evidence, weighted_rf
 from tests.conftest import FAMILIES, STAGES, randomise_batch_norms
 
 GEOMETRY = ViewGeometry((96, 96), (96, 96), (0, 0), (96, 96))
+
+
+def split_evidence(
+    model: nn.Module, x: torch.Tensor, target: int | str, stages: Any = STAGES, field: Any = None
+) -> RawScales:
+    return splits.split_evidence(model, x, Targets([target]), stages, field, GEOMETRY)
+
+
+def evidence_of(block: BlockScales) -> Any:
+    return np.array([split.evidence for split in block.splits])
+
+
+def by_name(raw: RawScales) -> dict[str, BlockScales]:
+    return {block.block: block for block in raw.blocks}
 
 
 # --- A block so small that everything can be computed on paper -----------------------------------
@@ -88,19 +95,18 @@ class Paper(nn.Module):
     ],
 )
 def test_a_block_computed_on_paper(target, maps, evidence, total) -> None:
-    raw = split_evidence(Paper(), Paper.X, Targets([target]), ["layer1"])
+    raw = split_evidence(Paper(), Paper.X, target, ["layer1"])
     np.testing.assert_allclose(raw.logits, [-5.5, 7.0, 0.0])
     (block,) = raw.blocks
-    assert (block.point.block, block.point.kind, raw.target) == ("layer1.0", "hierarchy", target)
+    assert (block.block, block.kind, raw.target) == ("layer1.0", "hierarchy", target)
     assert block.maps.dtype == np.float32
-    assert block.evidence.dtype == np.float64
     np.testing.assert_allclose(block.maps[:, 0], maps)
-    np.testing.assert_allclose(block.evidence, evidence)
+    np.testing.assert_allclose(evidence_of(block), evidence)
     assert block.gradient_times_activation == pytest.approx(total)
 
 
 def test_top1_is_the_class_explained() -> None:
-    assert split_evidence(Paper(), Paper.X, Targets(["top1"]), ["layer1"]).target == 1
+    assert split_evidence(Paper(), Paper.X, "top1", ["layer1"]).target == 1
 
 
 # --- A forward in float64, written by hand -------------------------------------------------------
@@ -202,12 +208,12 @@ def test_the_single_path_of_resnest(doubles, x) -> None:
 
 
 def check_against_hand(model: Any, x: torch.Tensor, scale: int, watched: Any = None) -> None:
-    raw = split_evidence(model, x, Targets([3]), STAGES)
+    raw = split_evidence(model, x, 3)
     expected = by_hand(watched or model, x, 3)
-    assert [b.point.block for b in raw.blocks] == [name for name, _, _ in expected]
+    assert [b.block for b in raw.blocks] == [name for name, _, _ in expected]
     for block, (_, activation, gradient) in zip(raw.blocks, expected, strict=True):
         size = activation.shape[1] // scale
-        assert block.point.splits == len(block.evidence) == scale
+        assert len(block.splits) == scale
         assert block.maps.shape == (scale, *activation.shape[2:])
         before_relu = 0.0
         for i in range(scale):
@@ -216,18 +222,20 @@ def check_against_hand(model: Any, x: torch.Tensor, scale: int, watched: Any = N
             assert np.abs(cam).max() > 0
             np.testing.assert_allclose(block.maps[i], cam, rtol=1e-5, atol=1e-6 * np.abs(cam).max())
             places = (g * a).sum(0)
-            np.testing.assert_allclose(block.evidence[i], places[places > 0].sum(), rtol=1e-9)
+            np.testing.assert_allclose(
+                block.splits[i].evidence, places[places > 0].sum(), rtol=1e-9
+            )
             before_relu += places.sum()
         assert block.gradient_times_activation == pytest.approx(before_relu, rel=1e-8, abs=1e-12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_float32_agrees_with_float64(family, tiny, doubles, x) -> None:
-    single = split_evidence(tiny(family), x, Targets([3]), STAGES)
-    double = split_evidence(doubles(family), x.double(), Targets([3]), STAGES)
+    single = split_evidence(tiny(family), x, 3)
+    double = split_evidence(doubles(family), x.double(), 3)
     np.testing.assert_allclose(single.logits, double.logits, rtol=1e-4, atol=1e-5)
     for a, b in zip(single.blocks, double.blocks, strict=True):
-        np.testing.assert_allclose(a.evidence, b.evidence, rtol=2e-3)
+        np.testing.assert_allclose(evidence_of(a), evidence_of(b), rtol=2e-3)
         np.testing.assert_allclose(a.maps, b.maps, atol=2e-3 * np.abs(b.maps).max())
 
 
@@ -236,28 +244,27 @@ def test_the_splits_add_up_to_the_grad_cam_of_the_whole_tensor(tiny, x) -> None:
     model = copy.deepcopy(tiny("res2net"))
     block = model.layer2[1]
     block.conv3 = nn.Sequential(nn.Identity(), block.conv3)
-    raw = split_evidence(model, x, Targets([2]), STAGES)
-    by_name = {b.point.block: b for b in raw.blocks}
+    raw = split_evidence(model, x, 2)
     whole = grad_cam(model, x, ["layer2.1.conv3.0"], Targets([2])).maps["layer2.1.conv3.0", 2]
     np.testing.assert_allclose(
-        by_name["layer2.1"].maps.sum(0), whole, rtol=0, atol=1e-4 * np.abs(whole).max()
+        by_name(raw)["layer2.1"].maps.sum(0), whole, rtol=0, atol=1e-4 * np.abs(whole).max()
     )
 
 
 @pytest.mark.parametrize("change", ["bfloat16", "channels last"])
 def test_other_precisions_and_memory_layouts(change, tiny, x) -> None:
     model = copy.deepcopy(tiny("res2net"))
-    expected = split_evidence(model, x, Targets([3]), STAGES).blocks[-1]
+    expected = evidence_of(split_evidence(model, x, 3).blocks[-1])
     if change == "bfloat16":
         model, x, tolerance = model.bfloat16(), x.bfloat16(), 0.1
     else:
         model = model.to(memory_format=torch.channels_last)
         x, tolerance = x.to(memory_format=torch.channels_last), 1e-3
-    raw = split_evidence(model, x, Targets([3]), STAGES)
+    raw = split_evidence(model, x, 3)
     block = raw.blocks[-1]
     assert raw.logits.dtype == block.maps.dtype == np.float32
     np.testing.assert_allclose(
-        block.evidence, expected.evidence, rtol=0, atol=tolerance * expected.evidence.max()
+        evidence_of(block), expected, rtol=0, atol=tolerance * expected.max()
     )
 
 
@@ -274,8 +281,8 @@ def test_other_precisions_and_memory_layouts(change, tiny, x) -> None:
     ],
 )
 def test_the_first_block_of_every_stage_has_no_hierarchy(family, first, later, tiny, x) -> None:
-    raw = split_evidence(tiny(family), x, Targets([0]), STAGES)
-    kinds = {b.point.block: b.point.kind for b in raw.blocks}
+    raw = split_evidence(tiny(family), x, 0)
+    kinds = {b.block: b.kind for b in raw.blocks}
     # The tiny networks' stem is as wide as layer1, so layer1.0 needs no convolution beside it.
     expected = {f"{s}.{n}": (later if n else first) for s in STAGES for n in (0, 1)}
     assert kinds == {**expected, "layer1.0": later}
@@ -284,7 +291,7 @@ def test_the_first_block_of_every_stage_has_no_hierarchy(family, first, later, t
 def test_a_model_without_residual_blocks_is_refused(x) -> None:
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1)), nn.Flatten())
     with pytest.raises(UnsupportedModelError, match="choose a Res2Net"):
-        split_evidence(model, x, Targets([0]), ["0"])
+        split_evidence(model, x, 0, ["0"])
 
 
 # --- Batches -------------------------------------------------------------------------------------
@@ -299,13 +306,13 @@ def test_a_batch_equals_its_samples(family, doubles) -> None:
     assert batch.last is not None
     assert batch.last_gradient is not None
     for number, target in enumerate([4, 0, 4]):
-        one = split_evidence(model, x[number : number + 1], Targets([target]), STAGES)
+        one = split_evidence(model, x[number : number + 1], target)
         np.testing.assert_allclose(batch.logits[number], one.logits, rtol=1e-6)
         sample = batch.sample(number)
-        assert list(sample) == [b.point.block for b in one.blocks]
+        assert list(sample) == [b.block for b in one.blocks]
         for block in one.blocks:
-            assert sample[block.point.block].dtype == np.float64
-            np.testing.assert_allclose(sample[block.point.block], block.evidence, rtol=1e-9)
+            assert sample[block.block].dtype == np.float64
+            np.testing.assert_allclose(sample[block.block], evidence_of(block), rtol=1e-9)
         cam = (batch.last_gradient[number].mean((1, 2), keepdim=True) * batch.last[number]).sum(0)
         expected = grad_cam(model, x[number : number + 1], ["layer4"], Targets([target]))
         np.testing.assert_allclose(cam, expected.maps["layer4", target], rtol=1e-5, atol=1e-7)
@@ -332,36 +339,36 @@ def test_a_batch_needs_one_class_per_sample(tiny, x) -> None:
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
 def test_the_callers_gradient_mode_does_not_matter(mode, tiny, x) -> None:
-    expected = split_evidence(tiny("res2net"), x, Targets([0]), STAGES)
+    expected = split_evidence(tiny("res2net"), x, 0)
     with mode():
-        got = split_evidence(tiny("res2net"), x.clone(), Targets([0]), STAGES)
+        got = split_evidence(tiny("res2net"), x.clone(), 0)
         batch = batch_evidence(tiny("res2net"), x.clone(), [0], STAGES)
     for a, b, c in zip(expected.blocks, got.blocks, batch.evidence, strict=True):
         np.testing.assert_array_equal(a.maps, b.maps)
-        np.testing.assert_array_equal(a.evidence, b.evidence)
-        np.testing.assert_array_equal(a.evidence, c[0])
+        np.testing.assert_array_equal(evidence_of(a), evidence_of(b))
+        np.testing.assert_array_equal(evidence_of(a), c[0])
 
 
 def test_nothing_stays_after_an_error(tiny) -> None:
     with pytest.raises(RuntimeError):
-        split_evidence(tiny("res2net"), torch.zeros(1, 7, 64, 64), Targets([0]), STAGES)
+        split_evidence(tiny("res2net"), torch.zeros(1, 7, 64, 64), 0)
     with pytest.raises(IndexError):  # the forward is done by then
-        split_evidence(tiny("res2net"), torch.zeros(1, 3, 64, 64), Targets([999]), STAGES)
+        split_evidence(tiny("res2net"), torch.zeros(1, 3, 64, 64), 999)
 
 
 def test_trainable_parameters_get_no_gradient(tiny, x) -> None:
     model = copy.deepcopy(tiny("res2net")).requires_grad_(True)
-    raw = split_evidence(model, x, Targets([0]), STAGES)
-    frozen = split_evidence(tiny("res2net"), x, Targets([0]), STAGES)
+    raw = split_evidence(model, x, 0)
+    frozen = split_evidence(tiny("res2net"), x, 0)
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    np.testing.assert_allclose(raw.blocks[0].evidence, frozen.blocks[0].evidence, rtol=1e-4)
+    np.testing.assert_allclose(evidence_of(raw.blocks[0]), evidence_of(frozen.blocks[0]), rtol=1e-4)
 
 
 def test_one_forward_serves_everything(tiny, x) -> None:
     model, calls = tiny("res2net"), []
     handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
-        split_evidence(model, x, Targets(["top1"]), STAGES)
+        split_evidence(model, x, "top1")
     finally:
         handle.remove()
     assert calls == [1]
@@ -391,13 +398,9 @@ class StandIn:
         return self.blocks[name]
 
 
-def joined(raw: RawScales, field: Any) -> dict[str, BlockScales]:
-    return {b.block: b for b in with_fields(raw, field, GEOMETRY)}
-
-
 def test_fields_and_shares_are_joined() -> None:
-    raw = split_evidence(Paper(), Paper.X, Targets([1]), ["layer1"])
-    block = joined(raw, StandIn(layer1_0=[5, 7, 3]))["layer1.0"]
+    field = StandIn(layer1_0=[5, 7, 3])
+    (block,) = split_evidence(Paper(), Paper.X, 1, ["layer1"], field).blocks
     assert (block.stride_px, block.target, block.kind) == (4, 1, "hierarchy")
     assert [s.path for s in block.splits] == [("1x1", "way0"), ("1x1", "way1"), ("1x1", "way2")]
     assert [(s.index, s.rf_min_px, s.rf_max_px) for s in block.splits] == [
@@ -412,8 +415,8 @@ def test_fields_and_shares_are_joined() -> None:
 
 
 def test_a_block_without_evidence_has_no_shares() -> None:
-    raw = split_evidence(Paper(), Paper.X, Targets([2]), ["layer1"])
-    block = joined(raw, StandIn(layer1_0=[5, 7, 3]))["layer1.0"]
+    field = StandIn(layer1_0=[5, 7, 3])
+    (block,) = split_evidence(Paper(), Paper.X, 2, ["layer1"], field).blocks
     assert [s.share for s in block.splits] == [0, 0, 0]
     assert block.weighted_rf_px is None
 
@@ -433,7 +436,7 @@ def test_a_block_without_evidence_has_no_shares() -> None:
 @pytest.mark.parametrize("field", [None, StandIn(layer4_9=[1])], ids=["no field", "other blocks"])
 def test_where_fields_are_not_known_the_plain_way_is_named(field, family, first, later, tiny, x):
     model = basic() if family == "basic" else tiny(family)
-    blocks = joined(split_evidence(model, x, Targets([0]), STAGES), field)
+    blocks = by_name(split_evidence(model, x, 0, STAGES, field))
     assert [s.path for s in blocks["layer2.0"].splits] == first
     assert [s.path for s in blocks["layer2.1"].splits] == later
     assert all(s.rf_max_px is None and s.rf_min_px is None for s in blocks["layer2.1"].splits)
@@ -445,9 +448,9 @@ def test_where_fields_are_not_known_the_plain_way_is_named(field, family, first,
 def test_the_plain_way_is_the_traced_one(family, tiny, x) -> None:
     model = basic() if family == "basic" else tiny(family)
     graph = topology.trace(copy.deepcopy(model), STAGES)
-    raw = split_evidence(model, x, Targets([0]), STAGES)
-    traced = joined(raw, receptive_field.fields(graph, model=family, input_px=96))
-    for name, block in joined(raw, None).items():
+    field = receptive_field.fields(graph, model=family, input_px=96)
+    traced = by_name(split_evidence(model, x, 0, STAGES, field))
+    for name, block in by_name(split_evidence(model, x, 0)).items():
         assert [s.path for s in block.splits] == [s.path for s in traced[name].splits]
         assert traced[name].weighted_rf_px is not None
 
@@ -477,8 +480,8 @@ def test_the_evidence_weighted_receptive_field(evidence, field, expected) -> Non
 def test_the_sweep_and_the_report_mean_the_same_by_it(tiny, x) -> None:
     names = [f"{s}_{n}" for s in STAGES for n in (0, 1)]
     field: Any = StandIn(**{n: [9 + i, 40, 77, 5] for i, n in enumerate(names[1:])})
-    raw = split_evidence(tiny("res2net"), x, Targets([2]), STAGES)
-    report = ScaleReport(None, None, with_fields(raw, field, GEOMETRY), np.empty(0))  # type: ignore[arg-type]
+    blocks = split_evidence(tiny("res2net"), x, 2, STAGES, field).blocks
+    report = ScaleReport(None, None, blocks, np.empty(0))  # type: ignore[arg-type]
     batch: BatchScales = batch_evidence(tiny("res2net"), torch.cat([x, x.flip(-1)]), [2, 2], STAGES)
     first, second = batch.weighted_rf_px(field)
     assert first == pytest.approx(report.weighted_rf_px, rel=1e-4)
@@ -523,7 +526,6 @@ def test_a_family_of_ones_own_is_one_adapter(monkeypatch) -> None:
     field = receptive_field.fields(topology.trace(model, ["stage"]), model="m", input_px=32)
     assert [[s.rf_max_px for s in block.splits] for block in field.blocks] == [[12, 20], [28, 36]]
     assert [s.path for s in field.blocks[0].splits] == [("3x3",), ("5x5",)]
-    found = split_evidence(model, torch.randn(1, 3, 32, 32), Targets([2]), ["stage"])
+    found = split_evidence(model, torch.randn(1, 3, 32, 32), 2, ["stage"])
     assert [block.maps.shape for block in found.blocks] == [(2, 8, 8)] * 2
-    blocks = with_fields(found, None, GEOMETRY)
-    assert [split.path for split in blocks[1].splits] == [("3x3",), ("5x5",)]
+    assert [split.path for split in found.blocks[1].splits] == [("3x3",), ("5x5",)]

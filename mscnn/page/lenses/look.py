@@ -13,6 +13,7 @@ from mscnn.errors import UnknownLayerError
 from mscnn.http.uploads import cache_file
 from mscnn.maps.methods import METHODS
 from mscnn.maps.packaged import forwards_needed
+from mscnn.models.reliability import UNMEASURED, reliability_of
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.messages import (
     Message,
@@ -125,7 +126,7 @@ class _Found:
             "look.html", scores=prediction.top, shown=shown, stages=stages, facts=facts(network),
             method=METHODS[self.method], note=self.photo.note,
             seen=_seen(explanations[0]), notices=explanations[0].notices,
-            unsure=_unsure(network, prediction.top[0].probability),
+            sure=self._sure(prediction.top[0].probability),
         )  # fmt: skip
         view: Message = {"maps": maps, "frame": maps[0]["rect"]}
         if request.static and not more:
@@ -138,6 +139,14 @@ class _Found:
             "more": more,
             "classes": list(map(network.labels.display, range(len(network.labels)))),
         }  # fmt: skip
+
+    def _sure(self, probability: float) -> Message:
+        """How often answers as sure as this one were right, where that was measured."""
+        place = self.context.engine.session.place(self.context.adopt["model"])
+        known = reliability_of(place, self.network.weights)
+        if known is None:
+            return {"doubt": False, "sentence": UNMEASURED}
+        return {"doubt": known.is_unsure(probability), "sentence": known.sentence(probability)}
 
     def _map(self, cam: CamMap, label: str) -> Message:
         number = self.network.stages.index(cam.layer) + 1
@@ -206,11 +215,6 @@ def _seen(explanation: Explanation) -> float:
     width = min(right, photo.width) - max(left, 0)
     height = min(bottom, photo.height) - max(top, 0)
     return width * height / (photo.width * photo.height)
-
-
-def _unsure(network: Network, probability: float) -> str:
-    """Say how often answers as sure as this one were right, where that was measured."""
-    return ""
 
 
 LENS = Lens(

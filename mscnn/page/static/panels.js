@@ -11,6 +11,19 @@ function holds(change, show) {
     : key === 'target' ? (answer && wantedLabel(answer)) === value : same(state[key], value));
 }
 
+// Makes a change of the page. Focus on what it removes or hides goes to the same thing in the new
+// answer, else to its group or its tab: never to the body, where a keyboard would start anew.
+const trait = ({tagName, id, value, textContent, dataset}) => JSON.stringify([tagName, id, dataset.set, dataset.show,
+  dataset.mark, dataset.field, tagName === 'SUMMARY' ? textContent : value]);
+function keepFocus(change) {
+  const had = document.activeElement, group = had?.closest('fieldset, .popup');
+  const known = element.contains(had) && trait(had);
+  const result = change();
+  if (!known || had.checkVisibility()) return result;
+  const there = all('button, canvas, input, select, summary, [data-mark]').filter(e => e.checkVisibility());
+  (there.find(e => trait(e) === known) ?? there.find(e => group?.contains(e)) ?? get('tab-' + state.tab)).focus();
+  return result;
+}
 function renderPanels() {
   for (const {id} of CONFIG.lenses) {
     const front = state.tab === id, tab = get('tab-' + id), panel = get('panel-' + id), answer = answers[id];
@@ -19,14 +32,12 @@ function renderPanels() {
     panel.hidden = !front;
     const body = panel.querySelector('.answer');
     if (answer && body.made !== answer.message.html) {
-      const focus = body.contains(document.activeElement) ? document.activeElement.dataset.set ?? document.activeElement.id : null;
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
       viewer.hovered = null;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);
-      if (focus) (all('[data-set]', body).find(e => e.dataset.set === focus) ?? body.querySelector('#' + CSS.escape(focus)))?.focus();
     }
     const off = answer ? differs(id) : null;
     panel.classList.toggle('stale', !!off);
@@ -41,12 +52,19 @@ function press(panel = get('panel-' + state.tab)) {
     const {set: change, show} = button.dataset;
     button.setAttribute('aria-pressed', String(holds(parsed(change ?? show), !change)));
   }
-  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', viewer.map()?.id === mark.dataset.mark);
+  const shown = viewer.map();
+  for (const range of all('[data-shows]', panel)) {
+    const list = parsed(range.dataset.shows), same = ({map}) => map === shown?.id || (shown && viewer.mapById(map)?.group === shown.group);
+    const k = list.findIndex(same);
+    if (k >= 0) { range.value = k; range.setAttribute('aria-valuetext', list[k].text ?? ''); }
+  }
+  for (const mark of all('[data-mark]', panel)) mark.classList.toggle('chosen', !!shown
+    && (shown.id === mark.dataset.mark || (shown.column !== undefined && viewer.mapById(mark.dataset.mark)?.group === shown.group)));
 }
 function prepareMarks(body, message) {
   for (const mark of all('[data-mark]', body)) {
     if (!viewerMap(message, mark.dataset.mark) && !message.marks?.[mark.dataset.mark]) continue;
-    mark.tabIndex = 0;
+    mark.tabIndex = mark.closest('svg').querySelector('[data-mark][role=button]') ? -1 : 0;
     mark.setAttribute('role', 'button');
     mark.setAttribute('aria-label', mark.querySelector('title')?.textContent ?? mark.dataset.mark);
   }
@@ -90,7 +108,7 @@ function fillFields() {
     if (field.tagName === 'SELECT') {
       if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
     }
-    if (value !== undefined) field.value = value ?? '';
+    if (value !== undefined || field.querySelector('option[value=""]')) field.value = value ?? '';
   }
   for (const list of all('[data-list=models]')) fillList(list);
 }
@@ -144,11 +162,24 @@ element.addEventListener('click', event => {
   else if ('mark' in hit.dataset) { if (hit.getAttribute('role') === 'button') chooseMark(hit); }
   else if ('pack' in hit.dataset) pack(hit);
   else if (example) chooseExample(example);
-  else if (action) ACTIONS[action](hit);
+  else if (action) keepFocus(() => ACTIONS[action](hit));
   else if (hit.id.startsWith('tab-')) set({tab: hit.id.slice(4)});
 });
+document.addEventListener('click', event => {
+  for (const popup of all('.popup[open]')) popup.open = popup.contains(event.target);
+});
 element.addEventListener('keydown', event => {
+  const popup = event.target.closest('.popup[open]');
+  if (popup && event.key === 'Escape') { popup.open = false; popup.firstElementChild.focus(); }
   const mark = event.target.closest('[data-mark]');
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  if (mark && step) {  // one stop of the Tab key for all marks of a chart
+    const marks = all('[data-mark][role=button]', mark.closest('svg')), next = marks[marks.indexOf(mark) + step];
+    event.preventDefault();
+    if (!next) return;
+    [mark.tabIndex, next.tabIndex] = [-1, 0];
+    next.focus();
+  }
   if (mark && (event.key === 'Enter' || event.key === ' ')) { event.preventDefault(); chooseMark(mark); }
   if (event.target.id === 'model-name' && event.key === 'Enter') event.target.dispatchEvent(new Event('change', {bubbles: true}));
   if (event.target.getAttribute('role') !== 'tab') return;
@@ -173,6 +204,7 @@ element.addEventListener('input', event => {
   const {target} = event;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
+  else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
   else return;
   viewer.draw();
 });

@@ -33,21 +33,25 @@ const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, st
 // ---- the state ------------------------------------------------------------------------------
 
 function set(change, {history = true} = {}) {
+  // An option that is null, empty or false is as if it had never been chosen.
+  const options = Object.fromEntries(Object.entries({...state.options[state.tab], ...change.options})
+    .filter(([, value]) => value !== null && value !== '' && value !== false).sort());
   const moved = Object.keys(change).filter(key => key === 'options'
-    ? !same({...(state.options[state.tab] ?? {}), ...change.options}, state.options[state.tab])
+    ? !same(options, state.options[state.tab] ?? {})
     : key === 'photo' ? state.photo?.id !== change.photo?.id : !same(state[key], change[key]));
   if (!moved.length) return refresh();
   for (const key of moved) {
-    if (key === 'options') state.options[state.tab] = {...(state.options[state.tab] ?? {}), ...change.options};
+    if (key === 'options') state.options[state.tab] = options;
     else state[key] = change[key];
   }
+  if (moved.some(key => key === 'photo' || key === 'tab')) viewer.corner = viewer.drag = null;
   if (moved.includes('photo')) {
     Object.assign(state, {point: null, box: null, target: null});
     viewer.previewed = null;
     viewer.zoom = 1;
   }
   if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
-  viewer.chosen = null;
+  if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
   if (history) writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
@@ -72,7 +76,8 @@ function mapFor(answer, label, layer) {
 }
 
 // Brings everything on the page in line with the state, and asks for what is missing.
-function refresh() {
+const refresh = () => keepFocus(renew);
+function renew() {
   renderPanels();
   viewer.update();
   if (!state.photo?.id) return;
@@ -85,13 +90,16 @@ function refresh() {
   question();
   ask();
 }
-function settle() { if (!pending) { busy(false); question(); } }
+function settle() {
+  const {need} = answers[state.tab]?.message ?? {};
+  if (!pending) { busy(false); question(need?.sentence, need?.button); }
+}
 
 // ---- the conversation -----------------------------------------------------------------------
 
 function wire(lens) {
   const {photo, ...rest} = snapshot(lens);
-  const look = {opacity: viewer.opacity, colours: viewer.colours};
+  const look = {opacity: viewer.opacity, colours: viewer.colours, width: get('panel-' + lens).clientWidth};
   return {...rest, lens, photo: photo?.path ?? '', example: photo?.example ?? '',
     options: {...rest.options, ...look}, static: !viewer.canDraw};
 }
@@ -104,12 +112,13 @@ function ask(agreed = false) {
 }
 function stop() { trigger('stop', {}); }
 
-function receive(message) {
+function receive(message) { keepFocus(() => take(message)); }
+function take(message) {
   if (!message?.serial || message.serial !== pending?.serial) return;  // overtaken by a newer one
   if (message.progress) return busy(true, message.progress);
   const {lens, at} = pending;
   if (!message.more) pending = null;
-  if (message.error || message.stopped || message.need) {
+  if (message.error || message.stopped || (message.need && !message.lens)) {
     refused = JSON.stringify([lens, at]);
     busy(false);
     if (message.need) question(message.need.sentence, message.need.button);
@@ -166,7 +175,8 @@ function busy(is, progress) {
 
 // The file that the lens in front offers: made on the server when it is asked for.
 async function pack(button) {
-  button.disabled = true;
+  if (button.ariaDisabled === 'true') return;
+  button.ariaDisabled = 'true';  // not disabled, which would take the focus away
   try {
     const made = await server.pack({...wire(state.tab), serial: 0, agreed: true});
     if (made.error) return notice(made.error);
@@ -176,7 +186,7 @@ async function pack(button) {
     link.click();
   } catch (error) {
     notice('The file could not be made; try again.');
-  } finally { button.disabled = false; }
+  } finally { button.ariaDisabled = 'false'; }
 }
 
 // ---- photos ---------------------------------------------------------------------------------

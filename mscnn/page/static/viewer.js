@@ -9,10 +9,16 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 // A map's numbers, as they are drawn: without what is below 0, unless it is signed.
 function valuesOf(map) {
   if (!map.values) {
-    map.values = new Float32Array(bytes(map.data).buffer);
+    const {buffer} = bytes(map.data);
+    map.values = map.half ? Float32Array.from(new Uint16Array(buffer), fromHalf) : new Float32Array(buffer);
     if (!map.signed) map.values = map.values.map(v => Math.max(v, 0));
   }
   return map.values;
+}
+// A number from the 16 bits of a float16.
+function fromHalf(bits) {
+  const exponent = bits >> 10 & 31, fraction = (bits & 1023) / 1024;
+  return (bits >> 15 ? -1 : 1) * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
 }
 // Where n half-pixel-centred samples fall between cells: first cell, second cell, weight of it.
 function lerpTable(count, cells, from, step) {
@@ -117,7 +123,10 @@ const viewer = {
   pointer: null,                 // photo px under the mouse, a finger or the keyboard
   chosen: null,                  // a map's id, chosen with data-show
   hovered: null,                 // a map's id, while it is pointed at
-  drag: null, image: null, imageURL: null, previewed: null, columns: [],
+  drag: null,                    // {box: fractions of the photo} while one is drawn
+  corner: null,                  // the first corner of a box that is drawn by two clicks, or with Enter
+  image: null, imageURL: null, previewed: null, columns: [],
+  images: new Map(),             // pictures that maps bring with them, by address
 
   answer() {
     const answer = answers[state.tab];
@@ -125,7 +134,7 @@ const viewer = {
   },
   view() { return this.answer()?.message.view ?? {}; },
   photo() {
-    const own = this.view().photo ?? (this.previewed ? {} : state.photo) ?? {};
+    const own = this.map()?.photo ?? this.view().photo ?? (this.previewed ? {} : state.photo) ?? {};
     const {naturalWidth = 4, naturalHeight = 3} = this.image ?? {};
     return own.width ? own : {...own, width: naturalWidth || 4, height: naturalHeight || 3};
   },
@@ -135,16 +144,36 @@ const viewer = {
     if (column?.map) return this.mapById(column.map);
     const answer = this.answer();
     if (!answer || (column && 'map' in column)) return null;
-    return this.mapById(this.hovered) ?? this.mapById(this.chosen) ?? mapFor(answer, wantedLabel(answer), state.layer)
+    const shown = this.mapById(this.hovered) ?? this.mapById(this.chosen) ?? mapFor(answer, wantedLabel(answer), state.layer)
       ?? (differs(state.tab) ? mapFor(answer, answer.message.label, 'last') : null) ?? this.view().maps?.[0] ?? null;
+    if (!shown || column?.key === undefined) return shown;
+    return this.view().maps.find(map => map.group === shown.group && map.column === column.key) ?? null;
+  },
+  imageOf(map) {  // what lies below a map: its own picture, or the photo
+    if (!map?.photo) return this.image;
+    const url = fileURL(map.photo.path);
+    if (!this.images.has(url)) {
+      if (this.images.size > 200) this.images.clear();
+      const image = new Image();
+      image.onload = () => this.update();
+      image.src = url;
+      this.images.set(url, image);
+    }
+    const image = this.images.get(url);
+    return image.complete && image.naturalWidth ? image : null;
+  },
+  // Where the whole photo lies on the picture that is shown, px: a composed picture may hold a part.
+  whole() {
+    const {width, height, whole = [0, 0, width, height]} = this.photo();
+    return whole;
   },
   fieldAt(x, y) {  // the receptive field of the unit under a point, photo px
     const fields = this.view().fields ?? [];
-    const field = fields.find(f => state.layer !== 'last' && f.stage === state.layer) ?? fields[fields.length - 1];
+    const field = this.map(this.columns[0]?.column)?.field ?? fields.find(f => state.layer !== 'last' && f.stage === state.layer) ?? fields[fields.length - 1];
     if (!field) return null;
     const [l, t, r, b] = field.rect, scale = [(r - l) / field.view[0], (b - t) / field.view[1]], origin = [l, t];
     const sides = [x, y].map((value, axis) => {
-      const unit = clamp(Math.round(((value - origin[axis]) / scale[axis] - field.start[axis]) / field.stride[axis]), 0, field.grid[axis] - 1);
+      const unit = clamp(Math.ceil(((value - origin[axis]) / scale[axis] - field.start[axis]) / field.stride[axis] - 0.5), 0, field.grid[axis] - 1);
       const centre = field.start[axis] + unit * field.stride[axis];
       return [unit, origin[axis] + (centre - field.size[axis] / 2) * scale[axis], origin[axis] + (centre + field.size[axis] / 2) * scale[axis]];
     });
@@ -166,6 +195,7 @@ const viewer = {
     }
     this.thing = this.previewed ? url : thing;
     if (!this.canDraw) return this.showPicture();
+    for (const map of view.maps ?? []) this.imageOf(map);
     this.layOut();
     this.draw();
     const map = this.map(this.columns[0]?.column), stale = !!this.answer() && differs(state.tab);
@@ -186,7 +216,8 @@ const viewer = {
     return map ? `${name}, with the map of ${[map.title, map.label].filter(Boolean).join(' for ')}. ${map.alt ?? ''}` : `Photo: ${name}`;
   },
   layOut() {
-    const wanted = this.view().columns ?? [{}], host = get('canvases');
+    const known = (this.view().columns ?? []).filter(column => column.key === undefined || this.map(column));
+    const wanted = known.length ? known : [{}], host = get('canvases');
     if (this.columns.length !== wanted.length) {
       host.replaceChildren();
       this.columns = wanted.map(column => {
@@ -234,14 +265,16 @@ const viewer = {
     const view = this.view(), photo = this.photo(), from = this.window(), unit = window.devicePixelRatio || 1;
     for (const {column, canvas} of this.columns) {
       const map = this.map(column), pen = canvas.getContext('2d');
-      const onCanvas = paint(canvas, this.image, photo, from, map, column.frame ?? map?.rect ?? view.frame, this);
-      const inPx = box => [box[0] * photo.width, box[1] * photo.height, box[2] * photo.width, box[3] * photo.height];
-      for (const box of view.boxes ?? []) outline(pen, onCanvas(box.rect), TONES[(box.tone ?? 1) - 1]);
+      const onCanvas = paint(canvas, this.imageOf(map), photo, from, map, column.frame ?? map?.rect ?? view.frame, this);
+      const [l, t, r, b] = this.whole();
+      const inPx = box => [l + box[0] * (r - l), t + box[1] * (b - t), l + box[2] * (r - l), t + box[3] * (b - t)];
+      for (const box of map?.boxes ?? view.boxes ?? []) outline(pen, onCanvas(box.rect), TONES[(box.tone ?? 1) - 1]);
       const dragged = this.drag?.box ?? state.box;
       if (view.pick === 'box' && dragged) outline(pen, onCanvas(inPx(dragged)), TONES[0], true);
       const field = this.pointer && this.fieldAt(...this.pointer);
       if (field) outline(pen, onCanvas(field.box), TONES[1]);
-      const mark = view.pick === 'point' && state.point ? [state.point[0] * photo.width, state.point[1] * photo.height] : null;
+      const chosen = view.pick === 'point' ? state.point : this.corner;
+      const mark = chosen && inPx([...chosen, ...chosen]).slice(0, 2);
       for (const [point, colour] of [[mark, TONES[0]], [this.pointer && (this.byKey || this.columns.length > 1) ? this.pointer : null, '#fff']]) {
         if (!point) continue;
         const [x, y] = onCanvas([...point, ...point]), arm = 8 * unit;
@@ -258,11 +291,14 @@ const viewer = {
   // Small multiples: canvases in the panel in front that name a map, or a stage of the class shown.
   drawSmall() {
     const answer = answers[state.tab], panel = get('panel-' + state.tab);
+    for (const part of all('[data-group]', panel)) part.hidden = part.dataset.group !== (this.map()?.group ?? '');
     if (!answer || !this.image || answer !== this.answer()) return;
-    const photo = this.photo(), unit = window.devicePixelRatio || 1;
+    const unit = window.devicePixelRatio || 1;
     for (const canvas of all('canvas[data-map], canvas[data-stage]', panel)) {
       const {map: id, stage} = canvas.dataset;
+      if (canvas.closest('[hidden]')) continue;
       const map = id ? this.mapById(id) : mapFor(answer, wantedLabel(answer), stage);
+      const photo = map?.photo ?? this.photo();
       const wide = canvas.clientWidth || 120, high = Math.round(wide * clamp(photo.height / photo.width, 0.6, 1.2));
       canvas.style.height = high + 'px';
       canvas.width = wide * unit; canvas.height = high * unit;
@@ -271,7 +307,7 @@ const viewer = {
       const box = [Math.max(l, 0), Math.max(t, 0), Math.min(r, photo.width), Math.min(b, photo.height)];
       const k = Math.min((box[2] - box[0]) / wide, (box[3] - box[1]) / high);
       const [x, y] = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
-      paint(canvas, this.image, photo, [x - wide * k / 2, y - high * k / 2, x + wide * k / 2, y + high * k / 2], map, null, this);
+      paint(canvas, this.imageOf(map), photo, [x - wide * k / 2, y - high * k / 2, x + wide * k / 2, y + high * k / 2], map, null, this);
       canvas.classList.toggle('waiting', !map);
     }
   },
@@ -282,13 +318,17 @@ const viewer = {
     return [from[0] + (event.clientX - box.left) / box.width * (from[2] - from[0]),
       from[1] + (event.clientY - box.top) / box.height * (from[3] - from[1])];
   },
-  fraction([x, y]) {
-    const {width, height} = this.photo();
-    return [clamp(x / width, 0, 1), clamp(y / height, 0, 1)];
+  fraction([x, y]) {  // of the photo
+    const [l, t, r, b] = this.whole();
+    return [(x - l) / (r - l), (y - t) / (b - t)].map(v => Math.round(clamp(v, 0, 1) * 1e4) / 1e4);
+  },
+  spanned(a, b) {
+    return {box: [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])]};
   },
   point(point, byKey = false) {
     this.pointer = point;
     this.byKey = byKey;
+    if (this.corner && point) this.drag = this.spanned(this.corner, this.fraction(point));
     this.draw();
     const texts = point ? this.columns.map(({column}) => {
       const map = this.map(column), value = map ? valueAt(map, ...point) : null;
@@ -310,13 +350,21 @@ const viewer = {
   },
   pick(point) {
     const {pick} = this.view();
-    if (pick === 'point') set({point: this.fraction(point).map(v => Math.round(v * 1e4) / 1e4)});
+    if (pick === 'point') set({point: this.fraction(point)});
+    if (pick !== 'box') return;
+    const corner = this.fraction(point), {box} = this.corner ? this.spanned(this.corner, corner) : {};
+    this.corner = box ? null : corner;
+    if (box) this.finish(box); else this.draw();
+  },
+  finish(box) {
+    this.drag = this.corner = null;
+    if (box[2] - box[0] > 0.01 && box[3] - box[1] > 0.01) set({box}); else this.draw();
   },
   async save() {
     const photo = this.photo(), canvas = document.createElement('canvas'), map = this.map(this.columns[0]?.column);
     const scale = Math.min(1, 2400 / Math.max(photo.width, photo.height));
     [canvas.width, canvas.height] = [Math.round(photo.width * scale), Math.round(photo.height * scale)];
-    paint(canvas, this.image, photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
+    paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
     const link = document.createElement('a');
     link.download = `${(state.photo?.name ?? 'photo').replace(/\.[a-z]+$/i, '')} ${[map?.label, map?.title].filter(Boolean).join(' ')}.png`.replace(/[^\w .-]+/g, '-');
     link.href = URL.createObjectURL(await new Promise(done => canvas.toBlob(done)));
@@ -342,8 +390,8 @@ function listen(canvas) {
     if (start?.at && fingers.size === 1) {
       start.moved = start.moved || Math.hypot(event.clientX - start.x, event.clientY - start.y) > 4;
       if (start.moved && viewer.view().pick === 'box' && !event.shiftKey) {
-        const [a, b] = [viewer.fraction(start.at), viewer.fraction(point)];
-        viewer.drag = {box: [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])].map(v => Math.round(v * 1e4) / 1e4)};
+        viewer.corner = null;
+        viewer.drag = viewer.spanned(viewer.fraction(start.at), viewer.fraction(point));
       } else if (start.moved && viewer.zoom > 1) {
         const box = canvas.getBoundingClientRect();
         viewer.centre = [start.centre[0] - (event.clientX - start.x) / box.width / viewer.zoom, start.centre[1] - (event.clientY - start.y) / box.height / viewer.zoom];
@@ -353,9 +401,8 @@ function listen(canvas) {
   });
   const up = event => {
     fingers.delete(event.pointerId);
-    const {box} = viewer.drag ?? {};
-    viewer.drag = null;
-    if (box) { if (box[2] - box[0] > 0.01 && box[3] - box[1] > 0.01) set({box}); else viewer.draw(); }
+    const {box} = viewer.corner ? {} : viewer.drag ?? {};
+    if (box) viewer.finish(box);
     else if (event.type === 'pointerup' && start?.at && !start.moved) viewer.pick(viewer.at(canvas, event));
     if (!fingers.size) start = null;
   };
@@ -377,7 +424,7 @@ function listen(canvas) {
     } else if (event.key === 'Enter' && viewer.pointer) viewer.pick(viewer.pointer);
     else if (event.key === '+' || event.key === '=') viewer.zoomTo(viewer.zoom * 1.4, viewer.pointer);
     else if (event.key === '-') viewer.zoomTo(viewer.zoom / 1.4, viewer.pointer);
-    else if (event.key === 'Escape') viewer.point(null);
+    else if (event.key === 'Escape') { viewer.corner = viewer.drag = null; viewer.point(null); }
     else return;
     event.preventDefault();
   });

@@ -1,0 +1,89 @@
+"""The Zoom lens: a slider of sizes that asks nothing, a box that is dragged, the class carried."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.serving import MODELS
+
+RES2NET, RESNET = MODELS
+
+
+@pytest.fixture
+def zoom(visit):
+    """The lens, with its whole answer."""
+    return visit("?tab=zoom").ready("zoom")
+
+
+def test_sizes_are_shown_without_a_request_by_slider_and_by_chart(zoom):
+    asked, seen = list(zoom.asked), {zoom.pixels().tobytes()}
+    expect(zoom.page.locator("#canvases canvas")).to_have_count(2)
+    for size in (0, 6, 11):
+        zoom.slide("#zoom-size", size)
+        expect(zoom.page.locator("#panel-zoom .bar strong:visible")).to_have_count(1)
+        zoom.page.wait_for_timeout(200)
+        seen.add(zoom.pixels().tobytes())
+    assert len(seen) == 4
+    expect(zoom.caption()).to_contain_text("at 0.1")
+    mark = zoom.page.locator(f"#sweep-plot [data-mark='{RESNET}/2']")
+    mark.dispatch_event("click")
+    expect(zoom.page.locator("#zoom-size")).to_have_value("2")
+    expect(zoom.page.locator("#zoom-size")).to_have_attribute("aria-valuetext", re.compile("1.2"))
+    expect(zoom.page.locator("#sweep-plot .chosen")).to_have_count(2)
+    assert zoom.asked == asked
+
+
+def test_a_box_is_dragged_and_cleared_again(zoom):
+    asked = len(zoom.asked)
+    box = zoom.page.locator("#canvases canvas").first.bounding_box()
+    assert box is not None
+    mouse = zoom.page.mouse
+    mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    mouse.down()
+    mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"], steps=3)
+    mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.7 * box["height"], steps=3)
+    mouse.up()
+    expect(zoom.page.locator("#zoom-whole")).to_be_visible()
+    zoom.ready("zoom")
+    assert len(zoom.asked) == asked + 1
+    zoom.page.locator("#zoom-whole").click()
+    expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
+    zoom.ready("zoom")
+
+
+def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
+    asked = len(zoom.asked)
+    zoom.page.locator("#canvases canvas").first.focus()
+    for key in ("ArrowLeft", "Enter", "ArrowRight", "Escape", "ArrowLeft", "Enter"):
+        zoom.page.keyboard.press(key)
+    assert len(zoom.asked) == asked
+    for key in (*["Shift+ArrowRight"] * 3, *["Shift+ArrowDown"] * 3, "Enter"):
+        zoom.page.keyboard.press(key)
+    expect(zoom.page.locator("#zoom-whole")).to_be_visible()
+    assert len(zoom.asked) == asked + 1
+
+
+def test_the_class_of_look_is_the_class_here(visit):
+    lens = visit().ready()
+    lens.page.locator("#top5 button").nth(2).click()
+    name = lens.chosen()
+    lens.tab("Zoom")
+    lens.ready("zoom")
+    expect(lens.caption()).to_contain_text(name)
+    expect(lens.page.locator("#zoom-target")).to_have_value(name)
+
+
+def test_networks_and_canvas_are_chosen_in_the_fold(zoom):
+    zoom.page.locator("#panel-zoom .controls summary").click()
+    zoom.page.locator("#zoom-canvas").select_option("noise")
+    zoom.ready("zoom")
+    zoom.page.locator("#zoom-models select").select_option(RESNET)
+    zoom.ready("zoom")
+    expect(zoom.page.locator("#zoom-models .chips button")).to_have_text(
+        ["Starter ResNet \N{MULTIPLICATION SIGN}"]
+    )
+    path = zoom.download("#zoom-download")
+    assert path.name.startswith("mscnn-zoom-")

@@ -1,0 +1,185 @@
+"""The Scales lens: its numbers are the engine's, and refusals are words."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zipfile
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mscnn.errors import UnsupportedModelError
+from mscnn.page.answering import Answering
+from mscnn.page.examples import examples
+from mscnn.page.lenses import scales
+from mscnn.page.messages import percent
+from mscnn.page.photos import PhotoStore
+from mscnn.scales.receptive_field import known
+from tests.page.serving import MODELS
+
+RES2NET, RESNET = MODELS
+PHOTO = next(example.path for example in examples() if example.id == "lion")
+
+
+@pytest.fixture
+def answering(engine) -> Answering:
+    return Answering(engine, PhotoStore(), lambda: RES2NET)
+
+
+@pytest.fixture
+def ask(answering):
+    """``ask(**request)``: the messages of a request, as the browser gets them."""
+
+    def of(**request: Any) -> list[dict[str, Any]]:
+        data = {"serial": 1, "lens": "scales", "example": "lion", **request}
+        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
+        return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
+
+    return of
+
+
+@pytest.fixture
+def gated(engine, monkeypatch):
+    """A seeded network with split attention, in the place of the one without splits."""
+    import timm
+    import torch
+
+    network = engine.session.network(RESNET)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = timm.create_model("starter_resnest", zero_init_last=False).eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    monkeypatch.setattr(network, "model", model)
+    monkeypatch.setattr(network, "spec", None)
+    monkeypatch.setattr(network, "_traced_field", None)
+    return network
+
+
+def numbers(sent: dict[str, Any]) -> Any:
+    kind = "<f2" if sent["half"] else "<f4"
+    raw = np.frombuffer(base64.b64decode(sent["data"]), dtype=kind).reshape(sent["shape"])
+    return raw.astype(np.float64) / sent["divisor"]
+
+
+def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {sent["id"]: sent for sent in message["view"]["maps"]}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_one_answer_holds_every_split_with_the_engines_numbers(ask, engine, half, monkeypatch):
+    monkeypatch.setattr(scales, "HALF_ABOVE", 0 if half else 10**9)
+    (message,) = ask(target="espresso")
+    report = engine.scales(PHOTO, RES2NET, target="espresso")
+    sent = by_id(message)
+    assert set(sent) == {f"{b.block}/{s.index}" for b in report.blocks for s in b.splits}
+    for block in report.blocks:
+        heats = [block.cam(split.index).on_view() for split in block.splits]
+        mean = np.mean(heats)
+        for split in block.splits:
+            one = sent[f"{block.block}/{split.index}"]
+            wanted = block.maps[split.index] / mean
+            np.testing.assert_allclose(numbers(one), wanted, rtol=2e-3 if half else 1e-5, atol=1e-3)
+            assert one["group"] == block.block
+            assert one["value"] == percent(split.share)
+        tops = {sent[f"{block.block}/{split.index}"]["top"] for split in block.splits}
+        assert len(tops) == 1, "one colour scale for a block"
+    assert message["label"] == "espresso"
+    assert message["top"] == report.prediction.top[0].label
+
+
+def test_a_splits_field_is_the_table_of_theoretical_fields(ask):
+    sent = by_id(ask()[-1])
+    fields = known(RES2NET)
+    assert fields is not None
+    for block in fields.blocks:
+        for split in block.splits:
+            box = split.box(2, 3)
+            field = sent[f"{block.block}/{split.index}"]["field"]
+            centre = [
+                field["start"][axis] + (3, 2)[axis] * field["stride"][axis] for axis in (0, 1)
+            ]
+            half = field["size"][0] / 2
+            assert [c - half for c in centre] + [c + half for c in centre] == list(box)
+            assert field["size"] == [split.rf_max_px] * 2
+            assert field["view"] == [64, 64]
+
+
+def test_the_sentence_chart_and_table_say_the_same(ask, engine):
+    (message,) = ask(options={"width": 600})
+    report = engine.scales(PHOTO, RES2NET)
+    html = message["html"]
+    assert f"about {report.weighted_rf_px:.0f} px" in html
+    assert 'viewBox="0 0 600' in html
+    assert "layer4" not in re.sub(r'data-\w+="[^"]*"', "", html), "one name per thing"
+    for block in report.blocks:
+        for split in block.splits:
+            assert f"<td>{100 * split.share:.1f} %</td>" in html
+            assert f"<td>{split.evidence:.4g}</td>" in html
+            if split.share > 0:
+                assert f'data-mark="{block.block}/{split.index}"' in html
+    assert message["marks"]["layer2.1"]["show"]["map"] in by_id(message)
+
+
+@pytest.mark.parametrize(("layer", "wanted"), [("last", "layer4.1/"), ("2", "layer2.1/")])
+def test_the_stage_chosen_elsewhere_is_where_it_begins(ask, layer, wanted):
+    maps = ask(layer=layer)[-1]["view"]["maps"]
+    first = next(m for m in maps if (m["last"] if layer == "last" else m["stage"] == layer))
+    assert first["id"].startswith(wanted)
+
+
+def test_a_network_without_splits_says_so_and_shows_its_blocks(ask):
+    (message,) = ask(model=RESNET)
+    assert "has one path" in message["html"]
+    assert "11 to 99 px of the 64 px input" in message["html"]
+    assert len(message["view"]["maps"]) == 8
+
+
+def test_split_attention_comes_second_and_beside_the_examples_third(ask, gated):
+    first, second, third = ask(model=RESNET)
+    assert [m["more"] for m in (first, second, third)] == [True, True, False]
+    assert "layer3.1/radix1" not in by_id(first)
+    attention = gated.split_attention(PHOTO, references=[e.path for e in examples()])
+    for block in attention.blocks:
+        mean = np.mean([block.cam(b).on_view() for b in range(block.radix)])
+        for branch in range(block.radix):
+            sent = by_id(second)[f"{block.block}/radix{branch}"]
+            np.testing.assert_allclose(numbers(sent), block.maps[branch] / mean, rtol=1e-3)
+            assert sent["value"] == f"mean gate {block.gates[branch].mean():.2f}"
+        change = np.abs(block.gates - block.reference).mean()
+        assert f"<td>{block.entropy_bits:.3f}</td><td>{change:.4f}</td>" in third["html"]
+    assert "no choice of scale" in second["html"]
+    assert third["html"].count("gates-plot") == 4, "the last block of each stage"
+
+
+def test_what_is_no_residual_network_is_refused_in_a_sentence(ask, engine, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UnsupportedModelError("This is not built of residual blocks.")
+
+    monkeypatch.setattr(engine.session.network(RES2NET), "scales", refuse)
+    assert ask(example="coffee")[-1]["error"] == "This is not built of residual blocks."
+    assert ask(target="unheard-of", changed="target")[-1]["error"].startswith("No class fits")
+
+
+def test_without_a_canvas_the_first_part_is_drawn(ask):
+    view = ask(static=True)[-1]["view"]
+    assert list(view["pictures"]) == [view["maps"][0]["id"]]
+
+
+def test_the_download_holds_chart_tables_maps_and_manifest(answering, engine):
+    data = {"serial": 0, "lens": "scales", "example": "lion", "target": "espresso"}
+    made = answering.pack(data)
+    assert made["name"] == f"mscnn-scales-{RES2NET}-espresso.zip"
+    report = engine.scales(PHOTO, RES2NET, target="espresso")
+    with zipfile.ZipFile(made["path"]) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        maps = np.load(io.BytesIO(archive.read("splits.npz")))
+        table = archive.read("attribution.csv").decode()
+    assert manifest["image"]["name"] == "Lion"
+    np.testing.assert_allclose(maps["layer3.1"], report.block("layer3.1").maps, atol=1e-5)
+    assert table.count("\n") == 1 + sum(len(block.splits) for block in report.blocks)
