@@ -70,7 +70,7 @@ def candidates(name: str, model: nn.Module, photo: Image.Image) -> dict[str, Can
             steps += measure(
                 model, batch, TARGET, place=_same, stages=STAGES, linear=linear, field=field
             )
-        return score(steps)
+        return score([s.factor for s in steps], [s.probability for s in steps])
 
     def passes() -> object:
         run = _evidence_pass if has_splits(model, STAGES) else _forward

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
 
 import mscnn
@@ -54,6 +56,33 @@ def test_import_direction() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("level", ["modules", "rooms"])
+def test_no_import_circle(level: str) -> None:
+    """Also none of names that are imported late, inside functions."""
+    graph = grimp.build_graph("mscnn", exclude_type_checking_imports=True, cache_dir=None)
+    reads: dict[str, set[str]] = {}
+    for module in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(module):
+            pair = [module, imported]
+            if level == "rooms":
+                pair = [".".join(name.split(".")[:2]) for name in pair]
+            if pair[0] != pair[1]:
+                reads.setdefault(pair[0], set()).add(pair[1])
+    order = list(graphlib.TopologicalSorter(reads).static_order())  # raises CycleError
+    assert order[-1].startswith(("mscnn.__main__", "mscnn.cli"))
+
+
+def test_few_rooms() -> None:
+    inside = [p for p in PACKAGE.iterdir() if p.name != "__pycache__" and p.suffix != ".pyi"]
+    assert len(inside) <= 18, sorted(p.name for p in inside)
+
+
+def test_a_long_module_gives_its_reason() -> None:
+    long = [path for path in MODULES if path.read_text(encoding="utf-8").count("\n") > 600]
+    reasons = {name_of(path): ast.get_docstring(tree_of(path)) or "" for path in long}
+    assert all("600 lines" in reason for reason in reasons.values()), sorted(reasons)
 
 
 @pytest.mark.parametrize(

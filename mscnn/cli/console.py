@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mscnn.results.schema import JsonDict
+from mscnn.results.writing import Files, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,26 +20,28 @@ if TYPE_CHECKING:
 
 def tell(
     as_json: bool,
-    document: Callable[[], JsonDict],
-    lines: Callable[[], Sequence[str]],
+    document: JsonDict,
+    lines: Sequence[str],
     out: Path | None = None,
-    files: Sequence[str] = (),
+    files: Callable[[], Files] = dict,
 ) -> None:
-    """Print a result and, where there is ``out``, which files were written into it.
+    """Write the files of a result, where there is a folder for them, and print the result.
 
     Args:
-        as_json: one JSON document and nothing else, or lines for people.
-        document: makes the document.
-        lines: makes the lines.
-        out: folder as it was typed; None where nothing was written.
-        files: names of what was written.
+        as_json: print one JSON document and nothing else (ASCII, to survive every terminal and
+            pipe), or lines for people.
+        document: the result, for ``as_json``.
+        lines: the result, for people.
+        out: folder as it was typed; None for none.
+        files: makes what is written there.
     """
+    names = [] if out is None else write(out, files())
     if as_json:
-        written = {} if out is None else {"out": str(out), "files": [*files]}
-        print_json({**document(), **written})
+        written = {} if out is None else {"out": str(out), "files": names}
+        typer.echo(json.dumps({**document, **written}, indent=2, allow_nan=False))
     else:
-        said = [] if out is None else [f"written {out}: {', '.join(files)}"]
-        typer.echo("\n".join([*lines(), *said]))
+        said = [] if out is None else [f"written {out}: {', '.join(names)}"]
+        typer.echo("\n".join([*lines, *said]))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:
@@ -64,48 +65,33 @@ def heading(prediction: Prediction) -> str:
     return f"{prediction.photo.name}  ({source})"
 
 
-def print_json(document: JsonDict) -> None:
-    """Print one JSON document; ASCII, so that it survives every terminal and pipe."""
-    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+class progress:
+    """A progress bar that appears with the first report and leaves no line behind.
 
-
-class Progress:
-    """A progress bar that appears with the first report and leaves no line behind."""
+    It is closed also after an error, before the error's line.
+    """
 
     def __init__(self, what: str, unit: str) -> None:
         self.what, self.unit = what, unit
-        self.reported = False
-        self._bar: Any = None
+        self.bar: Any = None
 
     def __call__(self, done: int, total: int | None) -> None:
         """Show ``done`` of ``total`` units; ``total`` is None where it is not known."""
-        self.reported = True
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None:
+        if self.bar is None:
             from tqdm import tqdm  # type: ignore[import-untyped]  # ships no types
 
-            scaled = self.unit == "B"
-            self._bar = tqdm(
-                desc=self.what, unit=self.unit, unit_scale=scaled, unit_divisor=1024, leave=False
-            )
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+            scale = {"unit_scale": self.unit == "B", "unit_divisor": 1024}
+            # disable=None: only on a terminal.
+            self.bar = tqdm(desc=self.what, unit=self.unit, leave=False, disable=None, **scale)
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
 
-    def close(self) -> None:
-        """Take the bar off the terminal."""
-        if self._bar is not None:
-            self._bar.close()
+    def __enter__(self) -> progress:
+        return self
 
-
-@contextmanager
-def progress(what: str, unit: str) -> Iterator[Progress]:
-    """Give a ``Progress`` that is closed also after an error, before the error's line."""
-    reporter = Progress(what, unit)
-    try:
-        yield reporter
-    finally:
-        reporter.close()
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 def open_engine(device: str, models: list[str], weights: Path | None = None) -> Engine:
@@ -133,11 +119,6 @@ def settle_model(model: str | None) -> str:
     from mscnn.models.sources import default_model
 
     return model if model is not None else default_model()
-
-
-def accuracy(top1: float, top5: float, classes: int) -> str:
-    """Both accuracies (0..1) for people; of five classes or fewer top-5 says nothing."""
-    return f"top-1 {share(top1)}" + (f"  top-5 {share(top5)}" if classes > 5 else "")
 
 
 def share(probability: float) -> str:

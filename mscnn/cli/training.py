@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from mscnn.cli import options
 from mscnn.cli.console import progress, share
@@ -28,33 +29,15 @@ _ORDER = (
 _ONLY_FINE_TUNING = ("freeze", "layer_decay")
 _WARMUP = "  [default: 0.5, or a tenth of a short run]"
 
-Data = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DATA",
-        help="Folder with one folder of images per class (with train/ and val/ above them, or "
-        "without), Tiny-ImageNet, a CSV file with the header path,label or path,label,split, or "
-        "a folder that Hugging Face's datasets saved.",
-    ),
-]
-Architecture = Annotated[
-    str, typer.Option("--model", metavar="M", help="Architecture, by timm's name or a starter.")
-]
-Trained = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="M",
-        help="A name of 'mscnn models', another timm CNN, or a folder that training wrote.",
-    ),
-]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", metavar="DIR", help="Folder for the model, its tables, pictures and checkpoint."
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
+_DATA = (
+    "Folder with one folder of images per class (with train/ and val/ above them, or without), "
+    "Tiny-ImageNet, a CSV file with the header path,label or path,label,split, or a folder that "
+    "Hugging Face's datasets saved."
+)
+_OUT = "Folder for the model, its tables, pictures and checkpoint."
+Data = Annotated[Path, Argument(metavar="DATA", help=_DATA)]
+Out = Annotated[Path, Option(metavar="DIR", help=_OUT)]
+Resume = Annotated[bool, Option("--resume", help="Go on from the checkpoint in --out.")]
 
 
 def train(**given: Any) -> None:
@@ -85,7 +68,7 @@ def finetune(**given: Any) -> None:
 
 def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) -> None:
     """Give a command the signature that typer reads."""
-    model = Trained if fine_tune else Architecture
+    model = options.Trained if fine_tune else options.Architecture
     found: dict[str, tuple[Any, Any]] = {"data": (Data, ...), "model": (model, ...)}
     found["out"] = (Out, ...)
     if fine_tune:
@@ -102,7 +85,7 @@ def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) ->
             elif name == "warmup_epochs":  # depends on the number of epochs
                 kind, default, text = float | None, None, text + _WARMUP
             shown = default is not None
-            option = typer.Option(option_name(name), help=text, show_default=shown)
+            option = Option(option_name(name), help=text, show_default=shown)
             found[name] = (Annotated[kind, option], default)
     found["resume"] = (Resume, False)
     keyword, nothing = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty

@@ -23,7 +23,7 @@ import numpy as np
 from mscnn.data.listing import SUFFIXES, FileList, RowList, Samples, reading, walk, why_unreadable
 from mscnn.errors import DatasetError
 from mscnn.models.labels import are_wnids, wordnet_lemmas
-from mscnn.photos.file_kinds import KINDS
+from mscnn.photos.imaging import KINDS
 
 VAL_NAMES = ("val", "valid", "validation", "test")
 OWN_PART = "the data's own validation part"

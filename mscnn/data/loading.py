@@ -71,38 +71,24 @@ class Batch(NamedTuple):
         return torch.tensor([number not in self.reasons for number in numbers])
 
 
-class _Views(Dataset[tuple[int, torch.Tensor | None, str]]):
-    """Number, view and "" of each photograph; number, None and the reason where unreadable."""
+class _Batches(Dataset[Batch]):
+    """Batches by the range of their numbers, decoded in whichever process asks."""
 
     def __init__(self, photos: PhotoList, preprocess: Preprocessor) -> None:
         self.photos, self.preprocess = photos, preprocess
 
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor | None, str]:
-        try:
-            image = load_photo(self.photos.source(index))
-        except ImageError as error:
-            return index, None, str(error)
-        return index, torch.from_numpy(self.preprocess(image).view), ""
-
-
-class _Stack:
-    """Makes a batch of what ``_Views`` gives."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.shape = (size[1], size[0], 3)
-
-    def __call__(self, items: Sequence[tuple[int, torch.Tensor | None, str]]) -> Batch:
-        views = torch.zeros((len(items), *self.shape), dtype=torch.uint8)
+    def __getitem__(self, numbers: Sequence[int]) -> Batch:
+        width, height = self.preprocess.view_size
+        views = torch.zeros(len(numbers), height, width, 3, dtype=torch.uint8)
         reasons = {}
-        for row, (index, view, reason) in enumerate(items):
-            if view is None:
-                reasons[index] = reason
+        for row, number in enumerate(numbers):
+            try:
+                image = load_photo(self.photos.source(number))
+            except ImageError as error:
+                reasons[number] = str(error)
             else:
-                views[row] = view
-        return Batch(items[0][0], views, reasons)
+                views[row] = torch.from_numpy(self.preprocess(image).view)
+        return Batch(numbers[0], views, reasons)
 
 
 def count_batches(photos: int, batch_size: int) -> int:
@@ -125,14 +111,13 @@ def batches(
     """
     size = loading.batch_size
     ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]
-    loader: DataLoader[Batch] = DataLoader(
-        _Views(photos, preprocess),  # type: ignore[arg-type]  # of items; the loader gives batches
-        batch_sampler=ranges,
-        collate_fn=_Stack(preprocess.view_size),
+    yield from DataLoader(
+        _Batches(photos, preprocess),
+        sampler=ranges,
+        batch_size=None,
         num_workers=loading.workers_for(len(ranges)),
         pin_memory=pinned,
     )
-    yield from loader
 
 
 LOADER_KILLED = DeviceError(

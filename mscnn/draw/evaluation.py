@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mscnn.draw import figures as look
+from mscnn.draw.charts import size_axis
 
 CLASS_BARS, CONFUSED_PAIRS = 40, 25
 """So many classes and pairs are drawn at most."""
@@ -26,7 +27,6 @@ SETTING_WORDS = {
     "shuffled": "pixels shuffled (control)",
 }
 _NAMED, _NUMBERED = 40, 14  # so many classes leave room for their names, and for numbers in cells
-_Rows = Sequence[Mapping[str, Any]]
 
 
 def training_curves(
@@ -34,37 +34,31 @@ def training_curves(
 ) -> Figure:
     """Draw loss and accuracy per epoch, side by side.
 
-    Args:
-        history: per epoch ``epoch`` (1-based), ``train_loss``, ``val_loss`` (nats) and
-            ``val_top1``, ``val_top5`` (0..1).
-        title: a line above both.
-        with_top5: also draw top-5, which is 1 where there are five classes or fewer.
+    ``history`` has per epoch ``epoch`` (1-based), ``train_loss``, ``val_loss`` (nats), ``val_top1``
+    and ``val_top5`` (0..1), which is 1 where there are five classes or fewer.
     """
     figure = look.new_figure(760, 300, title)
-    loss, accuracy = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    top5 = [("val_top5", "top-5", "s")] if with_top5 else []
-    lines = (
-        (loss, "Loss, nats", 1, [("train_loss", "training", "o"), ("val_loss", "validation", "s")]),
-        (accuracy, "Validation accuracy, %", 100, [("val_top1", "top-1", "o"), *top5]),
+    top5 = [("val_top5", "top-5")] if with_top5 else []
+    panels = (
+        ("Loss, nats", 1, [("train_loss", "training"), ("val_loss", "validation")]),
+        ("Validation accuracy, %", 100, [("val_top1", "top-1"), *top5]),
     )
-    for axis, words, factor, series in lines:
+    axes = figure.subplots(1, 2)
+    for axis, (words, factor, series) in zip(axes, panels, strict=True):
         look.style(axis, title=words, x="epoch", grid="both")
-        for (key, label, shape), colour in zip(series, look.SERIES, strict=False):
-            values = [factor * row[key] for row in history]
-            axis.plot(epochs, values, label=label, color=colour, marker=shape, markersize=3.5)
-        axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+        for (key, label), colour, shape in zip(series, look.SERIES, look.SHAPES, strict=False):
+            x, y = [row["epoch"] for row in history], [factor * row[key] for row in history]
+            axis.plot(x, y, label=label, color=colour, marker=shape, markersize=3.5)
+        look.axis_legend(axis)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    accuracy.set_ylim(0, 100)
+    axes[1].set_ylim(0, 100)
     return figure
 
 
 def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
     """Draw accuracy over probability, and below it how many photographs lie where.
 
-    Args:
-        bins: of equal width, from low to high.
-        title: a line above.
+    The ``bins`` are of equal width, from low to high.
     """
     figure = look.new_figure(430, 470, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -90,10 +84,7 @@ def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
 def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
     """Draw which classes are taken for which.
 
-    Args:
-        counts: ``(classes, classes)`` int64, true class by row, prediction by column.
-        names: of the classes, in order.
-        title: a line above.
+    ``counts`` is ``(classes, classes)`` int64, true class by row, prediction by column.
     """
     n = len(names)
     side = float(np.clip(180 + 23 * n, 340, 860))
@@ -117,26 +108,17 @@ def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title:
 
 
 def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
-    """Draw recall and precision per class, the least found first; ``CLASS_BARS`` of them.
-
-    Args:
-        classes: those that have images, in any order.
-        title: a line above.
-    """
+    """Draw recall and precision per class that has images, the least found ``CLASS_BARS``."""
     worst = sorted(classes, key=lambda row: (row[2], row[3] or 0.0))[:CLASS_BARS]
     some = f"; the {CLASS_BARS} least found of {len(classes)}" if len(classes) > CLASS_BARS else ""
     figure = look.new_figure(540, 70 + 20 * max(len(worst), 3), title + some)
     axis = figure.subplots()
-    rows = range(len(worst))
-    bars = axis.barh(rows, [100 * row[2] for row in worst], 0.72, color=look.SERIES[0])
+    names = [f"{_short(row[0], 28)} ({row[1]})" for row in worst]
+    bars = _rows(axis, [100 * row[2] for row in worst], names, look.SERIES[0])
     called = [(100 * row[3], n) for n, row in enumerate(worst) if row[3] is not None]
-    (dots,) = axis.plot(
-        [x for x, _ in called], [n for _, n in called], "o", color=look.SERIES[4], markersize=5.5,
-        markeredgecolor=look.INK,
-    )  # fmt: skip
+    own: dict[str, Any] = {"color": look.SERIES[4], "markeredgecolor": look.INK}
+    (dots,) = axis.plot(*np.reshape(called, (-1, 2)).T, "o", markersize=5.5, **own)
     look.style(axis, x="%", y="class (images)", grid="x")
-    axis.set_yticks(rows, [f"{_short(row[0], 28)} ({row[1]})" for row in worst], parse_math=False)
-    axis.invert_yaxis()
     axis.set_xlim(0, 102)
     words = ["precision: predictions that are right", "recall: images that are found"]
     look.legend(figure, [dots, *([bars] if worst else [])], words[: 1 + bool(worst)], ncols=2)
@@ -146,9 +128,7 @@ def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
 def confused_pairs_figure(pairs: Sequence[tuple[str, str, int, int]], title: str) -> Figure:
     """Draw the most frequent mistakes as bars, ``CONFUSED_PAIRS`` of them.
 
-    Args:
-        pairs: class, prediction, how often, and photographs of the class; most frequent first.
-        title: a line above.
+    ``pairs`` are class, prediction, how often, and photographs of the class; most frequent first.
     """
     pairs = pairs[:CONFUSED_PAIRS]
     figure = look.new_figure(680, 50 + 20 * max(len(pairs), 3), title)
@@ -157,18 +137,24 @@ def confused_pairs_figure(pairs: Sequence[tuple[str, str, int, int]], title: str
         axis.set_axis_off()
         look.note(axis, "No photograph was taken for another class.", (0, 0.5))
         return figure
-    axis.barh(range(len(pairs)), [count for _, _, count, _ in pairs], 0.72, color=look.SERIES[1])
-    look.style(
-        axis, x="photographs of the first class whose top-1 prediction was the second", grid="x"
-    )  # fmt: skip
+    counts = [count for _, _, count, _ in pairs]
     names = [look.drawable(f"{true[:28]}, taken for {found[:28]}") for true, found, _, _ in pairs]
-    axis.set_yticks(range(len(pairs)), names, parse_math=False)
-    axis.invert_yaxis()
+    _rows(axis, counts, names, look.SERIES[1])
+    words = "photographs of the first class whose top-1 prediction was the second"
+    look.style(axis, x=words, grid="x")
     for row, (_, _, count, images) in enumerate(pairs):
         look.note(axis, f"{count} of {images}", (count, row), xytext=(4, 0), va="center")
-    axis.set_xlim(0, 1.15 * max(count for _, _, count, _ in pairs))
+    axis.set_xlim(0, 1.15 * max(counts))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _rows(axis: Axes, widths: Sequence[float], names: Sequence[str], colour: str) -> Any:
+    """Draw bars from top to bottom, each with its name."""
+    bars = axis.barh(range(len(widths)), widths, 0.72, color=colour)
+    axis.set_yticks(range(len(widths)), names, parse_math=False)
+    axis.invert_yaxis()
+    return bars
 
 
 def _short(name: str, most: int) -> str:
@@ -193,66 +179,57 @@ def study_figure(document: Mapping[str, Any]) -> Figure:
     )
     figure = look.new_figure(1080, 640, title)
     axes = figure.subplots(2, 3)
-    _probability(axes[0, 0], document)
+    lines = [
+        (f"{look.model_title(model['model'])}, {SETTING_WORDS[setting]}", rows, colour, line)
+        for model, colour in zip(document["models"], look.SERIES, strict=False)
+        for setting, line in (("mean", "-"), ("blur", ":"))
+        if (rows := model["probability"].get(setting))
+    ]
+    _bands(axes[0, 0], lines, factors, "Mean probability of the right class")
+    axes[0, 0].set_ylim(0, None)
     if scaled is None:
         for axis in axes.ravel()[1:]:
             axis.set_axis_off()
         look.note(axes[0, 1], "None of these models has blocks with several splits.", (0, 0.9))
         return figure
-    name = look.model_title(scaled["model"])
-    _settings(axes[0, 1], scaled["weighted_rf_px"].items(), factors)
-    _by_size(axes[0, 1], factors, f"{name}: evidence-weighted receptive field, px of the input")
+    words = "evidence-weighted receptive field, px of the input"
+    found = _by_setting(scaled["weighted_rf_px"].items())
+    _bands(axes[0, 1], found, factors, f"{look.model_title(scaled['model'])}: {words}")
     _changes(axes[0, 2], scaled, document["compared"])
     block = list(next(iter(scaled["shares"].values())))[-1]
-    for axis, split, words in (
-        (axes[1, 0], -1, "the untouched split"),
-        (axes[1, 1], -2, "the split that sees most"),
-    ):
-        found = [(s, [row[split] for row in own[block]]) for s, own in scaled["shares"].items()]
-        _settings(axis, found, factors)
+    named = ((-1, "the untouched split"), (-2, "the split that sees most"))
+    for axis, (split, words) in zip(axes[1], named, strict=False):
+        of_split = ((s, [row[split] for row in own[block]]) for s, own in scaled["shares"].items())
+        title = f"{look.place(block)}: evidence of {words} (fraction)"
+        _bands(axis, _by_setting(of_split), factors, title)
         axis.set_ylim(0, None)
-        _by_size(axis, factors, f"{look.place(block)}: evidence of {words} (fraction)")
     _fields(axes[1, 2], scaled)
     return figure
 
 
-def _band(
-    axis: Axes, x: Sequence[float], rows: _Rows, label: str, colour: str, line: str = "-"
-) -> None:
-    mean, low, high = (
-        [np.nan if row[key] is None else row[key] for row in rows]
-        for key in ("mean", "low", "high")
-    )
-    axis.plot(x, mean, line, color=colour, label=label, marker="o", markersize=3.5)
-    axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+_Band = tuple[str, Sequence[Mapping[str, Any]], str, str]  # label, intervals, colour, line
 
 
-def _settings(axis: Axes, found: Any, factors: Sequence[float]) -> None:
-    for (setting, rows), colour in zip(found, look.SERIES, strict=False):
-        _band(axis, factors, rows, SETTING_WORDS.get(setting, setting), colour)
+def _by_setting(found: Iterable[tuple[str, Any]]) -> list[_Band]:
+    return [
+        (SETTING_WORDS.get(setting, setting), rows, colour, "-")
+        for (setting, rows), colour in zip(found, look.SERIES, strict=False)
+    ]
 
 
-def _by_size(axis: Axes, factors: Sequence[float], title: str) -> None:
+def _bands(axis: Axes, bands: Sequence[_Band], factors: Sequence[float], title: str) -> None:
+    """Draw means over size as lines, and their intervals as bands."""
+    for label, rows, colour, line in bands:
+        mean, low, high = (
+            [np.nan if row[key] is None else row[key] for row in rows]
+            for key in ("mean", "low", "high")
+        )
+        own: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3.5}
+        axis.plot(factors, mean, line, label=look.drawable(label), **own)
+        axis.fill_between(factors, low, high, color=colour, alpha=0.18, linewidth=0)
     look.style(axis, title=title, x="size of the photo over the input (smaller to the right)")
-    axis.set_xscale("log")
-    axis.set_xlim(max(factors) * 1.05, min(factors) / 1.05)
-    ticks = [f for f in (2, 1, 0.5, 0.25) if min(factors) <= f <= max(factors)]
-    axis.set_xticks(ticks, [f"{tick:g}\N{MULTIPLICATION SIGN}" for tick in ticks])
-    axis.minorticks_off()
-    axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
-
-
-def _probability(axis: Axes, document: Mapping[str, Any]) -> None:
-    for model, colour in zip(document["models"], look.SERIES, strict=False):
-        for setting, line in (("mean", "-"), ("blur", ":")):
-            if setting in model["probability"]:
-                label = look.drawable(
-                    f"{look.model_title(model['model'])}, {SETTING_WORDS[setting]}"
-                )
-                rows = model["probability"][setting]
-                _band(axis, document["factors"], rows, label, colour, line)
-    axis.set_ylim(0, None)
-    _by_size(axis, document["factors"], "Mean probability of the right class")
+    size_axis(axis, factors)
+    look.axis_legend(axis)
 
 
 def _changes(axis: Axes, model: Mapping[str, Any], compared: Mapping[str, float]) -> None:
@@ -266,33 +243,33 @@ def _changes(axis: Axes, model: Mapping[str, Any], compared: Mapping[str, float]
         x = np.arange(len(rows)) + (s - (len(settings) - 1) / 2) * 0.16
         _intervals(axis, x, rows, SETTING_WORDS.get(setting, setting), colour)
     axis.axhline(0, color=look.SOFT, linewidth=0.8)
-    sizes = f"from {compared['large']:g}\N{MULTIPLICATION SIGN} to {compared['small']:g}"
-    look.style(
-        axis, title=f"Change of the untouched split's fraction, {sizes}\N{MULTIPLICATION SIGN}"
-    )
+    large, small = (f"{compared[name]:g}\N{MULTIPLICATION SIGN}" for name in ("large", "small"))
+    look.style(axis, title=f"Change of the untouched split's fraction, from {large} to {small}")
     axis.set_xticks(range(len(blocks)), blocks, rotation=30)
-    axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+    look.axis_legend(axis)
 
 
 def _fields(axis: Axes, model: Mapping[str, Any]) -> None:
     rows = model["effective_fields"]
-    named = (("trained", "trained"), ("random", "random weights"))
-    for k, (name, label) in enumerate(named):
+    for k, (name, label) in enumerate((("trained", "trained"), ("random", "random weights"))):
         x = np.arange(len(rows)) + (k - 0.5) * 0.25
         _intervals(axis, x, [row["half_side_px"][name] for row in rows], label, look.SERIES[k])
-    look.style(axis, title="Side of the square that holds half of the gradient, px",
-          x="stage.block/split, timm's order")  # fmt: skip
+    title = "Side of the square that holds half of the gradient, px"
+    look.style(axis, title=title, x="stage.block/split, timm's order")
     names = [f"{row['block'].removeprefix('layer')}/{row['split']}" for row in rows]
     axis.set_xticks(range(len(rows)), names, rotation=90, fontsize=8)
     axis.set_ylim(0, None)
-    axis.legend(frameon=False, fontsize=look.SMALL, labelcolor=look.INK)
+    look.axis_legend(axis)
 
 
-def _intervals(axis: Axes, x: Any, rows: _Rows, label: str, colour: str) -> None:
-    known = [(at, row) for at, row in zip(x, rows, strict=True) if row["mean"] is not None]
-    reach = [0.0 if row["high"] is None else row["high"] - row["mean"] for _, row in known]
-    axis.errorbar(
-        [at for at, _ in known], [row["mean"] for _, row in known], yerr=np.array(reach), fmt="o",
-        color=colour, label=label, markersize=4, capsize=2, ecolor=colour,
-    )  # fmt: skip
-    axis.spines["left"].set_color(look.GRID)
+def _intervals(
+    axis: Axes, x: Any, rows: Sequence[Mapping[str, Any]], label: str, colour: str
+) -> None:
+    known = [
+        (at, row["mean"], 0.0 if row["high"] is None else row["high"] - row["mean"])
+        for at, row in zip(x, rows, strict=True)
+        if row["mean"] is not None
+    ]
+    at, mean, reach = np.reshape(known, (-1, 3)).T
+    own: dict[str, Any] = {"color": colour, "ecolor": colour, "markersize": 4, "capsize": 2}
+    axis.errorbar(at, mean, yerr=reach, fmt="o", label=label, **own)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 import re
 import textwrap
 import threading
 import unicodedata
 import uuid
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -31,8 +31,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 from mscnn.models import registry
 from mscnn.photos.imaging import to_png_bytes
@@ -45,26 +47,25 @@ PER_INCH = 72
 
 INK, SOFT, GRID, PAPER, NEUTRAL = "#1f2329", "#57606b", "#e1e5ea", "#ffffff", "#a4acb7"
 SERIES = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
-    *("#6a51a3", "#8c510a"),
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
+    *("#e69f00", "#56b4e9", "#6a51a3", "#8c510a"),
 )
 """Okabe and Ito's colours and two more; told apart with any kind of colour vision."""
+_DARK_SERIES = (
+    *("#4da6de", "#ff8a4a", "#34c79b", "#e59fc5"),
+    *("#f3bd4b", "#9ad4f5", "#b09be0", "#cf9f66"),
+)
 RAMP = (
     *("#abdeb7", "#75c9bd", "#46b8c3", "#289cc1"),
     *("#1f7ab5", "#2354a3", "#253494", "#0e2265"),
 )
 """From little to much, in equal steps of lightness (ColorBrewer's YlGnBu)."""
-SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p")
-"""A mark for each colour of ``SERIES``, for readers without colours."""
-
-_DARK_SERIES = (
-    *("#4da6de", "#ff8a4a", "#34c79b", "#e59fc5", "#f3bd4b", "#9ad4f5"),
-    *("#b09be0", "#cf9f66"),
-)
 _DARK_RAMP = (
     *("#2b4a9b", "#2a62ad", "#2a7cba", "#3196c2"),
     *("#4db1c5", "#79c6be", "#a4d9ba", "#cdebc0"),
 )
+SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p")
+"""A mark for each colour of ``SERIES``, for readers without colours."""
 THEME: dict[str, tuple[str, str]] = {
     "--chart-ink": (INK, "#e8ebf0"),
     "--chart-soft": (SOFT, "#aeb6c2"),
@@ -105,26 +106,21 @@ def number_text(value: float) -> str:
     """
     if value == 0:
         return "0"
-    sign, size = ("\N{MINUS SIGN}" if value < 0 else ""), abs(value)
-    if size >= 1e15:
-        power = math.floor(math.log10(size))
-        digits = f"{10 ** (math.log10(size) - power):.2f}"
-    else:
-        # The exponent after rounding, so that 0.99996 counts as 1.
-        digits, exponent = f"{size:.2e}".split("e")
-        power = int(exponent)
+    # Decimal takes integers of any length; its exponent is that after rounding: 0.99996 is 1.
+    exact = Decimal(value if isinstance(value, int) else float(value))
+    digits, exponent = f"{exact:.2e}".split("e")
+    power, tail = int(exponent), ""
     if -4 <= power < 6:
-        return sign + _short(f"{size:.{max(0, 2 - power)}f}")
-    return f"{sign}{_short(digits)} \N{MULTIPLICATION SIGN} {power_of_ten(power)}"
+        digits = f"{exact:.{max(0, 2 - power)}f}"
+    else:
+        tail = f" \N{MULTIPLICATION SIGN} {power_of_ten(power)}"
+    short = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return short.replace("-", "\N{MINUS SIGN}") + tail
 
 
 def power_of_ten(power: int) -> str:
     """Write a power of ten: ``10⁻⁵``."""
     return f"10{str(power).translate(_SUPERSCRIPT)}"
-
-
-def _short(decimal: str) -> str:
-    return decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
 
 
 def model_title(model: str) -> str:
@@ -146,29 +142,25 @@ def stage_title(stage: str) -> str:
 
 def wrapped(text: str, width_px: float, font_px: float = FONT, *, bold: bool = False) -> str:
     """Break text into lines no wider than ``width_px``, between words where that is possible."""
-    return "\n".join(
-        _fill(line, width_px / font_px, bold) for line in _printable(text).splitlines()
-    )
+    font = FontProperties(size=font_px, weight="bold" if bold else "normal")
+
+    def fits(line: str) -> bool:
+        return text_to_path.get_text_width_height_descent(line, font, False)[0] <= width_px
+
+    def fill(line: str) -> list[str]:
+        parts = [line]
+        for columns in range(max(8, int(2.5 * width_px / font_px)), 1, -1):
+            parts = textwrap.wrap(line, columns)
+            if all(fits(drawable(part)) for part in parts):
+                break
+        return parts or [""]
+
+    return "\n".join(part for line in _printable(text).splitlines() for part in fill(line))
 
 
-def _fill(line: str, width_em: float, bold: bool) -> str:
-    advances = _advances(bold)
-    for columns in range(max(8, int(2.5 * width_em)), 1, -1):
-        lines = textwrap.wrap(line, columns)
-        # What the font lacks is drawn as a square of one em at most.
-        if all(sum(advances.get(c, 1.0) for c in part) <= width_em for part in lines):
-            break
-    return "\n".join(lines)
-
-
-@functools.cache
-def _advances(bold: bool) -> dict[str, float]:
-    """Return how wide the letters of DejaVu Sans are, em."""
-    font = ft2font.FT2Font(str(_FONTS / f"DejaVuSans{'-Bold' * bold}.ttf"))
-    font.set_size(100, 72)
-    charmap = font.get_charmap()
-    codes = {*range(32, 0x250), *range(0x370, 0x500), *range(0x2000, 0x2200)} & set(charmap)
-    return {chr(c): font.load_char(c).linearHoriAdvance / 6553600 for c in codes}
+def lines(text: str) -> int:
+    """Return how many lines a text takes."""
+    return text.count("\n") + 1 if text else 0
 
 
 def _printable(text: str) -> str:
@@ -210,24 +202,23 @@ def say(text: Text, words: str) -> Text:
 # --- parts of figures ------------------------------------------------------------------------
 
 
-def plain_figure(width: float, height: float) -> Figure:
+def plain_figure(width: float, height: float, **layout: Any) -> Figure:
     """Make a figure of ``width`` x ``height`` px whose parts are placed by hand."""
     size = width / PER_INCH, height / PER_INCH
-    return Figure(figsize=size, dpi=PER_INCH, facecolor=PAPER)
+    return Figure(figsize=size, dpi=PER_INCH, facecolor=PAPER, **layout)
 
 
-def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """Make a figure of ``width`` x ``height`` px whose parts find their own room."""
+def new_figure(width: float, height: float, usual: str, title: str | None = None) -> Figure:
+    """Make a figure of ``width`` x ``height`` px whose parts find their own room.
+
+    Its title is ``title`` ("" for none), or the ``usual`` one where that is None.
+    """
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05, hspace=0.03, wspace=0.03)
-    words = wrapped(title, width - 12, TITLE, bold=True)
-    lines = words.count("\n") + 1 if words else 0
-    size = width / PER_INCH, (height + 1.4 * TITLE * lines) / PER_INCH
-    figure = Figure(figsize=size, dpi=PER_INCH, layout=layout, facecolor=PAPER)
+    words = wrapped(usual if title is None else title, width - 12, TITLE, bold=True)
+    figure = plain_figure(width, height + 1.4 * TITLE * lines(words), layout=layout)
     if words:
-        heading = figure.suptitle(
-            "", x=6 / width, ha="left", fontsize=TITLE, fontweight="bold", color=INK
-        )
-        say(heading, words)
+        look = {"fontsize": TITLE, "fontweight": "bold", "color": INK}
+        say(figure.suptitle("", x=6 / width, ha="left", **look), words)
     return figure
 
 
@@ -244,15 +235,7 @@ def style(
     y: str = "",
     grid: Literal["x", "y", "both", ""] = "y",
 ) -> None:
-    """Give axes the common look.
-
-    Args:
-        axis: to change.
-        title: above, at the left.
-        x: label below.
-        y: label at the left.
-        grid: the direction of its lines' values; "" for none.
-    """
+    """Give axes the common look, words, and a grid for the values of one or both directions."""
     axis.set_facecolor("none")
     axis.set_axisbelow(True)
     for side, spine in axis.spines.items():
@@ -286,11 +269,15 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], **opti
         **options,
     )  # fmt: skip
     width = (figure.get_figwidth() * PER_INCH - 48) / options.get("ncols", 1)
-    lines = 0
     for text, words in zip(box.get_texts(), labels, strict=True):
         say(text, wrapped(words, width, SMALL))
-        lines += text.get_text().count("\n") + 1
-    grow(figure, 1.45 * SMALL * -(-lines // options.get("ncols", 1)))
+    rows = sum(lines(text.get_text()) for text in box.get_texts())
+    grow(figure, 1.45 * SMALL * -(-rows // options.get("ncols", 1)))
+
+
+def axis_legend(axis: Axes) -> None:
+    """Write on the axes themselves what is drawn there, by the artists' labels."""
+    axis.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
 
 
 def note(axis: Axes, words: str, at: tuple[float, float], **options: Any) -> Text:
@@ -316,15 +303,7 @@ def marks(figure: Figure) -> dict[str, str]:
 
 
 def pixels(figure: Figure, width_px: int | None = None) -> RgbArray:
-    """Draw a figure.
-
-    Args:
-        figure: to draw.
-        width_px: of the picture; None for 120 dots to the inch.
-
-    Returns:
-        ``(h, width_px, 3)`` uint8 RGB.
-    """
+    """Draw a figure: ``(h, width_px, 3)`` uint8 RGB; None for 120 dots to the inch."""
     design = figure.get_figwidth() * PER_INCH
     wanted = width_px or round(120 * design / PER_INCH)
     dpi = PER_INCH * wanted / design
@@ -342,17 +321,13 @@ def png(figure: Figure, width_px: int | None = None) -> bytes:
     return to_png_bytes(pixels(figure, width_px))
 
 
-def svg(figure: Figure) -> bytes:
+def svg(figure: Figure, fonttype: str = "path") -> bytes:
     """Encode a figure as an SVG file; text becomes outlines, so that it looks alike everywhere."""
-    return _svg(figure, "path", facecolor=PAPER)
-
-
-def _svg(figure: Figure, text: str, facecolor: str) -> bytes:
     file = io.BytesIO()
-    settings: Any = {"svg.fonttype": text, "svg.hashsalt": "mscnn"}
+    settings: Any = {"svg.fonttype": fonttype, "svg.hashsalt": "mscnn"}
     with _SVG_SETTINGS, matplotlib.rc_context(settings):
         # Not savefig, which lays everything out twice.
-        figure.set_facecolor(facecolor)
+        figure.set_facecolor(PAPER if fonttype == "path" else "none")
         figure.set_dpi(PER_INCH)
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(file, metadata={"Date": None})
@@ -371,7 +346,7 @@ def inline_svg(figure: Figure, label: str = "") -> str:
         figure: one that has no pictures on it, for these do not follow the theme.
         label: what the figure shows, for a screen reader; "" where the page says it elsewhere.
     """
-    root = ElementTree.fromstring(_svg(figure, "none", facecolor="none"))
+    root = ElementTree.fromstring(svg(figure, "none"))
     tooltips = marks(figure)
     link = "{http://www.w3.org/1999/xlink}href"
     prefix = f"c{uuid.uuid4().hex[:10]}-"

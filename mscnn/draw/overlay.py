@@ -2,12 +2,13 @@
 
 Colour and opacity both grow with the value, so a spatial position without evidence shows the plain
 photo. The caller gives the top of the colour scale; nothing is normalised here, so that several
-pictures can share one scale.
+pictures can share one scale. Importing this loads no figures.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -34,12 +35,34 @@ CropBox = tuple[int, int, int, int]
 MIN_WIDTH_PX = 240
 """A narrower picture is centred on paper of this width, so that its legend fits."""
 
-_LEVELS = 256
 _SIGNED_STEPS = 127  # on each side of 0, so that 0 is a level of its own
 _DIMMED = 0.4
 _FRAME_PER_PX = 1 / 500
 
-_Levels = npt.NDArray[np.uint8]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawingOptions:
+    """How maps are drawn.
+
+    Attributes:
+        opacity: of the strongest position of the map, 0..1.
+        colour_map: one of ``COLOUR_MAPS``.
+
+    Raises:
+        OptionError: one of them is not accepted.
+    """
+
+    opacity: float = 0.6
+    colour_map: str = COLOUR_MAPS[0]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise OptionError(f"The opacity is {self.opacity}; it must lie between 0 and 1.")
+        if self.colour_map not in COLOUR_MAPS:
+            raise OptionError(
+                f"There is no colour map {self.colour_map!r}; choose one of "
+                f"{', '.join(COLOUR_MAPS)}."
+            )
 
 
 def heatmap(heat: FloatMap, *, vmax: float, cmap: str = COLOUR_MAPS[0]) -> RgbArray:
@@ -55,19 +78,10 @@ def heatmap(heat: FloatMap, *, vmax: float, cmap: str = COLOUR_MAPS[0]) -> RgbAr
         ``(h, w, 3)`` uint8 RGB.
 
     Raises:
-        OptionError: ``cmap`` is not one of ``COLOUR_MAPS``.
+        OptionError: ``cmap`` is not accepted.
         ValueError: ``heat`` is no map, or it or ``vmax`` holds NaN or infinity.
     """
-    colours = _palette(_checked_cmap(cmap))
-    return colours[_levels(heat, vmax)]
-
-
-def difference_colours(diff: FloatMap, *, vmax: float) -> RgbArray:
-    """Draw a signed map in ``DIFFERENCE_MAP``, as ``heatmap`` does; ``vmax`` is the reddest colour.
-
-    Values are clipped to ``-vmax..vmax``; with ``vmax`` of 0 or less everything is 0.
-    """
-    return _signed_palette()[_signed_levels(diff, vmax)]
+    return palette(DrawingOptions(colour_map=cmap).colour_map)[_levels(heat, vmax)]
 
 
 def overlay(
@@ -88,7 +102,7 @@ def overlay(
     Args:
         photo: ``(h, w, 3)`` uint8 RGB.
         heat: ``(h, w)`` float32, as for ``heatmap``.
-        vmax: the value of the top colour, as for ``heatmap``; with 0 or less nothing is drawn.
+        vmax: the value of the top colour; with 0 or less nothing is drawn.
         opacity: of the top colour, 0..1.
         cmap: one of ``COLOUR_MAPS``.
         crop: what the network saw, in px of ``photo``, clipped to it. Outside, the photo is dimmed
@@ -102,10 +116,8 @@ def overlay(
         ValueError: shapes or dtypes do not fit, the crop is empty, or a number is not finite.
     """
     _check_pair(photo, heat)
-    opaque = _checked_opacity(opacity) * np.arange(_LEVELS) / (_LEVELS - 1)
-    levels = _levels(heat, vmax)
-    blended = _blend(photo, _palette(_checked_cmap(cmap))[levels], opaque, levels)
-    return blended if crop is None else _mark_crop(photo, blended, crop)
+    drawing = DrawingOptions(opacity=opacity, colour_map=cmap)
+    return _blend(photo, _levels(heat, vmax), palette(cmap), np.arange(256), drawing.opacity, crop)
 
 
 def difference_overlay(
@@ -119,137 +131,18 @@ def difference_overlay(
     """Draw the difference of two maps over their photo.
 
     As ``overlay``, with ``DIFFERENCE_MAP`` and ``a = opacity * min(|d| / vmax, 1)``, where ``d`` is
-    signed and ``vmax`` the absolute value of both end colours. The photo is shown in grey, so that
-    no red or blue of its own can be taken for a difference.
+    signed and ``vmax`` the absolute value of both end colours. The photo is shown in grey (ITU-R
+    BT.601 luma), so that no red or blue of its own can be taken for a difference.
     """
     _check_pair(photo, diff)
+    grey = np.array(Image.fromarray(np.ascontiguousarray(photo)).convert("L").convert("RGB"))
     steps = np.abs(np.arange(2 * _SIGNED_STEPS + 1) - _SIGNED_STEPS)
-    opaque = _checked_opacity(opacity) * steps / _SIGNED_STEPS
-    levels = _signed_levels(diff, vmax)
-    photo = _in_grey(photo)
-    blended = _blend(photo, _signed_palette()[levels], opaque, levels)
-    return blended if crop is None else _mark_crop(photo, blended, crop)
+    levels = (np.rint(_fractions(diff, vmax, -1.0) * _SIGNED_STEPS) + _SIGNED_STEPS).astype(int)
+    checked = DrawingOptions(opacity=opacity).opacity
+    return _blend(grey, levels, palette("signed"), steps, checked, crop)
 
 
-def colour_bar(
-    figure: Figure,
-    *,
-    vmax: float,
-    unit: str,
-    cmap: str = COLOUR_MAPS[0],
-    signed: bool = False,
-    transparent: bool = True,
-    clipped: bool = False,
-    font_px: float = 12,
-    **where: Any,
-) -> Axes:
-    """Draw a horizontal colour scale and return its axes.
-
-    All is as for ``with_legend``, with a font of ``font_px``; ``where`` is ``cax=`` or ``ax=`` and
-    more, as for ``Figure.colorbar``.
-    """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    from mscnn.draw import figures
-
-    colours = _signed_palette() if signed else _palette(_checked_cmap(cmap))
-    top = vmax if vmax > 0 else 1.0
-    scale = ListedColormap(colours / 255 if vmax > 0 else ["white"])
-    shown = ScalarMappable(Normalize(-top if signed else 0, top), scale)
-    bar = figure.colorbar(shown, orientation="horizontal", **where)
-    zero = "0 (transparent)" if transparent else "0"
-    at_least, at_most = ("\N{GREATER-THAN OR EQUAL TO} ", "\N{LESS-THAN OR EQUAL TO} ")
-    at_least, at_most = (at_least, at_most) if clipped else ("", "")
-    number = figures.number_text(top)
-    if signed:
-        ends = ["", f"{zero} everywhere", ""] if vmax <= 0 else [
-            f"{at_most}\N{MINUS SIGN}{number}", "0", f"{at_least}+{number}"
-        ]  # fmt: skip
-        bar.set_ticks([-top, 0, top], labels=ends)
-        unit = f"{unit} (0 is transparent)" if transparent and vmax > 0 else unit
-    else:
-        bar.set_ticks([0, top], labels=[zero, at_least + number if vmax > 0 else "nothing above 0"])
-    bar.ax.tick_params(length=0, labelsize=font_px, labelcolor=figures.INK)
-    first, *_, last = bar.ax.get_xticklabels()
-    first.set_horizontalalignment("left")
-    last.set_horizontalalignment("right")
-    outline: Any = bar.outline
-    outline.set(edgecolor=figures.NEUTRAL, linewidth=0.8)
-    axes = bar.ax
-    axes.set_xlabel("", loc="left", fontsize=font_px, color=figures.SOFT)
-    width = axes.get_position().width * figure.get_figwidth() * figures.PER_INCH
-    figures.say(axes.xaxis.label, figures.wrapped(unit, width, font_px))
-    return axes
-
-
-def with_legend(
-    picture: RgbArray,
-    *,
-    vmax: float,
-    unit: str,
-    cmap: str = COLOUR_MAPS[0],
-    title: str = "",
-    signed: bool = False,
-    transparent: bool = True,
-    clipped: bool = False,
-) -> RgbArray:
-    """Return the picture, every pixel as it is, with its scale below and its title above.
-
-    Args:
-        picture: ``(h, w, 3)`` uint8 RGB.
-        vmax: the value of the top colour. With 0 or less the map has nothing to show: the bar is
-            empty and says so.
-        unit: what the numbers count, in words.
-        cmap: the colour map of the picture, one of ``COLOUR_MAPS``.
-        title: above; "" for none.
-        signed: a scale from ``-vmax`` to ``vmax`` in the colours of ``difference_overlay``;
-            ``cmap`` is then not used.
-        transparent: the picture is an overlay, whose colours fade out towards 0, and 0 is marked
-            so; False for ``heatmap``, which has no photo below it.
-        clipped: the map has values beyond ``vmax``, and the ends are marked so.
-
-    Returns:
-        ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``.
-
-    Raises:
-        OptionError: ``cmap`` is not one of ``COLOUR_MAPS``.
-        ValueError: ``picture`` is not ``(h, w, 3)`` uint8, or ``vmax`` is not finite.
-    """
-    from mscnn.draw import figures
-
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"a picture is (h, w, 3) uint8, not {picture.shape} {picture.dtype}")
-    if not np.isfinite(vmax):
-        raise ValueError(f"the top of a scale must be finite, not {vmax}")
-    height, own_width = picture.shape[:2]
-    width = max(own_width, MIN_WIDTH_PX)
-    font = min(max(round(12 + (width - 320) / 110), 12), 28)
-    inner = width - 2 * font
-    paper = np.full((height, width, 3), 255, dtype=np.uint8)
-    left = (width - own_width) // 2
-    paper[:, left : left + own_width] = picture
-    parts = [paper]
-    if title:
-        words = figures.wrapped(title, inner, 1.15 * font, bold=True)
-        strip = figures.plain_figure(width, round((1.5 * words.count("\n") + 2.5) * font))
-        heading = strip.text(
-            font / width, 0.5, "", va="center", fontsize=1.15 * font, fontweight="bold",
-            color=figures.INK,
-        )  # fmt: skip
-        figures.say(heading, words)
-        parts.insert(0, figures.pixels(strip, width))
-    lines = figures.wrapped(f"{unit} (0 is transparent)", inner, font).count("\n") + 1
-    tall = round((4.4 + 1.35 * lines) * font)
-    strip = figures.plain_figure(width, tall)
-    box = (font / width, 1 - 2 * font / tall, inner / width, font / tall)
-    colour_bar(
-        strip, vmax=vmax, unit=unit, cmap=cmap, signed=signed, transparent=transparent,
-        clipped=clipped, font_px=font, cax=strip.add_axes(box),
-    )  # fmt: skip
-    return np.concatenate([*parts, figures.pixels(strip, width)])
-
-
+@functools.cache
 def palette(name: str) -> RgbArray:
     """Return the colours of all levels, lowest first.
 
@@ -259,39 +152,18 @@ def palette(name: str) -> RgbArray:
     Returns:
         ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
     """
-    return _signed_palette() if name == "signed" else _palette(name)
-
-
-@functools.cache
-def _palette(cmap: str) -> RgbArray:
-    """Return the colours of all levels, ``(256, 3)`` uint8, read-only because it is shared."""
     # The registry hands out a copy, so nothing of matplotlib's own state is touched.
-    colours = np.ascontiguousarray(matplotlib.colormaps[cmap](np.arange(_LEVELS), bytes=True))
-    palette: RgbArray = colours[:, :3].copy()
-    palette.setflags(write=False)
-    return palette
+    signed = name == "signed"
+    colours = matplotlib.colormaps[DIFFERENCE_MAP if signed else name]
+    steps = np.linspace(0, 1, 2 * _SIGNED_STEPS + 1) if signed else np.arange(256)
+    found: RgbArray = np.ascontiguousarray(colours(steps, bytes=True)[:, :3])
+    found.setflags(write=False)
+    return found
 
 
-@functools.cache
-def _signed_palette() -> RgbArray:
-    """Return the colours of all signed levels, ``(255, 3)`` uint8, read-only."""
-    steps = np.linspace(0, 1, 2 * _SIGNED_STEPS + 1)
-    colours = matplotlib.colormaps[DIFFERENCE_MAP](steps, bytes=True)
-    palette: RgbArray = np.ascontiguousarray(colours[:, :3])
-    palette.setflags(write=False)
-    return palette
-
-
-def _levels(heat: FloatMap, vmax: float) -> _Levels:
+def _levels(heat: FloatMap, vmax: float) -> npt.NDArray[Any]:
     """Return each value's level 0..255, counted as matplotlib does: ``floor(256 v / vmax)``."""
-    fraction = _fractions(heat, vmax, 0.0)
-    return np.minimum(fraction * _LEVELS, _LEVELS - 1).astype(np.uint8)
-
-
-def _signed_levels(diff: FloatMap, vmax: float) -> _Levels:
-    """Return each value's level 0..254; 127 is 0."""
-    fraction = _fractions(diff, vmax, -1.0)
-    return (np.rint(fraction * _SIGNED_STEPS) + _SIGNED_STEPS).astype(np.uint8)
+    return np.minimum(_fractions(heat, vmax, 0.0) * 256, 255).astype(np.uint8)
 
 
 def _fractions(values: FloatMap, vmax: float, lowest: float) -> npt.NDArray[np.float64]:
@@ -307,18 +179,19 @@ def _fractions(values: FloatMap, vmax: float, lowest: float) -> npt.NDArray[np.f
 
 
 def _blend(
-    photo: RgbArray, colours: RgbArray, opaque: npt.NDArray[np.float64], levels: _Levels
+    photo: RgbArray,
+    levels: npt.NDArray[Any],
+    colours: RgbArray,
+    steps: npt.NDArray[Any],
+    opacity: float,
+    crop: CropBox | None,
 ) -> RgbArray:
-    """Lay colours over a photo, with an opacity 0..1 per level."""
-    mask = np.rint(255 * opaque).astype(np.uint8)[levels]
+    """Lay the levels' colours over a photo; ``steps`` is each level's distance from 0."""
+    mask = np.rint(255 * opacity * steps / steps.max()).astype(np.uint8)[levels]
     # Pillow's 8-bit composite is exact at 0 and 255 and needs no float copy of the photo.
-    layers = (Image.fromarray(np.ascontiguousarray(layer)) for layer in (colours, photo, mask))
-    return np.array(Image.composite(*layers))
-
-
-def _in_grey(photo: RgbArray) -> RgbArray:
-    """Return a photo without its colours (ITU-R BT.601 luma, as Pillow computes it)."""
-    return np.array(Image.fromarray(np.ascontiguousarray(photo)).convert("L").convert("RGB"))
+    layers = (Image.fromarray(np.ascontiguousarray(x)) for x in (colours[levels], photo, mask))
+    blended = np.array(Image.composite(*layers))
+    return blended if crop is None else _mark_crop(photo, blended, crop)
 
 
 def _mark_crop(photo: RgbArray, blended: RgbArray, crop: CropBox) -> RgbArray:
@@ -347,15 +220,110 @@ def _check_pair(photo: RgbArray, values: FloatMap) -> None:
         )
 
 
-def _checked_opacity(opacity: float) -> float:
-    if not 0 <= opacity <= 1:
-        raise OptionError(f"An opacity of {opacity} is not possible; 0 to 1 is accepted.")
-    return opacity
+# --- the scale -------------------------------------------------------------------------------
 
 
-def _checked_cmap(cmap: str) -> str:
-    if cmap not in COLOUR_MAPS:
-        raise OptionError(
-            f"There is no colour map {cmap!r} here; {', '.join(COLOUR_MAPS)} are accepted."
-        )
-    return cmap
+def colour_bar(
+    figure: Figure,
+    *,
+    vmax: float,
+    unit: str,
+    cmap: str = COLOUR_MAPS[0],
+    signed: bool = False,
+    transparent: bool = True,
+    clipped: bool = False,
+    font_px: float = 12,
+    **where: Any,
+) -> Axes:
+    """Draw a horizontal colour scale and return its axes.
+
+    As ``with_legend`` does, with words of ``font_px`` and the room of ``where``, which is as for
+    ``Figure.colorbar``. A ``signed`` scale goes from ``-vmax`` to ``vmax`` in the colours of
+    ``difference_overlay``. Where the map has values beyond ``vmax`` it is ``clipped``, and the ends
+    are marked so.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    from mscnn.draw import figures
+
+    top, known = (vmax, True) if vmax > 0 else (1.0, False)
+    colours = palette("signed" if signed else DrawingOptions(colour_map=cmap).colour_map)
+    scale = ListedColormap(colours / 255 if known else ["white"])
+    shown = ScalarMappable(Normalize(-top if signed else 0, top), scale)
+    bar = figure.colorbar(shown, orientation="horizontal", **where)
+    axes, number = bar.ax, figures.number_text(top)
+    zero = "0 (transparent)" if transparent else "0"
+    more, less = ("≥ ", "≤ ") if clipped else ("", "")
+    if not signed:
+        bar.set_ticks([0, top], labels=[zero, more + number if known else "nothing above 0"])
+    elif not known:
+        bar.set_ticks([-top, 0, top], labels=["", f"{zero} everywhere", ""])
+    else:
+        ends = [f"{less}\N{MINUS SIGN}{number}", "0", f"{more}+{number}"]
+        bar.set_ticks([-top, 0, top], labels=ends)
+        unit = f"{unit} (0 is transparent)" if transparent else unit
+    axes.tick_params(length=0, labelsize=font_px, labelcolor=figures.INK)
+    first, *_, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    bar.outline.set(edgecolor=figures.NEUTRAL, linewidth=0.8)  # type: ignore[operator]
+    axes.set_xlabel("", loc="left", fontsize=font_px, color=figures.SOFT)
+    width = axes.get_position().width * figure.get_figwidth() * figures.PER_INCH
+    figures.say(axes.xaxis.label, figures.wrapped(unit, width, font_px))
+    return axes
+
+
+def with_legend(
+    picture: RgbArray,
+    *,
+    vmax: float,
+    unit: str,
+    cmap: str = COLOUR_MAPS[0],
+    title: str = "",
+    transparent: bool = True,
+) -> RgbArray:
+    """Return the picture, every pixel as it is, with its scale below and its title above.
+
+    Args:
+        picture: ``(h, w, 3)`` uint8 RGB.
+        vmax: the value of the top colour; with 0 or less the bar is empty and says so.
+        unit: what the numbers count, in words.
+        cmap: the colour map of the picture, one of ``COLOUR_MAPS``.
+        title: above; "" for none.
+        transparent: the picture is an overlay, whose colours fade out towards 0, and 0 is marked
+            so; False for ``heatmap``, which has no photo below it.
+
+    Returns:
+        ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``.
+
+    Raises:
+        OptionError: ``cmap`` is not one of ``COLOUR_MAPS``.
+        ValueError: ``picture`` is not ``(h, w, 3)`` uint8, or ``vmax`` is not finite.
+    """
+    from mscnn.draw import figures
+
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"a picture is (h, w, 3) uint8, not {picture.shape} {picture.dtype}")
+    if not np.isfinite(vmax):
+        raise ValueError(f"the top of a scale must be finite, not {vmax}")
+    height, own_width = picture.shape[:2]
+    width = max(own_width, MIN_WIDTH_PX)
+    font = min(max(round(12 + (width - 320) / 110), 12), 28)
+    inner = width - 2 * font
+    paper = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = (width - own_width) // 2
+    paper[:, left : left + own_width] = picture
+    parts = [paper]
+    if title:
+        words = figures.wrapped(title, inner, 1.15 * font, bold=True)
+        strip = figures.plain_figure(width, round((1.5 * words.count("\n") + 2.5) * font))
+        look = {"fontsize": 1.15 * font, "fontweight": "bold", "color": figures.INK}
+        figures.say(strip.text(font / width, 0.5, "", va="center", **look), words)
+        parts.insert(0, figures.pixels(strip, width))
+    tall = round((4.4 + 1.35 * figures.lines(figures.wrapped(unit, inner, font))) * font)
+    strip = figures.plain_figure(width, tall)
+    bar = strip.add_axes((font / width, 1 - 2 * font / tall, inner / width, font / tall))
+    options: dict[str, Any] = {"vmax": vmax, "unit": unit, "cmap": cmap, "cax": bar}
+    colour_bar(strip, transparent=transparent, font_px=font, **options)
+    return np.concatenate([*parts, figures.pixels(strip, width)])

@@ -19,18 +19,11 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
 from mscnn.draw import figures as look
-from mscnn.draw.overlay import (
-    COLOUR_MAPS,
-    CropBox,
-    colour_bar,
-    difference_overlay,
-    heatmap,
-    overlay,
-    with_legend,
-)
-from mscnn.errors import OptionError
-from mscnn.geometry import Box, FloatMap, resize_map
+from mscnn.draw.overlay import DrawingOptions as DrawingOptions
+from mscnn.draw.overlay import colour_bar, difference_overlay, heatmap, overlay, with_legend
+from mscnn.geometry import Box, FloatMap, ViewGeometry, resize_map
 from mscnn.maps.agreement import difference
+from mscnn.results import scales
 from mscnn.results.explanation import (
     SPREAD_UNIT,
     CamMap,
@@ -40,18 +33,7 @@ from mscnn.results.explanation import (
     RgbArray,
     density,
 )
-from mscnn.results.scales import (
-    SPLIT_UNIT,
-    BlockScales,
-    EffectiveField,
-    ScaleReport,
-    SplitEvidence,
-    Square,
-    Sweep,
-    SweepCurve,
-    SweepStep,
-    size_px,
-)
+from mscnn.results.scales import SPLIT_UNIT, EffectiveField, Sweep, SweepStep
 
 MAX_PX, MIN_PX = 2048, 256
 """Longer side of a drawn photo: a bigger one is shrunk, a smaller one enlarged for its pictures."""
@@ -72,28 +54,6 @@ _PANEL_PX = 420
 _TALLEST = 1.6  # height of a picture over the width of its column
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawingOptions:
-    """How maps are drawn.
-
-    Attributes:
-        opacity: of the strongest position of the map, 0..1.
-        colour_map: one of ``mscnn.draw.overlay.COLOUR_MAPS``.
-    """
-
-    opacity: float = 0.6
-    colour_map: str = COLOUR_MAPS[0]
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.opacity <= 1:
-            raise OptionError(f"The opacity is {self.opacity}; it must lie between 0 and 1.")
-        if self.colour_map not in COLOUR_MAPS:
-            raise OptionError(
-                f"There is no colour map {self.colour_map!r}; choose one of "
-                f"{', '.join(COLOUR_MAPS)}."
-            )
-
-
 def as_image(photo: Image.Image | RgbArray) -> Image.Image:
     """Return a photo as a PIL image of mode RGB."""
     return photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
@@ -106,12 +66,13 @@ def fitted(photo: Image.Image, size: tuple[int, int]) -> RgbArray:
     return np.array(photo)
 
 
-def drawn(
-    photo: Image.Image, cam: CamMap, max_px: int, min_px: int = 1
-) -> tuple[RgbArray, CropBox]:
-    """Return the photo at exactly the size its map is drawn at, and the crop on it."""
-    size = cam.geometry.drawn_size(max_px, min_px)
-    return fitted(photo, size), cam.geometry.crop_on(size)
+def _painted(
+    photo: Image.Image, geometry: ViewGeometry, heat: FloatMap, top: float, drawing: DrawingOptions
+) -> RgbArray:
+    """Draw a map over its photo, at the map's own size."""
+    size = heat.shape[1], heat.shape[0]
+    how: dict[str, Any] = {"opacity": drawing.opacity, "cmap": drawing.colour_map}
+    return overlay(fitted(photo, size), heat, vmax=top, crop=geometry.crop_on(size), **how)
 
 
 def map_pictures(
@@ -119,22 +80,17 @@ def map_pictures(
 ) -> tuple[RgbArray, RgbArray, float]:
     """Draw a map over its photo and alone, at the photo's size within ``MIN_PX`` and ``MAX_PX``.
 
-    Returns:
-        Both pictures with their legend, ``(h, w, 3)`` uint8 RGB, and the top of the colour scale
-        in ``SPREAD_UNIT``.
+    Returns both with their legend, ``(h, w, 3)`` uint8 RGB, and the scale's top in ``SPREAD_UNIT``.
     """
-    max_px = min(MAX_PX, max(photo.size))
-    heat, cmap = density(cam, max_px, MIN_PX), drawing.colour_map
+    heat, cmap = density(cam, min(MAX_PX, max(photo.size)), MIN_PX), drawing.colour_map
     vmax = float(heat.max())
-    pixels, crop = drawn(photo, cam, max_px, MIN_PX)
-    painted = overlay(pixels, heat, vmax=vmax, opacity=drawing.opacity, cmap=cmap, crop=crop)
     target = next(score for score in explanation.targets if score.index == cam.target)
     chance = f" ({target.probability:.1%})" if np.isfinite(target.probability) else ""
     model = explanation.prediction.model
     title = f"{target.label}{chance}: {model}, {cam.layer}, {cam.method}"
     legend = partial(with_legend, vmax=vmax, unit=SPREAD_UNIT, cmap=cmap, title=title)
-    plain = heatmap(heat, vmax=vmax, cmap=cmap)
-    return legend(painted), legend(plain, transparent=False), vmax
+    plain = legend(heatmap(heat, vmax=vmax, cmap=cmap), transparent=False)
+    return legend(_painted(photo, cam.geometry, heat, vmax, drawing)), plain, vmax
 
 
 # --- a grid of pictures ----------------------------------------------------------------------
@@ -153,66 +109,46 @@ def picture_sheet(
     panels: Sequence[Panel],
     *,
     columns: int,
-    title: str = "",
-    width: int = 760,
-    units: Sequence[str] = (),
+    title: str,
+    width: int,
+    bars: Sequence[dict[str, Any]],
     spare_px: float = 0,
 ) -> tuple[Figure, list[Axes]]:
-    """Put pictures side by side, row by row.
+    """Put pictures side by side in reading order, with their colour scales below.
 
-    Args:
-        panels: at least one, in reading order.
-        columns: pictures per row.
-        title: above all; "" for none.
-        width: of the design, px.
-        units: of the colour scales for which room is left.
-        spare_px: more room.
-
-    Returns:
-        The figure, and the axes of the pictures.
+    Each of ``bars`` holds arguments of ``colour_bar``. Returned are the figure, which has room for
+    ``spare_px`` more, and the axes of the pictures.
 
     Raises:
-        ValueError: no panels, or fewer than one column.
+        ValueError: no panels.
     """
-    if not panels or columns < 1:
-        raise ValueError("a sheet needs at least one panel and one column")
+    if not panels:
+        raise ValueError("a sheet needs at least one panel")
     column = (width - 16) / columns - 8
     aspect = min(max(p.picture.shape[0] / p.picture.shape[1] for p in panels), _TALLEST)
     texts = [
         (look.wrapped(p.title, column, bold=True), look.wrapped(p.caption, column)) for p in panels
     ]
     rows = [texts[first : first + columns] for first in range(0, len(texts), columns)]
-    above, below = ([max(_lines(pair[n]) for pair in row) for row in rows] for n in (0, 1))
-    height = sum(
-        aspect * column + 1.4 * look.FONT * (a + b) + 12 for a, b in zip(above, below, strict=True)
-    )
-    scales = sum(
-        (3.9 + 1.35 * _lines(look.wrapped(unit, 0.9 * width, look.SMALL))) * look.FONT
-        for unit in units
-    )
-    figure = look.new_figure(width, height + scales + spare_px, title)
+    words = sum(max(look.lines(pair[n]) for pair in row) for row in rows for n in (0, 1))
+    height = len(rows) * (aspect * column + 12) + 1.4 * look.FONT * words + spare_px
+    for bar in bars:
+        unit = look.lines(look.wrapped(bar["unit"], 0.9 * width, look.SMALL))
+        height += (3.9 + 1.35 * unit) * look.FONT
+    figure = look.new_figure(width, height, title)
     axes = figure.subplots(len(rows), columns, squeeze=False).ravel().tolist()
     for axis in axes:
         axis.set_axis_off()
     for axis, panel, (heading, caption) in zip(axes, panels, texts, strict=False):
         axis.imshow(panel.picture, interpolation="antialiased")
-        words = axis.set_title(
-            "", loc="left", fontsize=look.FONT, fontweight="bold", color=look.INK, pad=4
-        )
-        look.say(words, heading)
-        words = axis.text(0, -0.02, "", transform=axis.transAxes, va="top", color=look.SOFT)
-        words.set(fontsize=look.SMALL, linespacing=1.15)
-        look.say(words, caption)
+        own = {"fontsize": look.FONT, "fontweight": "bold", "color": look.INK}
+        look.say(axis.set_title("", loc="left", pad=4, **own), heading)
+        own = {"fontsize": look.SMALL, "linespacing": 1.15, "color": look.SOFT}
+        look.say(axis.text(0, -0.02, "", transform=axis.transAxes, va="top", **own), caption)
+    room: dict[str, Any] = {"fraction": 0.03, "aspect": 60, "pad": 0.02, "font_px": look.SMALL}
+    for bar in bars:
+        colour_bar(figure, ax=axes, **room, **bar)
     return figure, axes
-
-
-def _lines(text: str) -> int:
-    return text.count("\n") + 1 if text else 0
-
-
-def _add_bar(figure: Figure, axes: Sequence[Axes], **options: Any) -> None:
-    room: dict[str, Any] = {"fraction": 0.03, "aspect": 60, "pad": 0.02}
-    colour_bar(figure, ax=list(axes), font_px=look.SMALL, **room, **options)
 
 
 # --- a comparison ----------------------------------------------------------------------------
@@ -223,36 +159,30 @@ def comparison_sheet(
 ) -> Figure:
     """Draw the photo, a map per model on one colour scale, and the difference of two maps."""
     columns = 2 if len(comparison.columns) == 2 else 3
-    side = 2 * width // columns
-    size = tuple(max(1, round(edge * side / max(photo.size))) for edge in photo.size)
-    plain = fitted(photo, (size[0], size[1]))
+    side, top = 2 * width // columns, comparison.scale_max
+    width_px, height_px = (max(1, round(edge * side / max(photo.size))) for edge in photo.size)
+    plain = fitted(photo, (width_px, height_px))
     panels = [Panel(plain, "Photo")]
+    bars: list[dict[str, Any]] = [{"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map}]
     for column in comparison.columns:
-        if column.cam is None:
-            panels.append(Panel(plain, look.model_title(column.model), column.note or "no map"))
-            continue
-        pixels, crop = drawn(photo, column.cam, side, side)
-        painted = overlay(
-            pixels, density(column.cam, side, side), vmax=comparison.scale_max,
-            opacity=drawing.opacity, cmap=drawing.colour_map, crop=crop,
-        )  # fmt: skip
-        panels.append(Panel(painted, look.model_title(column.model), _compared_caption(column)))
-    apart, top, units = None, 0.0, [SPREAD_UNIT]
-    maps = [(look.model_title(column.model), column.cam) for column in comparison.columns]
-    (first, one), (second, other) = maps if len(maps) == 2 else [("", None)] * 2
-    if one is not None and other is not None:
-        apart = difference(one, other, side, side)
-        top = float(np.abs(apart).max())
-        painted = difference_overlay(drawn(photo, one, side, side)[0], apart, vmax=top)
-        words = f"red: more in {second}; blue: more in {first}"
-        panels.append(Panel(painted, "Difference", words))
-        units.append(f"difference, {SPREAD_UNIT}")
+        cam, name = column.cam, look.model_title(column.model)
+        picture, caption = plain, column.note or "no map"
+        if cam is not None:
+            picture = _painted(photo, cam.geometry, density(cam, side, side), top, drawing)
+            caption = _compared_caption(column)
+        panels.append(Panel(picture, name, caption))
+    if len(comparison.columns) == 2:
+        (first, one), (second, other) = ((c.model, c.cam) for c in comparison.columns)
+        if one is not None and other is not None:
+            apart = difference(one, other, side, side)
+            end = float(np.abs(apart).max())
+            ground = fitted(photo, (apart.shape[1], apart.shape[0]))
+            more, less = look.model_title(second), look.model_title(first)
+            caption = f"red: more in {more}; blue: more in {less}"
+            panels.append(Panel(difference_overlay(ground, apart, vmax=end), "Difference", caption))
+            bars.append({"vmax": end, "unit": f"difference, {SPREAD_UNIT}", "signed": True})
     title = f"Class {comparison.label}, layer {comparison.layer}"
-    figure, axes = picture_sheet(panels, columns=columns, title=title, width=width, units=units)
-    _add_bar(figure, axes, vmax=comparison.scale_max, unit=units[0], cmap=drawing.colour_map)
-    if apart is not None:
-        _add_bar(figure, axes, vmax=top, unit=units[1], signed=True)
-    return figure
+    return picture_sheet(panels, columns=columns, title=title, width=width, bars=bars)[0]
 
 
 def _compared_caption(column: ComparedModel) -> str:
@@ -268,48 +198,32 @@ def _compared_caption(column: ComparedModel) -> str:
 # --- splits ----------------------------------------------------------------------------------
 
 
-split_heats = BlockScales.heats
-
-
 def split_strip(
-    report: ScaleReport,
-    block: BlockScales,
+    report: scales.ScaleReport,
+    block: scales.BlockScales,
     photo: Image.Image,
     drawing: DrawingOptions,
     *,
     width: int = 760,
 ) -> Figure:
     """Draw the maps of a block's splits on one colour scale, with what each split can see."""
-    size = block.geometry.drawn_size(_PANEL_PX, _PANEL_PX)
-    heats, top = split_heats(block, size)
-    pixels, crop = fitted(photo, size), block.geometry.crop_on(size)
-    cmap = drawing.colour_map
-    panels = [
-        Panel(
-            overlay(pixels, heat, vmax=top, opacity=drawing.opacity, cmap=cmap, crop=crop),
-            f"Split {split.index}",
-            _split_caption(split),
-        )
-        for heat, split in zip(heats, block.splits, strict=True)
-    ]
+    heats, top = block.heats(block.geometry.drawn_size(_PANEL_PX, _PANEL_PX))
+    panels = []
+    for heat, split in zip(heats, block.splits, strict=True):
+        caption = f"{split.share:.0%} of the evidence"
+        if split.rf_max_px is not None:
+            least = "" if split.rf_min_px in (None, split.rf_max_px) else f"{split.rf_min_px} to "
+            caption += f"; sees {least}{split.rf_max_px} px"
+        way = " \N{RIGHTWARDS ARROW} ".join(split.path) or "as it comes"
+        caption += "\n" + re.sub(r"(?<=[0-9])x(?=[0-9])", "\N{MULTIPLICATION SIGN}", way)
+        picture = _painted(photo, block.geometry, heat, top, drawing)
+        panels.append(Panel(picture, f"Split {split.index}", caption))
     count = len(panels)
+    columns = count if count <= 4 else 3 if count <= 6 else 4
     model = look.model_title(report.prediction.model)
     title = f"{model}, inside {look.place(block.block)} ({block.block}): {report.target.label}"
-    figure, axes = picture_sheet(
-        panels, columns=count if count <= 4 else 3 if count <= 6 else 4, title=title, width=width,
-        units=[SPLIT_UNIT],
-    )  # fmt: skip
-    _add_bar(figure, axes, vmax=top, unit=SPLIT_UNIT, cmap=cmap)
-    return figure
-
-
-def _split_caption(split: SplitEvidence) -> str:
-    words = f"{split.share:.0%} of the evidence"
-    if split.rf_max_px is not None:
-        least = "" if split.rf_min_px in (None, split.rf_max_px) else f"{split.rf_min_px} to "
-        words += f"; sees {least}{split.rf_max_px} px"
-    way = " \N{RIGHTWARDS ARROW} ".join(split.path) or "as it comes"
-    return f"{words}\n{re.sub(r'(?<=[0-9])x(?=[0-9])', chr(0xD7), way)}"
+    bar = {"vmax": top, "unit": SPLIT_UNIT, "cmap": drawing.colour_map}
+    return picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])[0]
 
 
 # --- effective fields ------------------------------------------------------------------------
@@ -351,7 +265,7 @@ def field_on_photo(one: EffectiveField, size: tuple[int, int], *, log: bool) -> 
     return field_heat(one.geometry.project(gradient, size), log=log)
 
 
-def square_box(one: EffectiveField, square: Square) -> Box:
+def square_box(one: EffectiveField, square: scales.Square) -> Box:
     """Return where a square lies, px of the network's input: centred on the unit's pixel."""
     height, width = one.gradient.shape
     # The unit's own pixel, or the nearest one where padding puts the unit outside.
@@ -373,60 +287,46 @@ def effective_field_sheet(
     """Draw how strongly units depend on each position of the photo, each on a scale of its own.
 
     Shown are the glow of the gradient, the theoretical field and the squares that hold 50, 90 and
-    99 % of the gradient (all may reach past the photo), and a cross at the unit.
-
-    Args:
-        fields: one or more units of the same photo.
-        photo: the whole upright photo.
-        log: draw and measure on ``log10(gradient + 1)``; see ``field_heat``.
-        opacity: of the top colour, 0..1.
-        cmap: one of ``mscnn.draw.overlay.COLOUR_MAPS``.
-        width: of the design, px.
+    99 % of the gradient (all may reach past the photo), and a cross at the unit. ``log`` draws and
+    measures on ``log10(gradient + 1)``; see ``field_heat``.
 
     Raises:
         OptionError: ``opacity`` or ``cmap`` is not accepted.
         ValueError: no fields, or a gradient that is not finite.
     """
-    panels = []
+    panels, drawing = [], DrawingOptions(opacity=opacity, colour_map=cmap)
     for one in fields:
-        size = one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX)
-        heat = field_on_photo(one, size, log=log)
-        crop = one.geometry.crop_on(size)
-        painted = overlay(
-            fitted(photo, size), heat, vmax=1.0, opacity=opacity, cmap=cmap, crop=crop
-        )  # fmt: skip
-        unit = (
-            look.place(one.layer)
-            if one.split is None
-            else f"{look.place(one.layer)}, split {one.split}"
-        )
+        heat = field_on_photo(one, one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX), log=log)
+        split = "" if one.split is None else f", split {one.split}"
         weights = "trained" if one.trained else "random"
-        panels.append(Panel(painted, f"{unit}, {weights} weights", _field_caption(one, log=log)))
+        heading = f"{look.place(one.layer)}{split}, {weights} weights"
+        picture = _painted(photo, one.geometry, heat, 1.0, drawing)
+        panels.append(Panel(picture, heading, _field_caption(one, log=log)))
     title = f"Effective receptive field in {look.model_title(fields[0].model)}" if fields else ""
-    unit = LOG_FIELD_UNIT if log else FIELD_UNIT
+    top = 1.0 if any(one.gradient.any() for one in fields) else 0.0
+    bar = {"vmax": top, "unit": LOG_FIELD_UNIT if log else FIELD_UNIT, "cmap": cmap}
     figure, axes = picture_sheet(
-        panels, columns=min(len(panels), 3), title=title, width=width, units=[unit],
+        panels, columns=min(len(panels), 3), title=title, width=width, bars=[bar],
         spare_px=4 * look.FONT,
     )  # fmt: skip
     used: dict[str, Patch] = {}
     for axis, one in zip(axes, fields, strict=False):
         used |= _draw_field(axis, one, log=log)
     look.legend(figure, list(used.values()), list(used), ncols=2, columnspacing=1.2)
-    any_heat = any(one.gradient.any() for one in fields)
-    _add_bar(figure, axes, vmax=1.0 if any_heat else 0.0, unit=unit, cmap=cmap)
     return figure
 
 
 def _field_caption(one: EffectiveField, *, log: bool) -> str:
     squares = one.log_squares if log else one.squares
+    if not squares:
+        return "switched off here: no pixel moves it"
     parts = [f"{s.share:.0%} of the gradient in {s.side_px} px" for s in squares]
     if one.theoretical is not None:
-        left, _, right, _ = one.theoretical
-        parts.insert(0, f"can see {right - left:.0f} px")
-        view, (width, height) = one.theoretical, one.geometry.view
-        if min(view[:2]) < 0 or view[2] > width or view[3] > height:
-            parts[0] += " (reaches past what the network saw)"
-    return "; ".join(parts) if squares else "switched off here: no pixel moves it"
+        (left, top, right, bottom), (width, height) = one.theoretical, one.geometry.view
+        past = min(left, top) < 0 or right > width or bottom > height
+        words = " (reaches past what the network saw)" if past else ""
+        parts.insert(0, f"can see {right - left:.0f} px{words}")
+    return "; ".join(parts)
 
 
 def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patch]:
@@ -449,16 +349,16 @@ def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patc
         percent = round(100 * square.share)
         colour = SQUARE_COLOURS.get(percent, THEORY_COLOUR)
         boxes.append((f"{percent} % of the gradient", square_box(one, square), colour))
-    key: dict[str, Patch] = {}
-    for words, box, colour in boxes:
-        (x0, y0), (x1, y1) = at(box[0], box[1]), at(box[2], box[3])
+    for _, box, colour in boxes:
+        (x0, y0), (x1, y1) = at(*box[:2]), at(*box[2:])
         for line, edge in ((3.4, look.INK), (2.0, colour)):
-            axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=edge,
-                                     linewidth=line, clip_on=True))  # fmt: skip
-        key[words] = Patch(facecolor="none", edgecolor=colour, linewidth=2)
+            own: dict[str, Any] = {"fill": False, "edgecolor": edge, "linewidth": line}
+            axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **own))
     for size, colour in ((4.0, "white"), (1.6, look.INK)):
         axis.plot(*at(*one.centre), "+", color=colour, markersize=12, markeredgewidth=size)
-    return key
+    return {
+        words: Patch(facecolor="none", edgecolor=colour, linewidth=2) for words, _, colour in boxes
+    }
 
 
 # --- a sweep's film --------------------------------------------------------------------------
@@ -494,28 +394,20 @@ def film_strip(sweep: Sweep, drawing: DrawingOptions, *, width: int = 1300) -> F
     panels: list[Panel] = []
     starts: list[tuple[int, str]] = []
     for curve in shown:
-        starts.append((len(panels), _film_title(curve)))
+        words = look.model_title(curve.model)
+        if curve.octaves is not None:
+            words += f": at least half of its best over {curve.octaves:.1f} octaves"
+        starts.append((len(panels), words))
         panels += [_frame(step, top, drawing, 2 * width // columns) for step in curve.steps]
         panels += [blank] * (-len(panels) % columns)
     title = f"{sweep.label}: where the evidence lies, size by size"
-    figure, axes = picture_sheet(
-        panels, columns=columns, title=title, width=width, units=[SPREAD_UNIT]
-    )  # fmt: skip
+    bar = {"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map, "clipped": clipped}
+    figure, axes = picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])
+    above = {"xytext": (0, 1.6 * look.FONT), "color": look.INK, "fontweight": "bold"}
     for first, words in starts:
-        heading = look.note(
-            axes[first], words, (0, 1), xycoords="axes fraction", color=look.INK, fontweight="bold",
-            xytext=(0, 1.6 * look.FONT),
-        )  # fmt: skip
+        heading = look.note(axes[first], words, (0, 1), xycoords="axes fraction", **above)
         heading.set_in_layout(False)  # it is wider than its column
-    _add_bar(figure, axes, vmax=top, unit=SPREAD_UNIT, cmap=drawing.colour_map, clipped=clipped)
     return figure
-
-
-def _film_title(curve: SweepCurve) -> str:
-    name = look.model_title(curve.model)
-    if curve.octaves is None:
-        return name
-    return f"{name}: at least half of its best over {curve.octaves:.1f} octaves"
 
 
 def _frame(step: SweepStep, top: float, drawing: DrawingOptions, side: int) -> Panel:
@@ -527,5 +419,5 @@ def _frame(step: SweepStep, top: float, drawing: DrawingOptions, side: int) -> P
     heat = resize_map(view_density(step), *size)
     painted = overlay(view, heat, vmax=top, opacity=drawing.opacity, cmap=drawing.colour_map)
     # The line above is for the model's name.
-    title = f"\n{step.factor:.2g}\N{MULTIPLICATION SIGN} ({size_px(step)} px)"
+    title = f"\n{step.factor:.2g}\N{MULTIPLICATION SIGN} ({scales.size_px(step)} px)"
     return Panel(painted, title, f"{step.probability:.1%}, rank {step.rank}")

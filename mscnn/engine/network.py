@@ -1,8 +1,7 @@
 """One loaded backbone on one device: labels, class activation maps, and the multi-scale lens.
 
 One model serves all users. A lock lets one request at a time through it, because hooks on a shared
-model are not re-entrant; methods with a forward for each channel run on a copy outside of the lock,
-so that nobody waits for them.
+model are not re-entrant; methods with a forward for each channel run on a copy outside of the lock.
 """
 
 from __future__ import annotations
@@ -271,13 +270,11 @@ class Network:
         """Classify one photo and map where the evidence for some classes lies.
 
         Args:
-            photo, name: see ``Network``.
             layers: one or several layer names; the last stage where None.
             targets: one or several classes (index or name), ``"top1"``, or ``"top5"``.
             method: a name of ``mscnn.maps.methods.METHODS``.
             top_k: how many classes the prediction lists.
-            on_progress: called with (done, total) during slow methods.
-            is_cancelled: polled during slow methods.
+            on_progress, is_cancelled: called with (done, total), and polled, in slow methods.
 
         Raises:
             UnknownLayerError, MethodError, OptionError, Cancelled.
@@ -321,10 +318,8 @@ class Network:
         # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
         from mscnn.maps.packaged import seconds_needed
 
-        shown, name = self._shown(photo), self.layer(layer)
-        return self._apart(
-            lambda m: seconds_needed(m.float(), shown.x.to(self.device), name, method)
-        )[0]
+        x, name = self._shown(photo).x, self.layer(layer)
+        return self._apart(lambda m: seconds_needed(m.float(), x.to(self.device), name, method))[0]
 
     # --- the multi-scale lens
 
@@ -344,13 +339,13 @@ class Network:
         return found
 
     def _trace(self) -> ReceptiveField | UnsupportedModelError:
-        px = int(self.loaded.data_config["input_size"][-1])
         try:
             # Under the lock no request's hooks are on the model; the tracer copies no weight.
             graph, _ = self.guarded(lambda: topology.trace(self.model, self.stages))
         except UnsupportedModelError as error:
             return error.with_traceback(None)
-        return receptive_field.fields(graph, model=self.name, input_px=px)
+        px = self.loaded.data_config["input_size"][-1]
+        return receptive_field.fields(graph, model=self.name, input_px=int(px))
 
     def _field_or_none(self) -> ReceptiveField | None:
         """The theoretical fields where they are known; the lens works without them too."""
@@ -405,8 +400,8 @@ class Network:
         return AttentionReport(prediction, label, raw.blocks, len(references), prediction.seconds)
 
     def _gates(self, photo: Photo) -> dict[str, Floats]:
-        shown = self._shown(photo)
-        return self.guarded(lambda: attention.gates(self.model, self.to_device(shown.x)))[0]
+        x = self._shown(photo).x
+        return self.guarded(lambda: attention.gates(self.model, self.to_device(x)))[0]
 
     def effective_receptive_field(
         self,
@@ -468,8 +463,9 @@ class Network:
     ) -> SweepCurve:
         """Show the network the photo, or a box of it, at many sizes on a plain canvas.
 
+        ``"top1"`` is the best class of the whole photo.
+
         Args:
-            photo, target: see ``Network``; ``"top1"`` is the best class of the whole photo.
             box: the part to show, fractions 0..1 of the upright photo; all of it where None.
             factors: longer side of the object over the side of the network's input.
             canvas: what surrounds it: a name of ``mscnn.scales.canvas.CANVASES``.
@@ -487,8 +483,10 @@ class Network:
         if chosen.indices == ("top1",):
             chosen = Targets([self.predict(image, top_k=1).top[0].index])
         index = int(chosen.indices[0])
-        known = {"stages": self.stages, "linear": self.linear, "field": self._field_or_none()}
-        measure = partial(sweep.measure, self.model, target=index, place=self.to_device, **known)
+        measure = partial(
+            sweep.measure, self.model, target=index, place=self.to_device, stages=self.stages,
+            linear=self.linear, field=self._field_or_none(),
+        )  # fmt: skip
         steps, seconds = [], 0.0
         for batch in plan.batches(image, self.preprocess):
             if call.cancelled:
@@ -497,7 +495,9 @@ class Network:
             steps.extend(done)
             seconds += took
             call.progress(len(steps), len(plan.factors))
-        octaves, mean = sweep.score(steps) if len(steps) == len(plan.factors) else (None, None)
+        octaves = mean = None
+        if len(steps) == len(plan.factors):
+            octaves, mean = sweep.score(plan.factors, [s.probability for s in steps])
         label = self.labels.display(index)
         return SweepCurve(self.name, index, label, tuple(steps), octaves, mean, seconds=seconds)
 

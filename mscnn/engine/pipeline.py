@@ -76,11 +76,7 @@ class Engine:
         return network.explain(photo, is_cancelled=is_cancelled, **options)
 
     def receptive_field(self, model: str) -> ReceptiveField:
-        """Theoretical receptive fields; of a registry model at once, and never by its weights.
-
-        Raises:
-            UnknownModelError, UnsupportedModelError.
-        """
+        """Theoretical receptive fields; of a registry model at once, and never by its weights."""
         spec = registry.find(model)
         found = fields.known(spec.name if spec else model)
         if found is not None:
@@ -131,7 +127,6 @@ class Engine:
         A model that cannot be used gives a column with a note; the others go on.
 
         Args:
-            photo, name: see ``Network``.
             models: two to six model names.
             target: a class; ``"top1"`` is the first model's best class, for all of them.
             layer: ``"last"``, a stage number, or a module name that all models have.
@@ -189,11 +184,7 @@ class Engine:
         return [made for made in found if made is not None]
 
     def sweep(self, photo: Photo, models: Sequence[str], **options: Any) -> Sweep:
-        """Like ``sweep_steps``, all at once; what was done before Stop is kept.
-
-        Raises:
-            Cancelled: stopped before anything was done.
-        """
+        """Like ``sweep_steps``, all at once; ``Cancelled`` only before anything was done."""
         steps = list(self.sweep_steps(photo, models, **options))
         if not steps:
             raise Cancelled("Stopped before the first model was done.")

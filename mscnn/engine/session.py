@@ -119,8 +119,7 @@ class Session:
         """Return what ``name`` means to the loader: the owner's folder, or a model's name.
 
         Raises:
-            UnknownModelError: a folder that is not offered; the same sentence whether or not
-                there is such a folder.
+            UnknownModelError: a folder that is not offered, whether or not there is one.
         """
         if self.owners is None:
             return name

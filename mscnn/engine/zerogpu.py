@@ -23,13 +23,7 @@ _REMOTE = (
 
 
 class ZeroGpuSession(Session):
-    """A session whose networks compute through ``gpu``.
-
-    Args:
-        gpu: ``spaces.GPU(duration=...)``; any decorator of a function in tests.
-        device: where the worker computes.
-        options: see ``Session``.
-    """
+    """Networks that compute on ``device``, through ``gpu``: ``spaces.GPU(duration=...)``."""
 
     def __init__(
         self,

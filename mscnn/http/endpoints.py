@@ -1,12 +1,14 @@
-"""The HTTP endpoints, which are MCP tools too: one table, and a function for each row.
+"""The HTTP endpoints, which are MCP tools too: the methods of ``Functions`` in ``ENDPOINTS``.
 
-Pictures go in and out as files, numbers as JSON in which whole numbers beyond 2^53 are text.
+Their names, parameters and docstrings are the endpoints'. Pictures go in and out as files, numbers
+as JSON in which whole numbers beyond 2^53 are text.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,38 +26,25 @@ from mscnn.engine.pipeline import Engine
 from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import PhotoInput, cache_file, need_photo
-from mscnn.results.schema import JsonDict, document, safe_integers
+from mscnn.results.schema import document, safe_integers
 
 Answer = tuple[Any, ...]
 """The document, then each file as ``(name, content)``."""
 
 
-class _Photo:
-    """Stands for the default of a parameter that is an uploaded photo."""
-
-
-class _Model:
-    """Stands for the default of a parameter that names the page's own model."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One row of the table.
-
-    Attributes:
-        function: of ``Functions``; its name is the endpoint's, its docstring describes it.
-        parameters: name to default, in the order of the function; None where one must be given.
-        files: labels of the files beside the document, which is called ``result``.
-    """
-
-    function: Callable[..., Answer]
-    parameters: Mapping[str, Any]
-    files: tuple[str, ...] = ()
+ENDPOINTS: dict[str, tuple[str, ...]] = {
+    "predict": (),
+    "explain": ("picture", "raw map"),
+    **dict.fromkeys(("compare", "scales", "receptive_field", "sweep"), ("picture",)),
+}
+"""Name of a method of ``Functions`` to the labels of the files beside its document."""
 
 
 @dataclass(frozen=True)
 class Functions:
     """What the endpoints do; texts that are left empty arrive as their defaults.
+
+    An ``image`` is an upload, and a ``model`` is by default the page's own.
 
     Attributes:
         engine: shared with the page.
@@ -65,7 +54,7 @@ class Functions:
     engine: Engine
     references: Sequence[Photo] = ()
 
-    def predict(self, image: Image.Image, model: str, top_k: float) -> Answer:
+    def predict(self, image: Image.Image, model: str, top_k: float = 5) -> Answer:
         """Classify a photo with a multi-scale CNN.
 
         Args:
@@ -80,7 +69,12 @@ class Functions:
         return ({"results": [document(prediction)]},)
 
     def explain(
-        self, image: Image.Image, model: str, layer: str, target: str, method: str
+        self,
+        image: Image.Image,
+        model: str,
+        layer: str = "last",
+        target: str = "top1",
+        method: str = "gradcam",
     ) -> Answer:
         """Show where in a photo the evidence for a class lies.
 
@@ -100,7 +94,9 @@ class Functions:
         files = explanation_files(found, found.maps[0], image)
         return document(found), *((name, files[name]) for name in ("overlay.png", "cam.npy"))
 
-    def compare(self, image: Image.Image, models: str, target: str, layer: str) -> Answer:
+    def compare(
+        self, image: Image.Image, models: str, target: str = "top1", layer: str = "last"
+    ) -> Answer:
         """Show the same photo and class through two to six models on one colour scale.
 
         Args:
@@ -116,7 +112,7 @@ class Functions:
         sheet = comparison_sheet(found, image, DrawingOptions())
         return document(found), ("comparison.png", png(sheet, 1600))
 
-    def scales(self, image: Image.Image, model: str, target: str) -> Answer:
+    def scales(self, image: Image.Image, model: str, target: str = "top1") -> Answer:
         """Show at which receptive-field size a network found its evidence for a class.
 
         Args:
@@ -129,21 +125,17 @@ class Functions:
             and a chart of the shares over depth (PNG).
         """
         report = self.engine.scales(image, model, target=target, name="")
-        gates = self._attention(image, model, report.target.index)
+        try:
+            attention = self.engine.split_attention(
+                image, model, target=report.target.index, references=self.references
+            )
+            gates = [document(block) for block in attention.blocks]
+        except UnsupportedModelError:
+            gates = None
         chart = ("attribution.png", png(evidence_chart(report), 1200))
         return {**document(report), "attention": gates}, chart
 
-    def _attention(self, image: Image.Image, model: str, target: int) -> list[JsonDict] | None:
-        """The blocks' split attention; None for a model without."""
-        try:
-            report = self.engine.split_attention(
-                image, model, target=target, references=self.references
-            )
-        except UnsupportedModelError:
-            return None
-        return [document(block) for block in report.blocks]
-
-    def receptive_field(self, model: str, baseline: str) -> Answer:
+    def receptive_field(self, model: str, baseline: str = "") -> Answer:
         """Tell how much of its input each stage, block and split of a network can see.
 
         Args:
@@ -161,7 +153,14 @@ class Functions:
         sheet = field_charts([found, *([other] if other else [])])
         return shown, ("receptive_field.png", png(sheet, 1200))
 
-    def sweep(self, image: Image.Image, models: str, target: str, box: str, canvas: str) -> Answer:
+    def sweep(
+        self,
+        image: Image.Image,
+        models: str,
+        target: str = "top1",
+        box: str = "",
+        canvas: str = "mean",
+    ) -> Answer:
         """Show one object at twelve sizes to networks, and measure at which they still know it.
 
         Args:
@@ -175,36 +174,9 @@ class Functions:
             Probability, rank, share of the evidence on the object and evidence-weighted receptive
             field at each size as JSON, and charts of them (PNG).
         """
-        found = self.engine.sweep(
-            image,
-            parse_names(models),
-            target=target,
-            box=parse_box(box),
-            canvas=canvas.lower(),
-        )
+        names, where = parse_names(models), parse_box(box)
+        found = self.engine.sweep(image, names, target=target, box=where, canvas=canvas.lower())
         return document(found), ("sweep.png", png(sweep_chart(found), 1200))
-
-
-ENDPOINTS = (
-    Endpoint(Functions.predict, {"image": _Photo, "model": _Model, "top_k": 5}),
-    Endpoint(
-        Functions.explain,
-        {"image": _Photo, "model": _Model, "layer": "last", "target": "top1", "method": "gradcam"},
-        ("picture", "raw map"),
-    ),
-    Endpoint(
-        Functions.compare,
-        {"image": _Photo, "models": None, "target": "top1", "layer": "last"},
-        ("picture",),
-    ),
-    Endpoint(Functions.scales, {"image": _Photo, "model": _Model, "target": "top1"}, ("picture",)),
-    Endpoint(Functions.receptive_field, {"model": _Model, "baseline": ""}, ("picture",)),
-    Endpoint(
-        Functions.sweep,
-        {"image": _Photo, "models": None, "target": "top1", "box": "", "canvas": "mean"},
-        ("picture",),
-    ),
-)
 
 
 def build_api(
@@ -223,10 +195,10 @@ def build_api(
         references: see ``Functions``.
     """
     functions = Functions(engine, references)
+    made: dict[tuple[str, Any], Any] = {}  # one component for all endpoints with such a parameter
 
-    @functools.cache
-    def parameter(name: str, default: Any) -> Any:
-        if default is _Photo:
+    def component(name: str, default: Any) -> Any:
+        if name == "image":
             return PhotoInput(label=name, sources=["upload"])
         if isinstance(default, int):
             # precision=0 would round 1.5 to 2 without a word.
@@ -235,16 +207,20 @@ def build_api(
 
     with gr.Group(visible=False):
         numbers = gr.JSON(label="result")
-        for row in ENDPOINTS:
+        for name, files in ENDPOINTS.items():
+            function = getattr(functions, name)
             defaults = {
-                name: default_model if default is _Model else default
-                for name, default in row.parameters.items()
-            }
-            name = row.function.__name__
+                parameter.name: default_model if parameter.name == "model"
+                else None if parameter.default is parameter.empty else parameter.default
+                for parameter in inspect.signature(function).parameters.values()
+            }  # fmt: skip
+            for item in defaults.items():
+                if item not in made:
+                    made[item] = component(*item)
             gr.Button(visible=False).click(
-                _served(getattr(functions, name), defaults),
-                [parameter(*item) for item in defaults.items()],
-                [numbers, *(gr.File(label=label) for label in row.files)],
+                _served(function, defaults),
+                [made[item] for item in defaults.items()],
+                [numbers, *(gr.File(label=label) for label in files)],
                 api_name=name,
                 api_visibility="public",
                 **queue,
@@ -257,18 +233,15 @@ def _served(function: Callable[..., Answer], defaults: Mapping[str, Any]) -> Cal
     @http_errors
     @functools.wraps(function)
     def served(*values: Any) -> Any:
-        arguments = [
-            _read(value, default) for value, default in zip(values, defaults.values(), strict=True)
-        ]
-        found, *files = function(*arguments)
+        found, *files = function(*map(_read, defaults, values, defaults.values()))
         paths = [cache_file(name, content) for name, content in files]
         return (safe_integers(found), *paths) if paths else safe_integers(found)
 
     return served
 
 
-def _read(value: Any, default: Any) -> Any:
-    if default is _Photo:
+def _read(name: str, value: Any, default: Any) -> Any:
+    if name == "image":
         return need_photo(value)
     if value in ("", None) and not isinstance(default, int):
         return default or ""  # a JSON null, as an empty text, is the default

@@ -17,8 +17,6 @@ UNEXPECTED = (
     "Something unexpected went wrong; your photo and settings are kept. "
     "Try again, or choose another model or method."
 )
-
-
 MALFORMED = "The request does not fit this endpoint; /gradio_api/info says what it takes."
 NOT_UPLOADED = "That picture was not uploaded here; upload the file itself."
 

@@ -49,10 +49,9 @@ class PhotoInput(gr.Image):
     """gradio's image component, with our own decoding.
 
     gradio decodes an upload before our code sees it: it drops EXIF rotation or alpha in some
-    modes, clips 16-bit greys, and shows developer text for a broken file. It would also open
-    any path or link that a request names. Here only files in gradio's upload folder are read,
-    and what is wrong with one comes back as an ``ImageError`` value, so that the handler can
-    show a toast and leave the rest of the page as it is.
+    modes, clips 16-bit greys, and would open any path or link that a request names. Here only
+    files in gradio's upload folder are read, and what is wrong with one comes back as an
+    ``ImageError`` value, which the handler shows.
     """
 
     is_template = True
@@ -110,11 +109,7 @@ def _linked_file(link: str) -> str:
 
 
 def in_upload_folder(path: str) -> Path:
-    """Resolve a path that must lie in gradio's upload folder, symbolic links followed.
-
-    Raises:
-        ImageError: it lies elsewhere, or is no path.
-    """
+    """Resolve a path; ``ImageError`` where it leads out of gradio's upload folder, or is none."""
     try:
         real = Path(path).resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links

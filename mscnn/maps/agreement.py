@@ -47,14 +47,14 @@ def iou_of_strongest(a: npt.ArrayLike, b: npt.ArrayLike, share: float = STRONGES
     Equal values stand or fall together: those equal to the weakest of the share are taken in,
     except where that is the map's minimum (the zeros of a sparse map), which is never strong.
     """
-    tops = [_strongest(np.ravel(np.asarray(values)), share) for values in (a, b)]
-    if not all(top.any() for top in tops):
+    first, second = (_strongest(np.ravel(np.asarray(values)), share) for values in (a, b))
+    if not (first.any() and second.any()):
         return None
-    return float((tops[0] & tops[1]).sum() / (tops[0] | tops[1]).sum())
+    return float((first & second).sum() / (first | second).sum())
 
 
 def _strongest(values: npt.NDArray[Any], share: float) -> npt.NDArray[np.bool_]:
-    if values.size == 0:
+    if not values.size:
         return np.zeros(0, dtype=bool)
     count = max(1, round(share * values.size))
     weakest = np.partition(values, -count)[-count]

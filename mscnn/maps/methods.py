@@ -106,62 +106,33 @@ class Method:
 
 
 _ROWS = (
-    Method(
-        "gradcam", "Grad-CAM", "gradient", True,
-        "Selvaraju et al., ICCV 2017, arXiv:1610.02391",
-        "Channels weighted by how much the class would gain from more of each.",
-        by="mscnn.maps.single_pass:grad_cam", packages=("torch", "timm"), one_pass=True,
-    ),
-    Method(
-        "gradcam++", "Grad-CAM++", "gradient", True,
-        "Chattopadhay et al., WACV 2018, arXiv:1710.11063",
-        "Like Grad-CAM, with weights meant for several objects of one class.",
-    ),
-    Method(
-        "hirescam", "HiResCAM", "gradient", True,
-        "Draelos and Carin 2020, arXiv:2011.08891",
-        "Gradient times activation at each place, without averaging over places.",
-    ),
-    Method(
-        "layercam", "LayerCAM", "gradient", True,
-        "Jiang et al., IEEE TIP 2021",
-        "Positive gradient times activation at each place; made for early layers.",
-    ),
-    Method(
-        "xgradcam", "XGradCAM", "gradient", True,
-        "Fu et al., BMVC 2020, arXiv:2008.02312",
-        "Grad-CAM with weights scaled by the activations.",
-    ),
-    Method(
-        "gradcam-elementwise", "Grad-CAM element-wise", "gradient", True,
-        "grad-cam package",
-        "Gradient times activation at each place, negative products dropped first.",
-    ),
-    Method(
-        "eigengradcam", "EigenGradCAM", "gradient", True,
-        "grad-cam package",
-        "First principal component of gradient times activation.",
-    ),
-    Method(
-        "eigencam", "EigenCAM", "forward", False,
-        "Muhammad and Yeasin, IJCNN 2020, arXiv:2008.00299",
-        "First principal component of the activations; the same for every class.",
-    ),
-    Method(
-        "kpcacam", "KPCA-CAM", "forward", False,
-        "Karmani et al. 2024, arXiv:2410.00267",
-        "EigenCAM with a kernel; the same for every class.",
-    ),
-    Method(
-        "scorecam", "ScoreCAM", "per-channel", True,
-        "Wang et al., CVPRW 2020, arXiv:1910.01279",
-        "Each channel weighted by the class's score when only its place is shown.",
-    ),
-    Method(
-        "ablationcam", "AblationCAM", "per-channel", True,
-        "Desai and Ramaswamy, WACV 2020",
-        "Each channel weighted by what the class loses without it.",
-    ),
+    Method("gradcam", "Grad-CAM", "gradient", True,
+           "Selvaraju et al., ICCV 2017, arXiv:1610.02391",
+           "Channels weighted by how much the class would gain from more of each.",
+           by="mscnn.maps.single_pass:grad_cam", packages=("torch", "timm"), one_pass=True),
+    Method("gradcam++", "Grad-CAM++", "gradient", True,
+           "Chattopadhay et al., WACV 2018, arXiv:1710.11063",
+           "Like Grad-CAM, with weights meant for several objects of one class."),
+    Method("hirescam", "HiResCAM", "gradient", True, "Draelos and Carin 2020, arXiv:2011.08891",
+           "Gradient times activation at each place, without averaging over places."),
+    Method("layercam", "LayerCAM", "gradient", True, "Jiang et al., IEEE TIP 2021",
+           "Positive gradient times activation at each place; made for early layers."),
+    Method("xgradcam", "XGradCAM", "gradient", True, "Fu et al., BMVC 2020, arXiv:2008.02312",
+           "Grad-CAM with weights scaled by the activations."),
+    Method("gradcam-elementwise", "Grad-CAM element-wise", "gradient", True, "grad-cam package",
+           "Gradient times activation at each place, negative products dropped first."),
+    Method("eigengradcam", "EigenGradCAM", "gradient", True, "grad-cam package",
+           "First principal component of gradient times activation."),
+    Method("eigencam", "EigenCAM", "forward", False,
+           "Muhammad and Yeasin, IJCNN 2020, arXiv:2008.00299",
+           "First principal component of the activations; the same for every class."),
+    Method("kpcacam", "KPCA-CAM", "forward", False, "Karmani et al. 2024, arXiv:2410.00267",
+           "EigenCAM with a kernel; the same for every class."),
+    Method("scorecam", "ScoreCAM", "per-channel", True,
+           "Wang et al., CVPRW 2020, arXiv:1910.01279",
+           "Each channel weighted by the class's score when only its place is shown."),
+    Method("ablationcam", "AblationCAM", "per-channel", True, "Desai and Ramaswamy, WACV 2020",
+           "Each channel weighted by what the class loses without it."),
 )  # fmt: skip
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 

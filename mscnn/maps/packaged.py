@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,12 +43,7 @@ class _StreamedScoreCAM(package.ScoreCAM):  # type: ignore[misc]  # the package 
     """
 
     def get_cam_weights(
-        self,
-        input_tensor: torch.Tensor,
-        target_layer: Any,
-        targets: Any,
-        activations: Any,
-        grads: Any,
+        self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any
     ) -> npt.NDArray[np.float32]:
         """Score every channel of the one picture; ``(1, C)``, adding up to 1."""
         scores: list[torch.Tensor] = []
@@ -83,15 +78,16 @@ _CLASSES: dict[str, Any] = {
 class _Watched(nn.Module):
     """Passes calls on; reports each forward and stops when asked."""
 
-    def __init__(self, model: nn.Module, on_forward: Callable[[int], None], call: Call) -> None:
+    def __init__(self, model: nn.Module, total: int, call: Call) -> None:
         super().__init__()
         self.model = model
-        self._on_forward, self._call = on_forward, call
+        self._done, self._total, self._call = 0, total, call
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self._call.check()
         y: torch.Tensor = self.model(x)
-        self._on_forward(len(x))
+        self._done = min(self._done + len(x), self._total)
+        self._call.progress(self._done, self._total)
         return y
 
 
@@ -184,16 +180,10 @@ def packaged_map(
     call = call or Call()
     with torch.no_grad(), record(model, [layer]) as seen:
         model(x)
-    total, done = forwards_needed(method, seen.outputs[layer].shape[1]), 0
-
-    def count(images: int) -> None:
-        nonlocal done
-        done = min(done + images, total)
-        call.progress(done, total)
-
+    total = forwards_needed(method, seen.outputs[layer].shape[1])
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
-    watched = _Watched(inner, count, call).eval()
+    watched = _Watched(inner, total, call).eval()
     raw = _run(watched, inner.get_submodule(layer), x, target, method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
@@ -204,17 +194,15 @@ def _run(
     watched: _Watched, module: nn.Module, x: torch.Tensor, target: int, method: str
 ) -> npt.NDArray[np.float32] | None:
     kept: list[npt.NDArray[np.float32]] = []
-    options: dict[str, Any] = {}
-    if method == "ablationcam":
-        # The default is one object shared by all instances of the class.
-        options = {"ablation_layer": package.AblationLayer()}
+    # The default is one object shared by all instances of the class.
+    fresh = {"ablation_layer": package.AblationLayer()} if method == "ablationcam" else {}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
     x.requires_grad_(METHODS[method].cost == "gradient")
     cam: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
-        cam = _CLASSES[method](watched, [module], **options)
+        cam = _CLASSES[method](watched, [module], **fresh)
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 

@@ -25,12 +25,10 @@ from mscnn.maps.recorder import record
 
 @dataclass(frozen=True, slots=True)
 class RawMaps:
-    """Result of one pass over one input.
+    """Result of one pass over one input, for the class indices ``targets``.
 
-    Attributes:
-        logits: ``(classes,)`` float32.
-        targets: class indices the maps belong to.
-        maps: ``(layer, class index)`` to a signed ``(h, w)`` float32 map.
+    ``logits`` is ``(classes,)`` float32; ``maps`` has a signed ``(h, w)`` float32 map for each
+    ``(layer, class index)``.
     """
 
     logits: npt.NDArray[np.float32]
@@ -39,12 +37,7 @@ class RawMaps:
 
 
 class Targets:
-    """Which classes to explain: given indices, and the best so many of the answer.
-
-    Args:
-        indices: class indices or ``"top1"``, in order.
-        best: take the ``best`` most probable classes instead, where it is positive.
-    """
+    """Which classes to explain: indices or ``"top1"``, in order; or so many of the ``best``."""
 
     def __init__(self, indices: Sequence[int | str] = (), best: int = 0) -> None:
         self.indices, self.best = tuple(indices), best
@@ -169,8 +162,9 @@ def pools_and_multiplies(
     """
     if activation.shape[1] != linear.in_features:
         return False
-    bias = None if linear.bias is None else linear.bias.float()
-    pooled = nn.functional.linear(activation.mean(dim=(2, 3)), linear.weight.float(), bias)
+    pooled = activation.mean(dim=(2, 3)) @ linear.weight.float().T
+    if linear.bias is not None:
+        pooled = pooled + linear.bias.float()
     tolerance = 1e-3 if dtype == torch.float32 else 5e-2
     largest = float(logits.abs().max() + 1)
     return pooled.shape == logits.shape and torch.allclose(

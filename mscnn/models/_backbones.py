@@ -137,8 +137,9 @@ def _row(
     ``paper`` is the authors' top-1 and where they published it, ``partner`` the plain network to
     compare with and why this one.
     """
-    own = zip(("params", "gmacs", "download_bytes", "top1"), counts, strict=True)
-    own = {"name": name, "title": title, "summary": summary, **dict(own)}
+    params, gmacs, size, top1 = counts
+    own: dict[str, Any] = {"name": name, "title": title, "summary": summary}
+    own |= {"params": params, "gmacs": gmacs, "download_bytes": size, "top1": top1}
     own |= {"paper_top1": paper[0], "paper_source": paper[1]}
     return BackboneSpec(**own, baseline=partner[0], baseline_reason=partner[1], **facts)
 

@@ -14,10 +14,8 @@ class ReliabilityBin:
     """The photographs whose best class had a probability in ``(low, high]``.
 
     Attributes:
-        low, high: 0..1.
-        images: how many.
-        confidence: mean probability of the best class; None where there is no photograph.
-        accuracy: fraction of them that was right; None likewise.
+        confidence: mean probability of the best class, 0..1; None where there is no photograph.
+        accuracy: fraction of them that was right, 0..1; None likewise.
     """
 
     low: float
@@ -32,8 +30,7 @@ class ClassResult:
     """One class of the model that the data has photographs of.
 
     Attributes:
-        index: in the model.
-        label: short name.
+        index, label: in the model; a short name.
         images: photographs of it.
         top1, top5: fractions of them with a right answer, 0..1; 0 without any photograph.
         predicted: how often it was the best answer to any photograph.
@@ -68,7 +65,6 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        model, weights, device: what was evaluated, and where.
         images: photographs that counted.
         top1, top5: fractions of right answers among all of the model's classes, 0..1.
         unreadable: what was left out, as ``(name, reason)``.
@@ -78,8 +74,6 @@ class Evaluation:
         class_map: the data's name of a class to the model's index and short name.
         notices: what the user should know, such as a change of device.
         real: by ImageNet's reassessed labels, where asked for.
-        classes: per class, by index.
-        bins: of the reliability diagram.
         known_classes: how many classes the model has.
         confusion: ``(class, best answer)`` to how often, without zeros.
         labels: short names of all classes in ``confusion``.

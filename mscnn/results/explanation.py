@@ -33,7 +33,6 @@ class WeightsInfo:
     """Which weights gave a result.
 
     Attributes:
-        kind: where they came from.
         source: how a user would name them: a file name, ``assets/weights/x.safetensors``
             or ``timm/res2net50d.in1k``; never an absolute path of the server.
         sha256: hex digest of the weights file, 64 characters.
@@ -59,7 +58,6 @@ class PhotoInfo:
 
     Attributes:
         name: the file's name as the user gave it (a path for the command line), or "".
-        width, height: px of the upright photo.
         crop: what of the photo the network saw. May reach past the photo's edges where the
             preprocessing pads.
     """
@@ -75,7 +73,6 @@ class Prediction:
     """The best classes of one photo, most probable first.
 
     Attributes:
-        top: ``top_k`` scores, most probable first.
         logits: ``(classes,)`` float32, before the softmax.
         seconds: wall time of preprocessing and forward on ``device``.
     """
@@ -125,10 +122,9 @@ class CamMap:
         return resize_map(np.maximum(self.raw, 0), width, height)
 
     def on_photo(self, size: tuple[int, int] | None = None) -> FloatMap:
-        """ReLU(raw) on the whole photo: ``(height, width)`` float32, 0 outside the crop.
+        """ReLU(raw) on the photo, ``(height, width)`` float32, 0 outside the crop.
 
-        Args:
-            size: ``(width, height)`` of the result; None for the photo's own.
+        ``size`` is ``(width, height)``; None for the photo's own.
         """
         return self.geometry.project(self.on_view(), size)
 
@@ -146,8 +142,7 @@ def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> Fl
         min_px: longer side of the result, at least.
 
     Returns:
-        ``(height, width)`` float32 on the photo, 0 outside the crop; all 0 for a map without
-        positive evidence.
+        ``(height, width)`` float32, 0 outside the crop; all 0 for a map without positive evidence.
     """
     mean = float(cam.on_view().mean())
     on_photo = cam.on_photo(cam.geometry.drawn_size(max_px, min_px))
@@ -160,7 +155,7 @@ class Explanation:
 
     Attributes:
         view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw, before normalisation.
-        targets: the classes asked for, in order, with their probabilities.
+        targets: the classes asked for, in order.
         maps: one per layer and target.
     """
 
@@ -191,7 +186,6 @@ class ModelFacts:
     """What is known of a loaded model besides its answer.
 
     Attributes:
-        params: number of parameters.
         gmacs: multiply-accumulates of one forward at ``input_px``, in 10^9.
         top1: published or measured top-1 accuracy in 0..1, None where nobody published it.
         top1_source: where ``top1`` comes from; "" where it is None.
@@ -209,7 +203,6 @@ class Agreement:
     """How far two maps of one photo and class agree.
 
     Attributes:
-        first, second: model names.
         spearman: rank correlation over the pixels both networks saw, -1..1; None if a map is flat.
         iou_top20: intersection over union of each map's strongest 20 % of these pixels, 0..1.
     """
@@ -222,16 +215,14 @@ class Agreement:
 
 def _compared(explanation: Explanation | None) -> JsonDict:
     """What the document of a comparison says of one model's explanation; the rest is the same."""
-    if explanation is None:
-        nothing = dict.fromkeys(("weights", "device", "crop"))
-        return {**nothing, "top": [], "target": None, "map": None}
-    known = document(explanation)
+    known = document(explanation) if explanation else {}
     return {
-        **{key: known[key] for key in ("weights", "device")},
-        "crop": known["image"]["crop"],
-        "top": known["top"],
-        "target": next(iter(known["targets"]), None),
-        "map": next(iter(known["maps"]), None),
+        "weights": known.get("weights"),
+        "device": known.get("device"),
+        "crop": known.get("image", {}).get("crop"),
+        "top": known.get("top", []),
+        "target": next(iter(known.get("targets", ())), None),
+        "map": next(iter(known.get("maps", ())), None),
     }
 
 
@@ -256,8 +247,15 @@ class ComparedModel:
     facts: ModelFacts | None = field(metadata=column(flatten=True))
     latency_ms: float | None
     note: str = ""
-    latency_range_ms: tuple[float, float] | None = None
-    threads: int | None = None
+    latency_range_ms: tuple[float, float] | None = field(
+        default=None, metadata=column(before="note")
+    )
+    threads: int | None = field(default=None, metadata=column(before="note"))
+
+    @property
+    @computed(None, heading="latency_max_ms", before="threads")
+    def _latency_max_ms(self) -> float | None:
+        return self.latency_range_ms[1] if self.latency_range_ms else None
 
     @property
     def cam(self) -> CamMap | None:
@@ -270,12 +268,10 @@ class Comparison:
     """The same photo and class through several models.
 
     Attributes:
-        label: the class compared.
         layer: ``"last"`` or a layer name, the same for all.
         columns: one per model, in the order asked for.
         agreements: one per pair of models that have a map.
-        scale_max: common top of the colour scale, in units of an even spread: 1 where a position
-            holds as much of the evidence as if all of the view held the same.
+        scale_max: common top of the colour scale, in ``SPREAD_UNIT``.
         hint: whether the models are a fair pair, and why.
     """
 

@@ -14,6 +14,7 @@ from mscnn.results.explanation import WeightsInfo
 
 Rows = npt.NDArray[np.float32]
 """``(n, d)`` float32, one feature vector per row; may be mapped from a file."""
+_TEXTS = ("model", "weights_sha256", "stage", "split")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,6 @@ class FeatureHead:
 
     Attributes:
         rows, width: of the matrix.
-        model: name of the network.
-        weights_sha256: of its weights.
         stage: layer; "" for the network's own pooled features.
         split: number of a split of the block ``stage``, as text; "" for none.
         unreadable: paths of the photographs that were left out.
@@ -39,24 +38,13 @@ class FeatureHead:
 
     def texts(self) -> dict[str, str]:
         """Return what metadata of text holds."""
-        return {
-            "model": self.model,
-            "weights_sha256": self.weights_sha256,
-            "stage": self.stage,
-            "split": self.split,
-            "unreadable": json.dumps(self.unreadable),
-        }
+        own = {key: getattr(self, key) for key in _TEXTS}
+        return {**own, "unreadable": json.dumps(self.unreadable)}
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureFile:
-    """A feature file in memory.
-
-    Attributes:
-        head: what it says of itself.
-        paths: one per row.
-        features: ``(n, d)`` float32.
-    """
+    """A feature file in memory: what it says of itself, and a path per row."""
 
     head: FeatureHead
     paths: tuple[str, ...] = field(repr=False)
@@ -65,14 +53,9 @@ class FeatureFile:
 
 def head_of(features: Rows, texts: dict[str, str], unreadable: Iterable[str]) -> FeatureHead:
     """Return what a file that was read says of itself."""
+    own = {key: texts[key] for key in _TEXTS}
     return FeatureHead(
-        rows=len(features),
-        width=features.shape[1],
-        model=texts["model"],
-        weights_sha256=texts["weights_sha256"],
-        stage=texts["stage"],
-        split=texts["split"],
-        unreadable=tuple(unreadable),
+        rows=len(features), width=features.shape[1], unreadable=tuple(unreadable), **own
     )
 
 
@@ -81,10 +64,8 @@ class Extraction:
     """What a feature file holds, and what it took.
 
     Attributes:
-        model, weights, device: what the features are of, and where they were computed.
         file: the feature file's name as the user gave it.
-        images: rows of the file.
-        width: numbers per row.
+        images, width: rows of the file, and numbers per row.
         stage: layer; None for the network's own pooled features.
         split: of the block ``stage``; None for none.
         unreadable: what was left out, as ``(name, reason)``.

@@ -24,25 +24,25 @@ class Spectrum:
     sizes: Mapping[int, int] = field(metadata=HIDDEN)
 
     @property
-    @computed(title="smallest", unit="px")
+    @computed()
     def rf_min_px(self) -> int:
-        """Receptive field of the shortest path, px."""
+        """Receptive field of the shortest path."""
         return min(self.sizes)
 
     @property
-    @computed(title="largest", unit="px")
+    @computed()
     def rf_max_px(self) -> int:
-        """Receptive field of the longest path, px."""
+        """Receptive field of the longest path."""
         return max(self.sizes)
 
     @property
-    @computed("distinct_sizes", title="sizes")
+    @computed("distinct_sizes")
     def distinct(self) -> int:
         """Number of different sizes."""
         return len(self.sizes)
 
     @property
-    @computed(title="paths")
+    @computed()
     def paths(self) -> int:
         """Number of all paths, exactly."""
         return sum(self.sizes.values())
@@ -59,27 +59,26 @@ class _Field:
 
     @property
     def rf_min_px(self) -> int:
-        """Receptive field of the shortest path, px."""
+        """Receptive field of the shortest path."""
         return self.spectrum.rf_min_px
 
     @property
     def rf_max_px(self) -> int:
-        """Receptive field of the longest path, px."""
+        """Receptive field of the longest path."""
         return self.spectrum.rf_max_px
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """What the unit at ``(row, column)`` of the map can see, over all its paths.
 
-        Returns:
-            ``(left, top, right, bottom)``, px of the network's input, ``right`` and ``bottom``
-            exclusive; may reach past the input, where there is only padding.
+        ``(left, top, right, bottom)``, ``right`` and ``bottom`` exclusive; may reach past the
+        input, where there is only padding.
         """
         left, top = column * self.stride_px + self.low, row * self.stride_px + self.low
         side = self.high - self.low
         return left, top, left + side, top + side
 
     def centre(self, row: int, column: int) -> tuple[float, float]:
-        """The middle of ``box``: ``(x, y)``, px of the network's input, continuous."""
+        """The middle of ``box``: ``(x, y)``, continuous."""
         left, top, right, bottom = self.box(row, column)
         return (left + right) / 2, (top + bottom) / 2
 
@@ -93,8 +92,8 @@ class SplitField(_Field):
         path: the operations from the block's input to the split along its longest way, such as
             ``("1x1", "3x3", "3x3")``; ``"pool"`` where the split is averaged;
             () where the block has no single input.
-        low, high: the unit in row 0 and column 0 sees px ``low`` to ``high - 1`` of the input.
-        stride_px: px of the input between two units.
+        low, high: the unit in row 0 and column 0 sees px ``low`` to ``high - 1``.
+        stride_px: between two units.
     """
 
     index: int = field(metadata=column(heading="split"))
@@ -122,8 +121,8 @@ class BlockField(_Field):
 class StageField(_Field):
     """The output of one stage; see ``SplitField`` for the units."""
 
-    stage: str = field(metadata=column(heading="name", title="stage"))
-    stride_px: int = field(metadata=column(title="stride", unit="px"))
+    stage: str = field(metadata=column(heading="name"))
+    stride_px: int
     spectrum: Spectrum = field(repr=False, metadata=column(flatten=True))
     low: int = field(metadata=HIDDEN)
     high: int = field(metadata=HIDDEN)

@@ -8,7 +8,7 @@ receptive fields are px of the network's input, along one side of a square.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,20 +26,14 @@ SPLIT_UNIT = "evidence, 1 = an even spread over all splits and places"
 """Unit of ``BlockScales.heats``."""
 
 
-def _side(view: RgbArray) -> int:
-    return int(view.shape[1])
-
-
 @dataclass(frozen=True, slots=True)
 class SplitEvidence:
     """One split of a block: what it can see, and how much of the evidence passed through it.
 
     Attributes:
-        index: 0-based, timm's order.
         path: the operations from the block's input to this split, in order, along its longest
             way: ``("1x1", "3x3", "3x3")``; ``"pool"`` where timm averages the last split.
-        rf_min_px, rf_max_px: theoretical receptive field, px of the network's input; None where
-            the topology of the model is not known.
+        rf_min_px, rf_max_px: theoretical; None where the topology of the model is not known.
         evidence: sum over positions of ReLU(sum over channels of gradient x activation), in units
             of the logit, >= 0.
         share: ``evidence`` over the sum of the block's splits, 0..1; 0 where the block has none.
@@ -58,7 +52,6 @@ class BlockScales:
     """The splits of one block for one photo and class.
 
     Attributes:
-        block: module name, such as ``"layer2.1"``.
         stride_px: px of the network's input between two positions of the splits' maps.
         maps: ``(splits, h, w)`` float32: the split CAMs, signed, before the ReLU:
             sum over channels of mean gradient x activation. One colour scale suits them all.
@@ -82,11 +75,9 @@ class BlockScales:
 
         None where no evidence passed, or where the receptive fields are not known.
         """
-        if not any(s.evidence > 0 for s in self.splits):
-            return None
-        if any(s.rf_max_px is None for s in self.splits):
-            return None
-        return float(sum(s.share * (s.rf_max_px or 0) for s in self.splits))
+        parts = [s.share * s.rf_max_px for s in self.splits if s.rf_max_px is not None]
+        known = len(parts) == len(self.splits) and any(s.evidence > 0 for s in self.splits)
+        return float(sum(parts)) if known else None
 
     def cam(self, split: int) -> CamMap:
         """The map of one split, to be projected and drawn like any other.
@@ -127,9 +118,7 @@ class ScaleReport:
     """Through which splits the evidence for one class passed, block by block.
 
     Attributes:
-        prediction: the answer itself.
-        target: the class explained.
-        blocks: all blocks of the model that have a tap, in order of depth.
+        blocks: all blocks of the model that have a hook point, in order of depth.
         view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw.
     """
 
@@ -137,7 +126,8 @@ class ScaleReport:
     target: Score = field(metadata=column("class"))
     blocks: tuple[BlockScales, ...]
     view: RgbArray = field(
-        repr=False, metadata=column("input_px", before="weighted_rf_px", convert=_side)
+        repr=False,
+        metadata=column("input_px", before="weighted_rf_px", convert=lambda view: view.shape[1]),
     )
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
@@ -184,9 +174,8 @@ class DecidedChannel(NamedTuple):
     gate: float
 
 
-def _channel_means(gates: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
-    means: npt.NDArray[np.float32] | None = None if gates is None else gates.mean(1)
-    return means
+def _channel_means(gates: npt.NDArray[Any] | None) -> Any:
+    return None if gates is None else gates.mean(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +186,6 @@ class BlockAttention:
     scale.
 
     Attributes:
-        block: module name, such as ``"layer3.1"``.
         radix, cardinality: as in the paper; channel c belongs to cardinal group
             ``c // (channels / cardinality)``.
         gates: ``(radix, channels)`` float32 in 0..1; adds up to 1 over ``radix`` (softmax), or, for
@@ -230,12 +218,9 @@ class BlockAttention:
 
     @property
     @computed("group_gates", before="reference_gates")
-    def _group_gates(self) -> npt.NDArray[np.float32]:
+    def _group_gates(self) -> npt.NDArray[Any]:
         # (cardinality, radix): means over the channels of each cardinal group.
-        means: npt.NDArray[np.float32] = self.gates.reshape(self.radix, self.cardinality, -1).mean(
-            -1
-        )
-        return means.T
+        return self.gates.reshape(self.radix, self.cardinality, -1).mean(-1).T
 
     @property
     @computed("decided")
@@ -247,8 +232,7 @@ class BlockAttention:
 
         For radix 1: the channels whose gate lies farthest from one half.
         """
-        best = self.gates.argmax(0)
-        top = self.gates.max(0)
+        best, top = self.gates.argmax(0), self.gates.max(0)
         rank = top if self.radix > 1 else np.abs(self.gates[0] - 0.5)
         order = np.argsort(-rank, kind="stable")[:count]
         return tuple(DecidedChannel(int(c), int(best[c]), float(top[c])) for c in order)
@@ -294,7 +278,7 @@ class EffectiveField:
 
     Attributes:
         layer: stage or block, such as ``"layer3"`` or ``"layer3.1"``.
-        split: 0-based, timm's order; None for the whole layer.
+        split: None for the whole layer.
         unit: ``(row, column)`` of the unit in the layer's map.
         centre: ``(x, y)`` of the unit's centre, px of the network's input, continuous.
         gradient: ``(H, W)`` float32 >= 0, px of the network's input: |d sum over channels of the
@@ -378,11 +362,7 @@ class SweepStep:
         return size_px(self)
 
     def density(self) -> FloatMap:
-        """Evidence per area on what the network saw, 1 = an even spread; see ``CamMap.density``.
-
-        Returns:
-            ``(H, W)`` float32, all 0 for a map without positive evidence.
-        """
+        """Evidence per area on what the network saw: ``(H, W)`` float32; see ``density``."""
         height, width = self.view.shape[:2]
         heat = resize_map(np.maximum(self.raw, 0), width, height)
         mean = float(heat.mean())
@@ -416,7 +396,6 @@ class Sweep:
     """The same object at many sizes through one to four models.
 
     Attributes:
-        label: the class.
         factors: sizes, largest first; see ``SweepStep.factor``.
         canvas: what surrounds the object: see ``mscnn.scales.sweep.CANVASES``.
         box: the part of the photo that was used, fractions of the photo.

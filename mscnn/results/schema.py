@@ -2,7 +2,7 @@
 
 A field of a result that needs no more than its own name needs nothing. What differs is said by
 ``field(metadata=column(...))``; a property counts as a field when its getter is ``@computed(...)``.
-From these follow the JSON document, the rows of tables, CSV and the tables that people read.
+From these follow the JSON document, the rows of tables and CSV.
 
 In JSON, numbers that are not finite are null; whole numbers are exact, of any size.
 """
@@ -45,8 +45,6 @@ class Column:
         name: key in JSON; "" for the field's own name, None where it is left out.
         heading: of its column in CSV; None for ``name``, "" where it has no column. ``"gate_{}"``
             gives each element of a list a column. Other lists have none, but texts are joined.
-        title: of its column in tables for people, "" where it is not shown there.
-        unit: what follows the number in such a table.
         digits: after the point; None for all.
         flatten: the keys of the value stand beside the others, after ``prefix``.
         before: the key that it stands before; "" for the order of the class.
@@ -58,8 +56,6 @@ class Column:
 
     name: str | None = ""
     heading: str | None = None
-    title: str = ""
-    unit: str = ""
     digits: int | None = None
     flatten: bool = False
     prefix: str = ""
@@ -79,7 +75,7 @@ HIDDEN: Mapping[str, Any] = column(None, heading="")
 """Metadata of a field that stands in no document and no table, such as an array."""
 
 
-def computed(name: str = "", **how: Any) -> Callable[[_Getter], _Getter]:
+def computed(name: str | None = "", **how: Any) -> Callable[[_Getter], _Getter]:
     """Mark the getter of a property, below ``@property``, as a number like those of the fields."""
 
     def mark(getter: _Getter) -> _Getter:
@@ -152,20 +148,14 @@ def _document(cls: type, result: Any | None, details: bool) -> JsonDict:
                 part = _document(_flattened_type(cls, attribute), None, details)
             else:
                 part = plain(value, details=details)
-            out |= {how.prefix + inner: inside for inner, inside in part.items()}
+            out |= {how.prefix + inner: content for inner, content in part.items()}
         else:
             out[key] = how.empty if value is None else plain(value, how.digits, details=details)
     return out
 
 
 def plain(value: Any, digits: int | None = None, *, details: bool = False) -> Any:
-    """Return a value as JSON has it: None, texts, numbers, lists and dictionaries.
-
-    Args:
-        value: anything that a result holds.
-        digits: after the point, for all numbers in it; None for all that there are.
-        details: see ``document``.
-    """
+    """Return a value as JSON has it: None, texts, numbers (to ``digits``), lists, dictionaries."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Integral) and digits is None:
@@ -210,10 +200,7 @@ def manifest(
 ) -> JsonDict:
     """Return what ``manifest.json`` holds: version of the schema, time (UTC), versions, content.
 
-    Args:
-        content: results and plain values.
-        created: with a time zone; None for now.
-        packages: distributions whose versions matter beside our own.
+    ``created`` has a time zone and is None for now; the versions of ``packages`` matter.
     """
     versions: dict[str, str | None] = {"mscnn": mscnn.__version__}
     for package in packages:
@@ -297,17 +284,3 @@ def _harmless(cell: Cell) -> Cell:
     # Line breaks start a new cell's text in some importers.
     text = " ".join(cell.split())
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "|", "%")) else text
-
-
-def text_cells(result: Any) -> dict[str, str]:
-    """Return a row for people: title to number with its unit; only what has a title."""
-    out: dict[str, str] = {}
-    cls: type = type(result)
-    for attribute, _, how in _members(cls):
-        value = getattr(result, attribute)
-        if how.flatten:
-            out |= text_cells(value)
-        elif how.title:
-            text = f"{value:,}" if isinstance(value, int | float) else str(value)
-            out[how.title] = f"{text} {how.unit}".rstrip()
-    return out

@@ -54,11 +54,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class SplitField:
-    """One split's fields, px of the network's input.
+    """One split's fields.
 
     Attributes:
-        block: module name.
-        split: 0-based, timm's order.
         theoretical_px: side of the largest theoretical field.
         trained, random: side of the smallest centred square that holds half of the raw gradient,
             measured at the centre, one value per photograph.
@@ -82,10 +80,8 @@ class SplitChange:
     """How one split's fraction of the evidence changes when the photograph is shown smaller.
 
     Attributes:
-        block: module name.
-        split: 0-based, timm's order; the last one is the untouched one.
         rf_max_px: its largest theoretical field.
-        large, small: fraction 0..1 at factor 1 and at the small factor.
+        large, small: its fraction of the evidence at the two factors that are compared.
         change: ``small - large`` within each photograph.
     """
 
@@ -103,13 +99,12 @@ class ModelSummary:
     """One model; the intervals are over photographs, one per setting and factor.
 
     Attributes:
-        probability: of the class, 0..1; setting to one interval per factor.
-        weighted_rf: evidence-weighted receptive field, px; likewise; empty without splits.
+        probability: of the class; setting to one interval per factor.
+        weighted_rf: evidence-weighted receptive field; likewise; empty without splits.
         weighted_rf_change: small less large factor, within each photograph; by setting.
         shares: setting to block to one list of intervals (splits) per factor.
-        changes: see ``SplitChange``; empty without splits.
+        changes: empty without splits.
         octaves: width of the range of sizes with at least half of the best probability; by setting.
-        fields: effective fields of the splits.
     """
 
     model: str

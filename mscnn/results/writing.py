@@ -30,10 +30,7 @@ def reason(error: OSError) -> str:
 def safe_name(text: str, most: int = 80, other: str = "_") -> str:
     """Return a text as part of a file name: ASCII letters, digits, dots, ``_`` and ``-``.
 
-    Args:
-        text: anything; each other character becomes ``other``.
-        most: length of the result, from the start of the text.
-        other: one of the characters above.
+    Each other character becomes ``other``; at most the first ``most`` characters are kept.
     """
     return re.sub(r"[^A-Za-z0-9._-]", other, text)[:most]
 

@@ -67,14 +67,14 @@ def check_box(box: Sequence[float]) -> None:
 
 
 def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
-    """Return the nearest whole pixels that a checked box covers of a photo, ``(width, height)``.
+    """Return the whole pixels that a checked box covers of a photo of ``(width, height)``.
 
     Raises:
         BoxError: a side is less than 2 px, where the photo has that many.
     """
     width, height = size
     left, top, right, bottom = (
-        round(share * side) for share, side in zip(box, (width, height) * 2, strict=True)
+        round(fraction * side) for fraction, side in zip(box, (width, height) * 2, strict=True)
     )
     if right - left < min(_SMALLEST_PX, width) or bottom - top < min(_SMALLEST_PX, height):
         raise BoxError(
@@ -85,11 +85,7 @@ def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
 
 
 def cut(image: Image.Image, box: PhotoBox) -> Image.Image:
-    """Cut the object out, so that nothing around it can bleed into its edges when resized.
-
-    Raises:
-        BoxError: see ``pixels_of``.
-    """
+    """Cut out what a checked box covers, so that nothing around it bleeds into its edges."""
     rect = pixels_of(box, image.size)
     return image if rect == (0, 0, *image.size) else image.crop(rect)
 

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from mscnn.errors import PointError, UnsupportedModelError
-from mscnn.geometry import Box, ViewGeometry
+from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import check_finite
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
@@ -161,23 +161,22 @@ def as_field(
 ) -> EffectiveField:
     """Make a result of a measurement: with its squares, and the theoretical field beside it.
 
-    The theoretical field gives the box and the unit's centre; where it is not known, the centre is
-    that of the unit's cell. ``known`` are the other attributes of ``EffectiveField``.
+    The latter gives the box and the unit's centre, else the centre is that of the unit's cell.
+    ``known`` are the other attributes of ``EffectiveField``.
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
     theory = theory_of(field, at)
-    box: Box | None = None
     centre = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
     if theory is not None:
-        box, centre = theory.box(row, column), theory.centre(row, column)
+        centre = theory.centre(row, column)
     return EffectiveField(
         layer=at.layer,
         split=at.split,
         unit=measured.unit,
         centre=centre,
         gradient=measured.gradient.astype(np.float32),
-        theoretical=box,
+        theoretical=theory.box(row, column) if theory is not None else None,
         squares=squares(measured.gradient, centre),
         log_squares=squares(log_scaled(measured.gradient), centre),
         **known,

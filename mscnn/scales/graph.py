@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Any, Literal, NamedTuple, get_args
 
 from mscnn.results.scales import BlockKind
@@ -42,10 +43,8 @@ class Node:
     @property
     def label(self) -> str:
         """What a person calls it: ``"3x3"``, ``"3x3 dilated 2"``, ``"pool"``; "" for no step."""
-        if self.op == "pool":
-            return "pool" if self.kernel > 1 else ""
         if self.op != "conv":
-            return ""
+            return "pool" if self.op == "pool" and self.kernel > 1 else ""
         dilated = f" dilated {self.dilation}" if self.dilation > 1 else ""
         return f"{self.kernel}x{self.kernel}{dilated}"
 
@@ -73,10 +72,8 @@ class Graph:
 
     def splits(self, block: str) -> tuple[int, ...]:
         """Nodes of a block's splits, in timm's order."""
-        found: list[int] = []
-        while (node := self.taps.get(f"{block}/split{len(found)}")) is not None:
-            found.append(node)
-        return tuple(found)
+        names = (f"{block}/split{index}" for index in count())
+        return tuple(map(self.taps.__getitem__, takewhile(self.taps.__contains__, names)))
 
 
 def to_row(graph: Graph) -> dict[str, Any]:

@@ -186,10 +186,8 @@ def _by_split(tensors: Sequence[torch.Tensor], points: Sequence[HookPoint]) -> l
 
 
 def _position_sums(activation: torch.Tensor, gradient: torch.Tensor) -> Doubles:
-    """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed.
-
-    In NumPy, so that sums over positions can be taken in float64, which not every device has.
-    """
+    """Sum over channels of gradient x activation: ``(B, splits, h, w)``, signed."""
+    # In NumPy: not every device has the float64 in which sums over positions are taken.
     return (gradient * activation).sum(dim=2).cpu().numpy().astype(np.float64)
 
 
@@ -220,10 +218,8 @@ def _evidence(positions: Doubles) -> Doubles:
 
 
 def _block_field(field: ReceptiveField | None, name: str) -> BlockField | None:
-    if field is None:
-        return None
     try:
-        return field.block(name)
+        return field.block(name) if field is not None else None
     except UnknownLayerError:
         return None
 
@@ -236,9 +232,9 @@ def _splits(
     shares = evidence / total if total > 0 else np.zeros_like(evidence)
     splits = []
     for index, (value, share) in enumerate(zip(evidence.tolist(), shares.tolist(), strict=True)):
-        path, sizes = point.paths[index], (None, None)
+        path, least, most = point.paths[index], None, None
         if known is not None:
             split = known.splits[index]
-            path, sizes = tuple(split.path) or path, (split.rf_min_px, split.rf_max_px)
-        splits.append(SplitEvidence(index, path, *sizes, value, share))
+            path, least, most = tuple(split.path), split.rf_min_px, split.rf_max_px
+        splits.append(SplitEvidence(index, path, least, most, value, share))
     return tuple(splits)

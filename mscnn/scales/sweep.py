@@ -167,12 +167,7 @@ def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float
     return float(on_view[top:bottom, left:right].sum()) / total / area
 
 
-def score(steps: Sequence[SweepStep]) -> tuple[float, float]:
-    """Sum a curve up; see ``score_curve``."""
-    return score_curve([step.factor for step in steps], [step.probability for step in steps])
-
-
-def score_curve(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
+def score(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
     """Sum a curve up: probability, piecewise linear over log2 of the size, in any order.
 
     Returns:

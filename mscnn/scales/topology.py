@@ -12,8 +12,8 @@ depends on it: a classifier head may do what it likes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mscnn.errors import UnsupportedModelError
 from mscnn.models.architecture import on_meta
+from mscnn.results.scales import BlockKind
 from mscnn.scales.families import HookPoint, hook_points
 from mscnn.scales.graph import Graph, Node
 
@@ -54,8 +55,27 @@ def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
     channels = 3 if first is None else first.in_channels
     x = torch.empty(1, channels, _ROWS, _COLUMNS, device="meta")
     tracker = Tracker(x)
-    seen = _Seen(tracker)
-    seen.watch(bare, stages, blocks)
+    tracks: dict[str, Track] = {}
+
+    def see(name: str, value: Any) -> None:
+        tracks[name] = tracker.track(value)
+
+    def see_splits(block: HookPoint, value: torch.Tensor) -> None:
+        parts = tracker.parts(value) if block.splits > 1 else (tracker.track(value),)
+        if len(parts) == block.splits:  # else put together in another way
+            named = {f"{block.block}/split{i}": track for i, track in enumerate(parts)}
+            tracks.update((name, track) for name, track in named.items() if track is not None)
+
+    # A throw-away copy may keep its hooks.
+    for name in [*stages, *(block.block for block in blocks)]:
+        modules[name].register_forward_hook(lambda _m, _args, out, name=name: see(name, out))
+    for block in blocks:
+        modules[block.block].register_forward_pre_hook(
+            lambda _m, args, name=f"{block.block}/input": see(name, args[0])
+        )
+        modules[block.module].register_forward_pre_hook(
+            lambda _m, args, block=block: see_splits(block, args[0])
+        )
     failure: Exception | None = None
     with torch.no_grad(), tracker:
         try:
@@ -64,73 +84,32 @@ def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
             # The network is anybody's, and may refuse this size of input; what ran until then
             # may be all that is needed.
             failure = error
-    taps = {stage: seen.node(stage, failure) for stage in stages}
-    followed = tuple(block for block in blocks if seen.add_block(block, taps))
-    kept, taps = _pruned(tracker.nodes, taps)
-    return Graph(kept, taps, {block.block: block.kind for block in followed})
-
-
-@dataclass
-class _Seen:
-    """Where the positions of each hook point come from, noted while the network runs."""
-
-    tracker: Tracker
-    tracks: dict[str, Track] = field(default_factory=dict)
-
-    def watch(self, model: nn.Module, stages: Sequence[str], blocks: Iterable[HookPoint]) -> None:
-        """Hook a throw-away copy of the network."""
-        for name in [*stages, *(block.block for block in blocks)]:
-            model.get_submodule(name).register_forward_hook(
-                lambda _m, _args, output, name=name: self._see(name, output)
+    local = {name: track.node for name, track in tracks.items() if isinstance(track, Local)}
+    for stage in stages:
+        if stage not in local:
+            raise UnsupportedModelError(
+                f"The receptive field of {stage} is not known: on the way there, this model "
+                f"{_reason(tracks.get(stage), failure)}."
             )
-        for block in blocks:
-            model.get_submodule(block.block).register_forward_pre_hook(
-                lambda _m, args, name=f"{block.block}/input": self._see(name, args[0])
-            )
-            model.get_submodule(block.module).register_forward_pre_hook(
-                lambda _m, args, block=block: self._see_splits(block, args[0])
-            )
-
-    def _see(self, name: str, value: Any) -> None:
-        self.tracks[name] = self.tracker.track(value)
-
-    def _see_splits(self, block: HookPoint, value: torch.Tensor) -> None:
-        tracks = self.tracker.parts(value) if block.splits > 1 else (self.tracker.track(value),)
-        if len(tracks) != block.splits:
-            return  # put together in another way
-        for index, track in enumerate(tracks):
-            if track is not None:
-                self.tracks[f"{block.block}/split{index}"] = track
-
-    def add_block(self, block: HookPoint, taps: dict[str, int]) -> bool:
-        """Add the hook points of a block; False, and none added, where one of them was lost."""
+    taps, kinds = {stage: local[stage] for stage in stages}, dict[str, BlockKind]()
+    for block in blocks:
         names = [block.block, *(f"{block.block}/split{i}" for i in range(block.splits))]
-        found = {name: self.tracks.get(name) for name in [*names, f"{block.block}/input"]}
-        local = {name: track.node for name, track in found.items() if isinstance(track, Local)}
-        if complete := all(name in local for name in names):
-            taps |= local
-        return complete
+        if all(name in local for name in names):
+            kinds[block.block] = block.kind
+            taps |= {name: local[name] for name in (*names, f"{names[0]}/input") if name in local}
+    kept, taps = _pruned(tracker.nodes, taps)
+    return Graph(kept, taps, kinds)
 
-    def node(self, name: str, failure: Exception | None) -> int:
-        """Return the node that a hook point sees.
 
-        Raises:
-            UnsupportedModelError: it was not reached, or its positions were lost.
-        """
-        track = self.tracks.get(name)
-        if isinstance(track, Local):
-            return track.node
-        if isinstance(track, Lost):
-            reason = track.reason
-        elif track is not None:
-            reason = "mixes the whole picture there"
-        elif failure is not None:
-            reason = f"could not be run ({type(failure).__name__})"
-        else:
-            reason = "does not run it as a module"
-        raise UnsupportedModelError(
-            f"The receptive field of {name} is not known: on the way there, this model {reason}."
-        )
+def _reason(track: Track | None, failure: Exception | None) -> str:
+    """Why a hook point sees no node: it was not reached, or its positions were lost."""
+    if isinstance(track, Lost):
+        return track.reason
+    if track is not None:
+        return "mixes the whole picture there"
+    if failure is not None:
+        return f"could not be run ({type(failure).__name__})"
+    return "does not run it as a module"
 
 
 def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ...], dict[str, int]]:
@@ -191,8 +170,7 @@ class Operation:
         name: as in aten's schemas, without the final underscore of the in-place form.
         elementwise: whether aten says that it works number by number.
         creates: whether it takes only the shape and the type of its argument.
-        tensors: among the arguments, in order.
-        tracks: of all followed tensors among the arguments.
+        tensors, tracks: tensors among the arguments, in order; tracks of those that are followed.
         locals: those of them that have positions, each with its tensor.
     """
 

@@ -31,16 +31,8 @@ class StudyPhoto:
 
 @dataclass(slots=True)
 class Chosen:
-    """The photographs of a study.
+    """The photographs of a study, how many were classified to find them, and what is none."""
 
-    Attributes:
-        photos: those that are used.
-        looked_at: how many were classified to find them.
-        labelled: whether the folder says what is right; else the first model's answer counts.
-        unreadable: files that are no photographs.
-    """
-
-    labelled: bool
     photos: list[StudyPhoto] = field(default_factory=list)
     looked_at: int = 0
     unreadable: list[Path] = field(default_factory=list)
@@ -70,16 +62,17 @@ def choose(
     networks: Sequence[Network],
     files: Sequence[tuple[Path, str | None]],
     *,
-    labelled: bool,
     limit: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Chosen:
     """Take up to ``limit`` photographs that every network classifies alike, and rightly.
 
+    What is right is the file's class, or, where it has none, the first network's answer.
+
     Raises:
         DatasetError: no photograph is left.
     """
-    chosen = Chosen(labelled)
+    chosen = Chosen()
     for start in range(0, len(files), BATCH):
         read: list[tuple[Path, str | None, Image.Image]] = []
         for path, label in files[start : start + BATCH]:

@@ -66,7 +66,7 @@ def run_study(
     options = options or StudyOptions()
     files, labelled = find_photos(folder, options.seed)
     report = _part(on_progress, "choosing photographs")
-    chosen = choose(networks, files, labelled=labelled, limit=options.limit, on_progress=report)
+    chosen = choose(networks, files, limit=options.limit, on_progress=report)
     paths = [photo.path for photo in chosen.photos[:FIELD_PHOTOS]]
     shown = (options.factors, options.settings)
     measures: list[ModelMeasures] = []

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscnn.results.study import Interval, ModelSummary, SplitChange, SplitField
-from mscnn.scales.sweep import score_curve
+from mscnn.scales.sweep import score
 from mscnn.study.measure import FloatArray, ModelMeasures
 
 CONFIDENCE = 0.95
@@ -38,7 +38,7 @@ def octaves(probability: FloatArray, factors: Sequence[float]) -> FloatArray:
     """``(settings, photos)`` octaves from ``(settings, factors, photos)`` probabilities."""
 
     def of_curve(curve: FloatArray) -> float:
-        return score_curve(factors, curve.tolist())[0]
+        return score(factors, curve.tolist())[0]
 
     found: FloatArray = np.apply_along_axis(of_curve, 1, probability)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from mscnn.errors import TrainingError
-from mscnn.results.writing import replacing
+from mscnn.results.writing import reason, replacing
 from mscnn.training.recipe import FIXED, Recipe, option_name
 
 CHECKPOINT = "checkpoint.pt"
@@ -61,17 +60,16 @@ def saving(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of its zip writer.
+        # torch.save reports a full disk as a RuntimeError of its zip writer, safetensors by words.
         of_zip = any(word in str(error) for word in ("PytorchStreamWriter", "inline_container"))
-        if isinstance(error, RuntimeError) and not of_zip:
+        if isinstance(error, OSError):
+            full = reason(error) == "the disk is full" or "No space left" in str(error)
+        elif not (full := of_zip):
             raise
-        code = getattr(error, "errno", None)
-        reason, remedy = "the folder cannot be written", "make it writable"
-        if of_zip or code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            reason, remedy = "the disk is full", "make room"
+        why = "the disk is full" if full else "the folder cannot be written"
         raise TrainingError(
-            f"Could not save {what} because {reason}; what was saved before is kept, so {remedy} "
-            "and go on with --resume."
+            f"Could not save {what} because {why}; what was saved before is kept, so "
+            f"{'make room' if full else 'make it writable'} and go on with --resume."
         ) from error
 
 
@@ -208,7 +206,7 @@ class BestEpoch:
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors for a checkpoint."""
-        return {key: value for key, value in vars(self).items() if key != "patience"}
+        return {key: getattr(self, key) for key in ("epoch", "top1", "loss", "weights")}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``state`` returned."""

@@ -190,20 +190,6 @@ def test_models_without_any_weights_still_lists_them(bundled, tmp_path, monkeypa
     assert main(["models"]) == 0
 
 
-def test_download_says_what_is_already_there(bundled, capsys):
-    document = run_json(capsys, "download", "starter_resnet")
-    file = bundled / "weights" / "starter_resnet.safetensors"
-    assert document == {
-        "results": [
-            {
-                "model": "starter_resnet",
-                "status": "already here (bundled)",
-                "bytes": file.stat().st_size,
-            }
-        ]
-    }
-
-
 def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
     import types
 
@@ -217,23 +203,6 @@ def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
         {"host": None, "port": None, "device": "auto", "models": [], "features": []},
         {"host": "0.0.0.0", "port": 8000, "device": "auto", "models": ["a", "b"], "features": []},
     ]
-
-
-def test_train_writes_a_folder_that_predict_accepts(photo, capsys):
-    for name in ("dark", "light"):
-        Path("data", name).mkdir(parents=True)
-        for i in range(6):
-            level = (40 if name == "dark" else 200) + i
-            Image.new("RGB", (64, 64), (level,) * 3).save(f"data/{name}/{i}.png")
-    argv = ["train", "data", "--model", "starter_resnet", "--out", "run", "--epochs", "1"]
-    argv += ["--schedule", "constant", "--warmup-epochs", "0"]
-    code = main([*argv, "--batch-size", "4", "--workers", "0", "--device", "cpu"])
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    assert len(out.splitlines()) == 1
-    assert out.startswith("top-1 ")
-    results = run_json(capsys, "predict", photo, "--model", "./run")["results"]
-    assert sorted(score["label"] for score in results[0]["top"]) == ["dark", "light"]
 
 
 @pytest.mark.parametrize(
@@ -258,18 +227,3 @@ def test_light_commands_load_no_heavy_package(argv, bundled):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_help_names_every_command_with_a_whole_line_in_their_order(capsys):
-    assert main(["--help"]) == 0
-    out = capsys.readouterr().out
-    places = []
-    for name in (
-        *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "study"),
-        *("features", "evaluate", "download", "serve", "train", "finetune"),
-    ):
-        line = next(line for line in out.splitlines() if line.strip().startswith(f"{name} "))
-        assert line.endswith("."), line
-        assert not line.endswith("..."), line
-        places.append(out.index(line))
-    assert places == sorted(places)

@@ -15,87 +15,31 @@ from mscnn.models import registry
 
 ROOT = str(Path(registry.__file__).parents[2])
 
-# What is typed => words that the line must hold, between bars.
+# Beside those of tests/golden. What is typed => words that the line must hold, between bars.
 CASES = r"""
 => No command | predict
-predcit => 'predcit' | did you mean predict
-xyz => 'xyz' | choose one of compare, download
-predict photo.png --modle x => --modle | --model
 predict photo.png --qqqq => --qqqq | mscnn predict --help
-predict photo.png --debug => --debug | before the command
-predict => IMAGE
 predict photo.png --model => --model
-models --json=3 => --json
 models all => all
-predict photo.png --top-k five => --top-k | five
-predict photo.png --top-k 0 => --top-k is 0 | 1
-predict photo.png --model res2nt50 => res2nt50
-predict photo.png --model ./no => ./no
-predict photo.png --model vit_tiny_patch16_224 => vit_tiny_patch16_224 | convolution
 predict photo.png --model resnet18.tv_in1k => offline
-predict photo.png --model starter_resnet --weights no.safetensors => no.safetensors
 predict photo.png --model starter_resnet --weights OTHER => starter_res2net.safe | does not fit
 predict photo.png --model starter_resnet --weights cut.safetensors => cut.safetensors
-predict photo.png --device tpu => 'tpu' | cpu
-predict no.jpg => no.jpg | does not exist
 predict folder => folder | JPEG
-predict drawing.svg => drawing.svg | SVG
-predict cut.png => cut.png
-predict https://example.org/a.jpg => link
-predict photo.png folder/cut.png => 2 of 2, folder/cut.png
 predict BREAK => does not exist
 download resnet18.tv_in1k => offline
-download starter_resnet nope => nope
-download => M...
-explain photo.png => --out
-explain photo.png --out cut.png => cut.png | folder
-explain photo.png --out cut.png/maps => cut.png | folder
 EXPLAIN --opacity much => --opacity | much
-EXPLAIN --opacity 1.5 => 1.5 | between 0 and 1
 EXPLAIN --opacity nan => between 0 and 1
-EXPLAIN --colour-map jet => 'jet' | inferno
 EXPLAIN --target zebra => 'zebra' | 200 classes
 EXPLAIN --target thing => fits 198 classes
-EXPLAIN --target 200 => 200 | 199
-EXPLAIN --target -1 => -1
-EXPLAIN --target top5 => top1
-EXPLAIN --layer layer9 => layer9 | layer4
-EXPLAIN --method gradcm => gradcam
 compare photo.png --models BOTH --out cut.png => cut.png | folder
-compare photo.png --models starter_resnet --out o => 1 model | 2 to 6
-compare photo.png --models , --out o => commas
-compare photo.png --models starter_resnet,starter_resnet --out o => starter_resnet twice
-compare photo.png --models starter_resnet,nope --out o => nope
-compare photo.png --models BOTH --out o --target zebra => 'zebra'
-compare photo.png --models BOTH --out o --layer layer9 => layer9
-scales photo.png => --out
-scales photo.png --out o --target top5 => top1
-scales photo.png --out o --target zebra => 'zebra'
 scales no.jpg --out o => no.jpg | does not exist
 scales photo.png --out o --model nope_net => nope_net
-scales photo.png --out photo.png => folder
-rf => MODEL
-rf res2nt50 => res2nt50
-rf vit_tiny_patch16_224 => vit_tiny_patch16_224
-rf resnet50 --out photo.png => folder
 sweep photo.png --out o => --models
 sweep photo.png --out o --models , => commas
-sweep photo.png --out o --models a,b,c,d,e => 5 model(s) | 1 to 4
 sweep photo.png --out o --models starter_resnet,starter_resnet => starter_resnet twice
 sweep photo.png --out o --models starter_resnet,nope_net => nope_net
 SWEEP --target zebra => 'zebra'
-SWEEP --box 1,2,3 => '1,2,3' | LEFT,TOP,RIGHT,BOTTOM
-SWEEP --box 75,0,25,100 => reversed
-SWEEP --box 0,0,150,100 => outside
 SWEEP --box 10,10,10.1,10.1 => small
-SWEEP --sizes many => 'many' | count
-SWEEP --sizes 1 => give 2 to 48
-SWEEP --sizes 1,99 => 99 | range
-SWEEP --canvas polka => 'polka' | mean
-serve --port 70000 => 70000 | 65535
-train no-data --model starter_resnet --out o => no-data
-train folder --model starter_resnet --out o --device tpu => 'tpu' | cpu
-train folder --model starter_resnet --out o --epochs 0 => --epochs is 0
 """
 SHORT = {
     "EXPLAIN": "explain photo.png --out o",
@@ -154,7 +98,7 @@ def test_what_can_be_refused_at_once_loads_no_model(line, photo, capsys, monkeyp
         raise AssertionError("no model is needed to refuse this")
 
     argv = typed(line)
-    monkeypatch.setattr(f"mscnn.cli.{argv[0]}.open_engine", load)
+    monkeypatch.setattr("mscnn.cli.photos.open_engine", load)
     assert main(argv) == 2
     assert "unexpected" not in capsys.readouterr().err
 
@@ -173,7 +117,7 @@ def test_unexpected_error_is_one_sentence(photo, capsys, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("/secret/path")
 
-    monkeypatch.setattr("mscnn.cli.models.models_dict", fail)
+    monkeypatch.setattr("mscnn.cli.networks.models_dict", fail)
     assert main(["models"]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -187,7 +131,7 @@ def test_ctrl_c_is_one_line_and_130(photo, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mscnn.cli.models.models_dict", interrupt)
+    monkeypatch.setattr("mscnn.cli.networks.models_dict", interrupt)
     assert main(["models"]) == 130
     assert capsys.readouterr() == ("", "mscnn: Stopped.\n")
 

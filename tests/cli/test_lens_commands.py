@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mscnn.cli import main
 from mscnn.scales.receptive_field import known
@@ -103,21 +102,6 @@ def test_rf_as_text_is_beside_the_fair_baseline(bundled, capsys):
     assert "715" in row
     assert row[-2:] == ["267", "px"]
     assert any("0: 27 px  1: 35 px  2: 43 px  3: 19 px" in line for line in lines)
-
-
-def test_rf_writes_charts_and_tables(bundled, capsys):
-    document = run_json(capsys, "rf", "res2net50_26w_4s", "--out", "fields")
-    assert document["files"] == [
-        *("rf.json", "rf.csv", "spectrum.png", "growth.png", "manifest.json")
-    ]
-    assert sorted(p.name for p in Path("fields").iterdir()) == sorted(document["files"])
-    with Path("fields/rf.csv").open(newline="", encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if r["level"] == "stage"]
-    assert {r["model"] for r in rows} == {"res2net50_26w_4s.in1k", "resnet50.tv_in1k"}
-    assert rows[3]["rf_max_px"] == "1131"
-    for name in ("spectrum.png", "growth.png"):
-        with Image.open(f"fields/{name}") as image:
-            assert image.width >= 1000
 
 
 def test_sweep_prints_and_writes_the_lens_numbers(photo, capsys):

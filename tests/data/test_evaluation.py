@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import os
 import pickle
 import signal
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader
 
 import mscnn.data.evaluation as evaluation_module
-from mscnn.data.evaluation import evaluate
+from mscnn.data.evaluation import evaluate, write_reliability
 from mscnn.data.listing import list_photos
 from mscnn.data.loading import Loading, Normalise, batches
 from mscnn.data.tally import Tally
@@ -79,10 +81,23 @@ def test_accuracy_equals_a_plain_loop(network, data, workers) -> None:
     ]
 
 
-def test_the_map_of_classes_is_stated(network, data) -> None:
+def test_the_map_of_classes_is_stated_and_what_was_measured_before_is_kept(
+    network, data, tmp_path
+) -> None:
     found = evaluate(network("resnet", fresh=True), data, loading=HERE)
     assert found.class_map == {n: (i, f"thing {i}") for n, i in INDEX.items()}
     assert [row.images for row in found.classes] == [4, 5, 2]
+    path = tmp_path / "reliability.json"
+    assert write_reliability(tmp_path, found) == ""  # some classes had no photograph
+    assert not path.exists()
+    whole = replace(found, known_classes=3)
+    for _ in range(2):  # the same data again replaces it
+        assert write_reliability(tmp_path, whole).startswith(f"written {path}")
+    assert json.loads(path.read_text()) == found.reliability
+    other = replace(whole, reliability={**found.reliability, "set": "other data"})
+    line = write_reliability(tmp_path, other)
+    assert line == f"kept {path}, which was measured on other photographs: data, all images"
+    assert json.loads(path.read_text()) == found.reliability
 
 
 def test_broken_files_are_listed_and_left_out(network, data) -> None:

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from mscnn.data.part_files import PartFiles, Plan, part_folder
+from mscnn.data.extraction import PartFiles, Plan, part_folder
 from mscnn.errors import OutputError
 
 ALL = np.array([True, True])

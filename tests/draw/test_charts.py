@@ -316,7 +316,8 @@ def test_a_sweep_shows_its_numbers_by_size_the_largest_at_the_left() -> None:
     text = words(figure)
     for part in (
         "Probability of lion, %", "1: an even spread", "px of the input", "canvas mean",
-        "one: at least half of its best over 1.3 octaves", "other: it does not know lions",
+        "one: at least half of its best over 1.3 octaves (halvings)",
+        "other: it does not know lions",
     ):  # fmt: skip
         assert part in text
 

@@ -16,23 +16,21 @@ from mscnn.draw import sheets
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import overlay
 from mscnn.errors import OptionError
-from mscnn.geometry import ViewGeometry
 from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
 from mscnn.results.scales import (
     SPLIT_UNIT,
     BlockScales,
     EffectiveField,
-    SplitEvidence,
     Square,
     SweepStep,
 )
 from tests.draw.test_charts import LION, curve, predicted, report, swept
+from tests.results import samples
 
 # The middle square of a photo of 400 x 200 px, seen at 64 px.
-GEOMETRY = ViewGeometry(photo=(400, 200), resized=(128, 64), offset=(32, 0), view=(64, 64))
+GEOMETRY, FLAT = samples.GEOMETRY, samples.FLAT
 PHOTO = Image.new("RGB", (400, 200), (100, 100, 100))
 OPTIONS = sheets.DrawingOptions(opacity=1.0)
-FLAT = np.stack([np.full((2, 2), 1), np.full((2, 2), 3)]).astype(np.float32)
 
 
 def words(figure: Figure) -> str:
@@ -45,16 +43,12 @@ def pictures(figure: Figure) -> list[Any]:
 
 
 def block(maps: Any) -> BlockScales:
-    splits = tuple(
-        SplitEvidence(i, ("1x1", *["3x3"] * (1 - i)), 11, 27 - 8 * i, 4 * share, share)
-        for i, share in enumerate((0.25, 0.75))
-    )
-    return BlockScales("layer1.1", "hierarchy", 4, splits, maps, 4.0, 3, GEOMETRY)
+    return samples.block("layer1.1", maps=maps)
 
 
 def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
     # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
-    heats, top = sheets.split_heats(block(FLAT), (40, 20))
+    heats, top = block(FLAT).heats((40, 20))
     for heat, expected in zip(heats, (0.5, 1.5), strict=True):
         assert heat.shape == (20, 40)
         assert heat.dtype == np.float32
@@ -62,7 +56,7 @@ def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
         assert not heat[:, :10].any()
         assert not heat[:, 30:].any()
     assert top == pytest.approx(1.5)
-    heats, top = sheets.split_heats(block(-FLAT), (40, 20))
+    heats, top = block(-FLAT).heats((40, 20))
     assert top == 0
     assert not np.any(heats)
 
@@ -70,7 +64,7 @@ def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
 def test_a_strip_draws_each_split_on_the_common_scale() -> None:
     figure = sheets.split_strip(report(), block(FLAT), PHOTO, OPTIONS)
     size = GEOMETRY.drawn_size(420, 420)
-    heats, top = sheets.split_heats(block(FLAT), size)
+    heats, top = block(FLAT).heats(size)
     shown = pictures(figure)
     for picture, heat in zip(shown, heats, strict=True):
         expected = overlay(

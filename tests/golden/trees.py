@@ -20,7 +20,7 @@ from PIL import Image
 
 MASKED = {
     *("seconds", "latency_ms", "images_per_second", "created", "device"),
-    *("torch", "timm", "mscnn"),
+    *("latency_range_ms", "threads", "torch", "timm", "mscnn"),
 }
 """Keys whose values differ from run to run or from machine to machine; their type is kept."""
 WITH_VALUES = {"manifest.json", "training.json"}

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,25 +107,23 @@ def test_wrong_checksum_is_not_kept(stocked: Any, tmp_path: Path) -> None:
 
 def test_damaged_cache_is_replaced_online(stocked: Any, cache_put: Any) -> None:
     # The blob's name promises the good content.
-    link = cache_put(f"timm/{NAME}", b"broken", sha=hashlib.sha256(CONTENT).hexdigest())
-    assert link.read_bytes() == b"broken"
+    cache_put(f"timm/{NAME}", b"broken", sha=hashlib.sha256(CONTENT).hexdigest())
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-def test_damaged_cache_offline(cache_put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    link = cache_put(f"timm/{NAME}", b"broken", sha="cd" * 32)
-    with pytest.raises(WeightsError, match=r"are damaged .* offline"):
-        fetch(NAME)
-    assert link.read_bytes() == b"broken", "nothing is removed before there is better"
-
-
-def test_failed_replacement_keeps_the_old_file(cache_put: Any, fake_hub: Any) -> None:
+@pytest.mark.parametrize(
+    ("offline", "kind", "said"),
+    [("1", WeightsError, r"are damaged .* offline"), ("0", DownloadError, "error 503")],
+)
+def test_a_failed_replacement_keeps_the_old_file(
+    cache_put: Any, fake_hub: Any, monkeypatch: Any, offline: str, kind: Any, said: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     link = cache_put(f"timm/{NAME}", b"broken", sha="cd" * 32)
     fake_hub.status = 503
-    with pytest.raises(DownloadError, match="error 503"):
+    with pytest.raises(kind, match=said):
         fetch(NAME)
-    assert link.read_bytes() == b"broken"
+    assert link.read_bytes() == b"broken", "nothing is removed before there is better"
 
 
 def test_pointer_moved_by_a_failed_update(tmp_path: Path, cache_put: Any) -> None:
@@ -217,15 +216,8 @@ def test_leftovers_of_a_killed_process(stocked: Any, tmp_path: Path) -> None:
 
 def test_two_users_at_once(stocked: Any) -> None:
     stocked.pause_s = 0.01
-    results: list[bytes] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(fetch(NAME).read_bytes())) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [CONTENT, CONTENT]
+    with ThreadPoolExecutor(2) as pool:
+        assert [path.read_bytes() for path in pool.map(fetch, [NAME] * 2)] == [CONTENT, CONTENT]
 
 
 def test_transformer_is_refused_before_any_request(fake_hub: Any) -> None:

@@ -197,16 +197,12 @@ def test_folder_in_the_working_directory(tmp_path: Path, monkeypatch: Any) -> No
     [
         ({}, ("class 0", "class 1", "class 2")),
         ({"label_names": {"0": "a", "2": "c", "1": "b"}}, ("a", "b", "c")),
-        (
-            {"label_names": ["n02129165", "n02123045", "n07920052"]},
-            ("lion, king of beasts, Panthera leo", "tabby, tabby cat", "espresso"),
-        ),
-        (
-            {"label_names": ["x", "y", "z"], "label_descriptions": {"x": "a long x"}},
-            ("a long x", "y", "z"),
-        ),
+        ({"label_names": ["n02129165", "n02123045", "n07920052"]},
+         ("lion, king of beasts, Panthera leo", "tabby, tabby cat", "espresso")),
+        ({"label_names": ["x", "y", "z"], "label_descriptions": {"x": "a long x"}},
+         ("a long x", "y", "z")),
     ],
-)
+)  # fmt: skip
 def test_folder_labels(tmp_path: Path, config: dict[str, Any], names: tuple[str, ...]) -> None:
     write_run(tmp_path / "run", **config)
     assert load_model(str(tmp_path / "run")).labels.names == names
@@ -241,30 +237,20 @@ def test_folder_cannot_reach_out(tmp_path: Path, fake_hub: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (
-            lambda: seeded(TINY, num_classes=10).state_dict(),
-            r"w.pth has 10 classes, but test_resnet.r160_in1k expects 1000; give the folder",
-        ),
-        (
-            lambda: seeded(TINY_CONVNEXT).state_dict(),
-            r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
-            r"conv1.*; \d+ belong to another network, such as stem",
-        ),
-        (
-            lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
-            "1 are missing, such as bn1.weight",
-        ),
-        (
-            lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
-            "1 belong to another network, such as layer9.weight",
-        ),
-        (
-            lambda: seeded(TINY).state_dict() | {"conv1.0.weight": torch.zeros(2, 3)},
-            r"conv1.0.weight is 2x3 instead of \d+x3x3x3",
-        ),
+        (lambda: seeded(TINY, num_classes=10).state_dict(),
+         r"w.pth has 10 classes, but test_resnet.r160_in1k expects 1000; give the folder"),
+        (lambda: seeded(TINY_CONVNEXT).state_dict(),
+         r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
+         r"conv1.*; \d+ belong to another network, such as stem"),
+        (lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
+         "1 are missing, such as bn1.weight"),
+        (lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
+         "1 belong to another network, such as layer9.weight"),
+        (lambda: seeded(TINY).state_dict() | {"conv1.0.weight": torch.zeros(2, 3)},
+         r"conv1.0.weight is 2x3 instead of \d+x3x3x3"),
     ],
     ids=["classes", "architecture", "missing", "extra", "shape"],
-)
+)  # fmt: skip
 def test_weights_that_do_not_fit(tmp_path: Path, make: Callable[[], Any], text: str) -> None:
     torch.save(make(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=text) as raised:
@@ -320,30 +306,24 @@ def test_folder_of_another_architecture(tmp_path: Path) -> None:
         ("", "give a name of the model list"),
         ("./no_such_folder", "no folder ./no_such_folder"),
         ("runs/none", "no folder runs/none"),
+        ("w.safetensors", "is a weights file, not a model"),
     ],
 )
-def test_unknown_names(name: str, text: str) -> None:
-    with pytest.raises(UnknownModelError, match=text):
-        load_model(name)
-
-
-def test_weights_file_as_a_name(tmp_path: Path, monkeypatch: Any) -> None:
+def test_unknown_names(name: str, text: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"x")
-    with pytest.raises(UnknownModelError, match="is a weights file, not a model"):
-        load_model("w.safetensors")
+    with pytest.raises(UnknownModelError, match=text):
+        load_model(name)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("vit_tiny_patch16_224", "gives tokens"),
-        ("mixer_b16_224", "gives tokens"),
+        ("vit_tiny_patch16_224", "gives tokens"), ("mixer_b16_224", "gives tokens"),
         ("swin_tiny_patch4_window7_224", "channels last"),
-        ("swinv2_cr_tiny_ns_224", "not made of convolutions"),
-        ("hrnet_w18_small", "no single map"),
+        ("swinv2_cr_tiny_ns_224", "not made of convolutions"), ("hrnet_w18_small", "no single map"),
     ],
-)
+)  # fmt: skip
 def test_unsupported(name: str, reason: str, fake_hub: Any) -> None:
     with pytest.raises(UnsupportedModelError, match=f"{reason}.*; accepted are convolutional"):
         load_model(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -38,31 +37,19 @@ every_hub_spec = pytest.mark.parametrize("spec", HUB, ids=[s.name for s in HUB])
 # infer_gmacs of timm's results/benchmark-infer-*.csv, which count batch norm as well, and top-1
 # errors in %: Tables 1 to 3 of arXiv:1904.01169, README of Res2Net-PretrainedModels (219c8c6)
 PUBLISHED: dict[str, tuple[float, float | None]] = {
-    "resnet18.tv_in1k": (1.82, None),
-    "resnet50.tv_in1k": (4.11, 23.85),
-    "resnext50_32x4d.tv_in1k": (4.26, 22.61),
-    "resnet101.tv_in1k": (7.83, 22.63),
-    "resnet50d.ra2_in1k": (4.35, None),
-    "resnet101d.ra2_in1k": (10.55, None),
-    "resnet101d.gluon_in1k": (8.08, None),
-    "res2net50_48w_2s.in1k": (4.18, 22.68),
-    "res2net50_26w_4s.in1k": (4.28, 22.01),
-    "res2net50_14w_8s.in1k": (4.21, 21.86),
-    "res2net50_26w_6s.in1k": (6.33, 21.42),
-    "res2net50_26w_8s.in1k": (8.37, 20.80),
-    "res2net50d.in1k": (4.52, 19.73),
-    "res2net101_26w_4s.in1k": (8.10, 20.81),
-    "res2net101d.in1k": (8.35, 18.77),
-    "res2next50.in1k": (4.20, 21.76),
-    "resnest14d.gluon_in1k": (2.76, None),
-    "resnest26d.gluon_in1k": (3.64, None),
-    "resnest50d.in1k": (5.40, None),
-    "resnest50d_1s4x24d.in1k": (4.43, None),
-    "resnest50d_4s2x40d.in1k": (4.40, None),
-    "resnest101e.in1k": (13.38, None),
-    "resnest200e.in1k": (35.69, None),
-    "resnest269e.in1k": (77.69, None),
-}
+    "resnet18.tv_in1k": (1.82, None), "resnet50.tv_in1k": (4.11, 23.85),
+    "resnext50_32x4d.tv_in1k": (4.26, 22.61), "resnet101.tv_in1k": (7.83, 22.63),
+    "resnet50d.ra2_in1k": (4.35, None), "resnet101d.ra2_in1k": (10.55, None),
+    "resnet101d.gluon_in1k": (8.08, None), "res2net50_48w_2s.in1k": (4.18, 22.68),
+    "res2net50_26w_4s.in1k": (4.28, 22.01), "res2net50_14w_8s.in1k": (4.21, 21.86),
+    "res2net50_26w_6s.in1k": (6.33, 21.42), "res2net50_26w_8s.in1k": (8.37, 20.8),
+    "res2net50d.in1k": (4.52, 19.73), "res2net101_26w_4s.in1k": (8.1, 20.81),
+    "res2net101d.in1k": (8.35, 18.77), "res2next50.in1k": (4.2, 21.76),
+    "resnest14d.gluon_in1k": (2.76, None), "resnest26d.gluon_in1k": (3.64, None),
+    "resnest50d.in1k": (5.4, None), "resnest50d_1s4x24d.in1k": (4.43, None),
+    "resnest50d_4s2x40d.in1k": (4.4, None), "resnest101e.in1k": (13.38, None),
+    "resnest200e.in1k": (35.69, None), "resnest269e.in1k": (77.69, None),
+}  # fmt: skip
 
 
 @functools.cache
@@ -232,7 +219,6 @@ def test_costs_named_in_reasons(
 def test_the_better_recipe_is_not_the_pair() -> None:
     assert get("res2net50_26w_4s").baseline == "resnet50.tv_in1k"
     assert "resnet50.a1_in1k would not be fair" in get("res2net50_26w_4s").baseline_reason
-    assert find("resnet50.a1_in1k") is None
 
 
 def test_order_and_filters() -> None:
@@ -248,22 +234,19 @@ def test_order_and_filters() -> None:
 @pytest.mark.parametrize(
     ("query", "name"),
     [
-        ("res2next50.in1k", "res2next50.in1k"),
-        ("res2next50", "res2next50.in1k"),
-        (" Res2NeXt50 ", "res2next50.in1k"),
-        ("timm/res2next50.in1k", "res2next50.in1k"),
+        ("res2next50.in1k", "res2next50.in1k"), ("res2next50", "res2next50.in1k"),
+        (" Res2NeXt50 ", "res2next50.in1k"), ("timm/res2next50.in1k", "res2next50.in1k"),
         ("hf-hub:timm/res2next50.in1k", "res2next50.in1k"),
-        ("hf_hub:timm/RES2NEXT50.IN1K", "res2next50.in1k"),
-        ("resnet50", "resnet50.tv_in1k"),
-        ("resnet101d", "resnet101d.ra2_in1k"),
-        ("starter_res2net", "starter_res2net"),
+        ("hf_hub:timm/RES2NEXT50.IN1K", "res2next50.in1k"), ("resnet50", "resnet50.tv_in1k"),
+        ("resnet101d", "resnet101d.ra2_in1k"), ("starter_res2net", "starter_res2net"),
+        ("", None), ("  ", None), ("res2net50.tv_in1k", None), ("resnet50.a1_in1k", None),
+        ("vit", None), ("timm/", None),
     ],
-)
-def test_find(query: str, name: str) -> None:
+)  # fmt: skip
+def test_find(query: str, name: str | None) -> None:
     spec = find(query)
-    assert spec is not None
-    assert spec.name == name
-    assert get(query) is spec
+    assert (spec and spec.name) == name
+    assert spec is None or get(query) is spec
 
 
 @every_spec
@@ -271,13 +254,6 @@ def test_names_take_apart_and_lead_back(spec: BackboneSpec) -> None:
     assert get(spec.name) is spec
     assert spec.name == ".".join(part for part in (spec.architecture, spec.tag) if part)
     assert spec.hub_id == (None if spec.group == "starter" else f"timm/{spec.name}")
-
-
-@pytest.mark.parametrize(
-    "query", ["", "  ", "res2net50.tv_in1k", "resnet50.a1_in1k", "vit", "timm/"]
-)
-def test_find_nothing(query: str) -> None:
-    assert find(query) is None
 
 
 @pytest.mark.parametrize("query", ["res2net50.tv_in1k", "qqqqqqqq", "x" * 10_000, "a\nb"])
@@ -291,45 +267,28 @@ def test_get_of_an_unknown_name_is_one_short_line(query: str) -> None:
 @pytest.mark.parametrize(
     ("names", "parts"),
     [
-        ([], []),
-        (["resnet50"], []),
-        (["resnet50", "resnet50.tv_in1k"], []),
-        (
-            ["res2net50_26w_4s", "resnet50"],
-            ["Fair pair: Res2Net-50 (26w x 4s) and ResNet-50. Same classic recipe"],
-        ),
-        (
-            ["resnet50d", "resnest50d"],
-            ["Nearest pair: ResNeSt-50 and ResNet-50d (RA2).", "part of any gap is training"],
-        ),
-        (
-            ["resnet50", "res2net50_26w_4s", "res2net50_14w_8s"],
-            ["Pairs: Res2Net-50 (26w x 4s) with ResNet-50", "Each pair shares"],
-        ),
-        (
-            ["res2net50_26w_4s", "resnet50", "resnest50d", "resnet50d"],
-            ["Pairs: ", "still differ for ResNeSt-50, so"],
-        ),
-        (
-            ["res2net50_26w_4s", "resnet50", "resnest50d", "mine"],
-            ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"],
-        ),
-        (
-            ["res2net50_26w_4s", "res2net50_26w_8s"],
-            ["share one training recipe", "4.3 to 8.3 GMACs"],
-        ),
-        (["res2net50_26w_4s", "res2net50_14w_8s"], ["share one training recipe"]),
-        (
-            ["resnet50", "resnest50d"],
-            ["Not a fair pair", "nearest partner of ResNeSt-50 is resnet50d.ra2_in1k."],
-        ),
-        (["resnest14d", "resnest200e"], ["Not a fair pair", "ResNeSt-14: No plain 14-layer"]),
-        (["starter_res2net", "mine"], ["of how mine was trained", "is starter_resnet."]),
-        (["mine", "yours"], ["Nothing is known here of how mine and yours were trained"]),
+        ("", []), ("resnet50", []), ("resnet50 resnet50.tv_in1k", []),
+        ("res2net50_26w_4s resnet50",
+         ["Fair pair: Res2Net-50 (26w x 4s) and ResNet-50. Same classic recipe"]),
+        ("resnet50d resnest50d",
+         ["Nearest pair: ResNeSt-50 and ResNet-50d (RA2).", "part of any gap is training"]),
+        ("resnet50 res2net50_26w_4s res2net50_14w_8s",
+         ["Pairs: Res2Net-50 (26w x 4s) with ResNet-50", "Each pair shares"]),
+        ("res2net50_26w_4s resnet50 resnest50d resnet50d",
+         ["Pairs: ", "still differ for ResNeSt-50, so"]),
+        ("res2net50_26w_4s resnet50 resnest50d mine",
+         ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"]),
+        ("res2net50_26w_4s res2net50_26w_8s", ["share one training recipe", "4.3 to 8.3 GMACs"]),
+        ("res2net50_26w_4s res2net50_14w_8s", ["share one training recipe"]),
+        ("resnet50 resnest50d",
+         ["Not a fair pair", "nearest partner of ResNeSt-50 is resnet50d.ra2_in1k."]),
+        ("resnest14d resnest200e", ["Not a fair pair", "ResNeSt-14: No plain 14-layer"]),
+        ("starter_res2net mine", ["of how mine was trained", "is starter_resnet."]),
+        ("mine yours", ["Nothing is known here of how mine and yours were trained"]),
     ],
-)
-def test_fair_pair_hint(names: list[str], parts: list[str]) -> None:
-    hint = fair_pair_hint(names)
+)  # fmt: skip
+def test_fair_pair_hint(names: str, parts: list[str]) -> None:
+    hint = fair_pair_hint(names.split())
     assert (hint == "") == (not parts)
     for part in parts:
         assert part in hint
@@ -351,12 +310,3 @@ def test_markdown_table() -> None:
     for spec in ALL:
         assert spec.paper_source in text
     assert text.endswith(".\n")
-
-
-def test_spec_is_a_frozen_value_fit_for_json() -> None:
-    spec = ALL[0]
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        spec.params = 1  # type: ignore[misc]
-    assert dataclasses.replace(spec) == spec
-    kinds = {type(v) for s in ALL for v in dataclasses.asdict(s).values()}
-    assert kinds <= {str, int, float, type(None)}

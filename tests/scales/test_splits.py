@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -332,46 +331,6 @@ def test_the_last_stage_is_kept_only_where_it_is_asked_for(tiny, x) -> None:
 def test_a_batch_needs_one_class_per_sample(tiny, x) -> None:
     with pytest.raises(OptionError, match="2 classes were given for 1 inputs"):
         batch_evidence(tiny("res2net"), x, [1, 2], STAGES)
-
-
-# --- No traces (that hooks and .grad are gone is checked after every test) -----------------------
-
-
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
-def test_the_callers_gradient_mode_does_not_matter(mode, tiny, x) -> None:
-    expected = split_evidence(tiny("res2net"), x, 0)
-    with mode():
-        got = split_evidence(tiny("res2net"), x.clone(), 0)
-        batch = batch_evidence(tiny("res2net"), x.clone(), [0], STAGES)
-    for a, b, c in zip(expected.blocks, got.blocks, batch.evidence, strict=True):
-        np.testing.assert_array_equal(a.maps, b.maps)
-        np.testing.assert_array_equal(evidence_of(a), evidence_of(b))
-        np.testing.assert_array_equal(evidence_of(a), c[0])
-
-
-def test_nothing_stays_after_an_error(tiny) -> None:
-    with pytest.raises(RuntimeError):
-        split_evidence(tiny("res2net"), torch.zeros(1, 7, 64, 64), 0)
-    with pytest.raises(IndexError):  # the forward is done by then
-        split_evidence(tiny("res2net"), torch.zeros(1, 3, 64, 64), 999)
-
-
-def test_trainable_parameters_get_no_gradient(tiny, x) -> None:
-    model = copy.deepcopy(tiny("res2net")).requires_grad_(True)
-    raw = split_evidence(model, x, 0)
-    frozen = split_evidence(tiny("res2net"), x, 0)
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    np.testing.assert_allclose(evidence_of(raw.blocks[0]), evidence_of(frozen.blocks[0]), rtol=1e-4)
-
-
-def test_one_forward_serves_everything(tiny, x) -> None:
-    model, calls = tiny("res2net"), []
-    handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
-    try:
-        split_evidence(model, x, "top1")
-    finally:
-        handle.remove()
-    assert calls == [1]
 
 
 # --- Receptive fields ----------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def study(networks: tuple[Network, Network], photos: Path) -> Study:
 def test_loose_photographs_count_by_the_first_models_answer(networks, photos) -> None:
     files, labelled = find_photos(photos, 0)
     assert (len(files), labelled) == (PHOTOS + 1, False)
-    chosen = choose(networks[:1], files, labelled=False, limit=3)
+    chosen = choose(networks[:1], files, limit=3)
     assert len(chosen.photos) == 3
     assert len(chosen.unreadable) <= 1
     pre = networks[0].preprocess
@@ -93,21 +93,21 @@ def test_only_photographs_that_all_models_agree_on(networks, photos) -> None:
     files, _ = find_photos(photos, 0)
     both = []
     for network in networks:
-        alone = choose([network], files, labelled=False, limit=PHOTOS)
+        alone = choose([network], files, limit=PHOTOS)
         both.append({photo.path: photo.targets[0] for photo in alone.photos})
     alike = {path for path, target in both[0].items() if both[1][path] == target}
     if alike:
-        together = choose(networks, files, labelled=False, limit=PHOTOS)
+        together = choose(networks, files, limit=PHOTOS)
         assert {photo.path for photo in together.photos} == alike
     else:
         with pytest.raises(DatasetError, match="none was classified rightly by all models"):
-            choose(networks, files, labelled=False, limit=PHOTOS)
+            choose(networks, files, limit=PHOTOS)
 
 
 def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path) -> None:
     """Of the same photographs, those whose folder bears another class's name are left out."""
     files, _ = find_photos(photos, 0)
-    answers = choose(networks[:1], files, labelled=False, limit=PHOTOS).photos
+    answers = choose(networks[:1], files, limit=PHOTOS).photos
     labels = networks[0].labels
     wrong = labels.display((answers[0].targets[0] + 7) % 200)
     for i, photo in enumerate(answers):
@@ -121,7 +121,7 @@ def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path) -> Non
         pytest.skip("the seeded network gives one answer only")
     found, labelled = find_photos(tmp_path, 0)
     assert labelled
-    chosen = choose(networks[:1], found, labelled=True, limit=PHOTOS)
+    chosen = choose(networks[:1], found, limit=PHOTOS)
     names = {photo.path.name for photo in chosen.photos}
     assert names == {photo.path.name for photo in answers[1:]}
 

@@ -80,14 +80,10 @@ EVERYTHING = {
 @pytest.mark.parametrize(
     ("changes", "die_at"),
     [
-        ({}, (0, 2)),
-        ({}, (1, 1)),
-        ({"ema": 0.0, "opt": "sgd"}, (1, 4)),
-        (EVERYTHING, (0, 2)),
-        (EVERYTHING, (1, 2)),
-        ({"patience": 1, "epochs": 4, "lr": 1e-6}, (1, 2)),
+        ({}, (0, 2)), ({}, (1, 1)), ({"ema": 0.0, "opt": "sgd"}, (1, 4)), (EVERYTHING, (0, 2)),
+        (EVERYTHING, (1, 2)), ({"patience": 1, "epochs": 4, "lr": 1e-6}, (1, 2)),
     ],
-)
+)  # fmt: skip
 def test_a_killed_run_ends_with_the_same_weights(folder, recipe, tmp_path, changes, die_at):
     settings = recipe(**changes)
     whole = train(folder, tmp_path / "whole", settings)
@@ -260,15 +256,12 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("model", "of trainee, not starter_resnet"),
-        ("classes", "2 classes, the data has 3"),
-        ("names", "other class names"),
-        ("images", "28 training images, and there are 27 now"),
-        ("seed", "--seed 0, not 1"),
-        ("batch_size", "--batch-size 7, not 9"),
+        ("model", "of trainee, not starter_resnet"), ("classes", "2 classes, the data has 3"),
+        ("names", "other class names"), ("images", "28 training images, and there are 27 now"),
+        ("seed", "--seed 0, not 1"), ("batch_size", "--batch-size 7, not 9"),
         ("freeze", "--freeze False, not True"),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what, said):
     Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU).save()
     changes = {"seed": 1, "batch_size": 9, "freeze": True}

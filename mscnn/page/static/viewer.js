@@ -201,7 +201,7 @@ const viewer = {
     const map = this.map(this.columns[0]?.column), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
     get('caption').textContent = this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
-      ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : map.caption ?? '';
+      ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0');
   },
   showPicture() {
     const pictures = this.view().pictures ?? {}, map = this.map(), path = map && pictures[map.id];

@@ -1,0 +1,222 @@
+"""The commands that look at a folder of photos: ``study``, ``features``, ``evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from mscnn.cli import options
+from mscnn.cli.console import open_engine, progress, settle_model, share, tell
+from mscnn.errors import OptionError
+from mscnn.results.schema import document
+
+if TYPE_CHECKING:
+    from mscnn.engine.network import Network
+    from mscnn.results.evaluation import Evaluation
+
+_LABELLED = (
+    "Folder with one folder of images per class (its val part where it has one), Tiny-ImageNet, a "
+    "CSV file with the header path,label, or a folder that Hugging Face's datasets saved."
+)
+
+
+@contextmanager
+def _sharing(
+    model: str, weights: Path | None, device: str, batch_size: int, workers: int
+) -> Iterator[tuple[Callable[[], Network], dict[str, Any]]]:
+    """Give what loads the model, and what both measurements below take beside it."""
+    from mscnn.data.loading import Loading
+    from mscnn.data.processes import sharing
+    from mscnn.engine.device import choose_device
+
+    loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
+    with sharing(choose_device(device)) as processes, progress("photographs", "photo") as report:
+
+        def load() -> Network:
+            engine = open_engine(str(processes.device), [model], weights)
+            return engine.session.network(model, weights)
+
+        on_progress = report if processes.is_first else None
+        yield load, {"loading": loading, "processes": processes, "on_progress": on_progress}
+
+
+# --- study -----------------------------------------------------------------------------------
+
+
+def study(
+    folder: Annotated[
+        Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
+    ],
+    models: Annotated[str, Option(metavar="A,B", help="Models; the first is compared with.")],
+    out: options.Out,
+    limit: Annotated[int, Option(help="Photos to use, at most.")] = 600,
+    seed: Annotated[int, Option(help="Of the choice of photos.")] = 0,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Measure on many photos how a decision's scale follows the size.
+
+    Uses photos that all models classify alike (and rightly, where folders give the class). Shows
+    each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
+    as a control. Writes study.json, study.csv, study.png, fields.csv and manifest.json into --out.
+    """
+    from mscnn.draw.files import study_files
+    from mscnn.study.run import StudyOptions, run_study
+
+    names, chosen = options.split_names(models), StudyOptions(limit=limit, seed=seed)
+    engine = open_engine(device, names)
+    networks = [engine.session.network(name) for name in names]
+    with progress("study", "batch") as report:
+        found = run_study(
+            networks, folder, chosen, on_progress=lambda what, done, total: report(done, total)
+        )
+    tell(json, document(found), found.answers(), out, lambda: study_files(found))
+
+
+# --- features --------------------------------------------------------------------------------
+
+
+def features(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder with photos, at any depth.")],
+    out: Annotated[
+        Path,
+        Option(metavar="FILE", help="File for the features: .npz, .safetensors or .parquet."),
+    ],
+    model: options.Model = None,
+    weights: options.Weights = None,
+    stage: Annotated[
+        str | None,
+        Option(
+            help="Mean output of a stage or block, such as layer3.  [default: the features that "
+            "the model itself classifies]",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        Option(
+            metavar="BLOCK/N",
+            help="Mean of one split of a block, such as layer3.1/2, from 0 in timm's order.",
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, Option("--restart", help="Forget what an earlier run left in FILE.part.")
+    ] = False,
+    batch_size: options.BatchSize = 64,
+    workers: options.Workers = -1,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Write one feature vector per photo of a folder into a file.
+
+    FILE holds features (n x d, float32), the paths of the photos, the model and its weights. Files
+    that cannot be read are listed and left out. When it was stopped, the same command goes on with
+    what FILE.part holds; the file is then the same to the byte. Under torchrun the work is shared.
+    """
+    from mscnn.data.extraction import extract
+    from mscnn.data.feature_files import check_format, check_writable
+
+    block, number = _hook_point(stage, split)
+    check_format(out)
+    check_writable(out)
+    with _sharing(settle_model(model), weights, device, batch_size, workers) as (load, shared):
+        found = extract(
+            load(), folder, out, stage=block, split=number, restart=restart, **shared
+        )  # fmt: skip
+    if not shared["processes"].is_first:
+        return
+    for name, reason in found.unreadable:
+        typer.echo(f"left out {name}: {reason}", err=True)
+    what = found.stage or "pooled features"
+    what += "" if found.split is None else f", split {found.split}"
+    lines = [
+        f"{found.model}  ({found.weights.source}, {found.device}), {what}",
+        f"written {out}: {found.images} photographs x {found.width} numbers",
+    ]
+    tell(json, document(found), lines)
+
+
+def _hook_point(stage: str | None, split: str | None) -> tuple[str | None, int | None]:
+    """Settle ``--stage`` and ``--split``.
+
+    Raises:
+        OptionError: both were given, or the split is not written as BLOCK/N.
+    """
+    if split is None:
+        return stage, None
+    if stage is not None:
+        raise OptionError("--split names its block itself; leave --stage out.")
+    block, _, number = split.rpartition("/")
+    if not block or not (number.isascii() and number.isdigit()):
+        raise OptionError(
+            f"--split is {split!r}; give a block and the number of its split, such as layer3.1/2."
+        )
+    return block, int(number[:9])
+
+
+# --- evaluate --------------------------------------------------------------------------------
+
+
+def evaluate(
+    data: Annotated[Path, Argument(metavar="DATA", help=_LABELLED)],
+    model: options.Model = None,
+    weights: options.Weights = None,
+    real_labels: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Also count by ImageNet's reassessed labels: real.json, for its validation files.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, options.optional_out("Folder for tables and pictures.")] = None,
+    batch_size: options.BatchSize = 64,
+    workers: options.Workers = -1,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Measure how often a model is right, and how well it knows that.
+
+    Class folders are called by the model's class names, their indices or WordNet ids. Files that
+    cannot be read are listed and left out. With --out it writes evaluation.json, tables of the
+    classes and of the confusions, a picture of each, reliability.png and manifest.json. Under
+    torchrun the work is shared.
+    """
+    from mscnn.data.evaluation import evaluate as measure
+    from mscnn.data.evaluation import write_reliability
+    from mscnn.draw.files import evaluation_files
+    from mscnn.models.sources import locate
+
+    model = settle_model(model)
+    with _sharing(model, weights, device, batch_size, workers) as (load, shared):
+        found = measure(load(), data, real_labels=real_labels, **shared)
+    if not shared["processes"].is_first:
+        return
+    folder = locate(model).folder if weights is None else None
+    if folder is not None and (line := write_reliability(folder, found)):
+        typer.echo(line, err=True)
+    shown = document(found, details=out is not None)
+    tell(json, shown, _evaluated(found), out, lambda: evaluation_files(found))
+
+
+def _evaluated(found: Evaluation) -> list[str]:
+    def accuracy(top1: float, top5: float) -> str:
+        # Of five classes or fewer top-5 says nothing.
+        return f"top-1 {share(top1)}" + f"  top-5 {share(top5)}" * (found.known_classes > 5)
+
+    lines = [
+        f"{found.model}  ({found.weights.source}, {found.device})",
+        f"  {found.images} photographs of {len(found.class_map)} classes, {found.part}",
+        f"  {accuracy(found.top1, found.top5)}  calibration error {share(found.ece)}",
+    ]
+    if found.real is not None:
+        images, top1, top5 = found.real
+        shares = "-" if top1 is None or top5 is None else accuracy(top1, top5)
+        lines.append(f"  by real labels {shares}  ({images} photographs)")
+    lines.append(f"  {found.images_per_second:.0f} photographs per second, with decoding")
+    lines += [f"  left out {name}: {reason}" for name, reason in found.unreadable]
+    return [*lines, *(f"  note {notice}" for notice in found.notices)]

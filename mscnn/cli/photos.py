@@ -1,0 +1,401 @@
+"""The commands that look at a photo: ``predict``, ``explain``, ``compare``, ``scales``, ``sweep``.
+
+What can be refused at once is refused before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from mscnn.cli import options
+from mscnn.cli.console import aligned, heading, open_engine, progress, settle_model, share, tell
+from mscnn.errors import (
+    Cancelled,
+    ImageError,
+    MscnnError,
+    OptionError,
+    UnsupportedModelError,
+)
+from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
+from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
+from mscnn.results.schema import JsonDict, document
+
+INTERRUPTED = 130  # 128 + the number of SIGINT
+
+
+# --- predict ---------------------------------------------------------------------------------
+
+
+def predict(
+    images: Annotated[list[str], Argument(metavar="IMAGE...", help="Photos.")],
+    model: options.Model = None,
+    weights: options.Weights = None,
+    top_k: Annotated[int, Option(help="Classes to list for each photo.")] = 5,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Name what is on photos.
+
+    All or nothing: when one photo cannot be read, the error names it and nothing is printed.
+    """
+    from mscnn.photos.imaging import load_photo
+
+    if top_k < 1:
+        raise OptionError(f"--top-k is {top_k}; it must be 1 or more.")
+    name = settle_model(model)
+    engine = open_engine(device, [name], weights)
+    found: list[Prediction] = []
+    with progress("photos", "photo") as report:
+        for number, path in enumerate(images, 1):
+            try:
+                photo = load_photo(path)
+            except ImageError as error:
+                if len(images) == 1:
+                    raise
+                # The sentence has the file's own name only, which several of them may share.
+                raise ImageError(f"Photo {number} of {len(images)}, {path}: {error}") from error
+            found.append(engine.predict(photo, name, weights=weights, top_k=top_k, name=path))
+            if len(images) > 1:
+                report(number, len(images))
+    lines: list[str] = []
+    for prediction in found:
+        lines += ["", heading(prediction)] if lines else [heading(prediction)]
+        lines += [f"  {share(s.probability):>7}  {s.label}  [{s.index}]" for s in prediction.top]
+    tell(json, {"results": [document(one) for one in found]}, lines)
+
+
+# --- explain ---------------------------------------------------------------------------------
+
+
+def explain(
+    image: options.Image,
+    out: options.Out,
+    model: options.Model = None,
+    layer: Annotated[
+        str, Option(help="Layer to look at: layer1 to layer4, a block such as layer4.0, or last.")
+    ] = "last",
+    target: options.Target = "top1",
+    method: Annotated[
+        str, Option(help="gradcam or another method; a wrong name lists them.")
+    ] = "gradcam",
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    opacity: options.Opacity = 0.6,
+    colour_map: options.ColourMap = "inferno",
+    json: options.Json = False,
+) -> None:
+    """Draw where in a photo the evidence for a class lies.
+
+    Writes overlay.png, heatmap.png, cam.npy (the raw map: signed, float32, at the layer's own
+    resolution) and manifest.json into --out. Pictures have at most 2048 px on their longer side.
+    Files of these names are replaced; after an error nothing is left half written.
+    """
+    from mscnn.draw.files import DrawingOptions, explanation_files
+    from mscnn.maps.methods import get_method
+    from mscnn.photos.imaging import load_photo
+
+    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    method = get_method(method).name
+    photo, name = load_photo(image), settle_model(model)
+    engine = open_engine(device, [name], weights)
+    with progress(method, "forward") as report:
+        found = engine.explain(
+            photo, name, weights=weights, layers=layer, targets=target, method=method, name=image,
+            on_progress=report,
+        )  # fmt: skip
+    best, target_score, cam = found.prediction.top[0], found.targets[0], found.maps[0]
+    lines = [
+        heading(found.prediction),
+        f"  top-1         {best.label} {share(best.probability)}",
+        f"  map of        {target_score.label} {share(target_score.probability)}, "
+        f"{cam.layer}, {cam.method}",
+        *(f"  note          {notice}" for notice in found.notices),
+    ]
+    tell(
+        json,
+        _explained(found),
+        lines,
+        out,
+        lambda: explanation_files(found, cam, photo, drawing=drawing),
+    )
+
+
+def _explained(found: Explanation) -> JsonDict:
+    shown, (cam, *_) = document(found), found.maps
+    return {
+        **document(found.prediction),
+        "class": shown["targets"][0],
+        **{"layer": cam.layer, "method": cam.method},
+        "map": shown["maps"][0],
+        **{key: shown[key] for key in ("seconds", "notices")},
+    }
+
+
+# --- compare ---------------------------------------------------------------------------------
+
+
+def compare(
+    image: options.Image,
+    models: Annotated[str, Option(metavar="A,B,C", help="Two to six models, separated by commas.")],
+    out: options.Out,
+    target: options.Target = "top1",
+    layer: Annotated[
+        str, Option(help="last, a stage number, or a layer all models have.")
+    ] = "last",
+    device: options.Device = "auto",
+    opacity: options.Opacity = 0.6,
+    colour_map: options.ColourMap = "inferno",
+    json: options.Json = False,
+) -> None:
+    """Compare the maps of several models for one photo.
+
+    The class top1 is the first model's best one. Writes comparison.png (all maps on one colour
+    scale; for two models also their difference), compare.json, table.csv, agreements.csv,
+    manifest.json and the raw map of each model (cam-1-NAME.npy, ...) into --out.
+    """
+    from mscnn.draw.files import DrawingOptions, comparison_files
+    from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
+    from mscnn.photos.imaging import load_photo
+
+    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    names = options.model_names(models, MIN_COMPARED, MAX_COMPARED)
+    photo = load_photo(image)
+    engine = open_engine(device, names)
+    columns: list[ComparedModel] = []
+    label = ""
+    with progress("models", "model") as report:
+        steps = engine.compare_steps(photo, names, target=target, layer=layer, name=image)
+        for label, column in steps:  # noqa: B007 - the last one is what all share
+            columns.append(column)
+            report(len(columns), len(names))
+    # Where a model failed, or none knows the class, this stops: on a page both are notes.
+    for column in columns:
+        if column.explanation is None:
+            raise MscnnError(f"{column.model}: {column.note}")
+    if not any(column.cam for column in columns):
+        raise MscnnError(columns[0].note)
+    found = summarise(label, layer, columns)
+    tell(
+        json,
+        document(found),
+        _compared(found),
+        out,
+        lambda: comparison_files(found, photo, drawing=drawing),
+    )
+
+
+def _compared(found: Comparison) -> list[str]:
+    lines = [f"class {found.label}, layer {found.layer}"]
+    width = max(len(column.model) for column in found.columns)
+    for column in found.columns:
+        parts = [f"{column.model:<{width}}"]
+        if column.explanation is not None:
+            best, targets = column.explanation.prediction.top[0], column.explanation.targets
+            parts += [f"{share(target.probability):>7}" for target in targets[:1]]
+            parts.append(f"top-1 {best.label} {share(best.probability)}")
+        parts += [f"{column.latency_ms:.0f} ms"] if column.latency_ms is not None else []
+        lines.append("  ".join(["", *parts, *([column.note] if column.note else [])]))
+    for pair in found.agreements:
+        rank, overlap = ("-" if x is None else f"{x:.2f}" for x in (pair.spearman, pair.iou_top20))
+        lines.append(f"  {pair.first} and {pair.second}: rank correlation {rank}, IoU {overlap}")
+    return [*lines, found.hint] if found.hint else lines
+
+
+# --- scales ----------------------------------------------------------------------------------
+
+
+def scales(
+    image: options.Image,
+    out: options.Out,
+    model: options.Model = None,
+    target: options.Target = "top1",
+    device: options.Device = "auto",
+    opacity: options.Opacity = 0.6,
+    colour_map: options.ColourMap = "inferno",
+    json: options.Json = False,
+) -> None:
+    """Show at which scale a network decided, block by block.
+
+    A Res2Net block divides its channels into splits that see more and more of the photo. For each
+    block this measures how much of the evidence for the class passed through which split. Writes
+    attribution.png (shares over depth), attribution.csv, scales.json, a strip of maps for each
+    block with a hierarchy (splits-layer2.1.png, ...), splits.npz (the raw maps) and manifest.json
+    into --out; for a ResNeSt also its split attention (attention.json, .csv, .npz), which gates
+    channels and selects no scale.
+    """
+    from mscnn.draw.files import DrawingOptions, scales_files
+    from mscnn.photos.imaging import load_photo
+
+    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    photo, name = load_photo(image), settle_model(model)
+    engine = open_engine(device, [name])
+    report = engine.scales(photo, name, target=target, name=image)
+    try:
+        attention = engine.split_attention(photo, name, target=report.target.index)
+    except UnsupportedModelError:
+        attention = None
+    shown = {**document(report), "attention": attention and document(attention)["blocks"]}
+    tell(
+        json,
+        shown,
+        _scaled(report),
+        out,
+        lambda: scales_files(report, photo, attention=attention, drawing=drawing),
+    )
+
+
+def _scaled(report: ScaleReport) -> list[str]:
+    target, seen = report.target, report.weighted_rf_px
+    lines = [
+        heading(report.prediction),
+        f"  class         {target.label} {share(target.probability)}",
+    ]
+    if not report.has_splits:
+        lines.append("  no block has more than one split, so there is no scale to choose from")
+    if seen is not None:
+        lines.append(f"  weighted by evidence, it saw {seen:.0f} px on average")
+    width = max(len(block.block) for block in report.blocks)
+    lines += [f"  {block.block:<{width}}  {_splits(block)}" for block in report.blocks]
+    return [*lines, *(f"  note          {notice}" for notice in report.notices)]
+
+
+def _splits(block: BlockScales) -> str:
+    parts = "  ".join(
+        f"{'?' if split.rf_max_px is None else split.rf_max_px:>4} px {share(split.share):>7}"
+        for split in block.splits
+    )
+    return f"{block.kind:<9}  {parts}"
+
+
+# --- sweep -----------------------------------------------------------------------------------
+
+
+def sweep(
+    image: options.Image,
+    models: Annotated[str, Option(metavar="A,B", help="One to four models, separated by commas.")],
+    out: options.Out,
+    target: options.Target = "top1",
+    box: Annotated[
+        str,
+        Option(
+            metavar="L,T,R,B",
+            help="The object: left, top, right and bottom in percent of the photo's width and "
+            "height (25,10,75,90), or as shares 0 to 1.  [default: the whole photo]",
+            show_default=False,
+        ),
+    ] = "",
+    sizes: Annotated[
+        str,
+        Option(
+            help="How many sizes from 2 down to 0.1 times the network's input, or a list such as "
+            "2,1,0.5,0.25."
+        ),
+    ] = "12",
+    canvas: Annotated[
+        str, Option(help="What surrounds the object: mean, grey, blur, edge, noise.")
+    ] = "mean",
+    device: options.Device = "auto",
+    opacity: options.Opacity = 0.6,
+    colour_map: options.ColourMap = "inferno",
+    json: options.Json = False,
+) -> None:
+    """Show one object at many sizes to several networks.
+
+    Tells at which sizes they still know it. Sizes are drawn with the Lanczos filter, not with each
+    network's own preprocessing, so the answer at 1 differs a little from predict's. The class top1
+    is the first model's best one for the whole photo. Writes sweep.png (probability, share of the
+    evidence on the object and evidence-weighted receptive field by size), film.png (the maps),
+    sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps what was done; the
+    exit code is 130 then.
+    """
+    from mscnn.draw.files import DrawingOptions, sweep_files
+    from mscnn.engine.lens_options import parse_box, parse_sizes
+    from mscnn.engine.pipeline import MAX_SWEPT
+    from mscnn.photos.imaging import load_photo
+    from mscnn.results.writing import bare_name
+    from mscnn.scales.sweep import FACTORS, Plan
+
+    drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    names = options.model_names(models, 1, MAX_SWEPT)
+    plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
+    photo = load_photo(image)
+    engine = open_engine(device, names)
+    with stopped_by_ctrl_c() as is_cancelled, progress("sizes", "size") as report:
+
+        def show(model: str, done: int, total: int) -> None:
+            report(names.index(model) * total + done, len(names) * total)
+
+        found = engine.sweep(
+            photo, names, target=target, box=plan.box, factors=plan.factors, canvas=plan.canvas,
+            on_progress=show, is_cancelled=is_cancelled,
+        )  # fmt: skip
+    if not any(curve.steps for curve in found.curves):  # nothing to write; a note on a page
+        note = next((curve.note for curve in found.curves if curve.note), "")
+        raise MscnnError(note) if note else Cancelled("Stopped before the first size was done.")
+    head = {"image": {"path": image, "width": photo.width, "height": photo.height}}
+    tell(
+        json,
+        {**head, **document(found)},
+        _swept(found),
+        out,
+        lambda: sweep_files(found, name=bare_name(image), drawing=drawing),
+    )
+    if found.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C only set a flag, which is yielded; the second ends at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop.is_set  # Python delivers signals to the main thread only
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _swept(found: Sweep) -> list[str]:
+    left, top, right, bottom = found.box
+    box = f"{left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} down of the photo"
+    width = max(len(curve.model) for curve in found.curves)
+    curves = [curve for curve in found.curves if curve.steps]
+    rows = [["", "size", *(curve.model for curve in curves)]]
+    for number, step in enumerate(max(curves, key=lambda curve: len(curve.steps)).steps):
+        cells = [curve.steps[number : number + 1] for curve in curves]
+        found_at = (f"{share(c[0].probability)} ({c[0].rank})" if c else "-" for c in cells)
+        rows.append(["", f"{step.factor:.2f}x", *found_at])
+    return [
+        f"class {found.label}, canvas {found.canvas}, {box}",
+        *(f"  {curve.model:<{width}}  {_summary(curve)}" for curve in found.curves),
+        "",
+        *aligned(rows),
+        *(["stopped early; what was done is kept"] if found.partial else []),
+    ]
+
+
+def _summary(curve: SweepCurve) -> str:
+    if curve.octaves is None or curve.mean_probability is None:
+        return curve.note or "stopped before all sizes were done"
+    best = max(curve.steps, key=lambda step: step.probability)
+    return (
+        f"at least half of its best over {curve.octaves:.1f} octaves, "
+        f"best {share(best.probability)} at {best.factor:.2g}x, "
+        f"mean {share(curve.mean_probability)}"
+    )
