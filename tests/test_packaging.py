@@ -76,6 +76,7 @@ def test_tools_are_pinned() -> None:
 def test_every_import_is_declared() -> None:
     """What the package imports is a dependency of its own, not only of a dependency."""
     distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image"}
+    distributions |= {"markdown_it": "markdown-it-py"}
     # Parts of these packages' own interfaces, which they pin themselves.
     carried = {"gradio_client": "gradio", "tqdm": "huggingface_hub"}
     # A Space with ZeroGPU has "spaces"; the others open or write formats that few have, and a
@@ -221,7 +222,7 @@ def test_changelog_has_this_version() -> None:
 
 
 def test_contributing_is_short() -> None:
-    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 60
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 80
 
 
 def test_script_and_version_resolve() -> None:

@@ -6,7 +6,7 @@ typer reads these annotations at run time and takes an option's name from its pa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -58,7 +58,7 @@ BatchSize = Annotated[int, Option(help="Photographs at a time.")]
 Workers = Annotated[int, Option(help=_WORKERS, show_default=False)]
 
 
-def optional_out(help: str) -> Option:
+def optional_out(help: str) -> Any:
     """Return an ``--out`` that may be left out."""
     return Option(metavar="DIR", help=help, callback=_writable)
 

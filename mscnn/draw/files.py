@@ -222,7 +222,7 @@ def unit_files(
     picture: RgbArray | None = None,
     created: datetime | None = None,
 ) -> Files:
-    """Make the files of effective receptive fields that were measured at one point of a photo.
+    """Make the files of effective receptive fields measured at one point of a photo.
 
     ``unit.json``, ``unit.csv`` (sides of the squares in px of the network's input),
     ``manifest.json``, ``gradient-<layer>[-split<n>]-<weights>.npy`` for each, ``(H, W)`` float32,

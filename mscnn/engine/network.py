@@ -318,10 +318,8 @@ class Network:
         # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
         from mscnn.maps.packaged import seconds_needed
 
-        shown, name = self._shown(photo), self.layer(layer)
-        return self._apart(
-            lambda m: seconds_needed(m.float(), shown.x.to(self.device), name, method)
-        )[0]
+        x, name = self._shown(photo).x, self.layer(layer)
+        return self._apart(lambda m: seconds_needed(m.float(), x.to(self.device), name, method))[0]
 
     # --- the multi-scale lens
 
@@ -485,8 +483,10 @@ class Network:
         if chosen.indices == ("top1",):
             chosen = Targets([self.predict(image, top_k=1).top[0].index])
         index = int(chosen.indices[0])
-        known = {"stages": self.stages, "linear": self.linear, "field": self._field_or_none()}
-        measure = partial(sweep.measure, self.model, target=index, place=self.to_device, **known)
+        measure = partial(
+            sweep.measure, self.model, target=index, place=self.to_device, stages=self.stages,
+            linear=self.linear, field=self._field_or_none(),
+        )  # fmt: skip
         steps, seconds = [], 0.0
         for batch in plan.batches(image, self.preprocess):
             if call.cancelled:

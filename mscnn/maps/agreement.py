@@ -57,8 +57,9 @@ def _strongest(values: npt.NDArray[Any], share: float) -> npt.NDArray[np.bool_]:
     if not values.size:
         return np.zeros(0, dtype=bool)
     count = max(1, round(share * values.size))
-    strong: npt.NDArray[np.bool_] = values >= np.partition(values, -count)[-count]
-    return strong & (values > values.min())
+    weakest = np.partition(values, -count)[-count]
+    strong: npt.NDArray[np.bool_] = (values >= weakest) & (values > values.min())
+    return strong
 
 
 def agreement(first: str, second: str, a: CamMap, b: CamMap) -> Agreement:

@@ -130,8 +130,8 @@ def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
     if Path(entry["file"]).name != entry["file"]:
         raise _broken(f"names a file outside its folder for {who}")
     labels = label_sets.get(entry["labels"])
-    count = len(labels) if isinstance(labels, list) else "no"
-    if count != entry["classes"]:
+    if not isinstance(labels, list) or len(labels) != entry["classes"]:
+        count = len(labels) if isinstance(labels, list) else "no"
         raise _broken(f"has {count} names for the {entry['classes']} classes of {who}")
     own = {key: entry[key] for key in _FIELDS} | {"labels": tuple(map(str, labels))}
     return BundledWeights(**own, label_set=entry["labels"], reliability=entry.get("reliability"))

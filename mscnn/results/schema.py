@@ -75,7 +75,7 @@ HIDDEN: Mapping[str, Any] = column(None, heading="")
 """Metadata of a field that stands in no document and no table, such as an array."""
 
 
-def computed(name: str = "", **how: Any) -> Callable[[_Getter], _Getter]:
+def computed(name: str | None = "", **how: Any) -> Callable[[_Getter], _Getter]:
     """Mark the getter of a property, below ``@property``, as a number like those of the fields."""
 
     def mark(getter: _Getter) -> _Getter:

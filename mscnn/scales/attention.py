@@ -104,7 +104,7 @@ def entropy_bits(of_block: Floats) -> float | None:
 def mean_gates(of_photos: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     """Average what ``gates`` returned for several inputs of one model, block by block."""
     return {
-        block: np.mean([p[block] for p in of_photos], axis=0, dtype=np.float64).astype(np.float32)
+        block: np.stack([p[block] for p in of_photos]).mean(0, np.float64).astype(np.float32)
         for block in (of_photos[0] if of_photos else ())
     }
 

@@ -232,9 +232,9 @@ def _splits(
     shares = evidence / total if total > 0 else np.zeros_like(evidence)
     splits = []
     for index, (value, share) in enumerate(zip(evidence.tolist(), shares.tolist(), strict=True)):
-        path, sizes = point.paths[index], (None, None)
+        path, least, most = point.paths[index], None, None
         if known is not None:
             split = known.splits[index]
-            path, sizes = tuple(split.path) or path, (split.rf_min_px, split.rf_max_px)
-        splits.append(SplitEvidence(index, path, *sizes, value, share))
+            path, least, most = tuple(split.path), split.rf_min_px, split.rf_max_px
+        splits.append(SplitEvidence(index, path, least, most, value, share))
     return tuple(splits)

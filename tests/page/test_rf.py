@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,7 +114,9 @@ def test_a_block_is_measured_with_all_its_splits(ask, engine):
     last = ask(options={"block": "layer3.1"}, point=[0.3, 0.6])[-1]
     maps = by_id(last)
     assert set(maps) == {"layer3.1", *(f"layer3.1/{n}" for n in range(4))}
-    block = known(RES2NET).block("layer3.1")
+    field = known(RES2NET)
+    assert field is not None
+    block = field.block("layer3.1")
     for split, sent in ((n, maps[f"layer3.1/{n}"]) for n in range(4)):
         one = engine.effective_receptive_field(
             LION, RES2NET, layer="layer3.1", split=split, point=(0.3, 0.6)
@@ -149,7 +152,7 @@ def test_a_point_that_was_cut_off_is_a_sentence_beside_the_theory(ask):
 def test_large_inputs_are_sent_at_half_their_resolution(engine):
     one = engine.effective_receptive_field(LION, RES2NET)
     wide = np.tile(one.gradient, (6, 6))
-    heat = glow(SimpleNamespace(gradient=wide), log=False)
+    heat = glow(replace(one, gradient=wide), log=False)
     assert heat.shape == (192, 192)
     assert heat.mean() == pytest.approx(glow(one, log=False).mean(), rel=0.05)
 

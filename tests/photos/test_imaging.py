@@ -36,7 +36,8 @@ FOUR = np.array([[TOP_LEFT, (40, 180, 60)], [(40, 60, 200), (230, 220, 70)]], np
 def quadrants(height: int = 48, width: int = 64) -> U8:
     """Four flat colours, none of them symmetric to another, on a picture that is not square."""
     rows, columns = np.arange(height) >= height // 2, np.arange(width) >= width // 2
-    return FOUR[rows.astype(int)[:, None], columns.astype(int)]
+    picture: U8 = FOUR[rows.astype(int)[:, None], columns.astype(int)]
+    return picture
 
 
 def encode(image: Image.Image | npt.NDArray[Any], fmt: str, **options: Any) -> bytes:

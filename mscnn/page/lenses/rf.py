@@ -20,7 +20,7 @@ from mscnn.draw.sheets import STRONGEST, effective_field_sheet, field_heat, squa
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.engine.network import Network
 from mscnn.errors import PointError, UnsupportedModelError
-from mscnn.geometry import Box, ViewGeometry
+from mscnn.geometry import Box, FloatMap, ViewGeometry
 from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.models.architecture import from_name
@@ -33,7 +33,7 @@ from mscnn.page.photos import Photo
 from mscnn.page.request import Request
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.photos.preprocess import Preprocessor
-from mscnn.results.explanation import FloatMap, RgbArray
+from mscnn.results.explanation import RgbArray
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
 
