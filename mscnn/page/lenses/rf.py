@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +22,6 @@ from mscnn.geometry import Box, FloatMap, ViewGeometry
 from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.models.architecture import from_name
-from mscnn.models.sources import locate
 from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import drawing
@@ -89,16 +86,11 @@ class _Found:
 
     def message(self, layer: str, split: int | None, title: str) -> Message | None:
         """The field of every unit of a map, for the viewer."""
-        known, view = self.of(layer, split), self.geometry.view
+        known = self.of(layer, split)
+        number = str(self.stages.index(layer) + 1) if layer in self.stages else ""
         if known is None:
             return None
-        number = str(self.stages.index(layer) + 1) if layer in self.stages else ""
-        return {
-            "title": title, "stage": number, "stride": [known.stride_px] * 2,
-            "start": [(known.low + known.high) / 2] * 2, "size": [known.high - known.low] * 2,
-            "grid": [math.ceil(side / known.stride_px) for side in view],
-            "view": list(view), "rect": messages.rect_of(self.geometry),
-        }  # fmt: skip
+        return messages.field_message(known, self.geometry, title, stage=number)
 
 
 def answer(request: Request, context: Context) -> Iterator[Message]:
@@ -109,8 +101,8 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     try:
         todo = _with_network(found, request, context, photo)
     except NeedsConsent as question:
-        need = {"sentence": question.sentence, "button": question.button}
-        yield {**_message(found, request, context, photo, more=False), "need": need}
+        last = _message(found, request, context, photo, more=False)
+        yield {**last, "need": question.message}
         return
     for number, unit in enumerate(todo, 1):
         try:
@@ -134,7 +126,7 @@ def _theory(request: Request, context: Context, photo: Photo) -> _Found:
         theory = engine.receptive_field(name)
     except UnsupportedModelError:
         theory = None
-    if _is_here(context, name):
+    if context.is_here(name):
         prepare = context.network(request, name).preprocess
     else:
         prepare = context.cached(("preprocess", name), lambda: _preprocessor(name))
@@ -143,10 +135,6 @@ def _theory(request: Request, context: Context, photo: Photo) -> _Found:
     block = request.options.get("block")
     found.block = next((b.block for b in theory.blocks if b.block == block), "") if theory else ""
     return found
-
-
-def _is_here(context: Context, name: str) -> bool:
-    return locate(context.engine.session.place(name)).kind != "download"
 
 
 def _preprocessor(name: str) -> Preprocessor:
@@ -217,8 +205,7 @@ def _message(
         stages=[_stage(found, n, stage) for n, stage in enumerate(found.stages, 1)],
         charts=context.cached(("rf charts", found.name, width), lambda: _charts(theory, width)),
         examples=len(context.photos.examples), rows=[r for o in units.values() for r in _rows(o)],
-        stage_rows=[row for known in theory for row in _stage_rows(known)],
-        block_rows=[row for known in theory for row in _block_rows(known)],
+        stage_rows=list(_stage_rows(theory)), block_rows=list(_block_rows(theory)),
         sentences=[*map(_sentence, theory), *([ATTENTION] if resnest else [])],
         facts=messages.facts(found.network) if found.network else None,
     )  # fmt: skip
@@ -340,15 +327,15 @@ def paths_text(paths: int) -> str:
     return f"about {digits} \N{MULTIPLICATION SIGN} 10^{power}"
 
 
-def _stage_rows(known: ReceptiveField) -> Iterator[Sequence[Any]]:
-    for stage in known.stages:
+def _stage_rows(theory: Sequence[ReceptiveField]) -> Iterator[Sequence[Any]]:
+    for known, stage in ((f, stage) for f in theory for stage in f.stages):
         sizes = (stage.rf_min_px, stage.rf_max_px, percent(stage.rf_max_px / known.input_px))
         yield (model_title(known.model), stage_name(stage.stage), stage.stride_px, *sizes,
                stage.spectrum.distinct, stage.spectrum.paths)  # fmt: skip
 
 
-def _block_rows(known: ReceptiveField) -> Iterator[Sequence[Any]]:
-    for block in known.blocks:
+def _block_rows(theory: Sequence[ReceptiveField]) -> Iterator[Sequence[Any]]:
+    for known, block in ((f, block) for f in theory for block in f.blocks):
         head = (model_title(known.model), stage_name(block.block), KINDS[block.kind])
         for s in block.splits:
             yield (*head, s.index, s.rf_min_px, s.rf_max_px, s.spectrum.distinct, s.spectrum.paths,
@@ -369,22 +356,22 @@ def _sheet(units: Sequence[EffectiveField], photo: Photo, request: Request) -> R
     ))  # fmt: skip
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """Theory in a folder of its own, and the units that were measured."""
     photo, made = context.photo(request), {}
     found = _theory(request, context, photo)
     if found.theory:
         theory = receptive_field_files(found.theory, fair_baseline(found.name))
         made = {f"theory/{name}": content for name, content in theory.items()}
-    if _is_here(context, found.name):
+    if context.is_here(found.name):
         todo = _with_network(found, request, context, photo)
         units = [_measured(found, unit, request, context, photo) for unit in todo]
         x, y = request.point or CENTRE
         made |= unit_files(
             units, name=photo.name, point=(x * photo.image.width, y * photo.image.height),
-            picture=_sheet(units, photo, request), created=datetime.now(timezone.utc),
+            picture=_sheet(units, photo, request),
         )  # fmt: skip
-    return f"{messages.bare(f'mscnn-field-{found.name}')}.zip", messages.zipped(made)
+    return f"mscnn-field-{found.name}", made
 
 
 LENS = Lens(
