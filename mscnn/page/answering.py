@@ -75,9 +75,7 @@ class Answering:
             name, files = lens.files(request, self._context(Job(), lambda _: None))
             name = f"{bare(name)}.zip"
             return {"path": cache_file(name, zipped(files)), "name": name}
-        except NeedsConsent as question:
-            return {"error": question.sentence}
-        except MscnnError as error:
+        except (NeedsConsent, MscnnError) as error:
             return {"error": str(error)}
         except Exception:
             log.exception("unexpected error in a download")

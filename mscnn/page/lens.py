@@ -30,7 +30,7 @@ class NeedsConsent(Exception):
 
     def __init__(self, sentence: str, button: str) -> None:
         super().__init__(sentence)
-        self.sentence, self.message = sentence, {"sentence": sentence, "button": button}
+        self.message = {"sentence": sentence, "button": button}
 
 
 @dataclass

@@ -23,7 +23,7 @@ from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.messages import Message, bare, model_title, render, stage_name
 from mscnn.page.photos import is_same
 from mscnn.page.request import Request
-from mscnn.results.features import FeatureHead, Rows
+from mscnn.results.features import FeatureFile, FeatureHead
 
 SHOWN = 12
 """Neighbours with a picture."""
@@ -35,21 +35,15 @@ _ALIKE = 0.999
 
 
 @dataclass(frozen=True, slots=True)
-class OwnersFile:
-    """A feature file that the owner named.
+class OwnersFile(FeatureFile):
+    """A feature file that the owner named; its paths come from anywhere.
 
     Attributes:
         name: the file's, without its folder.
-        head: what it says of itself.
-        paths: of its photographs, below ``folder``; as the file has them, so from anywhere.
-        features: ``(n, d)`` float32.
         folder: where the photographs are; no visitor's business.
     """
 
     name: str
-    head: FeatureHead
-    paths: tuple[str, ...] = field(repr=False)
-    features: Rows = field(repr=False)
     folder: Path = field(repr=False)
 
     def photo(self, row: int) -> Path | None:
@@ -85,7 +79,7 @@ def open_files(pairs: Sequence[tuple[Path, Path]]) -> tuple[OwnersFile, ...]:
         content = read_feature_file(path)
         if not content.paths:
             raise DatasetError(f"{path.name!r} holds no photographs; make it anew.")
-        opened.append(OwnersFile(path.name, content.head, content.paths, content.features, folder))
+        opened.append(OwnersFile(content.head, content.paths, content.features, path.name, folder))
     return tuple(opened)
 
 
