@@ -10,14 +10,13 @@ computed again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -176,16 +175,11 @@ def _finish(part: PartFiles, photos: FileList, unreadable: Sequence[tuple[str, s
     part.remove()
 
 
-# --- what is done so far ------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is being made; rows of different plans do not go together.
 
-    Last bits of a row may differ with the kind of device and the size of a batch. ``stage`` and
-    ``split`` are those of ``Network.feature_point``, ``width`` is the numbers of a row, and
-    ``photographs`` the digest of the list.
+    Last bits of a row may differ with the kind of device and the size of a batch.
     """
 
     model: str
@@ -195,8 +189,8 @@ class Plan:
     device: str
     batch_size: int
     images: int
-    width: int
-    photographs: str
+    width: int  # numbers of a row
+    photographs: str  # digest of the list
 
     def batch(self, number: int) -> slice:
         """Return the photographs of a batch; the last one may be smaller."""
@@ -213,7 +207,6 @@ class PartFiles:
     """Rows of a feature file while it is made, written by several processes of one machine at once.
 
     The ``first`` of them makes and checks the files; the others wait until this is done.
-    ``readable`` is ``(images,)`` bool.
 
     Raises:
         OutputError: the folder cannot be written, or holds rows of another plan.
@@ -296,7 +289,7 @@ class PartFiles:
                 fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
             return
         known: Any = None
-        with contextlib.suppress(ValueError):
+        with suppress(ValueError):
             known = json.loads(path.read_bytes())
         known = known if isinstance(known, dict) else {}
         if names := [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]:

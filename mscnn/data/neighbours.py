@@ -15,21 +15,14 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One near row, by its number.
-
-    ``similarity`` is the cosine of the angle to the query, -1..1; 0 where either is all zeros.
-    """
+    """One near row, by its number."""
 
     row: int
-    similarity: float
+    similarity: float  # cosine of the angle to the query, -1..1; 0 where either is all zeros
 
 
 def nearest(
-    query: npt.NDArray[Any],
-    features: npt.NDArray[Any],
-    k: int = 5,
-    *,
-    leave_out: int = -1,
+    query: npt.NDArray[Any], features: npt.NDArray[Any], k: int = 5, *, leave_out: int = -1
 ) -> tuple[Neighbour, ...]:
     """Find the ``k`` rows that point most nearly where the query points, of equal ones the earlier.
 

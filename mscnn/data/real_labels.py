@@ -70,7 +70,6 @@ class RealLabels:
 
 
 def _count_lists(path: Path) -> int:
-    """Return how many images a list of real labels is for."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

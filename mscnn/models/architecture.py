@@ -44,19 +44,14 @@ _MAX_STAGES = 6
 
 @dataclass(frozen=True)
 class Blueprint:
-    """How to build a network, without weights.
+    """How to build a network, without weights."""
 
-    ``name`` is as shown to users: timm's ``architecture.tag`` or the folder's own name.
-    ``pretrained_cfg`` is what a model folder says of its input and classes, None for timm's own;
-    ``labels`` are class names in index order, where the folder gives them.
-    """
-
-    name: str
+    name: str  # as shown to users: timm's ``architecture.tag`` or the folder's own name
     architecture: str
     tag: str | None = None
-    pretrained_cfg: Mapping[str, Any] | None = None
+    pretrained_cfg: Mapping[str, Any] | None = None  # of a model folder; None for timm's own
     model_args: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None  # class names in index order, of a model folder
 
     def build(self, *, device: str = "cpu", classes: int | None = None) -> nn.Module:
         """Build the network in eval mode, with fresh weights; on ``"meta"`` for shapes alone.
@@ -122,7 +117,7 @@ def typed_bytes(name: str) -> int:
     """Return the bytes of a timm model's float32 weights, by its name alone.
 
     Raises:
-        UnknownModelError, UnsupportedModelError: the name is unknown, or no map fits the model.
+        UnknownModelError, UnsupportedModelError.
     """
     blueprint = from_name(name)
     check_supported(blueprint)
@@ -247,7 +242,6 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _is_map(output: Any) -> bool:
-    """Whether this is a ``(B, C, h, w)`` tensor."""
     return isinstance(output, torch.Tensor) and output.ndim == 4
 
 

@@ -70,14 +70,11 @@ _INSTEAD = "choose a model that is already here, or copy its weights file and na
 
 @dataclass(frozen=True)
 class HubFile:
-    """The weights of one model on the hub: such as ``"timm/res2net50d.in1k"``.
+    """The weights of one model on the hub."""
 
-    ``revision`` is a branch, tag or commit; ``names`` are file names to try, best first.
-    """
-
-    repo_id: str
-    revision: str = "main"
-    names: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
+    repo_id: str  # such as "timm/res2net50d.in1k"
+    revision: str = "main"  # a branch, tag or commit
+    names: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")  # to try, best first
 
 
 def is_offline() -> bool:
@@ -108,10 +105,7 @@ def cached_path(hub_file: HubFile) -> Path | None:
 def is_whole(path: Path) -> bool:
     """Compare a cached file with its sha256, which the cache uses as the blob's name.
 
-    Small files and caches without symlinks carry no sha256; then there is nothing to compare.
-
-    Raises:
-        WeightsError: the file cannot be read.
+    Small files and caches without symlinks carry none, and pass.
     """
     try:
         # One step only: a blob may itself be a link into a store with other names.

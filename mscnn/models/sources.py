@@ -23,18 +23,13 @@ _PRACTICAL_GMACS = 10.0
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights of a model are, or would be downloaded from.
-
-    ``model`` is the registry or timm name, or the model folder's own; ``label`` is how a user would
-    name the source; ``path`` is the weights file, None where it must be downloaded; ``folder`` is
-    the model folder (``config.json``) that describes the network, or None.
-    """
+    """Where the weights of a model are, or would be downloaded from."""
 
     kind: Kind
-    model: str
-    label: str
-    path: Path | None = None
-    folder: Path | None = None
+    model: str  # in the registry or timm, or the model folder's own name
+    label: str  # how a user would name the source
+    path: Path | None = None  # the weights file; None where it must be downloaded
+    folder: Path | None = None  # the model folder that describes the network
     bundled: BundledWeights | None = None
     hub_file: HubFile | None = None
 
@@ -111,10 +106,7 @@ def default_model() -> str:
 
 
 def fetch(
-    name: str,
-    *,
-    on_progress: OnProgress | None = None,
-    is_cancelled: IsCancelled | None = None,
+    name: str, *, on_progress: OnProgress | None = None, is_cancelled: IsCancelled | None = None
 ) -> Path:
     """Make sure that the weights of ``name`` are on this machine, and return their file.
 
@@ -189,11 +181,7 @@ def _like_path(name: str) -> bool:
 
 
 def _folder(name: str) -> Path | None:
-    """Return the folder that ``name`` means; None where it is the name of a model.
-
-    Raises:
-        UnknownModelError: ``name`` is written like a path, and there is no such folder.
-    """
+    """Return the folder that ``name`` means, None for a model's; else raise UnknownModelError."""
     if registry.find(name) is not None:
         return None
     path = Path(name).expanduser()

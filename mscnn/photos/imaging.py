@@ -110,17 +110,12 @@ def load_photo(source: PhotoSource) -> Image.Image:
     Truncated pixel data is refused, whatever ``ImageFile.LOAD_TRUNCATED_IMAGES`` says; only a
     JPEG or PNG that was cut and then properly closed again goes unnoticed.
 
-    Args:
-        source: a path, the bytes of a file, a binary stream (read from its start), a PIL image
-        (left
-            unchanged), or grey, RGB or RGBA ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8.
-
-    Returns:
-        A new image of mode RGB with an empty ``info``, 1 px to ``MAX_PIXELS``.
+    A path, the bytes of a file, a binary stream (read from its start), a PIL image (left unchanged)
+    and uint8 arrays ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` give a new image of mode RGB with
+    an empty ``info``, of 1 px to ``MAX_PIXELS``.
 
     Raises:
-        ImageError: nothing there, not readable, not a picture, damaged, or too large. The
-            message names the file by its last part only.
+        ImageError: it is missing, unreadable, no picture, damaged or too large.
     """
     if isinstance(source, np.ndarray):
         return _clean(_from_array(source))
@@ -139,12 +134,9 @@ def load_photo(source: PhotoSource) -> Image.Image:
 
 
 def thumbnail_of(photo: Image.Image, max_px: int) -> Image.Image:
-    """Return a copy whose longer side has at most ``max_px`` px, without metadata.
+    """Return a copy whose longer side has at most ``max_px`` px (1 or more), without metadata.
 
     Lanczos filter; a photo that is small enough keeps its pixels, none is enlarged.
-
-    Raises:
-        OptionError: ``max_px`` is below 1.
     """
     if max_px < 1:
         raise OptionError(f"A thumbnail of {max_px} px is not possible; give 1 or more.")
@@ -157,11 +149,7 @@ def thumbnail_of(photo: Image.Image, max_px: int) -> Image.Image:
 
 
 def to_png_bytes(array: RgbArray) -> bytes:
-    """Encode ``(h, w, 3)`` uint8 RGB as a PNG file without metadata.
-
-    Raises:
-        ImageError: another shape or dtype.
-    """
+    """Encode ``(h, w, 3)`` uint8 RGB, else ``ImageError``, as a PNG file without metadata."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
             f"A {array.dtype} array of shape {array.shape} is not a picture; "
@@ -258,7 +246,6 @@ def _call(path: str) -> str:
 
 
 def _check_size(size: tuple[int, int], who: str) -> None:
-    """Refuse a picture by its header."""
     width, height = size
     if width < 1 or height < 1:
         raise _give(f"{who} has no pixels", "photo of 1 px or more")

@@ -25,15 +25,11 @@ the crop keeps. timm makes 256 x 10,240,000 px (8 GB) of a strip of 1 x 40,000."
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """A photo made ready for one model.
+    """A photo made ready for one model."""
 
-    ``x`` is ``(1, 3, H, W)`` float32, normalised, on the CPU; ``view`` is ``(H, W, 3)`` uint8 RGB,
-    the same pixels before normalisation; ``geometry`` says where the view lies on the photo.
-    """
-
-    x: torch.Tensor
-    view: RgbArray
-    geometry: ViewGeometry
+    x: torch.Tensor  # (1, 3, H, W) float32, normalised, on the CPU
+    view: RgbArray  # (H, W, 3) uint8 RGB, the same pixels before normalisation
+    geometry: ViewGeometry  # where the view lies on the photo
 
 
 class Preprocessor:

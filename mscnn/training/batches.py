@@ -111,9 +111,8 @@ def epoch_order(
 ) -> list[int]:
     """Return this process's part of a permutation fixed by (seed, epoch).
 
-    Of each whole batch after the first ``skip`` images, every process takes an equal part, and
-    together they take what one process would have taken in the same step. An incomplete last
-    batch is left out.
+    Together the processes take of each whole batch, after the first ``skip`` images, what one
+    would have taken in the same step. An incomplete last batch is left out.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(length, generator=generator)[skip:]
@@ -172,11 +171,7 @@ class Batches:
 
 
 def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
-    """Return the recipe with its batch lowered to what so few images fill.
-
-    The same images give the same batch, so a resumed run goes on with it. Unchanged where not even
-    the smallest batch can be shared out.
-    """
+    """Return the recipe with its batch lowered to what so few images fill, where one can be."""
     parts = processes * recipe.accumulate
     unit = parts * (2 if recipe.mixup or recipe.cutmix else 1)
     batch = images // unit * unit
@@ -185,7 +180,6 @@ def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
 
 
 def _check(images: int, recipe: Recipe, processes: int) -> None:
-    """Refuse a batch that cannot be filled or divided."""
     batch, parts = recipe.batch_size, processes * recipe.accumulate
     if images < batch:
         raise DatasetError(

@@ -43,22 +43,18 @@ CHECKPOINT_EVERY_S = 240.0
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """Where a run is: ``epoch`` 0-based, ``step`` of ``steps`` in it, speed and remaining time.
+    """Where a run is."""
 
-    ``images_per_second`` is of all processes together; ``val_top1`` (0..1) of the last epoch that
-    was measured, None before the first.
-    """
-
-    epoch: int
+    epoch: int  # 0-based
     epochs: int
-    step: int
+    step: int  # of ``steps`` in this epoch
     steps: int
     size_px: int
     loss: float
     lr: float
-    images_per_second: float
+    images_per_second: float  # of all processes together
     seconds_left: float
-    val_top1: float | None = None
+    val_top1: float | None = None  # 0..1, of the last epoch that was measured
 
 
 Listener = Callable[[TrainProgress], None]
@@ -69,9 +65,8 @@ Notice = Callable[[str], None]
 class Trainer:
     """One run: model, optimiser, schedule, moving average, and its folder on disk.
 
-    ``start`` is a network with weights, to be fine-tuned; None for a fresh one of the timm name
-    ``architecture``. ``device`` is a ``Processes`` where several share the work; the first of them
-    calls ``notice`` with sentences for the user.
+    It fine-tunes ``start``; where this is None, a fresh network of the timm name ``architecture``
+    is trained. ``notice`` takes sentences for the user, in the first of several ``Processes``.
     """
 
     def __init__(
@@ -295,11 +290,7 @@ class Trainer:
 def tally(
     model: nn.Module, batches: Iterable[Batch], device: torch.device
 ) -> tuple[Tally, list[int]]:
-    """Count the answers of ``model`` (set to eval, and back module by module) in float32.
-
-    Returns:
-        The counts, and the indices of photographs that could not be read, which ``batches`` mark
-        by the target ``-1 - index``.
+    """Count the answers of ``model``, in eval mode meanwhile; also return the unreadable indices.
 
     Raises:
         WeightsError: an answer is not finite.

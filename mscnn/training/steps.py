@@ -69,10 +69,7 @@ def optimiser_and_schedule(
 
 
 class Stepper:
-    """Takes optimiser steps on one model, on the device and without DDP around it.
-
-    ``scheduler`` is timm's, asked before each step; ``classes`` is the number of logits.
-    """
+    """Takes optimiser steps on one model, on the device and without DDP around it."""
 
     def __init__(
         self,
@@ -180,16 +177,11 @@ class Stepper:
                 target = nn.functional.one_hot(target, self.mix.num_classes).float()
                 smoothing = self.recipe.smoothing
                 target = target * (1 - smoothing) + smoothing / self.mix.num_classes
-        with self._autocast():
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
             logits = self.parallel(x).float()
         loss: torch.Tensor = self.loss(logits, target)
         return loss
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
-        if dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.processes.device.type, dtype=dtype)
 
     def _seed(self, update: int, part: int) -> None:
         # Dropout and Mixup must depend neither on what ran before an interruption nor on which
