@@ -25,11 +25,7 @@ from mscnn.models.labels import (
 
 
 def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]:
-    """Find the model's class of each of the data's, ``(len(names),)`` int64; some may share one.
-
-    Raises:
-        DatasetError: some fit no class or several; the message lists them.
-    """
+    """Find the model's class of each name, ``(len(names),)`` int64, or raise ``DatasetError``."""
     keys = [folded(name) for name in labels.names]
     count = Counter(keys)
     full = {key: index for index, key in enumerate(keys) if count[key] == 1}

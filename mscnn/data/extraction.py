@@ -53,12 +53,9 @@ def extract(
     """Write the features of all photographs below ``folder``, at any depth, into ``out``.
 
     What is done is kept beside ``out``: the same call after a kill goes on, and gives the same
-    bytes as an undisturbed one; ``restart`` forgets what was kept. Of several processes, number k
-    mod their number does batch k. ``on_progress`` is called with (photographs done by all of them,
-    in total).
-
-    ``out`` ends in ``.npz``, ``.parquet`` or ``.safetensors``; ``stage`` and ``split`` are as
-    ``Network.feature_point`` takes them.
+    bytes as an undisturbed one; ``restart`` forgets what was kept. ``on_progress`` is called with
+    (photographs done by all processes, in total). ``out`` ends in one of ``SUFFIXES``; ``stage``
+    and ``split`` are as ``Network.feature_point`` takes them.
 
     Raises:
         DatasetError: no photograph is there, or none can be read.
@@ -111,7 +108,7 @@ def extract(
             part.write(number, rows_of(batch.views), batch.readable().numpy())
             report()
     # However long the others take: a barrier of torch gives up after minutes.
-    while not part.is_complete():
+    while len(part.done()) < plan.batches:
         time.sleep(_WAIT_S)
         report()
     unreadable = tuple(
@@ -206,10 +203,7 @@ class Plan:
 class PartFiles:
     """Rows of a feature file while it is made, written by several processes of one machine at once.
 
-    The ``first`` of them makes and checks the files; the others wait until this is done.
-
-    Raises:
-        OutputError: the folder cannot be written, or holds rows of another plan.
+    The ``first`` makes and checks the files, the others wait; ``OutputError`` for another plan's.
     """
 
     def __init__(self, out: Path, plan: Plan, *, first: bool = True) -> None:
@@ -233,10 +227,6 @@ class PartFiles:
     def photographs(self) -> int:
         """Return how many photographs are done."""
         return sum(batch.stop - batch.start for batch in map(self.plan.batch, self.done()))
-
-    def is_complete(self) -> bool:
-        """Whether all batches are written."""
-        return bool(self._done.all())
 
     def write(self, number: int, rows: Rows, readable: npt.NDArray[np.bool_]) -> None:
         """Keep a batch: ``(B, width)`` float32 rows, and ``(B,)`` which of them are photographs."""

@@ -66,12 +66,7 @@ def write_feature_file(path: Path, head: FeatureHead, paths: Iterable[str], rows
 
 
 def read_feature_file(path: Path) -> FeatureFile:
-    """Read a feature file whole.
-
-    Raises:
-        OptionError: the name ends in no known kind, or the package for it is missing.
-        DatasetError: it is not there, or not such a file.
-    """
+    """Read a feature file whole, or raise ``DatasetError``; ``OptionError`` as ``check_format``."""
     check_format(path)
     try:
         features, paths, texts, unreadable = _KINDS[path.suffix.lower()][1](path)

@@ -82,14 +82,10 @@ def find_labelled(root: Path) -> Part:
 
 
 def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
-    """Open a data set to train on.
+    """Open a data set to train on, or raise ``DatasetError``.
 
     Without a validation part, ``val_share`` of each class (at least one image where a class has
     two) is held out, drawn with ``seed``.
-
-    Raises:
-        DatasetError: nothing is there, the layout is not understood, there are fewer than two
-            classes, a part is empty, or the ``datasets`` package is missing.
     """
     with reading(root):
         layout = _layout(root)

@@ -27,10 +27,7 @@ def nearest(
     """Find the ``k`` rows that point most nearly where the query points, of equal ones the earlier.
 
     ``query`` is ``(d,)`` or ``(1, d)``, ``features`` ``(n, d)``, perhaps mapped from a file. The
-    row ``leave_out`` (such as the query's own) does not count.
-
-    Raises:
-        OptionError: shapes do not fit, or ``k`` is below 1.
+    row ``leave_out`` (such as the query's own) does not count. Other shapes raise ``OptionError``.
     """
     vector = np.asarray(query, np.float64).reshape(-1)
     if features.ndim != 2 or features.shape[1] != len(vector):

@@ -31,18 +31,11 @@ from typing import Any
 
 from huggingface_hub import (
     constants,
+    errors,
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
     try_to_load_from_cache,
-)
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 from huggingface_hub.file_download import repo_folder_name
 
@@ -231,7 +224,6 @@ class _Bar:
 
 
 def _cache_folder() -> Path:
-    """Return the root of the hub cache, which need not exist."""
     for name, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if os.environ.get(name):
             return Path(os.path.expandvars(os.environ[name])).expanduser() / below
@@ -254,7 +246,7 @@ def _ask(hub_file: HubFile) -> tuple[str, int | None]:
         url = hf_hub_url(hub_file.repo_id, name, revision=hub_file.revision, endpoint=_endpoint())
         try:
             return name, get_hf_file_metadata(url, timeout=seconds, endpoint=_endpoint()).size
-        except EntryNotFoundError as error:
+        except errors.EntryNotFoundError as error:
             missing = error
     raise missing
 
@@ -270,7 +262,6 @@ def _remove_leftovers(hub_file: HubFile) -> None:
 
 
 def _check_room(size: int | None, name: str) -> None:
-    """Refuse a download for which the disk has no room, as far as both are known."""
     cache = _cache_folder()
     folder = next((path for path in (cache, *cache.parents) if path.exists()), None)
     free = shutil.disk_usage(folder).free if folder is not None else math.inf
@@ -295,8 +286,12 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
         return None
     transport = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
-    missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
-    if isinstance(error, GatedRepoError) or status == 403:
+    missing = (
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.EntryNotFoundError,
+    )
+    if isinstance(error, errors.GatedRepoError) or status == 403:
         return (
             f"The hub does not give out the weights of {name} without permission; ask for access "
             f"to {hub_file.repo_id} there and set HF_TOKEN, or {_INSTEAD}."
@@ -311,9 +306,9 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
         return (
             f"The disk is full, so the weights of {name} were not saved; make room and try again."
         )
-    if isinstance(error, OfflineModeIsEnabled):
+    if isinstance(error, errors.OfflineModeIsEnabled):
         why = "offline mode is on"
-    elif isinstance(error, HfHubHTTPError):
+    elif isinstance(error, errors.HfHubHTTPError):
         why = f"the hub answers with error {status}"
     elif "Timeout" in type(error).__name__:
         why = "the hub does not answer in time"

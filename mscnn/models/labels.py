@@ -222,11 +222,7 @@ def imagenet_labels() -> LabelSet:
 
 
 def wordnet_lemmas(wnids: Sequence[str]) -> list[str]:
-    """Return the names of WordNet ids such as ``"n02129165"``, the class ids of ImageNet's kin.
-
-    Raises:
-        UnknownClassError: an id is not among ImageNet's 21844.
-    """
+    """Return the names of ImageNet's 21844 ids such as "n02129165", or ``UnknownClassError``."""
     lemmas = _lemma_table()
     if missing := [w for w in wnids if w not in lemmas]:
         listed = ", ".join(_quoted(w) for w in missing[:MAX_CANDIDATES])

@@ -85,13 +85,10 @@ def locate(name: str, weights: str | Path | None = None) -> Source:
 
 
 def default_model() -> str:
-    """Return the best model that is already on this machine.
+    """Return the best model that is already on this machine, or raise ``WeightsError``.
 
     That is the registry model in the hub cache with the highest published accuracy, among those
     that a CPU runs in about a second; else a bundled one, ``starter_res2net`` first.
-
-    Raises:
-        WeightsError: nothing is on this machine, or the manifest is broken.
     """
     practical = [s for s in registry.list_backbones() if s.gmacs <= _PRACTICAL_GMACS and s.hub_id]
     cached = [s for s in practical if hub.cached_path(HubFile(s.hub_id or "")) is not None]
@@ -110,10 +107,7 @@ def fetch(
 ) -> Path:
     """Make sure that the weights of ``name`` are on this machine, and return their file.
 
-    Raises:
-        UnknownModelError: nothing has this name.
-        UnsupportedModelError: the model cannot be explained, so it is not downloaded.
-        WeightsError, DownloadError, Cancelled: as ``obtain``.
+    Raises as ``locate`` and ``obtain``; ``UnsupportedModelError`` before a useless download.
     """
     source = locate(name)
     if source.kind == "download" and registry.find(source.model) is None:

@@ -3,9 +3,6 @@
 A photo of unknown origin is read whole into memory, its header is checked before a pixel is
 decoded, and the result is painted onto a new canvas, so that no EXIF, GPS, colour profile or
 comment is passed on. Whatever cannot be read raises ``ImageError``.
-
-``Image.MAX_IMAGE_PIXELS`` is set at import because other libraries of the same process open
-uploads too; the check here does not rely on it.
 """
 
 from __future__ import annotations
@@ -49,7 +46,7 @@ MAX_BYTES = 256 * 2**20
 ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF"
 """The formats, as a user reads them."""
 
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # for other libraries of this process that open uploads
 
 PhotoSource = (
     str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[np.uint8]
@@ -258,7 +255,6 @@ def _check_size(size: tuple[int, int], who: str) -> None:
 
 @contextmanager
 def _refusing(who: str, data: bytes = b"") -> Iterator[None]:
-    """Turn whatever decoding raises into an ``ImageError``."""
     try:
         yield
     except ImageError:
@@ -298,7 +294,6 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
-    """Return ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8 as an image."""
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not fits:
         raise ImageError(

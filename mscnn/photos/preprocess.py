@@ -33,10 +33,7 @@ class NetworkInput:
 
 
 class Preprocessor:
-    """timm's evaluation transform of one model, run step by step so that the view can be kept.
-
-    ``data_config`` is what ``timm.data.resolve_model_data_config(model)`` gives.
-    """
+    """timm's evaluation transform by its ``data_config``, step by step so that the view is kept."""
 
     def __init__(self, data_config: Mapping[str, Any]) -> None:
         steps = list(create_transform(**data_config, is_training=False).transforms)

@@ -142,7 +142,8 @@ class Batches:
         )  # fmt: skip
         px = recipe.size_at(epoch, self.config["input_size"][-1])
         transform = train_transform(px, recipe, self.config)
-        loader = iter(self._loader(self.data.train, transform, order, epoch, (px, px)))
+        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, (px, px))
+        loader = iter(self._loader(photos, order))
         while parts := list(islice(loader, recipe.accumulate)):
             yield parts
 
@@ -150,18 +151,12 @@ class Batches:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
         size_px, transform = self.config["input_size"][-2:], create_transform(**self.config)
-        yield from self._loader(self.data.val, transform, mine, epoch, size_px)
+        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, size_px)
+        yield from self._loader(photos, mine)
 
-    def _loader(
-        self,
-        samples: Samples,
-        transform: Callable[..., Any],
-        order: Any,
-        epoch: int,
-        size_px: tuple[int, int],
-    ) -> DataLoader[Any]:
+    def _loader(self, photos: PhotoDataset, order: Any) -> DataLoader[Any]:
         return DataLoader(
-            PhotoDataset(samples, transform, self.recipe.seed, epoch, size_px),
+            photos,
             batch_size=self.part_size,
             sampler=order,
             num_workers=self.recipe.workers,

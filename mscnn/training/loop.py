@@ -101,17 +101,8 @@ class Trainer:
         self.best = BestEpoch(recipe.patience)
         self.at = TrainState(unreadable=[list(item) for item in data.unreadable])
 
-    @property
-    def history(self) -> list[dict[str, float]]:
-        """One row per finished epoch."""
-        return self.at.history
-
     def resume(self) -> bool:
-        """Continue from the folder's checkpoint; False where there is none.
-
-        Raises:
-            TrainingError: the checkpoint is of another model, other data or another recipe.
-        """
+        """Go on from the checkpoint; False without one, ``TrainingError`` for another run's."""
         state = load_checkpoint(self.out)
         if state is None:
             return False
@@ -130,11 +121,7 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write the checkpoint; all processes must come here at the same step.
-
-        Raises:
-            TrainingError: it cannot be written, or a weight is not finite.
-        """
+        """Write finite weights in all processes at the same step, or raise ``TrainingError``."""
         self._join_statistics()
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             raise self._not_finite("a weight is no finite number")
@@ -283,18 +270,14 @@ class Trainer:
         at.end_epoch(row)
         self.save()
         if self.processes.is_first:
-            write_history(self.out, self.history)
+            write_history(self.out, at.history)
 
 
 @torch.inference_mode()
 def tally(
     model: nn.Module, batches: Iterable[Batch], device: torch.device
 ) -> tuple[Tally, list[int]]:
-    """Count the answers of ``model``, in eval mode meanwhile; also return the unreadable indices.
-
-    Raises:
-        WeightsError: an answer is not finite.
-    """
+    """Count answers in eval mode, ``WeightsError`` if not finite; return the unreadable too."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     counted, unread = Tally(), []

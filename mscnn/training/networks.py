@@ -47,11 +47,7 @@ def pretrained(
     *,
     on_progress: OnProgress | None = None,
 ) -> StartingPoint:
-    """Load a network with its weights and give it a fresh classifier.
-
-    Raises:
-        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError: as ``load_model``.
-    """
+    """Load a network as ``load_model`` does, and give it a fresh classifier."""
     loaded = load_model(name, weights, on_progress=on_progress)
     model = loaded.model
     torch.manual_seed(seed)

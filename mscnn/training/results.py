@@ -137,13 +137,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
-    """Write a model folder; ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
+    """Write a folder that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads.
 
-    Both ``config.json`` and ``model.safetensors`` are complete before the first takes its place.
-    ``labels``, class names in index order, are stored as ``label_names``.
-
-    Raises:
-        TrainingError: the folder cannot be written.
+    Both files are complete before the first takes its place, else ``TrainingError``. ``labels``
+    are class names in index order.
     """
     # safetensors refuses the channels_last layout that training uses.
     plain = copy.deepcopy(model).cpu().requires_grad_(True)

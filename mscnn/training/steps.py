@@ -27,14 +27,11 @@ from mscnn.training.recipe import Recipe
 def optimiser_and_schedule(
     model: torch.nn.Module, recipe: Recipe, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, Any]:
-    """Timm's optimiser and its per-step schedule.
+    """Timm's optimiser and its per-step schedule, or ``OptionError`` where they do not fit.
 
     With a layer decay below 1, timm groups the parameters by the model's own ``group_matcher``:
     stem, blocks in order, and the rest with the classifier on top. A group's rate is the
     schedule's times ``layer_decay`` to the power of its distance from the top.
-
-    Raises:
-        OptionError: timm does not know the optimiser, or the phases do not fit into the run.
     """
     try:
         optimizer = create_optimizer_v2(
@@ -128,11 +125,7 @@ class Stepper:
 
         ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
         ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the 0-based number of
-        this step in the run.
-
-        Returns:
-            The mean loss over the parts of all processes, in nats; NaN or infinite where it is so
-            in one.
+        this step in the run. Returns the mean loss over all processes, nats, if finite in each.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
