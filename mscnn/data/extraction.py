@@ -108,7 +108,7 @@ def extract(
             part.write(number, rows_of(batch.views), batch.readable().numpy())
             report()
     # However long the others take: a barrier of torch gives up after minutes.
-    while len(part.done()) < plan.batches:
+    while not part.is_complete():
         time.sleep(_WAIT_S)
         report()
     unreadable = tuple(
@@ -227,6 +227,10 @@ class PartFiles:
     def photographs(self) -> int:
         """Return how many photographs are done."""
         return sum(batch.stop - batch.start for batch in map(self.plan.batch, self.done()))
+
+    def is_complete(self) -> bool:
+        """Whether all batches are written."""
+        return bool(self._done.all())
 
     def write(self, number: int, rows: Rows, readable: npt.NDArray[np.bool_]) -> None:
         """Keep a batch: ``(B, width)`` float32 rows, and ``(B,)`` which of them are photographs."""

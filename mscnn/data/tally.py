@@ -51,7 +51,7 @@ class Tally:
         self._bins = np.zeros((3, _FINE))  # images, right ones, sum of probabilities
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count ``(B, classes)`` logits, ``WeightsError`` if not finite; ``(B,)`` targets on the CPU."""
+        """Count ``(B, classes)`` logits, finite or ``WeightsError``, and ``(B,)`` CPU targets."""
         logits = logits.float().cpu().double()  # in this order: some GPUs know no doubles
         if not bool(logits.isfinite().all()):
             raise WeightsError(
