@@ -42,8 +42,7 @@ class BackboneSpec:
         top1: on ImageNet at ``input_px``; None where nobody published it.
         top1_source: where ``top1`` comes from; for None, where to look.
         paper_top1: the authors' figure, or None; ``paper_source`` is "" then.
-        licence: SPDX name of the weights' licence.
-        licence_note: what to say where the model is chosen.
+        licence: SPDX name of the weights' licence; ``licence_note`` belongs where one chooses.
         recipe: the training recipe in a few words. Equal text means the same recipe.
         baseline: name of the plain network to compare with, or None.
         baseline_reason: why this one, and what still differs; for None, why there is none.
@@ -302,4 +301,3 @@ BACKBONES: tuple[BackboneSpec, ...] = (
                  "Small and quick: two 3x3 convolutions per block, 18 layers."),
 )
 # fmt: on
-"""All rows: starters, Res2Net, Res2NeXt, ResNeSt, baselines."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from mscnn.errors import WeightsError
 from mscnn.results.writing import reason
 
-CONFIG = "config.json"
-"""What makes a folder a model folder: timm's description of the network."""
+CONFIG = "config.json"  # timm's description of the network makes a folder a model folder
 _WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 _digests: dict[tuple[str, int, int], str] = {}
 

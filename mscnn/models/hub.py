@@ -50,14 +50,11 @@ OnProgress = Callable[[int, "int | None"], None]
 IsCancelled = Callable[[], bool]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
 _POLL_S = 0.1
 _ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 20
-# Room for the file system's own needs beside the file.
-_SPARE_BYTES = 16 << 20
-# A partial file that nobody wrote to for an hour belongs to a process that was killed.
-_STALE_S = 3600.0
+_SPARE_BYTES = 16 << 20  # for the file system's own needs beside the file
+_STALE_S = 3600.0  # a partial file untouched for so long is of a process that was killed
 _INSTEAD = "choose a model that is already here, or copy its weights file and name that"
 
 

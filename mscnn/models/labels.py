@@ -25,8 +25,7 @@ from mscnn.errors import MscnnError, UnknownClassError
 
 HYPERNYMS = "hypernyms.tsv"
 _WNID = re.compile(r"n\d{8}")
-MAX_CANDIDATES = 8
-"""How many classes an error message lists at most."""
+MAX_CANDIDATES = 8  # in an error message
 
 
 def short(name: str) -> str:

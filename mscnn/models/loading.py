@@ -39,10 +39,8 @@ logger = logging.getLogger(__name__)
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
 # Where checkpoints keep the weights; the averaged ones come first, as in timm's own loader.
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# The safetensors library's own limit.
-_MAX_HEADER_BYTES = 100_000_000
-# Batch norm counts its training steps; evaluation does not use the count, and files may lack it.
-_OPTIONAL = ".num_batches_tracked"
+_MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
+_OPTIONAL = ".num_batches_tracked"  # evaluation does not use it, and files may lack it
 
 
 @dataclass(frozen=True)

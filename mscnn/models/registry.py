@@ -17,8 +17,7 @@ from mscnn.models._backbones import Group as Group
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
 _BY_NAME = {spec.architecture: spec for spec in reversed(BACKBONES)}
 _BY_NAME |= {spec.name: spec for spec in BACKBONES}
-_COST_RATIO = 1.3
-"""Models further apart in multiply-accumulates than this get a word about it."""
+_COST_RATIO = 1.3  # models further apart in multiply-accumulates get a word about it
 
 
 def list_backbones(

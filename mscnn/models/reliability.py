@@ -21,8 +21,7 @@ from mscnn.models import manifest, registry
 from mscnn.results.explanation import WeightsInfo
 
 FILE = "reliability.json"
-ENOUGH = 20
-"""A bin with fewer photographs is merged with its neighbours."""
+ENOUGH = 20  # a bin with fewer photographs is merged with its neighbours
 UNMEASURED = "Nobody has measured how often this model is right at this probability."
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,7 @@ from mscnn.models.manifest import BundledWeights
 
 Kind = Literal["file", "folder", "bundled", "hub-cache", "download"]
 
-# What a laptop without a GPU answers in about a second.
-_PRACTICAL_GMACS = 10.0
+_PRACTICAL_GMACS = 10.0  # what a laptop without a GPU answers in about a second
 
 
 @dataclass(frozen=True)

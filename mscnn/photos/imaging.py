@@ -39,19 +39,16 @@ from mscnn.results.explanation import RgbArray
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 40_000_000
-"""Largest photo, width times height."""
+MAX_PIXELS = 40_000_000  # width times height
 MAX_BYTES = 256 * 2**20
 """Largest file: an uncompressed BMP or 16-bit TIFF of ``MAX_PIXELS`` has 115 to 229 MiB."""
 ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF"
-"""The formats, as a user reads them."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # for other libraries of this process that open uploads
 
 PhotoSource = (
     str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 )
-"""What ``load_photo`` takes."""
 
 # Pillow opens a phone's MPO (JPEG with a second picture behind it) as JPEG.
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
@@ -186,14 +183,16 @@ def _read(source: Any) -> tuple[bytes, str]:
     if not data:
         raise _give(f"{who} is empty (0 bytes)")
     if len(data) > MAX_BYTES:
-        raise ImageError(
-            f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
-        )
+        raise _too_large(f"{who} has more than {MAX_BYTES // 2**20} MiB", "files")
     return data, who
 
 
 def _give(fault: str, kind: str = "file") -> ImageError:
     return ImageError(f"{fault}; give a {ACCEPTED} {kind}.")
+
+
+def _too_large(fault: str, kind: str = "photos") -> ImageError:
+    return ImageError(f"{fault}; smaller {ACCEPTED} {kind} are accepted.")
 
 
 def _read_path(path: str) -> tuple[bytes, str]:
@@ -247,10 +246,7 @@ def _check_size(size: tuple[int, int], who: str) -> None:
     if width < 1 or height < 1:
         raise _give(f"{who} has no pixels", "photo of 1 px or more")
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{who} has {width} x {height} px, which is more than {_LIMIT}; "
-            f"smaller {ACCEPTED} photos are accepted."
-        )
+        raise _too_large(f"{who} has {width} x {height} px, which is more than {_LIMIT}")
 
 
 @contextmanager
@@ -260,9 +256,7 @@ def _refusing(who: str, data: bytes = b"") -> Iterator[None]:
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(
-            f"{who} has more than {_LIMIT} pixels; smaller {ACCEPTED} photos are accepted."
-        ) from None
+        raise _too_large(f"{who} has more than {_LIMIT} pixels") from None
     except MemoryError:
         fault = f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
         raise ImageError(fault) from None

@@ -66,10 +66,8 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     """Photographs with their class, through ``transform`` to ``(3, height, width)`` float32.
 
     Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
-    whichever process reads it and wherever a run was interrupted.
-
-    A photograph that cannot be read becomes zeros of ``size_px`` (height and width) with the target
-    ``-1 - index``: the batch keeps its shape, and its consumer knows what to leave out and report.
+    whichever process reads it and wherever a run was interrupted. One that cannot be read becomes
+    zeros of ``size_px`` (height, width) with the target ``-1 - index``, for others to leave out.
     """
 
     def __init__(

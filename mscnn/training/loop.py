@@ -58,8 +58,7 @@ class TrainProgress:
 
 
 Listener = Callable[[TrainProgress], None]
-Notice = Callable[[str], None]
-"""Takes a sentence for the user."""
+Notice = Callable[[str], None]  # takes a sentence for the user
 
 
 class Trainer:

@@ -125,7 +125,7 @@ class Stepper:
 
         ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
         ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the 0-based number of
-        this step in the run. Returns the mean loss over all processes, nats, if finite in each.
+        this step in the run. Returns the mean loss, nats; not finite if it is not in a process.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
