@@ -174,10 +174,7 @@ def _finish(part: PartFiles, photos: FileList, unreadable: Sequence[tuple[str, s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is being made; rows of different plans do not go together.
-
-    Last bits of a row may differ with the kind of device and the size of a batch.
-    """
+    """What is being made; device and batch size count too, for they change last bits of a row."""
 
     model: str
     weights_sha256: str

@@ -93,10 +93,7 @@ def cached_path(hub_file: HubFile) -> Path | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Compare a cached file with its sha256, which the cache uses as the blob's name.
-
-    Small files and caches without symlinks carry none, and pass.
-    """
+    """Compare a cached file with the sha256 that its blob is called by; without one it passes."""
     try:
         # One step only: a blob may itself be a link into a store with other names.
         blob = path.readlink()

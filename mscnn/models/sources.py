@@ -104,7 +104,7 @@ def default_model() -> str:
 def fetch(
     name: str, *, on_progress: OnProgress | None = None, is_cancelled: IsCancelled | None = None
 ) -> Path:
-    """Make sure that the weights of ``name`` are on this machine, and return their file.
+    """Return the weights file of a model, after downloading it where it is missing.
 
     Raises as ``locate`` and ``obtain``; ``UnsupportedModelError`` before a useless download.
     """

@@ -128,10 +128,7 @@ def load_photo(source: PhotoSource) -> Image.Image:
 
 
 def thumbnail_of(photo: Image.Image, max_px: int) -> Image.Image:
-    """Return a copy whose longer side has at most ``max_px`` px (1 or more), without metadata.
-
-    Lanczos filter; a photo that is small enough keeps its pixels, none is enlarged.
-    """
+    """Return a copy of at most ``max_px`` px a side (Lanczos, never enlarged), without metadata."""
     if max_px < 1:
         raise OptionError(f"A thumbnail of {max_px} px is not possible; give 1 or more.")
     rgb = photo if photo.mode == "RGB" else _clean(photo.copy())

@@ -99,10 +99,8 @@ def _resize_middle(
     resized: tuple[int, int],
     view: tuple[int, int],
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Return what a centre crop of ``view`` px keeps of the resized photo, and its left and top.
-
-    The crop step still runs after it: it pads where the resized photo is smaller than the view.
-    """
+    """Return what a centre crop of ``view`` px keeps of the resized photo, and its left and top."""
+    # The crop step still runs after it: it pads where the resized photo is smaller than the view.
     size = min(resized[0], view[0]), min(resized[1], view[1])
     left, top = _crop_offset(resized, size)
     fx, fy = image.width / resized[0], image.height / resized[1]

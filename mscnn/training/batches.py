@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -62,6 +63,7 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
     return v2.Compose([*steps, *to_tensor, v2.Normalize(data_config["mean"], data_config["std"])])
 
 
+@dataclass(eq=False)
 class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     """Photographs with their class, through ``transform`` to ``(3, height, width)`` float32.
 
@@ -70,16 +72,11 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     zeros of ``size_px`` (height, width) with the target ``-1 - index``, for others to leave out.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        transform: Callable[[Image.Image], torch.Tensor],
-        seed: int,
-        epoch: int,
-        size_px: tuple[int, int] = (0, 0),
-    ) -> None:
-        self.samples, self.transform = samples, transform
-        self.seed, self.epoch, self.size_px = seed, epoch, size_px
+    samples: Samples
+    transform: Callable[[Image.Image], torch.Tensor]
+    seed: int
+    epoch: int
+    size_px: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.samples)

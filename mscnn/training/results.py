@@ -226,10 +226,7 @@ def _front_matter(licence: str, accuracy: Accuracy, split: str, name: str) -> st
 
 
 def command(facts: Facts, name: str) -> str:
-    """Return the command that made the model; folders and files by their own names only.
-
-    Options at their defaults are left away, and so is what cannot change the result.
-    """
+    """Return the command that made the model, without paths, defaults and what changes nothing."""
     start, recipe = facts.start, facts.recipe
     verb, usual = ("finetune", FINE_TUNING) if start.source else ("train", Recipe())
     words = ["mscnn", verb, "DATA", "--model", shlex.quote(start.given)]

@@ -121,17 +121,14 @@ class StopRequest:
 
 @contextmanager
 def noting_stops() -> Iterator[StopRequest]:
-    """Turn Ctrl-C, a polite kill and a terminal that closes into a ``StopRequest``.
-
-    Outside the main thread, where Python allows no handlers, nothing is changed.
-    """
+    """Turn Ctrl-C, a polite kill and a terminal that closes into a ``StopRequest``."""
     stop, numbers = StopRequest(), [signal.SIGINT, signal.SIGTERM]
     hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
     # ``nohup`` has it ignored.
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         numbers.append(hangup)
     if threading.current_thread() is not threading.main_thread():
-        numbers = []
+        numbers = []  # Python allows no handlers there
     before = {number: signal.signal(number, stop.note) for number in numbers}
     try:
         yield stop
