@@ -113,8 +113,7 @@ def open_engine(device: str, models: list[str], weights: Path | None = None) -> 
 def settle_model(model: str | None) -> str:
     """Return the model asked for, or the best one that is already on this machine.
 
-    Raises:
-        WeightsError: none was asked for and none is there.
+    Raises ``WeightsError``: none was asked for and none is there.
     """
     from mscnn.models.sources import default_model
 

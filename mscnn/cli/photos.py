@@ -16,21 +16,12 @@ from typer import Argument, Option
 
 from mscnn.cli import options
 from mscnn.cli.console import aligned, heading, open_engine, progress, settle_model, share, tell
-from mscnn.errors import (
-    Cancelled,
-    ImageError,
-    MscnnError,
-    OptionError,
-    UnsupportedModelError,
-)
+from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
 from mscnn.results.schema import JsonDict, document
 
 INTERRUPTED = 130  # 128 + the number of SIGINT
-
-
-# --- predict ---------------------------------------------------------------------------------
 
 
 def predict(
@@ -69,9 +60,6 @@ def predict(
         lines += ["", heading(prediction)] if lines else [heading(prediction)]
         lines += [f"  {share(s.probability):>7}  {s.label}  [{s.index}]" for s in prediction.top]
     tell(json, {"results": [document(one) for one in found]}, lines)
-
-
-# --- explain ---------------------------------------------------------------------------------
 
 
 def explain(
@@ -136,9 +124,6 @@ def _explained(found: Explanation) -> JsonDict:
         "map": shown["maps"][0],
         **{key: shown[key] for key in ("seconds", "notices")},
     }
-
-
-# --- compare ---------------------------------------------------------------------------------
 
 
 def compare(
@@ -208,9 +193,6 @@ def _compared(found: Comparison) -> list[str]:
     return [*lines, found.hint] if found.hint else lines
 
 
-# --- scales ----------------------------------------------------------------------------------
-
-
 def scales(
     image: options.Image,
     out: options.Out,
@@ -272,9 +254,6 @@ def _splits(block: BlockScales) -> str:
         for split in block.splits
     )
     return f"{block.kind:<9}  {parts}"
-
-
-# --- sweep -----------------------------------------------------------------------------------
 
 
 def sweep(

@@ -162,9 +162,6 @@ def _short(name: str, most: int) -> str:
     return look.drawable(name.split(",")[0][:most])
 
 
-# --- a study ---------------------------------------------------------------------------------
-
-
 def study_figure(document: Mapping[str, Any]) -> Figure:
     """Draw a study's document: six charts with their 95 % confidence intervals.
 

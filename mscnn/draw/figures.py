@@ -95,9 +95,6 @@ def theme_css() -> str:
     return f":root{{{light}}}\n.dark{{{dark}}}\n{shape}\n"
 
 
-# --- words -----------------------------------------------------------------------------------
-
-
 def number_text(value: float) -> str:
     """Write a number with three significant digits or down to whole units: 0.0123, 4571.
 
@@ -199,9 +196,6 @@ def say(text: Text, words: str) -> Text:
     return text
 
 
-# --- parts of figures ------------------------------------------------------------------------
-
-
 def plain_figure(width: float, height: float, **layout: Any) -> Figure:
     """Make a figure of ``width`` x ``height`` px whose parts are placed by hand."""
     size = width / PER_INCH, height / PER_INCH
@@ -297,9 +291,6 @@ def marks(figure: Figure) -> dict[str, str]:
     artists = figure.findobj(lambda a: ":" in (a.get_gid() or ""))
     gids = {a.get_gid() or "": str(a.get_label()) for a in artists}
     return {gid: words for gid, words in gids.items() if not gid.startswith(_TEXT)}
-
-
-# --- the ways out ----------------------------------------------------------------------------
 
 
 def pixels(figure: Figure, width_px: int | None = None) -> RgbArray:

@@ -57,9 +57,6 @@ MATRIX_CLASSES = 40
 NO_EVIDENCE = "Nothing in this layer speaks for the class, so the map is empty."
 
 
-# --- one map, and several ------------------------------------------------------------------
-
-
 def explanation_files(
     explanation: Explanation,
     cam: CamMap,
@@ -128,9 +125,6 @@ def _compared_cells(column: ComparedModel) -> dict[str, Cell]:
     for rank, score in enumerate([*shown["top"], *[{}] * 5][:5], 1):
         row |= {f"top{rank}_{key}": score.get(key) for key in ("label", "probability")}
     return row
-
-
-# --- the multi-scale lens ------------------------------------------------------------------
 
 
 def scales_files(
@@ -288,9 +282,6 @@ def sweep_files(
     return _with_manifest(files, say, created)
 
 
-# --- many photographs ----------------------------------------------------------------------
-
-
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:
     """Make ``evaluation.json``, tables and pictures of classes and confusions, and the manifest."""
     labels = found.labels
@@ -394,9 +385,6 @@ def _study_rows(study: Study) -> Iterator[dict[str, Cell]]:
                     for split, found in enumerate(splits):
                         where = {"block": block, "factor": factor, "split": split}
                         yield {**head, **where, **cells(found)}
-
-
-# --- what they share -----------------------------------------------------------------------
 
 
 def _with_manifest(files: Mapping[str, Any], say: JsonDict, created: datetime | None) -> Files:

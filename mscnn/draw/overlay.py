@@ -44,12 +44,11 @@ _FRAME_PER_PX = 1 / 500
 class DrawingOptions:
     """How maps are drawn.
 
+    Raises ``OptionError``: one of them is not accepted.
+
     Attributes:
         opacity: of the strongest position of the map, 0..1.
         colour_map: one of ``COLOUR_MAPS``.
-
-    Raises:
-        OptionError: one of them is not accepted.
     """
 
     opacity: float = 0.6
@@ -68,18 +67,14 @@ class DrawingOptions:
 def heatmap(heat: FloatMap, *, vmax: float, cmap: str = COLOUR_MAPS[0]) -> RgbArray:
     """Draw a map in colour.
 
+    Returns ``(h, w, 3)`` uint8 RGB. Raises ``OptionError``: ``cmap`` is not accepted;
+    ``ValueError``: ``heat`` is no map, or it or ``vmax`` holds NaN or infinity.
+
     Args:
         heat: ``(h, w)`` float32. Values below 0 count as 0, values above ``vmax`` as ``vmax``.
         vmax: the value of the map's top colour, in ``heat``'s unit. With 0 or less there is no
             scale, and everything gets the bottom colour.
         cmap: one of ``COLOUR_MAPS``.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        OptionError: ``cmap`` is not accepted.
-        ValueError: ``heat`` is no map, or it or ``vmax`` holds NaN or infinity.
     """
     return palette(DrawingOptions(colour_map=cmap).colour_map)[_levels(heat, vmax)]
 
@@ -97,7 +92,9 @@ def overlay(
 
     A pixel of value ``v`` becomes ``(1 - a) photo + a colour`` with
     ``a = opacity * min(v / vmax, 1)``: the photo itself at 0, the colour itself at ``vmax`` and
-    full opacity.
+    full opacity. Returns ``(h, w, 3)`` uint8 RGB. Raises ``OptionError``: ``opacity`` or ``cmap``
+    is not accepted; ``ValueError``: shapes or dtypes do not fit, the crop is empty, or a number is
+    not finite.
 
     Args:
         photo: ``(h, w, 3)`` uint8 RGB.
@@ -107,13 +104,6 @@ def overlay(
         cmap: one of ``COLOUR_MAPS``.
         crop: what the network saw, in px of ``photo``, clipped to it. Outside, the photo is dimmed
             and the map not drawn; a thin frame lies just outside the crop, where there is room.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        OptionError: ``opacity`` or ``cmap`` is not accepted.
-        ValueError: shapes or dtypes do not fit, the crop is empty, or a number is not finite.
     """
     _check_pair(photo, heat)
     drawing = DrawingOptions(opacity=opacity, colour_map=cmap)
@@ -146,11 +136,8 @@ def difference_overlay(
 def palette(name: str) -> RgbArray:
     """Return the colours of all levels, lowest first.
 
-    Args:
-        name: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``.
-
-    Returns:
-        ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
+    ``name``: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``. Returns ``(256, 3)``
+    uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
     """
     # The registry hands out a copy, so nothing of matplotlib's own state is touched.
     signed = name == "signed"
@@ -220,9 +207,6 @@ def _check_pair(photo: RgbArray, values: FloatMap) -> None:
         )
 
 
-# --- the scale -------------------------------------------------------------------------------
-
-
 def colour_bar(
     figure: Figure,
     *,
@@ -285,6 +269,10 @@ def with_legend(
 ) -> RgbArray:
     """Return the picture, every pixel as it is, with its scale below and its title above.
 
+    Returns ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``. Raises ``OptionError``:
+    ``cmap`` is not one of ``COLOUR_MAPS``; ``ValueError``: ``picture`` is not ``(h, w, 3)`` uint8,
+    or ``vmax`` is not finite.
+
     Args:
         picture: ``(h, w, 3)`` uint8 RGB.
         vmax: the value of the top colour; with 0 or less the bar is empty and says so.
@@ -293,13 +281,6 @@ def with_legend(
         title: above; "" for none.
         transparent: the picture is an overlay, whose colours fade out towards 0, and 0 is marked
             so; False for ``heatmap``, which has no photo below it.
-
-    Returns:
-        ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``.
-
-    Raises:
-        OptionError: ``cmap`` is not one of ``COLOUR_MAPS``.
-        ValueError: ``picture`` is not ``(h, w, 3)`` uint8, or ``vmax`` is not finite.
     """
     from mscnn.draw import figures
 

@@ -76,8 +76,6 @@ class Network:
         self._lock = threading.RLock()
         self.move_to(device)
 
-    # --- where it runs
-
     def _place(self, device: torch.device) -> None:
         dtype = PRECISIONS[self.precision] if device.type == "cuda" else torch.float32
         self.model = self.loaded.model.to(device=device, dtype=dtype)
@@ -139,8 +137,6 @@ class Network:
                 f"The {was} device ran out of memory, so {self.name} now runs on the CPU.",
             )
 
-    # --- what a request may name
-
     @property
     def last_stage(self) -> str:
         """Module name of the last convolutional stage."""
@@ -186,8 +182,6 @@ class Network:
         if len(chosen.indices) != 1:
             raise OptionError("One class is explained at a time; give a name, an index or top1.")
         return chosen
-
-    # --- one photo
 
     def _shown(self, photo: Photo) -> NetworkInput:
         return self.preprocess(load_photo(photo))
@@ -320,8 +314,6 @@ class Network:
 
         x, name = self._shown(photo).x, self.layer(layer)
         return self._apart(lambda m: seconds_needed(m.float(), x.to(self.device), name, method))[0]
-
-    # --- the multi-scale lens
 
     def receptive_field(self) -> ReceptiveField:
         """Theoretical receptive fields of all stages, blocks and splits.
@@ -500,8 +492,6 @@ class Network:
             octaves, mean = sweep.score(plan.factors, [s.probability for s in steps])
         label = self.labels.display(index)
         return SweepCurve(self.name, index, label, tuple(steps), octaves, mean, seconds=seconds)
-
-    # --- features
 
     def features(
         self,

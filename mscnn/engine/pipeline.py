@@ -54,8 +54,6 @@ class Engine:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    # --- one model
-
     def predict(
         self, photo: Photo, model: str, *, weights: str | Path | None = None, **options: Any
     ) -> Prediction:
@@ -102,8 +100,6 @@ class Engine:
     ) -> EffectiveField:
         """What a unit uses of its input; see ``Network.effective_receptive_field``."""
         return self.session.network(model).effective_receptive_field(photo, **options)
-
-    # --- one class through several models
 
     def compare(
         self, photo: Photo, models: Sequence[str], *, layer: str = "last", **options: Any
@@ -162,10 +158,8 @@ class Engine:
         """The first model's class, or its best one for ``"top1"``, through several models.
 
         ``on_unknown`` is called with the name and a sentence for each other model that does not
-        know the class, which is then left out.
-
-        Raises:
-            UnknownClassError: a model does not know the class, and there is no ``on_unknown``.
+        know the class, which is then left out. Raises ``UnknownClassError``: a model does not know
+        the class, and there is no ``on_unknown``.
         """
         image = load_photo(photo)
 
@@ -204,11 +198,8 @@ class Engine:
     ) -> Iterator[Sweep]:
         """Show one object at many sizes to one to four models: yields what is there after each.
 
-        For the arguments see ``Network.sweep``.
-
-        Raises:
-            OptionError: no model, more than four, or one named twice.
-            BoxError, ImageError, UnknownClassError.
+        For the arguments see ``Network.sweep``. Raises ``OptionError``: no model, more than four,
+        or one named twice; ``BoxError``, ``ImageError``, ``UnknownClassError``.
         """
         _check_models(models, 1, MAX_SWEPT)
         image = load_photo(photo)
@@ -297,10 +288,8 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     """Find the class ``index`` of ``known`` among the classes of another model.
 
     By index in the same list of classes, else by the full name, else by the first synonym; part of
-    a name does not do, unlike in a name that a user types: "tiger" is not "tiger shark".
-
-    Raises:
-        UnknownClassError: no class, or more than one, has this name.
+    a name does not do, unlike in a name that a user types: "tiger" is not "tiger shark". Raises
+    ``UnknownClassError``: no class, or more than one, has this name.
     """
     if labels.names == known.names:
         return index

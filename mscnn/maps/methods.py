@@ -140,8 +140,7 @@ METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 def get_method(name: str) -> Method:
     """Look a method up by name or title, ignoring case.
 
-    Raises:
-        MethodError: no such method; the message lists what there is.
+    Raises ``MethodError``: no such method; the message lists what there is.
     """
     wanted = name.strip().lower()
     for method in METHODS.values():

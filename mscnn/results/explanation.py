@@ -134,15 +134,13 @@ def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> Fl
 
     ``ReLU(raw)`` divided by its mean over the view: 1 where a position holds as much as if the
     whole view held the same, so maps of different models, resolutions and logit scales share one
-    scale.
+    scale. Returns ``(height, width)`` float32, 0 outside the crop; all 0 for a map without positive
+    evidence.
 
     Args:
         cam: the map.
         max_px: longer side of the result, at most; None for the photo's own size.
         min_px: longer side of the result, at least.
-
-    Returns:
-        ``(height, width)`` float32, 0 outside the crop; all 0 for a map without positive evidence.
     """
     mean = float(cam.on_view().mean())
     on_photo = cam.on_photo(cam.geometry.drawn_size(max_px, min_px))
@@ -169,8 +167,7 @@ class Explanation:
     def map(self, layer: str, target: int) -> CamMap:
         """Return the map of one layer and class index.
 
-        Raises:
-            UnknownLayerError: that pair was not computed; the message lists what was.
+        Raises ``UnknownLayerError``: that pair was not computed; the message lists what was.
         """
         for cam in self.maps:
             if cam.layer == layer and cam.target == target:

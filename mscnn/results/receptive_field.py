@@ -17,8 +17,7 @@ from mscnn.results.schema import HIDDEN, column, computed
 class Spectrum:
     """How many paths see how much.
 
-    Attributes:
-        sizes: receptive field, px, to the exact number of paths that have it; smallest first.
+    ``sizes``: receptive field, px, to the exact number of paths that have it; smallest first.
     """
 
     sizes: Mapping[int, int] = field(metadata=HIDDEN)
@@ -151,8 +150,7 @@ class ReceptiveField:
     def stage(self, name: str) -> StageField:
         """Return one stage, by its module's name or its number (``"2"``, ``"stage2"``).
 
-        Raises:
-            UnknownLayerError: there is no such stage; the message lists those there are.
+        Raises ``UnknownLayerError``: there is no such stage; the message lists those there are.
         """
         wanted = str(name).strip()
         for number, stage in enumerate(self.stages, 1):
@@ -164,8 +162,7 @@ class ReceptiveField:
     def block(self, name: str) -> BlockField:
         """Return one block, by its module's name.
 
-        Raises:
-            UnknownLayerError: there is no such block; the message lists those there are.
+        Raises ``UnknownLayerError``: there is no such block; the message lists those there are.
         """
         wanted = str(name).strip()
         for block in self.blocks:

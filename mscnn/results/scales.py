@@ -82,8 +82,7 @@ class BlockScales:
     def cam(self, split: int) -> CamMap:
         """The map of one split, to be projected and drawn like any other.
 
-        Raises:
-            UnknownLayerError: the block has no such split.
+        Raises ``UnknownLayerError``: the block has no such split.
         """
         if not 0 <= split < len(self.splits):
             raise UnknownLayerError(
@@ -97,14 +96,9 @@ class BlockScales:
         """Put the maps on the photo, on one scale.
 
         ReLU(map) divided by its mean over all splits and the view, so that a split with little
-        evidence stays dark beside one with much.
-
-        Args:
-            size: ``(width, height)`` of a drawing of the photo.
-
-        Returns:
-            Per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop, and the
-            largest value of all: the top of their colour scale, 0 without evidence.
+        evidence stays dark beside one with much. ``size``: ``(width, height)`` of a drawing of the
+        photo. Returns per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop,
+        and the largest value of all: the top of their colour scale, 0 without evidence.
         """
         cams = [self.cam(split.index) for split in self.splits]
         mean = float(np.mean([cam.on_view().mean() for cam in cams]))
@@ -156,8 +150,7 @@ class ScaleReport:
     def block(self, name: str) -> BlockScales:
         """Return one block.
 
-        Raises:
-            UnknownLayerError: no block has this name; the message lists those there are.
+        Raises ``UnknownLayerError``: no block has this name; the message lists those there are.
         """
         for block in self.blocks:
             if block.block == name:
@@ -247,8 +240,7 @@ class BlockAttention:
 class AttentionReport:
     """Split attention of all blocks of a ResNeSt for one photo and class.
 
-    Attributes:
-        references: how many photos ``BlockAttention.reference`` was averaged over; 0 for none.
+    ``references``: how many photos ``BlockAttention.reference`` was averaged over; 0 for none.
     """
 
     prediction: Prediction = field(metadata=column(flatten=True))

@@ -120,9 +120,6 @@ def _flattened_type(cls: type, attribute: str) -> type:
     return next(kind for kind in types if dataclasses.is_dataclass(kind))
 
 
-# --- JSON ------------------------------------------------------------------------------------
-
-
 def document(result: Any, *, details: bool = False) -> JsonDict:
     """Return a result as a plain document, fit for JSON.
 
@@ -211,9 +208,6 @@ def manifest(
     moment = (created or datetime.now(timezone.utc)).astimezone(timezone.utc)
     head = {"schema": SCHEMA, "created": moment.isoformat(timespec="seconds")}
     return {**head, "versions": versions, **plain(content)}
-
-
-# --- tables ----------------------------------------------------------------------------------
 
 
 class Table(NamedTuple):

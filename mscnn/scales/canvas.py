@@ -69,8 +69,7 @@ def check_box(box: Sequence[float]) -> None:
 def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
     """Return the whole pixels that a checked box covers of a photo of ``(width, height)``.
 
-    Raises:
-        BoxError: a side is less than 2 px, where the photo has that many.
+    Raises ``BoxError``: a side is less than 2 px, where the photo has that many.
     """
     width, height = size
     left, top, right, bottom = (
@@ -100,17 +99,14 @@ def compose(
 ) -> tuple[RgbArray, Rect]:
     """Show a part of an RGB photo at one size in the middle of a canvas.
 
+    Returns ``(H, W, 3)`` uint8 RGB, and where the object lies on it, clipped to it. Raises
+    ``BoxError``, ``OptionError``.
+
     Args:
         image, box: the photo, any size from 1 px, and the part of it.
         factor: the object's longer side over the view's shorter side, > 0.
         view_size: ``(width, height)`` of the result, px.
         canvas: a name of ``CANVASES``; ``mean_colour`` is RGB 0..255 of ``"mean"``.
-
-    Returns:
-        ``(H, W, 3)`` uint8 RGB, and where the object lies on it, clipped to it.
-
-    Raises:
-        BoxError, OptionError.
     """
     check_box(box)
     content = cut(image, box)

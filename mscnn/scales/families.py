@@ -98,8 +98,7 @@ ADAPTERS: list[Adapter] = [
 def hook_points(model: nn.Module, stages: Sequence[str]) -> tuple[HookPoint, ...]:
     """Find where the splits of all residual blocks below ``stages`` are read, in order of depth.
 
-    Raises:
-        UnsupportedModelError: no stage has a block of a known kind.
+    Raises ``UnsupportedModelError``: no stage has a block of a known kind.
     """
     points = []
     for stage in stages:
@@ -142,8 +141,7 @@ class UnitPoint:
     def read(self, model: nn.Module, x: torch.Tensor, *, maps_only: bool = True) -> torch.Tensor:
         """Run the model: the units' values ``(B, C, h, w)``, with their graph where there is one.
 
-        Raises:
-            UnknownLayerError: see ``record``.
+        Raises ``UnknownLayerError``: see ``record``.
         """
         layers, inputs = ([self.module], []) if self.split is None else ([], [self.module])
         with record(model, layers, inputs=inputs, maps_only=maps_only) as seen:
@@ -155,9 +153,8 @@ class UnitPoint:
 def find_point(model: nn.Module, layer: str, split: int | None = None) -> UnitPoint:
     """Settle where a layer, or one split of a block, is read; both by module name.
 
-    Raises:
-        UnknownLayerError: the layer is no block, or the block has no such split.
-        UnsupportedModelError: there are no residual blocks.
+    Raises ``UnknownLayerError``: the layer is no block, or the block has no such split;
+    ``UnsupportedModelError``: there are no residual blocks.
     """
     if split is None:
         return UnitPoint(layer, layer)
@@ -207,8 +204,7 @@ class Gates:
 def split_attention(model: nn.Module) -> tuple[Gates, ...]:
     """Find the split attention of a ResNeSt, in order of depth.
 
-    Raises:
-        UnsupportedModelError: the model has none.
+    Raises ``UnsupportedModelError``: the model has none.
     """
     found = tuple(
         Gates(name[: -len(".conv2")], module.radix, module.rsoftmax.cardinality, name)

@@ -129,9 +129,8 @@ class Reach(NamedTuple):
 def reaches(nodes: tuple[Node, ...]) -> list[Reach]:
     """Work out what each node sees.
 
-    Raises:
-        ValueError: a node reads one that does not come before it, has a wrong number of inputs,
-            or joins maps of different strides.
+    Raises ``ValueError``: a node reads one that does not come before it, has a wrong number of
+    inputs, or joins maps of different strides.
     """
     seen: list[Reach] = []
     for number, node in enumerate(nodes):

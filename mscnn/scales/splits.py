@@ -86,10 +86,8 @@ def split_evidence(
 ) -> RawScales:
     """Compute the split maps and the evidence of all blocks: one forward, one backward.
 
-    Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo.
-
-    Raises:
-        UnsupportedModelError: the model is not built of residual blocks.
+    Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo. Raises
+    ``UnsupportedModelError``: the model is not built of residual blocks.
     """
     points = hook_points(model, stages)
     done = _record(model, x, points, lambda logits: targets.choose(logits[0])[:1])
@@ -123,11 +121,8 @@ def batch_evidence(
     """Compute the evidence of all blocks for a batch: one forward, one backward.
 
     ``targets`` are B class indices; ``last`` names a layer after all blocks, such as the last
-    stage, to keep as well.
-
-    Raises:
-        UnsupportedModelError: the model is not built of residual blocks.
-        OptionError: not one class per sample.
+    stage, to keep as well. Raises ``UnsupportedModelError``: the model is not built of residual
+    blocks; ``OptionError``: not one class per sample.
     """
     if len(targets) != len(x):
         raise OptionError(f"{len(targets)} classes were given for {len(x)} inputs; give one each.")
@@ -195,11 +190,9 @@ def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -
     """Evidence-weighted receptive field of one decision, px of the network's input.
 
     As ``ScaleReport.weighted_rf_px``: the mean over the blocks in which evidence passed and whose
-    fields are known, each block counted once. ``evidence`` is block to ``(splits,)``.
-
-    Returns:
-        None where no block has a value; and for a network without splits, whose value is a
-        constant of its architecture: it would cost a backward and say nothing of the photo.
+    fields are known, each block counted once. ``evidence`` is block to ``(splits,)``. Returns None
+    where no block has a value; and for a network without splits, whose value is a constant of its
+    architecture: it would cost a backward and say nothing of the photo.
     """
     if all(len(of_block) < 2 for of_block in evidence.values()):
         return None

@@ -55,14 +55,13 @@ class Composed:
 class Plan:
     """What a sweep shows.
 
+    Raises ``OptionError``: no sizes, one out of range, or an unknown canvas; ``BoxError``: the box
+    is empty, reversed, tiny or outside of the photo.
+
     Attributes:
         factors: sizes, 0.05 to 4; sorted, largest first.
         canvas: a name of ``CANVASES``.
         box: the part of the photo, fractions; None for all of it.
-
-    Raises:
-        OptionError: no sizes, one out of range, or an unknown canvas.
-        BoxError: the box is empty, reversed, tiny or outside of the photo.
     """
 
     factors: tuple[float, ...] = FACTORS
@@ -88,8 +87,7 @@ class Plan:
     ) -> Iterator[list[Composed]]:
         """Compose views of an upright RGB photo, ``size`` at a time, when they are asked for.
 
-        Raises:
-            BoxError: the box is less than 2 px of this photo on a side.
+        Raises ``BoxError``: the box is less than 2 px of this photo on a side.
         """
         content = cut(image, self.box or whole())
         empty = background(
@@ -153,10 +151,8 @@ def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float
     """Fraction of a map's positive evidence on a rectangle, over that of the area it covers.
 
     The ``(h, w)`` signed map is resized to the view, ``(width, height)`` px, bilinearly after its
-    ReLU; ``rect`` lies inside the view.
-
-    Returns:
-        1 for an even spread; None where there is no positive evidence.
+    ReLU; ``rect`` lies inside the view. Returns 1 for an even spread; None where there is no
+    positive evidence.
     """
     on_view = resize_map(np.maximum(cam, 0), *view_size).astype(np.float64)
     total = float(on_view.sum())
@@ -170,10 +166,9 @@ def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float
 def score(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
     """Sum a curve up: probability, piecewise linear over log2 of the size, in any order.
 
-    Returns:
-        The width of the sizes where the probability is at least half of its best, in octaves
-        (factors of two), and the mean probability over the range, 0..1. For a single size: 0 and
-        its probability.
+    Returns the width of the sizes where the probability is at least half of its best, in octaves
+    (factors of two), and the mean probability over the range, 0..1. For a single size: 0 and its
+    probability.
     """
     curve = sorted((math.log2(f), p) for f, p in zip(factors, probabilities, strict=True))
     half = max(p for _, p in curve) / 2

@@ -34,13 +34,11 @@ _ROWS, _COLUMNS = 256, 320
 def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
     """Return the graph of a network, with hook points at its stages, blocks and splits.
 
-    The splits of a Res2Net block are what is concatenated before its last convolution; any
-    other block has one split, the input of that convolution. Blocks that cannot be followed are
-    left out, and so is global context (gates, statistics of whole maps). A kernel that is not
-    square counts with its wider side in both directions.
-
-    Raises:
-        UnsupportedModelError: something between the picture and a stage cannot be followed.
+    The splits of a Res2Net block are what is concatenated before its last convolution; any other
+    block has one split, the input of that convolution. Blocks that cannot be followed are left out,
+    and so is global context (gates, statistics of whole maps). A kernel that is not square counts
+    with its wider side in both directions. Raises ``UnsupportedModelError``: something between the
+    picture and a stage cannot be followed.
     """
     bare = on_meta(model)
     modules = dict(bare.named_modules())

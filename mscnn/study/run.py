@@ -53,10 +53,8 @@ def run_study(
 ) -> Study:
     """Run a study on the photographs of a folder; see ``find_photos``.
 
-    The first of the networks is what the others' range of sizes is compared with.
-
-    Raises:
-        DatasetError, OptionError.
+    The first of the networks is what the others' range of sizes is compared with. Raises
+    ``DatasetError``, ``OptionError``.
     """
     if not networks:
         raise OptionError("No model was named; name at least one.")
