@@ -135,10 +135,7 @@ def features(
 
 
 def _hook_point(stage: str | None, split: str | None) -> tuple[str | None, int | None]:
-    """Settle ``--stage`` and ``--split``.
-
-    Raises ``OptionError``: both were given, or the split is not written as BLOCK/N.
-    """
+    """Settle ``--stage`` and ``--split``, of which one excludes the other."""
     if split is None:
         return stage, None
     if stage is not None:

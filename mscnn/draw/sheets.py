@@ -215,15 +215,11 @@ def split_strip(
 
 
 def field_heat(gradient: FloatMap, *, log: bool) -> FloatMap:
-    """Scale a gradient to 0..1 of its own maximum.
+    """Scale a ``(h, w)`` float32 gradient to 0..1 of its own maximum; below 0 counts as 0.
 
-    Returns ``(h, w)`` float32; all 0 where ``gradient`` has nothing above 0. Raises ``ValueError``:
-    there is NaN or infinity.
-
-    Args:
-        gradient: ``(h, w)`` float32; values below 0 count as 0.
-        log: ``log10(1000 g / max + 1) / 3`` in place of ``g / max`` (RepLKNet's measure,
-            arXiv:2203.06717, made independent of the gradient's scale).
+    ``log``: ``log10(1000 g / max + 1) / 3`` in place of ``g / max`` (RepLKNet's measure,
+    arXiv:2203.06717, made independent of the gradient's scale). All 0 where nothing is above 0.
+    Raises ``ValueError``: there is NaN or infinity.
     """
     if not np.isfinite(gradient).all():
         raise ValueError("a gradient must be finite; there is NaN or infinity")

@@ -166,12 +166,9 @@ def packaged_map(
     """Compute one map through the package, of a float32 input and a class within range.
 
     ``call`` is told of (forwards done, forwards needed), and asked before each forward. Returns
-    ``(h, w)`` float32, before the package's ReLU and rescaling.
-
-    Raises:
-        UnknownLayerError: the model has no such layer, or it gives no map.
-        MethodError: the method cannot be used on this layer.
-        Cancelled: the request was stopped.
+    ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
+    is no such layer, or it gives no map; ``MethodError``: the method cannot be used on it;
+    ``Cancelled``.
     """
     call = call or Call()
     with torch.no_grad(), record(model, [layer]) as seen:

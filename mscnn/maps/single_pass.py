@@ -27,8 +27,7 @@ from mscnn.maps.recorder import record
 class RawMaps:
     """Result of one pass over one input, for the class indices ``targets``.
 
-    ``logits`` is ``(classes,)`` float32; ``maps`` has a signed ``(h, w)`` float32 map for each
-    ``(layer, class index)``.
+    ``logits`` is ``(classes,)`` float32, a map signed ``(h, w)`` float32, by (layer, class index).
     """
 
     logits: npt.NDArray[np.float32]
@@ -108,10 +107,7 @@ def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> FloatMap:
 
 
 def check_finite(values: torch.Tensor) -> None:
-    """Refuse non-finite values, which a measure would turn into a confident result.
-
-    Raises ``WeightsError``: some value is infinite or not a number.
-    """
+    """Raise ``WeightsError`` for non-finite values, which would give a confident result."""
     if not bool(torch.isfinite(values).all()):
         raise WeightsError(
             "This network gives no finite numbers; its weights are damaged or its training "

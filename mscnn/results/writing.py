@@ -60,10 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written, before any work is done for it.
-
-    Raises ``OutputError``: it is a file, lies below one, or may not be written.
-    """
+    """Refuse a folder that cannot be written, before any work is done for it: ``OutputError``."""
     existing = folder
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent

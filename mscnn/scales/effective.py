@@ -41,11 +41,9 @@ Theory = StageField | BlockField | SplitField
 
 
 class Measured(NamedTuple):
-    """The gradient of one unit, averaged over the inputs.
+    """The gradient of one unit, averaged over the inputs: ``(H, W)`` float64 >= 0.
 
-    Attributes:
-        gradient: ``(H, W)`` float64 >= 0, px of the network's input.
-        unit, map_size: ``(row, column)`` and ``(rows, columns)`` in the layer's map.
+    ``unit``, ``map_size``: ``(row, column)`` and ``(rows, columns)`` in the layer's map.
     """
 
     gradient: npt.NDArray[np.float64]
@@ -164,16 +162,12 @@ def as_field(
     if theory is not None:
         centre = theory.centre(row, column)
     return EffectiveField(
-        layer=at.layer,
-        split=at.split,
-        unit=measured.unit,
-        centre=centre,
+        layer=at.layer, split=at.split, unit=measured.unit, centre=centre,
         gradient=measured.gradient.astype(np.float32),
         theoretical=theory.box(row, column) if theory is not None else None,
         squares=squares(measured.gradient, centre),
-        log_squares=squares(log_scaled(measured.gradient), centre),
-        **known,
-    )
+        log_squares=squares(log_scaled(measured.gradient), centre), **known,
+    )  # fmt: skip
 
 
 def theory_of(field: ReceptiveField | None, at: UnitPoint) -> Theory | None:

@@ -123,12 +123,10 @@ def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ..
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The tensor's positions lie on a grid over the picture: they are the units of a node.
+    """The tensor's positions lie on a grid over the picture: they are the units of a ``node``.
 
-    Attributes:
-        node: its number.
-        before: product of the dimensions before the rows. Together with the size, rows and columns,
-            it finds them in any reshaped form, also flattened into one dimension.
+    ``before``: product of the dimensions before the rows. Together with the size, rows and columns,
+    it finds them in any reshaped form, also flattened into one dimension.
     """
 
     node: int
@@ -164,12 +162,10 @@ Track = Local | Everywhere | Lost
 class Operation:
     """One operation: its name, its arguments, and which of its tensors are followed.
 
-    Attributes:
-        name: as in aten's schemas, without the final underscore of the in-place form.
-        elementwise: whether aten says that it works number by number.
-        creates: whether it takes only the shape and the type of its argument.
-        tensors, tracks: tensors among the arguments, in order; tracks of those that are followed.
-        locals: those of them that have positions, each with its tensor.
+    ``name`` is as in aten's schemas, without the final underscore of the in-place form; an
+    ``elementwise`` one works number by number; one that ``creates`` takes only shape and type of
+    its argument. ``tracks`` are those of ``tensors`` that are followed; ``locals``, with their
+    tensors, those that have positions.
     """
 
     def __init__(
