@@ -197,7 +197,6 @@ def _set_up_process(debug: bool) -> None:
 
 
 def _usage_sentence(error: Any, arguments: Sequence[str]) -> str:
-    """What was wrong, what is accepted, and where to read more."""
     commands = sorted(getattr(typer.main.get_command(app), "commands", ()))
     context = getattr(error, "ctx", None)
     typed = next((text for text in arguments if not text.startswith("-")), None)

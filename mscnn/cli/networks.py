@@ -151,13 +151,8 @@ def rf(
 
     found = fields.known(model) or open_engine("cpu", [model]).receptive_field(model)
     beside = fair_baseline(found.model)
-    tell(
-        json,
-        document(found, details=spectrum),
-        _fields(found, beside, spectrum),
-        out,
-        lambda: receptive_field_files(found, beside),
-    )
+    shown, lines = document(found, details=spectrum), _fields(found, beside, spectrum)
+    tell(json, shown, lines, out, lambda: receptive_field_files(found, beside))
 
 
 def _fields(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bool) -> list[str]:
@@ -179,8 +174,8 @@ def _fields(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bo
             table.append([block.block, f"{block.stride_px} px", block.kind, splits])
         lines += ["", *aligned(table, left=(3,))]
     for stage in field.stages if spectrum else ():
-        sizes = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
-        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *sizes])]
+        rows = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
+        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *rows])]
     return lines
 
 

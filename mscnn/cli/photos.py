@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -106,13 +107,8 @@ def explain(
         f"{cam.layer}, {cam.method}",
         *(f"  note          {notice}" for notice in found.notices),
     ]
-    tell(
-        json,
-        _explained(found),
-        lines,
-        out,
-        lambda: explanation_files(found, cam, photo, drawing=drawing),
-    )
+    files = partial(explanation_files, found, cam, photo, drawing=drawing)
+    tell(json, _explained(found), lines, out, files)
 
 
 def _explained(found: Explanation) -> JsonDict:
@@ -167,13 +163,8 @@ def compare(
     if not any(column.cam for column in columns):
         raise MscnnError(columns[0].note)
     found = summarise(label, layer, columns)
-    tell(
-        json,
-        document(found),
-        _compared(found),
-        out,
-        lambda: comparison_files(found, photo, drawing=drawing),
-    )
+    files = partial(comparison_files, found, photo, drawing=drawing)
+    tell(json, document(found), _compared(found), out, files)
 
 
 def _compared(found: Comparison) -> list[str]:
@@ -224,13 +215,8 @@ def scales(
     except UnsupportedModelError:
         attention = None
     shown = {**document(report), "attention": attention and document(attention)["blocks"]}
-    tell(
-        json,
-        shown,
-        _scaled(report),
-        out,
-        lambda: scales_files(report, photo, attention=attention, drawing=drawing),
-    )
+    files = partial(scales_files, report, photo, attention=attention, drawing=drawing)
+    tell(json, shown, _scaled(report), out, files)
 
 
 def _scaled(report: ScaleReport) -> list[str]:
@@ -319,13 +305,8 @@ def sweep(
         note = next((curve.note for curve in found.curves if curve.note), "")
         raise MscnnError(note) if note else Cancelled("Stopped before the first size was done.")
     head = {"image": {"path": image, "width": photo.width, "height": photo.height}}
-    tell(
-        json,
-        {**head, **document(found)},
-        _swept(found),
-        out,
-        lambda: sweep_files(found, name=bare_name(image), drawing=drawing),
-    )
+    files = partial(sweep_files, found, name=bare_name(image), drawing=drawing)
+    tell(json, {**head, **document(found)}, _swept(found), out, files)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 

@@ -38,8 +38,7 @@ _Point = tuple[float, float | None, str, str]  # x, y or a gap, gid and tooltip
 def split_colours(rf: Sequence[int | None]) -> tuple[str, ...]:
     """Return the colour of each split of a block, by its receptive field: the more, the stronger.
 
-    Splits of equal receptive field share a colour. A block whose splits all see the same, or whose
-    receptive fields are not known (None), is grey: there is no scale to tell apart.
+    Equal fields share a colour; where all are equal, or one is not known (None), all are grey.
     """
     known = [size for size in rf if size is not None]
     sizes = sorted(set(known))
@@ -50,7 +49,6 @@ def split_colours(rf: Sequence[int | None]) -> tuple[str, ...]:
 
 
 def _ramp(count: int) -> list[str]:
-    """Return ``count`` colours of the ramp, evenly spread over it."""
     return [look.RAMP[round(at)] for at in np.linspace(0, len(look.RAMP) - 1, count)]
 
 
@@ -401,7 +399,7 @@ def gates_chart(
     branch = "branch 0 (its branches add up to 1)" if found.radix > 1 else "the only branch"
     look.style(axis, title="Channels, % per bin", x=f"gate of {branch}, one per channel")
     own, other = look.SERIES[:2]
-    filled = {"color": own, "alpha": 0.55, "edgecolor": look.PAPER}
+    filled: dict[str, Any] = {"color": own, "alpha": 0.55, "edgecolor": look.PAPER}
     bars = axis.bar(edges[:-1], 100 * fractions(found.gates[0]), 1 / bins, align="edge", **filled)
     for number, bar in enumerate(bars):
         if bar.get_height() > 0:
@@ -476,7 +474,6 @@ def _log_y(axis: Axes, values: Sequence[float], most: int) -> None:
 
 
 def _series(number: int) -> tuple[str, str]:
-    """Return the colour and the shape of the n-th model."""
     return look.SERIES[number % len(look.SERIES)], look.SHAPES[number % len(look.SHAPES)]
 
 

@@ -120,17 +120,11 @@ class Engine:
     ) -> Iterator[tuple[str, ComparedModel]]:
         """Compare one model after the other: yields the class's label and a column.
 
-        A model that cannot be used gives a column with a note; the others go on.
-
-        Args:
-            models: two to six model names.
-            target: a class; ``"top1"`` is the first model's best class, for all of them.
-            layer: ``"last"``, a stage number, or a module name that all models have.
-            is_cancelled: polled before each model, and during a download.
-
-        Raises:
-            OptionError: fewer than two or more than six models, or one named twice.
-            ImageError; Cancelled: stopped between two models.
+        A model that cannot be used gives a column with a note; the others go on. ``"top1"`` is the
+        best class of the first of the two to six models; ``layer`` is ``"last"``, a stage number,
+        or a module name that all have. ``is_cancelled`` is polled before each model,
+        and during a download. Raises ``OptionError``: too few or many models, or one named twice;
+        ``ImageError``; ``Cancelled``.
         """
         _check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
         name = photo_name(photo) if name is None else name
@@ -224,12 +218,9 @@ class Engine:
         try:
             for made in self._each(models, OneClass(target), call, curve, failed):
                 curves = (*done.curves, made)
-                done = replace(
-                    done,
-                    label=done.label or made.label,
-                    curves=curves,
-                    partial=call.cancelled or len(curves) < len(models),
-                )
+                stopped = call.cancelled or len(curves) < len(models)
+                label = done.label or made.label
+                done = replace(done, label=label, curves=curves, partial=stopped)
                 yield done
         except Cancelled:
             return
@@ -324,12 +315,8 @@ def compared(
 ) -> ComparedModel:
     """Explain the class with one network, and time it; without maps where it lacks the class.
 
-    Args:
-        network: is timed on the photo, too.
-        photo: see ``Network.predict``.
-        one: the class.
-        layers: each gets a map; the first one's is the column's.
-        name: what to call the photo in the result.
+    Each of ``layers`` gets a map; the first one's is the column's. ``name`` is the photo's in the
+    result.
     """
     note = ""
     explain = partial(network.explain, photo, layers=layers, name=name)

@@ -102,7 +102,6 @@ def _unit(
     input_size: Sequence[int],
     theory: Theory | None,
 ) -> tuple[int, int]:
-    """Row and column of the unit that belongs to a point."""
     (x, y), (rows, columns), (height, width) = point, map_size, input_size
     if theory is None:
         row, column = math.floor(y * rows / height), math.floor(x * columns / width)

@@ -125,11 +125,7 @@ class Reach(NamedTuple):
 
 
 def reaches(nodes: tuple[Node, ...]) -> list[Reach]:
-    """Work out what each node sees.
-
-    Raises ``ValueError``: a node reads one that does not come before it, has a wrong number of
-    inputs, or joins maps of different strides.
-    """
+    """Work out what each node sees; ``ValueError``: nodes out of order or that do not fit."""
     seen: list[Reach] = []
     for number, node in enumerate(nodes):
         wanted = {"input": node.inputs == (), "merge": len(node.inputs) > 0}

@@ -95,18 +95,13 @@ def split_evidence(
     for point, activation, gradient in zip(points, *done.by_split, strict=True):
         cams = torch.einsum("sk,skhw->shw", gradient[0].mean(dim=(2, 3)), activation[0])
         sums, known = _position_sums(activation, gradient)[0], _block_field(field, point.block)
-        blocks.append(
-            BlockScales(
-                block=point.block,
-                kind=point.kind,
-                stride_px=known.stride_px if known else None,
-                splits=_splits(_evidence(sums), point, known),
-                maps=cams.cpu().numpy().astype(np.float32),
-                gradient_times_activation=float(sums.sum()),
-                target=done.targets[0],
-                geometry=geometry,
-            )
-        )
+        block = BlockScales(
+            block=point.block, kind=point.kind, stride_px=known.stride_px if known else None,
+            splits=_splits(_evidence(sums), point, known),
+            maps=cams.cpu().numpy().astype(np.float32), geometry=geometry,
+            gradient_times_activation=float(sums.sum()), target=done.targets[0],
+        )  # fmt: skip
+        blocks.append(block)
     return RawScales(done.logits[0], done.targets[0], tuple(blocks))
 
 
@@ -220,7 +215,6 @@ def _block_field(field: ReceptiveField | None, name: str) -> BlockField | None:
 def _splits(
     evidence: Doubles, point: HookPoint, known: BlockField | None
 ) -> tuple[SplitEvidence, ...]:
-    """The splits of a block, with their receptive fields as far as they are known."""
     total = float(evidence.sum())
     shares = evidence / total if total > 0 else np.zeros_like(evidence)
     splits = []

@@ -111,7 +111,6 @@ def _reason(track: Track | None, failure: Exception | None) -> str:
 
 
 def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ...], dict[str, int]]:
-    """Drop the nodes that no hook point depends on."""
     needed = set(taps.values()) | {0}
     for number in range(len(nodes) - 1, -1, -1):
         if number in needed:
@@ -287,7 +286,6 @@ class Tracker(TorchDispatchMode):
         return rule(self, op, out)
 
     def _add(self, node: Node, out: torch.Tensor) -> Track:
-        """Append a node that makes the ``(B, C, H, W)`` result."""
         self.nodes.append(node)
         self._strides.append(self._strides[node.inputs[0]] * node.stride)
         return map_of(len(self.nodes) - 1, out)
@@ -318,7 +316,6 @@ class Tracker(TorchDispatchMode):
         return self._keep(op, out)
 
     def _window(self, op: Operation, out: torch.Tensor) -> Track:
-        """A convolution or a pool over windows of positions."""
         x, track = op.locals[0]
         weight = op.get("weight")
         if len(op.locals) > 1 or x is weight or x.ndim != 4 or track.axes(x.shape) != (-2, 2):
