@@ -15,6 +15,7 @@ from mscnn.models import registry
 from mscnn.models.registry import BackboneSpec
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import JsonDict, document, plain
+from mscnn.results.writing import Files
 from mscnn.scales import receptive_field as fields
 
 GROUPS = {
@@ -146,13 +147,19 @@ def rf(
     squeeze-and-excitation) is left out. With --out it writes rf.json, rf.csv, spectrum.png,
     growth.png and manifest.json.
     """
-    from mscnn.draw.files import receptive_field_files
     from mscnn.engine.lens_options import fair_baseline
 
     found = fields.known(model) or open_engine("cpu", [model]).receptive_field(model)
     beside = fair_baseline(found.model)
-    shown, lines = document(found, details=spectrum), _fields(found, beside, spectrum)
-    tell(json, shown, lines, out, lambda: receptive_field_files(found, beside))
+
+    def files() -> Files:
+        # Late: drawing loads matplotlib, which the table does not need.
+        from mscnn.draw.files import receptive_field_files
+
+        return receptive_field_files(found, beside)
+
+    shown = document(found, details=spectrum)
+    tell(json, shown, _fields(found, beside, spectrum), out, files)
 
 
 def _fields(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bool) -> list[str]:

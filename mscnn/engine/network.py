@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Photo = Any
-"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array; see ``load_photo``."""
+"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array (see ``load_photo``), or
+what ``Network.preprocess`` made of one."""
 Progress = Callable[[int, int], None]
 IsCancelled = Callable[[], bool]
 Floats = npt.NDArray[np.float32]
@@ -182,7 +183,8 @@ class Network:
         return chosen
 
     def _shown(self, photo: Photo) -> NetworkInput:
-        return self.preprocess(load_photo(photo))
+        """Prepare a photo, unless it is what ``preprocess`` made of one."""
+        return photo if isinstance(photo, NetworkInput) else self.preprocess(load_photo(photo))
 
     def _answer(
         self,
@@ -200,8 +202,8 @@ class Network:
         """
         if top_k < 1:
             raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
-        image = load_photo(photo)
-        shown, prepared_s = timed(lambda: self.preprocess(image))
+        image = photo if isinstance(photo, NetworkInput) else load_photo(photo)
+        shown, prepared_s = timed(lambda: self._shown(image))
 
         def on(model: nn.Module) -> A:
             return work(model, self.to_device(shown.x), shown)

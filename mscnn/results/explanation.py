@@ -231,7 +231,7 @@ class ComparedModel:
     latency_ms: float | None
     note: str = ""
     latency_range_ms: tuple[float, float] | None = field(
-        default=None, metadata=column(before="note")
+        default=None, metadata=column(heading="", before="note")
     )
     threads: int | None = field(default=None, metadata=column(before="note"))
 

@@ -159,6 +159,7 @@ def test_focus_is_kept_by_the_keyboard_alone(visit, my_png):
     assert not page.evaluate(NONE)
     # the button that a slow method waits for goes when it is pressed
     page.locator("#method").select_option("ablationcam")
+    expect(page.locator("#run")).to_contain_text("Start")
     page.locator("#run").focus()
     press("Enter")
     look.ready()

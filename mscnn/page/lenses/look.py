@@ -9,10 +9,10 @@ from functools import partial
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
 from mscnn.engine.network import Network
+from mscnn.engine.pipeline import estimate_seconds
 from mscnn.errors import UnknownLayerError
 from mscnn.http.uploads import cache_file
 from mscnn.maps.methods import METHODS
-from mscnn.maps.packaged import forwards_needed
 from mscnn.models.reliability import UNMEASURED, reliability_of
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.messages import (
@@ -66,15 +66,15 @@ class _Found:
         # A forward per channel for each stage would take minutes: Grad-CAM stands in.
         slow = METHODS[method].cost == "per-channel"
         self.stages_method = "gradcam" if slow else method
+        # Prepared once for all the classes: a large photo takes longer than a small network.
+        self.input = context.cached(("input", *self.key), lambda: network.preprocess(photo.image))
 
     def consent(self, request: Request) -> None:
         """Ask before a method that takes minutes."""
         method = METHODS[self.method]
         if method.cost != "per-channel" or request.agreed:
             return
-        forward = self.network.seconds_per_forward(self.photo.image, repeats=1)
-        channels = int(self.network.model.num_features)  # type: ignore[arg-type]
-        seconds = forward * forwards_needed(self.method, channels)
+        seconds = estimate_seconds(self.method, self.network, self.photo.image)
         raise NeedsConsent(
             f"{method.title} measures every channel: about {seconds:.0f} s here.",
             f"Start {method.title}",
@@ -100,7 +100,7 @@ class _Found:
         return context.cached(
             ("explain", *self.key, tuple(targets), tuple(layers or ()), method),
             lambda: self.network.explain(
-                self.photo.image, targets=targets[0] if len(targets) == 1 else targets,
+                self.input, targets=targets[0] if len(targets) == 1 else targets,
                 layers=layers, method=method, name=self.photo.name, on_progress=tell,
                 is_cancelled=context.is_cancelled,
             ),
