@@ -30,9 +30,6 @@ SHOWN = (
 """Fields of a backbone in JSON, before where its weights are."""
 
 
-# --- models ----------------------------------------------------------------------------------
-
-
 def models(json: options.Json = False) -> None:
     """List the models and where their weights are."""
     shown = models_dict()
@@ -108,9 +105,6 @@ def _model_cells(row: JsonDict) -> list[str]:
     ]
 
 
-# --- download --------------------------------------------------------------------------------
-
-
 def download(
     models: Annotated[list[str], Argument(metavar="M...", help="Models; see 'mscnn models'.")],
     json: options.Json = False,
@@ -135,14 +129,10 @@ def download(
     tell(json, {"results": rows}, lines)
 
 
-# --- rf --------------------------------------------------------------------------------------
-
-
 def rf(
     model: options.NamedModel,
     spectrum: Annotated[
-        bool,
-        Option("--spectrum", help="Also list how many paths of each stage have which size."),
+        bool, Option("--spectrum", help="Also list how many paths of each stage have which size.")
     ] = False,
     out: Annotated[
         Path | None, options.optional_out("Folder for charts and tables; none without it.")
@@ -191,12 +181,9 @@ def _fields(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bo
             table.append([block.block, f"{block.stride_px} px", block.kind, splits])
         lines += ["", *aligned(table, left=(3,))]
     for stage in field.stages if spectrum else ():
-        sizes = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
-        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *sizes])]
+        rows = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
+        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *rows])]
     return lines
-
-
-# --- serve -----------------------------------------------------------------------------------
 
 
 def serve(
