@@ -1,7 +1,5 @@
 """The Scales lens in the browser: class carried over, no request for choices, boxes, keyboard."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -20,7 +18,7 @@ LION = next(example.path for example in examples() if example.label == "Lion")
 def scales(visit):
     """``scales(query)``: the page with the whole answer of this lens in front."""
 
-    def of(query: str = "", **options):
+    def of(query="", **options):
         return visit(f"?tab=scales&example=lion{query}", **options).ready("scales")
 
     return of

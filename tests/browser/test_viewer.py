@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mscnn.page import lenses
 from mscnn.page.lens import Lens
 from mscnn.page.messages import map_message
 from mscnn.results.explanation import CamMap
-from tests.page.serving import Folders, Site, serving
+from tests.page.serving import serving
 
 HTML = """
 <button data-show='{"map": "a"}' id="show-a">A</button>
@@ -32,7 +31,7 @@ HTML = """
 HEARD: list[Any] = []
 
 
-def answer(request: Any, context: Any) -> Iterator[dict[str, Any]]:
+def answer(request, context):
     HEARD.append(request)
     width, height = context.photo(request).image.size
     geometry = ViewGeometry((width, height), (width, height), (0, 0), (width, height))
@@ -68,7 +67,7 @@ SLOW = Lens(id="slow", title="Slow", question="?", answer=answer, is_auto=False,
 
 
 @pytest.fixture(scope="module")
-def site(folders: Folders) -> Iterator[Site]:
+def site(folders):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(lenses.LENSES, "toy", TOY)
         patch.setitem(lenses.LENSES, "slow", SLOW)

@@ -1,7 +1,5 @@
 """The Zoom lens: a slider of sizes that asks nothing, a box that is dragged, the class carried."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,11 +1,7 @@
 """Two starters with seeded, untrained weights in a bundled folder of their own, and a photo."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +12,7 @@ from mscnn.cli import main
 CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts", "sea lion")
 
 
-def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def run_json(capsys, *argv):
     """Run a command with --json; it must succeed, print one document and leave stderr alone."""
     code = main([*argv, "--json"])
     out, err = capsys.readouterr()
@@ -25,7 +21,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(tmp_path_factory):
     """A stand-in for ``assets``: both starters, seeded, and a manifest that vouches for them."""
     import timm
     import torch
@@ -65,7 +61,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bundled(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundled(bundle_folder, tmp_path, monkeypatch):
     """Only the two starters are on this machine, there is no hub, and we stand in ``tmp_path``."""
     monkeypatch.setenv("MSCNN_ASSETS", str(bundle_folder))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-hub-cache"))
@@ -78,7 +74,7 @@ def bundled(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def photo(bundled: Path) -> str:
+def photo(bundled):
     """A landscape photo of 200 x 100 px, by the relative path a user would type."""
     y, x = np.mgrid[0:100, 0:200]
     pixels = np.stack([x, 2 * y, (x * y) % 256], axis=-1).astype(np.uint8)

@@ -1,7 +1,5 @@
 """What the commands print and write, against the engine and against independent readers."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

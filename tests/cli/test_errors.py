@@ -1,7 +1,5 @@
 """Every wrong thing ends in one line on stderr, exit code 2 and an empty stdout."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -49,7 +47,7 @@ SHORT = {
 }
 
 
-def typed(line: str, **more: str) -> list[str]:
+def typed(line, **more):
     for short, long in SHORT.items():
         line = line.replace(short, long)
     return [more.get(text, text) for text in line.split()]
@@ -152,7 +150,7 @@ def test_error_while_writing_leaves_the_old_result(photo, capsys, monkeypatch):
     assert not Path("new").exists()
 
 
-def run_process(argv: list[str], **options) -> subprocess.Popen[str]:
+def run_process(argv, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "mscnn", *argv],
         stdout=subprocess.PIPE,

@@ -1,13 +1,10 @@
 """The commands of the lens: what they print and write, and how they refuse and stop."""
 
-from __future__ import annotations
-
 import csv
 import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +24,7 @@ def lens():
     return Engine(Session("cpu"))
 
 
-def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+def without(document, *keys):
     return {key: value for key, value in document.items() if key not in keys}
 
 

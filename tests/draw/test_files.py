@@ -1,7 +1,5 @@
 """Files of results: read back by other readers, drawn where they should be, whole also in part."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io
@@ -20,10 +18,8 @@ from mscnn.engine.lens_options import fair_baseline
 from mscnn.errors import OptionError
 from mscnn.models import registry
 from mscnn.results.evaluation import ClassResult
-from mscnn.results.explanation import Explanation, Score
+from mscnn.results.explanation import Score
 from mscnn.results.features import FeatureHead
-from mscnn.results.scales import ScaleReport
-from mscnn.results.writing import Files
 from mscnn.scales.receptive_field import known
 from tests.results import samples
 from tests.results.samples import FLAT, PATHS, STEPS, UNKNOWN
@@ -32,33 +28,33 @@ from tests.results.samples import FLAT, PATHS, STEPS, UNKNOWN
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1)))
 
 
-def grey(size: tuple[int, int] = (400, 200)) -> Image.Image:
+def grey(size=(400, 200)):
     return Image.new("RGB", size, (100, 100, 100))
 
 
 PHOTO = grey()
 
 
-def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+def pixels(png):
     with Image.open(io.BytesIO(png)) as image:
         assert (image.format, image.mode) == ("PNG", "RGB")
         return np.asarray(image).astype(int)
 
 
-def find(picture: np.ndarray[Any, Any], colour: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+def find(picture, colour):
     return np.argwhere((picture == colour).all(axis=-1))
 
 
-def rows(content: bytes) -> list[dict[str, str]]:
+def rows(content):
     return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
 
 
-def arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+def arrays(content):
     with np.load(io.BytesIO(content), allow_pickle=False) as found:
         return dict(found)
 
 
-def manifest_of(found: Files) -> dict[str, Any]:
+def manifest_of(found):
     """The manifest of files; it lists them and gives the time, and no file names a folder."""
     for content in found.values():
         assert b"/home" not in content
@@ -72,9 +68,7 @@ def manifest_of(found: Files) -> dict[str, Any]:
 # --- one map -------------------------------------------------------------------------------
 
 
-def explanation_files(
-    explanation: Explanation, photo: Image.Image = PHOTO, **options: Any
-) -> Files:
+def explanation_files(explanation, photo=PHOTO, **options):
     cam = explanation.maps[0]
     return files.explanation_files(explanation, cam, photo, created=CREATED, **options)
 
@@ -173,7 +167,7 @@ def test_options_outside_their_range_are_refused(options, says):
 # --- a comparison --------------------------------------------------------------------------
 
 
-def comparison_files(*columns: Any) -> Files:
+def comparison_files(*columns):
     return files.comparison_files(samples.compared(*columns), PHOTO, created=CREATED)
 
 
@@ -223,7 +217,7 @@ def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
 # --- scales --------------------------------------------------------------------------------
 
 
-def three_blocks() -> ScaleReport:
+def three_blocks():
     return samples.scaled(
         samples.block("layer1.0", "parallel"),
         samples.block("layer1.1", maps=[[[5, -1], [0, -2]], [[0, 0], [0, 1]]]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 
 from mscnn.engine import pipeline
 from mscnn.engine import session as session_module
@@ -54,14 +52,14 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def asked() -> list[str]:
+def asked():
     """Names of the models that were loaded, in order."""
     return []
 
 
 @pytest.fixture
-def engine(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Engine:
-    def load(name: str, weights: Any = None, **options: Any) -> Any:
+def engine(loaded, asked, monkeypatch):
+    def load(name, weights=None, **options):
         asked.append(name)
         if name not in MODELS:
             raise DownloadError(f"The weights of {name} could not be downloaded.")
@@ -88,7 +86,7 @@ def engine(loaded: Callable[..., Any], asked: list[str], monkeypatch: pytest.Mon
         ),
     ],
 )
-def test_one_model_is_the_networks_own(use, options, numbers, engine, photo) -> None:
+def test_one_model_is_the_networks_own(use, options, numbers, engine, photo):
     ours = getattr(engine, use)(photo, "two", **options)
     theirs = getattr(engine.session.network("two"), use)(photo, **options)
     np.testing.assert_array_equal(numbers(ours), numbers(theirs))
@@ -96,7 +94,7 @@ def test_one_model_is_the_networks_own(use, options, numbers, engine, photo) -> 
         assert getattr(ours, "prediction", ours).photo.name == "n"
 
 
-def test_the_first_models_best_class_is_compared_in_all(engine, photo) -> None:
+def test_the_first_models_best_class_is_compared_in_all(engine, photo):
     result = engine.compare(photo, ["one", "two", "three"], name="cup.png")
     best = engine.predict(photo, "one").top[0]
     assert result.label == best.label
@@ -122,7 +120,7 @@ def test_the_first_models_best_class_is_compared_in_all(engine, photo) -> None:
 
 @pytest.mark.parametrize("target", [4, "thing 4", "4"])
 @pytest.mark.parametrize("layer", ["2", "layer2"])
-def test_a_named_class_and_layer(target, layer, engine, photo) -> None:
+def test_a_named_class_and_layer(target, layer, engine, photo):
     result = engine.compare(photo, ["two", "border"], target=target, layer=layer)
     assert result.label == "thing 4"
     for column in result.columns:
@@ -164,14 +162,14 @@ def test_the_same_class_by_name_in_other_label_sets(models, target, expected, en
     assert len(result.agreements) == (len(expected) * (len(expected) - 1)) // 2
 
 
-def test_when_the_first_model_does_not_know_the_class_the_next_settles_it(engine, photo) -> None:
+def test_when_the_first_model_does_not_know_the_class_the_next_settles_it(engine, photo):
     result = engine.compare(photo, ["one", "imagenet", "animals"], target="lion")
     assert [c.cam.target if c.cam else None for c in result.columns] == [None, 0, 2]
     assert result.label == "lion"
     assert "No class fits 'lion'" in result.columns[0].note
 
 
-def test_nobody_knows_the_class(engine, photo) -> None:
+def test_nobody_knows_the_class(engine, photo):
     result = engine.compare(photo, ["one", "two"], target="unicorn")
     assert result.label == "unicorn"
     assert result.agreements == ()
@@ -179,7 +177,7 @@ def test_nobody_knows_the_class(engine, photo) -> None:
     assert all("unicorn" in column.note for column in result.columns)
 
 
-def test_a_model_that_fails_leaves_the_other_columns(engine, photo) -> None:
+def test_a_model_that_fails_leaves_the_other_columns(engine, photo):
     result = engine.compare(photo, ["not there", "one", "two"])
     broken, *others = result.columns
     assert (broken.model, broken.explanation, broken.facts) == ("not there", None, None)
@@ -189,16 +187,16 @@ def test_a_model_that_fails_leaves_the_other_columns(engine, photo) -> None:
     assert len(result.agreements) == 1
 
 
-def test_an_unknown_layer_is_a_note(engine, photo) -> None:
+def test_an_unknown_layer_is_a_note(engine, photo):
     result = engine.compare(photo, ["one", "two"], layer="layer2.0.convs.0")
     assert "no layer 'layer2.0.convs.0'" in result.columns[0].note
     assert result.columns[1].cam is not None
 
 
-def test_stop_between_models_keeps_what_was_done(engine, photo) -> None:
+def test_stop_between_models_keeps_what_was_done(engine, photo):
     done: list[str] = []
 
-    def follow() -> None:
+    def follow():
         for _, column in engine.compare_steps(
             photo, ["one", "two", "three"], is_cancelled=lambda: len(done) == 2
         ):
@@ -211,8 +209,8 @@ def test_stop_between_models_keeps_what_was_done(engine, photo) -> None:
         engine.compare(photo, ["one", "two"], is_cancelled=lambda: True)
 
 
-def test_stop_during_a_download_is_not_a_failed_column(engine, photo, monkeypatch) -> None:
-    def load(name: str, weights: Any = None, **options: Any) -> Any:
+def test_stop_during_a_download_is_not_a_failed_column(engine, photo, monkeypatch):
+    def load(name, weights=None, **options):
         raise Cancelled("Stopped; what was loaded so far is kept.")
 
     monkeypatch.setattr(session_module, "load_model", load)
@@ -220,19 +218,19 @@ def test_stop_during_a_download_is_not_a_failed_column(engine, photo, monkeypatc
         engine.compare(photo, ["one", "two"])
 
 
-def test_a_bad_photo_is_one_error_not_a_note_per_model(engine, tmp_path) -> None:
+def test_a_bad_photo_is_one_error_not_a_note_per_model(engine, tmp_path):
     bad = tmp_path / "note.txt"
     bad.write_text("no photo")
     with pytest.raises(ImageError, match=r"note\.txt"):
         engine.compare(bad, ["one", "two"])
 
 
-def test_a_photo_is_decoded_once(engine, photo, tmp_path, monkeypatch) -> None:
+def test_a_photo_is_decoded_once(engine, photo, tmp_path, monkeypatch):
     path = tmp_path / "cup.png"
     photo.save(path)
     decoded: list[Any] = []
 
-    def counting(source: Any) -> Image.Image:
+    def counting(source):
         decoded.append(source)
         return load_photo(source)
 
@@ -246,31 +244,28 @@ def test_a_photo_is_decoded_once(engine, photo, tmp_path, monkeypatch) -> None:
     assert named.prediction.photo.name == str(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "published_gmacs"),
-    [("resnet50", 4.09), ("resnest50d", 5.37)],
-)
-def test_counted_cost_is_the_known_one(name, published_gmacs, loaded) -> None:
+@pytest.mark.parametrize(("name", "published_gmacs"), [("resnet50", 4.09), ("resnest50d", 5.37)])
+def test_counted_cost_is_the_known_one(name, published_gmacs, loaded):
     class Fake:
         """Only what ``counted_gmacs`` asks for."""
 
-        def __init__(self) -> None:
+        def __init__(self):
             self.loaded = loaded("resnet", input_size=(3, 224, 224))
             with torch.device("meta"):
                 self.model: torch.nn.Module = timm.create_model(name).eval()
 
-        def copy_of_model(self) -> torch.nn.Module:
+        def copy_of_model(self):
             return self.model
 
     assert counted_gmacs(Fake()) == pytest.approx(published_gmacs, abs=0.01)  # type: ignore[arg-type]
 
 
-def test_facts_of_a_network_that_no_table_lists(engine) -> None:
+def test_facts_of_a_network_that_no_table_lists(engine):
     network = engine.session.network("two")
     facts = model_facts(network)
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def remember(name: str) -> Any:
+    def remember(name):
         return lambda _module, _inputs, output: shapes.update({name: tuple(output.shape)})
 
     model: Any = (
@@ -289,13 +284,13 @@ def test_facts_of_a_network_that_no_table_lists(engine) -> None:
     assert facts.top1 is None
 
 
-def test_facts_can_be_counted_while_others_explain(engine, photo) -> None:
+def test_facts_can_be_counted_while_others_explain(engine, photo):
     """A copy made during a request would carry its hooks; a process-wide hook would hear it."""
     network = engine.session.network("three")
     expected, answer = counted_gmacs(network), engine.explain(photo, "three", layers="2").maps[0]
     stop = threading.Event()
 
-    def count() -> set[float]:
+    def count():
         counts = {counted_gmacs(network)}
         while not stop.is_set():
             counts.add(counted_gmacs(network))
@@ -317,11 +312,11 @@ def test_facts_can_be_counted_while_others_explain(engine, photo) -> None:
 SIZES = (1.0, 0.5, 0.25)
 
 
-def best(engine: Engine, photo: Image.Image, model: str) -> int:
+def best(engine, photo, model):
     return engine.session.network(model).predict(photo).top[0].index
 
 
-def test_a_registry_models_field_needs_no_model(engine, asked) -> None:
+def test_a_registry_models_field_needs_no_model(engine, asked):
     # Largest fields of the four stages: ResNet-50 as Araujo et al. have it, Res2Net-50 26w 4s.
     for name, largest in (
         ("resnet50.tv_in1k", [35, 91, 267, 427]),
@@ -332,7 +327,7 @@ def test_a_registry_models_field_needs_no_model(engine, asked) -> None:
     assert asked == []
 
 
-def test_another_timm_models_field_needs_no_weights(engine, asked) -> None:
+def test_another_timm_models_field_needs_no_weights(engine, asked):
     field = engine.receptive_field("resnet34.a1_in1k")
     assert asked == []
     # Stem 11 px at stride 4; layer1 adds 6 x 8; then each stage 1 x (stride before it) x 2, and
@@ -340,7 +335,7 @@ def test_another_timm_models_field_needs_no_weights(engine, asked) -> None:
     assert [stage.rf_max_px for stage in field.stages] == [59, 179, 547, 899]
 
 
-def test_another_models_field_is_traced(engine) -> None:
+def test_another_models_field_is_traced(engine):
     field = engine.session.network("two").receptive_field()
     # Stem: 7x7 at stride 2, then a 3x3 pool: 11 px at stride 4. Each 3x3 then adds 8 px. In stage 1
     # already the first block has a ladder here, because nothing changes its shape: 19, 27, 35, 11.
@@ -351,7 +346,7 @@ def test_another_models_field_is_traced(engine) -> None:
     assert [s.rf_max_px for s in field.block("layer2.1").splits] == [83, 99, 115, 67]
 
 
-def test_the_first_models_best_class_is_attributed_in_all(engine, photo) -> None:
+def test_the_first_models_best_class_is_attributed_in_all(engine, photo):
     reports = engine.scales_of(photo, ["one", "two", "three"])
     wanted = best(engine, photo, "one")
     assert [r.prediction.model for r in reports] == ["one", "two", "three"]
@@ -361,7 +356,7 @@ def test_the_first_models_best_class_is_attributed_in_all(engine, photo) -> None
         assert report.attribution == alone.attribution
 
 
-def test_a_class_of_other_models_is_found_by_its_name(engine, photo) -> None:
+def test_a_class_of_other_models_is_found_by_its_name(engine, photo):
     reports = engine.scales_of(photo, ["imagenet", "animals"], target="lion")
     assert [r.target.index for r in reports] == [0, 2]
     with pytest.raises(UnknownClassError, match="no class 'thing 3'"):
@@ -374,7 +369,7 @@ def test_a_class_of_other_models_is_found_by_its_name(engine, photo) -> None:
     assert "no class 'thing 3'" in said["animals"]
 
 
-def test_only_a_resnest_has_split_attention(engine, photo) -> None:
+def test_only_a_resnest_has_split_attention(engine, photo):
     report = engine.split_attention(photo, "three", target=2, references=[photo, photo])
     assert (report.target.index, report.references) == (2, 2)
     for block in report.blocks:
@@ -386,7 +381,7 @@ def test_only_a_resnest_has_split_attention(engine, photo) -> None:
         engine.split_attention(photo, "two")
 
 
-def test_a_sweep_settles_the_class_by_the_first_model(engine, photo) -> None:
+def test_a_sweep_settles_the_class_by_the_first_model(engine, photo):
     result = engine.sweep(photo, ["one", "two"], factors=SIZES)
     wanted = best(engine, photo, "one")
     assert (result.label, result.partial, result.canvas) == (f"thing {wanted}", False, "mean")
@@ -399,7 +394,7 @@ def test_a_sweep_settles_the_class_by_the_first_model(engine, photo) -> None:
         assert (curve.octaves, curve.mean_probability) == (alone.octaves, alone.mean_probability)
 
 
-def test_a_model_that_does_not_know_the_class_gets_a_note(engine, photo) -> None:
+def test_a_model_that_does_not_know_the_class_gets_a_note(engine, photo):
     result = engine.sweep(photo, ["two", "animals", "one"], target=3, factors=SIZES)
     first, stranger, third = result.curves
     assert (first.target, third.target, result.partial) == (3, 3, False)
@@ -407,20 +402,20 @@ def test_a_model_that_does_not_know_the_class_gets_a_note(engine, photo) -> None
     assert "no class 'thing 3'" in stranger.note
 
 
-def test_the_next_model_settles_what_the_first_does_not_know(engine, photo) -> None:
+def test_the_next_model_settles_what_the_first_does_not_know(engine, photo):
     result = engine.sweep(photo, ["one", "animals", "imagenet"], target="lion", factors=SIZES)
     assert [curve.target for curve in result.curves] == [None, 2, 0]
     assert "lion" in result.curves[0].note
     assert result.label == "lion"
 
 
-def test_a_model_that_cannot_be_had_gets_a_note(engine, photo) -> None:
+def test_a_model_that_cannot_be_had_gets_a_note(engine, photo):
     result = engine.sweep(photo, ["not there", "one"], factors=SIZES)
     assert result.curves[0].note == "The weights of not there could not be downloaded."
     assert len(result.curves[1].steps) == 3
 
 
-def test_alone_a_model_says_what_is_wrong(engine, photo) -> None:
+def test_alone_a_model_says_what_is_wrong(engine, photo):
     with pytest.raises(DownloadError, match="not there"):
         engine.sweep(photo, ["not there"])
     with pytest.raises(UnknownClassError, match="unicorn"):
@@ -441,7 +436,7 @@ def test_alone_a_model_says_what_is_wrong(engine, photo) -> None:
         ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
     ],
 )
-def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, asked) -> None:
+def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, asked):
     with pytest.raises(OptionError, match=says):
         getattr(engine, use)(photo, models)
     assert asked == []
@@ -463,7 +458,7 @@ def test_what_no_model_can_do_is_refused_for_all(picture, options, error, engine
     assert asked == []
 
 
-def test_a_sweep_is_told_after_each_model_and_size(engine, photo) -> None:
+def test_a_sweep_is_told_after_each_model_and_size(engine, photo):
     said: list[tuple[str, int, int]] = []
     steps = engine.sweep_steps(
         photo, ["one", "two"], factors=SIZES, on_progress=lambda *step: said.append(step)
@@ -472,7 +467,7 @@ def test_a_sweep_is_told_after_each_model_and_size(engine, photo) -> None:
     assert [step for step in said if step[1] == 3] == [("one", 3, 3), ("two", 3, 3)]
 
 
-def test_stop_keeps_the_models_that_were_done(engine, photo) -> None:
+def test_stop_keeps_the_models_that_were_done(engine, photo):
     done: list[str] = []
     steps = engine.sweep_steps(
         photo, ["one", "two", "three"], factors=SIZES, is_cancelled=lambda: len(done) == 2
@@ -484,7 +479,7 @@ def test_stop_keeps_the_models_that_were_done(engine, photo) -> None:
     assert len(result.curves) == 2
 
 
-def test_stop_keeps_the_sizes_that_were_done(engine, photo) -> None:
+def test_stop_keeps_the_sizes_that_were_done(engine, photo):
     said: list[int] = []
     result = engine.sweep(
         photo,

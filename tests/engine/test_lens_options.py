@@ -1,7 +1,5 @@
 """Boxes and sizes as people type them."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest
@@ -25,7 +23,7 @@ from mscnn.scales.sweep import FACTORS
         ("[25, 10, 75, 90]", (0.25, 0.1, 0.75, 0.9)),
     ],
 )
-def test_a_box_in_percent_or_shares(text, box) -> None:
+def test_a_box_in_percent_or_shares(text, box):
     found = parse_box(text)
     assert found == box if box is None else found == pytest.approx(box)
 
@@ -47,7 +45,7 @@ def test_a_box_in_percent_or_shares(text, box) -> None:
         ("25,10,25.5,90", "small"),
     ],
 )
-def test_a_box_that_is_none(text, says) -> None:
+def test_a_box_that_is_none(text, says):
     with pytest.raises(BoxError, match=says):
         parse_box(text)
 
@@ -63,11 +61,11 @@ def test_a_box_that_is_none(text, says) -> None:
         ("[1, 2]", (2.0, 1.0)),
     ],
 )
-def test_a_count_or_a_list_of_sizes(text, sizes) -> None:
+def test_a_count_or_a_list_of_sizes(text, sizes):
     assert parse_sizes(text) == sizes
 
 
-def test_a_count_gives_equal_ratios() -> None:
+def test_a_count_gives_equal_ratios():
     sizes = parse_sizes("5") or ()
     # From 2 to 0.1 in four steps: each is the fourth root of 20 smaller.
     assert [a / b for a, b in itertools.pairwise(sizes)] == pytest.approx([20**0.25] * 4, rel=5e-3)
@@ -85,6 +83,6 @@ def test_a_count_gives_equal_ratios() -> None:
         (",".join(str(i / 10) for i in range(1, 60)), "There are 59 sizes"),
     ],
 )
-def test_sizes_that_are_none(text, says) -> None:
+def test_sizes_that_are_none(text, says):
     with pytest.raises(OptionError, match=says):
         parse_sizes(text)

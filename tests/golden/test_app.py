@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +18,7 @@ RES2NET, RESNET = "starter_res2net", "starter_resnet"
 
 
 @pytest.fixture(scope="module")
-def http(app_url: str) -> Iterator[httpx.Client]:
+def http(app_url):
     with httpx.Client(base_url=app_url, timeout=LIMIT_S) as client:
         yield client
 
@@ -75,10 +73,10 @@ REFUSED: dict[str, list[Any]] = {
 
 
 @pytest.fixture
-def ask(http: httpx.Client, tmp_path: Path) -> Callable[[str, list[Any]], tuple[str, Any]]:
+def ask(http, tmp_path):
     """``ask(endpoint, data)``: the last event of the answer, and what it carries."""
 
-    def call(endpoint: str, data: list[Any]) -> tuple[str, Any]:
+    def call(endpoint, data):
         photo = copy_photo("cat.png", tmp_path / "cat.png").read_bytes()
         uploaded = http.post("/gradio_api/upload", files={"files": ("cat.png", photo)}).json()[0]
         file = {"path": uploaded, "meta": {"_type": "gradio.FileData"}}
@@ -91,7 +89,7 @@ def ask(http: httpx.Client, tmp_path: Path) -> Callable[[str, list[Any]], tuple[
     return call
 
 
-def without_addresses(answer: Any) -> Any:
+def without_addresses(answer):
     """A file by its name instead of where it lies for this visitor."""
     if isinstance(answer, dict) and "orig_name" in answer:
         return f"<file {answer['orig_name']}>"
@@ -150,7 +148,7 @@ SHOWS = """([selector, words]) => {
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
+def page():
     """One page for all visits, so that a browser fetches gradio's files once."""
     reason = "playwright comes with requirements-test.txt"
     api = pytest.importorskip("playwright.sync_api", reason=reason)
@@ -168,7 +166,7 @@ def page() -> Iterator[Any]:
         started.close()
 
 
-def in_front(page: Any, name: str) -> None:
+def in_front(page, name):
     page.get_by_role("tab", name=name, exact=True, selected=True).wait_for(state="attached")
 
 

@@ -1,12 +1,8 @@
 """The command line: help, errors, JSON documents and written files."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -181,7 +177,7 @@ DOCUMENTS = {
 
 
 @pytest.fixture
-def data(here: Path) -> Path:
+def data(here):
     """Photographs of two classes, and a file that is none."""
     copy_photo("cat.png", here / "data/tabby/cat.png")
     copy_photo("coffee.png", here / "data/espresso/coffee.png")
@@ -190,10 +186,10 @@ def data(here: Path) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+def run(data, capsys):
     """``run(line)``: what a command that succeeds prints and which files it writes."""
 
-    def go(line: str, also: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def go(line, also=frozenset()):
         before = {path.relative_to(data).as_posix() for path in data.rglob("*")}
         code = main(line.split())
         out, err = capsys.readouterr()

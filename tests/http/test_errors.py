@@ -23,7 +23,7 @@ def photo(upload, photo_bytes):
 def sentence(raw, folders):
     """``sentence("predict", [...])``: the error's text, checked for what no error may hold."""
 
-    def get(endpoint: str, data: list[Any]) -> str:
+    def get(endpoint, data):
         event, answer = raw(endpoint, data)
         assert event == "error", answer
         text = answer["error"] if isinstance(answer, dict) else answer
@@ -182,10 +182,10 @@ def test_a_layer_that_no_model_has_is_said_of_each(raw, photo, layer):
     assert event == "error" or all(layer in m["note"] for m in answer[0]["models"])
 
 
-def png_header(width: int, height: int) -> bytes:
+def png_header(width, height):
     """A PNG that says it is this big and holds one row of pixels."""
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
+    def chunk(kind, content):
         body = kind + content
         return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -194,7 +194,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", row) + chunk(b"IEND", b"")
 
 
-def jpeg() -> bytes:
+def jpeg():
     out = io.BytesIO()
     Image.new("RGB", (64, 48), "red").save(out, "JPEG")
     return out.getvalue()

@@ -1,22 +1,18 @@
 """The endpoints as MCP tools: listed, described, callable with an upload, closed to links."""
 
-from __future__ import annotations
-
 import base64
 import json
-from typing import Any
 
-import httpx
 import pytest
 
 MODEL = "starter_res2net"
 
 
 @pytest.fixture
-def tool(http: httpx.Client):
+def tool(http):
     """``tool("predict", image=..., ...)``: (is it an error, the text of the answer)."""
 
-    def call(name: str, **arguments: Any) -> tuple[bool, str]:
+    def call(name, **arguments):
         answer = http.post(
             "/gradio_api/mcp/",
             headers={"Accept": "application/json, text/event-stream"},

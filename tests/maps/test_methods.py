@@ -1,7 +1,5 @@
 """The table of methods: names, costs, and lookups."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -12,13 +10,13 @@ from mscnn.maps.methods import METHODS, get_method
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_is_found_by_name_and_by_title(name) -> None:
+def test_a_method_is_found_by_name_and_by_title(name):
     method = METHODS[name]
     assert get_method(name) is method
     assert get_method(f"  {method.title.upper()} ") is method
 
 
-def test_names_and_titles_name_one_method_each() -> None:
+def test_names_and_titles_name_one_method_each():
     spoken = [text for m in METHODS.values() for text in {m.name, m.title.lower()}]
     assert len(spoken) == len(set(spoken))
 
@@ -31,12 +29,12 @@ def test_names_and_titles_name_one_method_each() -> None:
         ("", "There is no method ''"),
     ],
 )
-def test_an_unknown_method_is_refused_with_the_list(wanted, message) -> None:
+def test_an_unknown_method_is_refused_with_the_list(wanted, message):
     with pytest.raises(MethodError, match=message):
         get_method(wanted)
 
 
-def test_the_table_loads_neither_torch_nor_the_package() -> None:
+def test_the_table_loads_neither_torch_nor_the_package():
     code = (
         "import sys, mscnn.maps.methods as m; assert m.METHODS;"
         "print({'torch', 'pytorch_grad_cam'} & set(sys.modules))"

@@ -1,7 +1,5 @@
 """Model folders of a page's owner, and the names under which visitors know them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from mscnn.errors import OptionError, UnknownModelError
 from mscnn.models.owners import OwnersModels
 
 
-def made(folder: Path) -> Path:
+def made(folder):
     """A model folder as far as this module looks."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")

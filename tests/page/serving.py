@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ class Folders:
     cache: Path
     hub: Path
 
-    def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def use(self, monkeypatch):
         """Point this process at the folders: only the two starters are here, and no hub."""
         monkeypatch.setenv("MSCNN_ASSETS", str(self.assets))
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(self.cache))
@@ -62,7 +61,7 @@ class Site:
     folders: Folders
 
 
-def make_folders(root: Path) -> Folders:
+def make_folders(root):
     """Write the seeded weights below ``root`` and make the other folders."""
     folders = Folders(root / "assets", root / "gradio", root / "no-hub")
     folders.cache.mkdir()
@@ -72,9 +71,7 @@ def make_folders(root: Path) -> Folders:
 
 
 @contextmanager
-def serving(
-    folders: Folders, owned: Sequence[str] = (), files: Sequence[Any] = ()
-) -> Iterator[Site]:
+def serving(folders, owned=(), files=()):
     """Serve the page with the options it has in earnest, on a free port of this machine.
 
     ``owned`` are model folders of the page's owner, or folders that hold such; ``files`` the
@@ -105,7 +102,7 @@ def serving(
         demo.close(verbose=False)
 
 
-def _write_weights(folder: Path) -> None:
+def _write_weights(folder):
     import timm
     import torch
     from safetensors.torch import save_file
@@ -141,7 +138,7 @@ def _write_weights(folder: Path) -> None:
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def _spread_answers(model: Any) -> None:
+def _spread_answers(model):
     """Give an untrained network a last layer that answers differently from photo to photo."""
     import torch
 
@@ -153,7 +150,7 @@ def _spread_answers(model: Any) -> None:
         model.fc.bias.copy_(-weight @ seen.mean(0))
 
 
-def files_below(folder: Path) -> set[Path]:
+def files_below(folder):
     """All files below a folder, as they are now."""
     found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
     return set(found)
@@ -163,7 +160,7 @@ TIMES = ("seconds", "latency_ms")
 """What differs from run to run in an answer."""
 
 
-def differences(got: Any, wanted: Any, where: str = "answer") -> list[str]:
+def differences(got, wanted, where="answer"):
     """Say where two JSON documents differ; numbers to 1e-5, times not at all."""
     if isinstance(wanted, dict) and isinstance(got, dict):
         found = [f"{where}: {sorted(set(got) ^ set(wanted))}"] if set(got) != set(wanted) else []

@@ -1,13 +1,10 @@
 """The Compare lens: numbers are the engine's, one scale, and who is left out says why."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import zipfile
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,12 +25,12 @@ LION = examples()[0].path
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
 
 
 @pytest.fixture
-def answering(engine) -> Answering:
+def answering(engine):
     return Answering(engine, PhotoStore(), lambda: RES2NET)
 
 
@@ -41,7 +38,7 @@ def answering(engine) -> Answering:
 def ask(answering):
     """``ask(**request)``: the answers, without progress."""
 
-    def of(lens: str = "compare", **request: Any) -> list[dict[str, Any]]:
+    def of(lens="compare", **request):
         event = SimpleNamespace(_data={"serial": 1, "lens": lens, "example": "lion", **request})
         messages = answering.ask(event, SimpleNamespace(session_hash="a"))
         return [json.loads(json.dumps(m)) for m in messages if "progress" not in m]
@@ -129,7 +126,7 @@ def test_fewer_than_two_are_filled_up(ask, chosen, models):
 
 
 def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
-    def stopping(*values: Any) -> Any:
+    def stopping(*values):
         answering.stop(SimpleNamespace(session_hash="a"))
         return compared(*values)
 
@@ -141,7 +138,7 @@ def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
 
 
 def test_agreement_in_words():
-    def said(order: float | None, overlap: float | None) -> str:
+    def said(order, overlap):
         return compare.agreement_in_words(Agreement(*MODELS, order, overlap))
 
     assert "nearly the same places" in said(0.9, 0.7)

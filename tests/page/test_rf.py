@@ -1,14 +1,11 @@
 """The Receptive field lens: its boxes are the table's, its glow is the engine's gradient."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +24,7 @@ ABSENT = "res2net50_26w_4s.in1k"
 
 
 @pytest.fixture
-def answering(engine) -> Answering:
+def answering(engine):
     return Answering(engine, PhotoStore(), lambda: RES2NET)
 
 
@@ -35,7 +32,7 @@ def answering(engine) -> Answering:
 def ask(answering):
     """``ask(**request)``: the messages of a request, as the browser gets them."""
 
-    def of(**request: Any) -> list[dict[str, Any]]:
+    def of(**request):
         data = {"serial": 1, "lens": "rf", "example": "lion", **request}
         event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
         messages = [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
@@ -44,16 +41,16 @@ def ask(answering):
     return of
 
 
-def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(message):
     return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
-def numbers(sent: dict[str, Any]) -> Any:
+def numbers(sent):
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype="<f2").reshape(sent["shape"])
     return raw.astype(np.float64)
 
 
-def box_of(sent: dict[str, Any], unit: tuple[int, int]) -> list[float]:
+def box_of(sent, unit):
     """The box that the viewer draws for ``(row, column)``, px of the network's input."""
     middles = [sent["start"][axis] + unit[1 - axis] * sent["stride"][axis] for axis in (0, 1)]
     halves = [side / 2 for side in sent["size"]]

@@ -1,14 +1,11 @@
 """The Scales lens: its numbers are the engine's, and refusals are words."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import re
 import zipfile
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +24,7 @@ PHOTO = next(example.path for example in examples() if example.id == "lion")
 
 
 @pytest.fixture
-def answering(engine) -> Answering:
+def answering(engine):
     return Answering(engine, PhotoStore(), lambda: RES2NET)
 
 
@@ -35,7 +32,7 @@ def answering(engine) -> Answering:
 def ask(answering):
     """``ask(**request)``: the messages of a request, as the browser gets them."""
 
-    def of(**request: Any) -> list[dict[str, Any]]:
+    def of(**request):
         data = {"serial": 1, "lens": "scales", "example": "lion", **request}
         event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
         return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
@@ -61,13 +58,13 @@ def gated(engine, monkeypatch):
     return network
 
 
-def numbers(sent: dict[str, Any]) -> Any:
+def numbers(sent):
     kind = "<f2" if sent["half"] else "<f4"
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype=kind).reshape(sent["shape"])
     return raw.astype(np.float64) / sent["divisor"]
 
 
-def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(message):
     return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
@@ -158,7 +155,7 @@ def test_split_attention_comes_second_and_beside_the_examples_third(ask, gated):
 
 
 def test_what_is_no_residual_network_is_refused_in_a_sentence(ask, engine, monkeypatch):
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(*_, **__):
         raise UnsupportedModelError("This is not built of residual blocks.")
 
     monkeypatch.setattr(engine.session.network(RES2NET), "scales", refuse)

@@ -1,13 +1,10 @@
 """The Zoom lens: curves, pictures and maps are the engine's sweep; Stop keeps what is there."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json
 import zipfile
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +25,7 @@ BOX = [0.2, 0.1, 0.7, 0.8]
 
 
 @pytest.fixture
-def answering(engine) -> Answering:
+def answering(engine):
     return Answering(engine, PhotoStore(), lambda: RES2NET)
 
 
@@ -36,7 +33,7 @@ def answering(engine) -> Answering:
 def ask(answering):
     """``ask(on_message, **request)``: the messages of a request, as the browser gets them."""
 
-    def of(on_message: Any = None, **request: Any) -> list[dict[str, Any]]:
+    def of(on_message=None, **request):
         data = {"serial": 1, "lens": "zoom", "example": "lion", **request}
         event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
         found = []
@@ -49,11 +46,11 @@ def ask(answering):
     return of
 
 
-def answers(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answers(messages):
     return [m for m in messages if "progress" not in m]
 
 
-def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(message):
     return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
@@ -137,7 +134,7 @@ def test_what_is_refused_or_costs_a_download_is_a_sentence(ask, request_, senten
 
 
 def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answering):
-    def stop(message: dict[str, Any]) -> None:
+    def stop(message):
         if "progress" in message:
             answering.stop(SimpleNamespace(session_hash="a"))
 
@@ -154,7 +151,7 @@ def test_a_sweep_is_kept_for_all_visitors(ask, engine, monkeypatch):
     assert len(by_id(answers(ask(example="coffee"))[-1])) == 24
 
 
-def step(factor: float, rank: int) -> Any:
+def step(factor, rank):
     return SimpleNamespace(factor=factor, rank=rank, probability=1 / rank)
 
 

@@ -1,10 +1,6 @@
 """Small results made by hand, for the tests of documents, tables and files."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +28,6 @@ from mscnn.results.receptive_field import (
 from mscnn.results.scales import (
     AttentionReport,
     BlockAttention,
-    BlockKind,
     BlockScales,
     EffectiveField,
     ScaleReport,
@@ -49,7 +44,7 @@ WEIGHTS = WeightsInfo("bundled", "assets/weights/x.safetensors", "ab" * 32)
 PATHS = 10**40 + 1
 
 
-def on_photo(size: tuple[int, int] = (400, 200), side: int = 64) -> ViewGeometry:
+def on_photo(size=(400, 200), side=64):
     """The middle square of a photo, seen at ``side`` px."""
     resized = (round(side * size[0] / min(size)), round(side * size[1] / min(size)))
     offset = ((resized[0] - side) // 2, (resized[1] - side) // 2)
@@ -60,33 +55,31 @@ GEOMETRY = on_photo()
 VIEW = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
-def predicted(
-    geometry: ViewGeometry = GEOMETRY, name: str = "/home/me/lion.jpg", target: Score = LION
-) -> Prediction:
+def predicted(geometry=GEOMETRY, name="/home/me/lion.jpg", target=LION):
     photo = PhotoInfo(name, *geometry.photo, geometry.crop)
     logits = np.array([0, 0, 0, 1], dtype=np.float32)
     return Prediction(photo, "starter_resnet", WEIGHTS, "cpu", (target, CAT), logits)
 
 
 def explained(
-    raw: Any = ((4, -1), (0, -3)), *, size: tuple[int, int] = (400, 200), target: Score = LION,
-    name: str = "/home/me/lion.jpg", **more: Any,
-) -> Explanation:  # fmt: skip
+    raw = ((4, -1), (0, -3)), *, size = (400, 200), target = LION,
+    name = "/home/me/lion.jpg", **more,
+):  # fmt: skip
     geometry = on_photo(size)
     cam = CamMap("layer4", 3, "gradcam", np.asarray(raw, dtype=np.float32), geometry)
     return Explanation(predicted(geometry, name, target), VIEW, (target,), (cam,), **more)
 
 
-def column(name: str, raw: Any = ((4, -1), (0, -3)), **changes: Any) -> ComparedModel:
+def column(name, raw=((4, -1), (0, -3)), **changes):
     facts = ModelFacts(params=1000, gmacs=0.5, input_px=64, top1=0.5, top1_source="here")
     return ComparedModel(name, explained(raw, **changes), facts, 12.5)
 
 
-def failed(note: str = "not on this machine") -> ComparedModel:
+def failed(note="not on this machine"):
     return ComparedModel("other", None, None, None, note)
 
 
-def compared(*columns: ComparedModel) -> Comparison:
+def compared(*columns):
     agreement = Agreement("a", "b", None, 0.25)
     return Comparison("lion", "last", columns, (agreement,), 4.0, "a hint")
 
@@ -95,9 +88,9 @@ FLAT = np.stack([np.full((2, 2), 1), np.full((2, 2), 3)])
 
 
 def block(
-    name: str, kind: BlockKind = "hierarchy", maps: Any = FLAT,
-    shares: Sequence[float] = (0.25, 0.75), **changes: Any,
-) -> BlockScales:  # fmt: skip
+    name, kind = "hierarchy", maps = FLAT,
+    shares = (0.25, 0.75), **changes,
+):  # fmt: skip
     paths = (("1x1", "3x3"), ("1x1",))
     splits = tuple(
         SplitEvidence(i, paths[i], 11, 27 - 8 * i, 4 * share, share)
@@ -108,11 +101,11 @@ def block(
     return dataclasses.replace(made, **changes)
 
 
-def scaled(*blocks: BlockScales) -> ScaleReport:
+def scaled(*blocks):
     return ScaleReport(predicted(), LION, blocks, VIEW, 0.5, ("a notice",))
 
 
-def attention(name: str, gates: Any, cardinality: int = 1, reference: Any = None) -> BlockAttention:
+def attention(name, gates, cardinality=1, reference=None):
     opened = np.asarray(gates, dtype=np.float32)
     radix = len(opened)
     maps = np.arange(radix * 4, dtype=np.float32).reshape(radix, 2, 2)
@@ -120,11 +113,11 @@ def attention(name: str, gates: Any, cardinality: int = 1, reference: Any = None
     return BlockAttention(name, radix, cardinality, opened, entropy, reference, maps, 3, GEOMETRY)
 
 
-def attended(*blocks: BlockAttention) -> AttentionReport:
+def attended(*blocks):
     return AttentionReport(predicted(), LION, blocks, 4, 0.5)
 
 
-def theory(name: str = "net", *, blocks: bool = True) -> ReceptiveField:
+def theory(name="net", *, blocks=True):
     one, many = Spectrum({19: 2}), Spectrum({35: PATHS, 11: 1})
     extent = {"low": -5, "high": 6}
     splits = (
@@ -136,7 +129,7 @@ def theory(name: str = "net", *, blocks: bool = True) -> ReceptiveField:
     return ReceptiveField(name, 224, (stage,), (inside,) if blocks else ())
 
 
-def effective() -> EffectiveField:
+def effective():
     squares = (Square(0.5, 3), Square(0.99, 7))
     return EffectiveField(
         model="net", layer="layer2.1", split=1, unit=(1, 2), centre=(3.5, NAN),
@@ -146,7 +139,7 @@ def effective() -> EffectiveField:
     )  # fmt: skip
 
 
-def stepped(factor: float, raw: Any = ((1, 1), (1, 1)), **changes: Any) -> SweepStep:
+def stepped(factor, raw=((1, 1), (1, 1)), **changes):
     shade = np.full((64, 64, 3), 100, dtype=np.uint8)
     cam = np.asarray(raw, dtype=np.float32)
     step = SweepStep(factor, (1, 2, 63, 60), 0.5, 1, 1.5, 40.0, cam, shade)
@@ -161,15 +154,15 @@ STEPS = (
 UNKNOWN = SweepCurve("=other", None, "", (), None, None, "it does not know lions")
 
 
-def curve(name: str, *steps: SweepStep, octaves: float | None = 1.5) -> SweepCurve:
+def curve(name, *steps, octaves=1.5):
     return SweepCurve(name, 3, "lion", steps, octaves, 0.4, seconds=2.0)
 
 
-def swept(*curves: SweepCurve, partial: bool = False) -> Sweep:
+def swept(*curves, partial=False):
     return Sweep("lion", (2.0, 1.0, 0.5), "mean", (0.1, 0.2, 1 / 3, 1.0), curves, partial)
 
 
-def evaluated(count: int = 3, **changes: Any) -> Evaluation:
+def evaluated(count=3, **changes):
     bins = tuple(ReliabilityBin(i / 15, (i + 1) / 15, 0, None, None) for i in range(15))
     found = Evaluation(
         model="starter_resnet", weights=WEIGHTS, device="cpu", part="all images",

@@ -12,15 +12,7 @@ import pytest
 
 from mscnn.results.evaluation import RealAccuracy
 from mscnn.results.explanation import SPREAD_UNIT, Score
-from mscnn.results.schema import (
-    Table,
-    column,
-    csv_text,
-    document,
-    manifest,
-    safe_integers,
-    table,
-)
+from mscnn.results.schema import Table, column, csv_text, document, manifest, safe_integers, table
 from tests.results import samples
 from tests.results.samples import LION, NAN, PATHS
 
@@ -45,8 +37,7 @@ def test_what_is_not_finite_becomes_null(bad):
 def test_tables_have_a_cell_per_heading_and_run_nothing_in_a_spreadsheet():
     content = table([{"b": "=HYPERLINK(1)\nx", "c": 10**30}, {"a": None, "d": -1.5}], ("a", "b"))
     assert content == Table(
-        ["a", "b", "c", "d"],
-        [[None, "=HYPERLINK(1)\nx", 10**30, None], [None, None, None, -1.5]],
+        ["a", "b", "c", "d"], [[None, "=HYPERLINK(1)\nx", 10**30, None], [None, None, None, -1.5]]
     )
     assert list(csv.reader(io.StringIO(csv_text(content))))[1:] == [
         ["", "'=HYPERLINK(1) x", str(10**30), ""],

@@ -1,7 +1,5 @@
 """``mscnn.scales.canvas``: rectangles computed on paper, and every pixel inside and outside."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -16,11 +14,11 @@ MEAN = (124, 116, 104)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def plain(width: int, height: int, colour: tuple[int, int, int] = RED) -> Image.Image:
+def plain(width, height, colour=RED):
     return Image.new("RGB", (width, height), colour)
 
 
-def noise(width: int, height: int) -> Image.Image:
+def noise(width, height):
     rng = np.random.default_rng(5)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
@@ -53,7 +51,7 @@ def noise(width: int, height: int) -> Image.Image:
         ((20, 2), 3.0, (64, 48), (0, 17, 64, 31)),
     ],
 )
-def test_the_rectangle_is_where_the_object_is(photo, factor, view, rect) -> None:
+def test_the_rectangle_is_where_the_object_is(photo, factor, view, rect):
     shown, found = compose(plain(*photo), whole(), factor, view, "mean", MEAN)
     assert found == rect
     left, top, right, bottom = rect
@@ -64,7 +62,7 @@ def test_the_rectangle_is_where_the_object_is(photo, factor, view, rect) -> None
     assert np.array_equal(shown, expected)
 
 
-def test_at_its_own_size_the_object_is_itself() -> None:
+def test_at_its_own_size_the_object_is_itself():
     photo = noise(60, 40)
     view, (left, top, right, bottom) = compose(photo, whole(), 60 / 96, (96, 96), "grey", MEAN)
     assert np.array_equal(view[top:bottom, left:right], np.asarray(photo))
@@ -72,7 +70,7 @@ def test_at_its_own_size_the_object_is_itself() -> None:
 
 @pytest.mark.parametrize("factor", [1.5, 2.0, 3.7])
 @pytest.mark.parametrize("size", [(50, 50), (80, 50), (31, 77), (5, 300)])
-def test_a_large_object_is_the_middle_of_the_whole_resize(factor, size) -> None:
+def test_a_large_object_is_the_middle_of_the_whole_resize(factor, size):
     photo = noise(*size)
     view, rect = compose(photo, whole(), factor, (64, 64), "grey", MEAN)
     longer = round(64 * factor)
@@ -84,7 +82,7 @@ def test_a_large_object_is_the_middle_of_the_whole_resize(factor, size) -> None:
     np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
 
 
-def test_a_small_object_is_smoothed_not_picked() -> None:
+def test_a_small_object_is_smoothed_not_picked():
     # One pixel columns, black and white: any correct reduction is grey all over.
     stripes = np.zeros((960, 960, 3), np.uint8)
     stripes[:, ::2] = 255
@@ -95,7 +93,7 @@ def test_a_small_object_is_smoothed_not_picked() -> None:
     assert np.abs(middle - 127.5).max() < 3
 
 
-def test_a_box_shows_its_part_and_nothing_bleeds_in() -> None:
+def test_a_box_shows_its_part_and_nothing_bleeds_in():
     photo = plain(100, 60, BLUE)
     photo.paste(RED, (20, 15, 60, 45))
     for factor in (0.3, 1.0, 2.0):
@@ -110,11 +108,11 @@ def test_a_box_shows_its_part_and_nothing_bleeds_in() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 1.0, 4.0])
 @pytest.mark.parametrize("canvas", sorted(CANVASES))
-def test_nothing_larger_than_the_view_is_computed(canvas, factor, monkeypatch) -> None:
+def test_nothing_larger_than_the_view_is_computed(canvas, factor, monkeypatch):
     made: list[Any] = []
     real = Image.Image.resize
 
-    def resize(self: Image.Image, size: Any, *args: Any, **kwargs: Any) -> Image.Image:
+    def resize(self, size, *args, **kwargs):
         made.append(size)
         return real(self, size, *args, **kwargs)
 
@@ -129,7 +127,7 @@ def test_nothing_larger_than_the_view_is_computed(canvas, factor, monkeypatch) -
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (64, 48)])
 @pytest.mark.parametrize("canvas", sorted(CANVASES))
-def test_a_photo_of_one_colour_on_each_canvas(canvas, size) -> None:
+def test_a_photo_of_one_colour_on_each_canvas(canvas, size):
     photo = plain(*size)
     empty = background(photo, photo, canvas, (40, 30), MEAN)
     assert empty.shape == (30, 40, 3)
@@ -154,13 +152,13 @@ def test_a_photo_of_one_colour_on_each_canvas(canvas, size) -> None:
         ([[1, 2, 3, 4], [5, 99, 99, 6], [7, 3, 2, 3]], 4),
     ],
 )
-def test_the_edge_colour_is_the_mean_of_the_border(rows, mean) -> None:
+def test_the_edge_colour_is_the_mean_of_the_border(rows, mean):
     pixels = np.repeat(np.array(rows, np.uint8)[..., None], 3, axis=-1)
     content = Image.fromarray(pixels)
     assert np.all(background(plain(9, 9), content, "edge", (8, 8), MEAN) == mean)
 
 
-def test_the_blurred_photo_fills_the_view_and_hides_shapes() -> None:
+def test_the_blurred_photo_fills_the_view_and_hides_shapes():
     photo = noise(300, 100)
     photo.paste(RED, (100, 0, 200, 100))
     empty = background(photo, plain(3, 3), "blur", (64, 64), MEAN).astype(int)
@@ -171,13 +169,13 @@ def test_the_blurred_photo_fills_the_view_and_hides_shapes() -> None:
     assert blurred.std() < 0.1 * np.asarray(fine).std()
 
 
-def test_an_unknown_canvas() -> None:
+def test_an_unknown_canvas():
     message = "The canvas 'sky' is unknown; choose one of mean, grey, blur, edge, noise."
     with pytest.raises(OptionError, match=message):
         compose(plain(4, 4), whole(), 1.0, (8, 8), "sky", MEAN)
 
 
-def test_every_canvas_has_one_sentence() -> None:
+def test_every_canvas_has_one_sentence():
     assert tuple(CANVASES) == ("mean", "grey", "blur", "edge", "noise")
     assert all(text.endswith(".") and text.count(". ") == 0 for text in CANVASES.values())
 
@@ -202,7 +200,7 @@ def test_every_canvas_has_one_sentence() -> None:
         ((0.2, 0.5, 0.8, 0.505), "too small: 60.0 % by 0.5 % of the photo"),
     ],
 )
-def test_a_bad_box_is_a_sentence(box, message) -> None:
+def test_a_bad_box_is_a_sentence(box, message):
     with pytest.raises(BoxError, match=message) as caught:
         check_box(box)
     assert str(caught.value).endswith(".")
@@ -224,7 +222,7 @@ def test_a_bad_box_is_a_sentence(box, message) -> None:
         ((1, 1), (0.6, 0.0, 1.0, 1.0), None),
     ],
 )
-def test_a_box_of_a_photo_has_at_least_two_pixels_where_the_photo_has(size, box, found) -> None:
+def test_a_box_of_a_photo_has_at_least_two_pixels_where_the_photo_has(size, box, found):
     check_box(box)
     if found:
         assert cut(plain(*size), box).size == found

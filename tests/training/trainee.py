@@ -1,9 +1,5 @@
 """A network of 13 thousand parameters for 32 px, so that a test can train it in a second."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, ResNet
@@ -29,7 +25,7 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def trainee(pretrained: bool = False, **kwargs: Any) -> ResNet:
+def trainee(pretrained=False, **kwargs):
     proportions = {"block": BasicBlock, "layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16)}
     return build_model_with_cfg(ResNet, NAME, pretrained, **{**proportions, **kwargs})
 
