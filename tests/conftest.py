@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 
 # Before anything imports huggingface_hub or torch, which read these once.
@@ -66,8 +66,7 @@ def _build(family, classes, seed):
             **options,
         )
         randomise_batch_norms(model)
-    built: nn.Module = model.eval().requires_grad_(False)
-    return built
+    return model.eval().requires_grad_(False)
 
 
 def randomise_batch_norms(model):

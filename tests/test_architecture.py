@@ -82,33 +82,14 @@ def test_a_long_module_gives_its_reason():
     assert all("600 lines" in reason for reason in reasons.values()), sorted(reasons)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "mscnn",
-        "mscnn.errors",
-        "mscnn.geometry",
-        "mscnn.results.explanation",
-        "mscnn.models.registry",
-        "mscnn.models.labels",
-        "mscnn.photos.imaging",
-        "mscnn.maps.agreement",
-        "mscnn.draw.overlay",
-        "mscnn.draw.figures",
-        "mscnn.draw.charts",
-        "mscnn.draw.evaluation",
-        "mscnn.draw.sheets",
-        "mscnn.results.scales",
-        "mscnn.scales.receptive_field",
-        "mscnn.scales.canvas",
-        "mscnn.engine.lens_options",
-        "mscnn.results.evaluation",
-        "mscnn.results.features",
-        "mscnn.results.receptive_field",
-        "mscnn.results.study",
-        "mscnn.results.writing",
-    ],
-)
+@pytest.mark.parametrize("module", [
+    "mscnn", "mscnn.errors", "mscnn.geometry", "mscnn.results.explanation", "mscnn.models.registry",
+    "mscnn.models.labels", "mscnn.photos.imaging", "mscnn.maps.agreement", "mscnn.draw.overlay",
+    "mscnn.draw.figures", "mscnn.draw.charts", "mscnn.draw.evaluation", "mscnn.draw.sheets",
+    "mscnn.results.scales", "mscnn.scales.receptive_field", "mscnn.scales.canvas",
+    "mscnn.engine.lens_options", "mscnn.results.evaluation", "mscnn.results.features",
+    "mscnn.results.receptive_field", "mscnn.results.study", "mscnn.results.writing",
+])  # fmt: skip
 def test_light_import(module):
     result = run_python(f"import sys, {module}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))")
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
@@ -185,17 +166,14 @@ def opens_pictures(tree):
     )
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("from PIL import Image\nImage.open(p)", True),
-        ("from PIL import Image as I\nI.open(p)", True),
-        ("import PIL.Image\nPIL.Image.open(p)", True),
-        ("from PIL.Image import open as o\no(p)", True),
-        ("from PIL import Image\nImage.new('L', (1, 1))\nopen(p)", False),
-        ("'''Image.open(p)'''", False),
-    ],
-)
+@pytest.mark.parametrize(("source", "expected"), [
+    ("from PIL import Image\nImage.open(p)", True),
+    ("from PIL import Image as I\nI.open(p)", True),
+    ("import PIL.Image\nPIL.Image.open(p)", True),
+    ("from PIL.Image import open as o\no(p)", True),
+    ("from PIL import Image\nImage.new('L', (1, 1))\nopen(p)", False),
+    ("'''Image.open(p)'''", False),
+])  # fmt: skip
 def test_opens_pictures(source, expected):
     assert opens_pictures(ast.parse(source)) is expected
 

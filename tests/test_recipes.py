@@ -201,9 +201,6 @@ def opened(folder):
     return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
 
-# --- what each section must have done --------------------------------------------------------
-
-
 def check_load(ran):
     for model in (ran["model"], ran["net"].model):
         assert not model.training

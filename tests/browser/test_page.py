@@ -15,9 +15,6 @@ PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile":
 STALE = "panel stale"
 
 
-# ---- the state ------------------------------------------------------------------------------
-
-
 def test_a_new_photo_dims_the_old_answer_at_once_and_renews_it(visit, my_png):
     look = visit().ready()
     first = look.labels()
@@ -111,17 +108,14 @@ def test_copy_link_gives_the_address(visit):
     assert look.page.evaluate("navigator.clipboard.readText()") == look.page.url
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        ("?tab=nowhere", "tab=nowhere"),
-        ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
-        ("?layer=9", "its last one is shown"),
-        ("?class=unheard-of", "top-1 prediction is shown instead"),
-        ("?model=no/such/folder", "no model's name"),
-        ("?method=%3Cscript%3E", "method=<script>"),
-    ],
-)
+@pytest.mark.parametrize(("query", "words"), [
+    ("?tab=nowhere", "tab=nowhere"),
+    ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
+    ("?layer=9", "its last one is shown"),
+    ("?class=unheard-of", "top-1 prediction is shown instead"),
+    ("?model=no/such/folder", "no model's name"),
+    ("?method=%3Cscript%3E", "method=<script>"),
+])  # fmt: skip
 def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):
     look = visit(query).ready()
     expect(look.notice()).to_contain_text(words)
@@ -136,9 +130,6 @@ def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):
     look.page.locator("#model").select_option(RES2NET)
     look.ready()
     expect(look.page.locator("#run")).to_be_hidden()
-
-
-# ---- photos ---------------------------------------------------------------------------------
 
 
 def test_a_photo_can_be_pasted_and_dropped(visit, my_png):
@@ -196,18 +187,11 @@ def test_hostile_names_are_shown_as_text(visit, my_png):
     assert look.page.evaluate("window.hit") is None
 
 
-# ---- layout, keyboard -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"viewport": {"width": 1280, "height": 800}},
-        PHONE,
-        {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
-    ],
-    ids=["wide", "phone", "zoomed to 200 %"],
-)
+@pytest.mark.parametrize("options", [
+    {"viewport": {"width": 1280, "height": 800}},
+    PHONE,
+    {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
+], ids=["wide", "phone", "zoomed to 200 %"])  # fmt: skip
 def test_picture_and_first_answers_are_in_the_first_screen(visit, options):
     look = visit("", **options).ready()
     height = options["viewport"]["height"]

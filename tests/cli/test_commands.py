@@ -203,13 +203,10 @@ def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [
-        *(["--help"], ["models"], ["explain", "--help"], ["rf", "res2net101_26w_4s.in1k"]),
-        *(["rf", "res2net101_26w_4s.in1k", extra] for extra in ("--json", "--spectrum")),
-    ],
-)
+@pytest.mark.parametrize("argv", [
+    *(["--help"], ["models"], ["explain", "--help"], ["rf", "res2net101_26w_4s.in1k"]),
+    *(["rf", "res2net101_26w_4s.in1k", extra] for extra in ("--json", "--spectrum")),
+])  # fmt: skip
 def test_light_commands_load_no_heavy_package(argv, bundled):
     script = (
         "import sys; from mscnn.cli import main; code = main(sys.argv[1:]); "

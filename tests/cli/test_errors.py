@@ -83,14 +83,11 @@ def test_one_line_and_code_2(case, broken_files, capsys):
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *(f"EXPLAIN {extra}" for extra in ("--method nope", "--opacity 2", "--target top5")),
-        *(f"SCALES {extra}" for extra in ("--opacity 2", "--target top5")),
-        *(f"SWEEP {extra}" for extra in ("--box 1,2,3", "--sizes 1,99", "--canvas polka")),
-    ],
-)
+@pytest.mark.parametrize("line", [
+    *(f"EXPLAIN {extra}" for extra in ("--method nope", "--opacity 2", "--target top5")),
+    *(f"SCALES {extra}" for extra in ("--opacity 2", "--target top5")),
+    *(f"SWEEP {extra}" for extra in ("--box 1,2,3", "--sizes 1,99", "--canvas polka")),
+])  # fmt: skip
 def test_what_can_be_refused_at_once_loads_no_model(line, photo, capsys, monkeypatch):
     def load(*_, **__):
         raise AssertionError("no model is needed to refuse this")

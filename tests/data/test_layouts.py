@@ -36,9 +36,6 @@ def make(root, tree):
     return root
 
 
-# --- to evaluate on ------------------------------------------------------------------------------
-
-
 def test_class_folders(tmp_path):
     make(tmp_path, {"b": 2, "a/deep": 1, "a": 1})
     (tmp_path / "notes").mkdir()
@@ -93,25 +90,19 @@ def test_a_table_with_a_validation_part(tmp_path):
     assert find_labelled(table).names == ("y",)  # the model need not know the other classes
 
 
-@pytest.mark.parametrize(
-    ("prepare", "words"),
-    [
-        (lambda root: None, "is empty"),
-        (lambda root: (root / "a").mkdir(), "no image"),
-        (lambda root: (root / "a.jpg").touch(), "1 images but nothing says"),
-        (lambda root: (root / "val_annotations.txt").write_text("a.jpg\n"), "Line 1"),
-        (lambda root: root.rmdir(), "There is no folder"),
-    ],
-)
+@pytest.mark.parametrize(("prepare", "words"), [
+    (lambda root: None, "is empty"),
+    (lambda root: (root / "a").mkdir(), "no image"),
+    (lambda root: (root / "a.jpg").touch(), "1 images but nothing says"),
+    (lambda root: (root / "val_annotations.txt").write_text("a.jpg\n"), "Line 1"),
+    (lambda root: root.rmdir(), "There is no folder"),
+])  # fmt: skip
 def test_what_cannot_be_evaluated(tmp_path, prepare, words):
     root = tmp_path / "data"
     root.mkdir()
     prepare(root)
     with pytest.raises(DatasetError, match=words):
         find_labelled(root)
-
-
-# --- lists ---------------------------------------------------------------------------------------
 
 
 def test_names_are_packed_as_they_were(tmp_path):
@@ -139,9 +130,6 @@ def test_a_digest_tells_changed_photographs(tmp_path):
     with (tmp_path / "a" / "00.png").open("ab") as file:
         file.write(b"x")
     assert list_photos(tmp_path).digest() != before
-
-
-# --- to train on ---------------------------------------------------------------------------------
 
 
 def test_one_folder_per_class_holds_out_a_tenth_of_each(tmp_path):
@@ -193,18 +181,15 @@ def test_however_much_is_held_out_something_is_left_to_learn(tmp_path):
     assert Counter(data.train.targets.tolist()) == {0: 1, 1: 1}
 
 
-@pytest.mark.parametrize(
-    ("tree", "said"),
-    [
-        (None, "There is no folder"),
-        ({}, "is empty; make one folder per class"),
-        ({".": 3}, "3 images and no folder per class"),
-        ({"cat": 0, "dog": 0}, "2 folders and no images"),
-        ({"cat": 4}, "one class.*'cat'"),
-        ({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/cow": 1}, "'cow'.*'val'.*'train'"),
-        ({"train/cat": 2, "train/dog": 2, "val/cat": 0}, "4 training and 0 validation"),
-    ],
-)
+@pytest.mark.parametrize(("tree", "said"), [
+    (None, "There is no folder"),
+    ({}, "is empty; make one folder per class"),
+    ({".": 3}, "3 images and no folder per class"),
+    ({"cat": 0, "dog": 0}, "2 folders and no images"),
+    ({"cat": 4}, "one class.*'cat'"),
+    ({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/cow": 1}, "'cow'.*'val'.*'train'"),
+    ({"train/cat": 2, "train/dog": 2, "val/cat": 0}, "4 training and 0 validation"),
+])  # fmt: skip
 def test_a_wrong_layout_says_what_was_found_and_what_to_do(tmp_path, tree, said):
     if tree is not None:
         make(tmp_path / "data", {".": 0, **tree})
@@ -212,16 +197,13 @@ def test_a_wrong_layout_says_what_was_found_and_what_to_do(tmp_path, tree, said)
         open_data(tmp_path / "data")
 
 
-@pytest.mark.parametrize(
-    ("tree", "said"),
-    [
-        ({"cat": 4, "dog": 1, "hen": 1}, r"2 classes \('dog', 'hen'\) with a single image"),
-        (
-            {"train/cat": 2, "train/dog": 0, "val/cat": 2, "val/dog": 2},
-            r"class \('dog'\) without a training image",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("tree", "said"), [
+    ({"cat": 4, "dog": 1, "hen": 1}, r"2 classes \('dog', 'hen'\) with a single image"),
+    (
+        {"train/cat": 2, "train/dog": 0, "val/cat": 2, "val/dog": 2},
+        r"class \('dog'\) without a training image",
+    ),
+])  # fmt: skip
 def test_classes_that_cannot_be_learnt_are_named(tmp_path, tree, said):
     with pytest.raises(DatasetError, match=said):
         check_trainable(open_data(make(tmp_path, tree)))
@@ -260,9 +242,6 @@ def test_unreadable_files_are_left_out_and_listed(tmp_path):
     assert left == {f"{c}/{i:02}.png" for c in ("red", "blue") for i in range(8)} - {
         f"red/{name}" for name in reasons
     }
-
-
-# --- tables --------------------------------------------------------------------------------------
 
 
 def table(root, text):
@@ -304,18 +283,15 @@ def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path):
     assert data.split == "the table's val part; its test part is left out"
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("file,class\na.png,cat", "file, class"),
-        ("", "nothing"),
-        ("path,label\na.png,", "Line 2"),
-        ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
-        ("path,label\n", "names no images"),
-        ("path,label\na.png,cat\nb.png,cat", "one class.*'cat'"),
-        ("path,label,split\na.png,cat,train\nb.png,dog,train", "2 training and 0 validation"),
-    ],
-)
+@pytest.mark.parametrize(("text", "said"), [
+    ("file,class\na.png,cat", "file, class"),
+    ("", "nothing"),
+    ("path,label\na.png,", "Line 2"),
+    ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
+    ("path,label\n", "names no images"),
+    ("path,label\na.png,cat\nb.png,cat", "one class.*'cat'"),
+    ("path,label,split\na.png,cat,train\nb.png,dog,train", "2 training and 0 validation"),
+])  # fmt: skip
 def test_a_broken_table_says_what_was_found(tmp_path, text, said):
     with pytest.raises(DatasetError, match=said):
         open_data(table(tmp_path, text))
@@ -325,9 +301,6 @@ def test_a_picture_is_no_table(tmp_path):
     draw(0).save(tmp_path / "photo.png")
     with pytest.raises(DatasetError, match=r"'photo\.png'.*path,label"):
         open_data(tmp_path / "photo.png")
-
-
-# --- saved data sets -----------------------------------------------------------------------------
 
 
 class FakeTable:

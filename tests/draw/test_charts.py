@@ -84,9 +84,6 @@ def drawn(figure):
     return figure
 
 
-# --- evidence --------------------------------------------------------------------------------
-
-
 def test_bars_are_the_fractions_and_fill_the_column():
     figure = drawn(charts.evidence_chart(report()))
     for name, shares in zip(BLOCKS, SHARES, strict=True):
@@ -188,9 +185,6 @@ def test_names_of_any_depth_keep_apart(counts, width):
     assert len(marks(figure)) == 3 * len(names)
 
 
-# --- theoretical receptive fields ------------------------------------------------------------
-
-
 def field(model, sizes, spectrum, input_px=224):
     extent = {"low": -5, "high": 6}
     blocks = tuple(
@@ -274,9 +268,6 @@ def test_a_spectrum_of_a_registry_model_by_stage_and_block():
             chart([])
 
 
-# --- sweep -----------------------------------------------------------------------------------
-
-
 def swept(*curves):
     return Sweep("lion", (2.0, 1.0, 0.5), "mean", (0.0, 0.0, 1.0, 1.0), curves)
 
@@ -321,9 +312,6 @@ def test_a_sweep_without_splits_has_no_field_and_panels_can_be_chosen():
 
 def test_a_sweep_of_nothing_says_so():
     assert "nothing to show" in words(drawn(charts.sweep_chart(swept())))
-
-
-# --- gates and all ---------------------------------------------------------------------------
 
 
 def attended(gates, reference):

@@ -131,10 +131,9 @@ def test_numbers_are_short_and_true(value, text):
     assert f.number_text(value) == text
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("layer2.1", "Stage 2, block 2"), ("layer4", "Stage 4"), ("trunk.3", "trunk.3")],
-)
+@pytest.mark.parametrize(("name", "words"), [
+    ("layer2.1", "Stage 2, block 2"), ("layer4", "Stage 4"), ("trunk.3", "trunk.3"),
+])  # fmt: skip
 def test_places_have_one_name(name, words):
     assert f.place(name) == words
     assert f.model_title("starter_res2net") == "Starter Res2Net"

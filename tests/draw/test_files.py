@@ -65,9 +65,6 @@ def manifest_of(found):
     return manifest
 
 
-# --- one map -------------------------------------------------------------------------------
-
-
 def explanation_files(explanation, photo=PHOTO, **options):
     cam = explanation.maps[0]
     return files.explanation_files(explanation, cam, photo, created=CREATED, **options)
@@ -150,21 +147,13 @@ def test_pictures_are_neither_huge_nor_tiny(size, given, width):
         assert pixels(found[name]).shape[1] == width
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"opacity": 1.1}, "between 0 and 1"),
-        ({"opacity": -0.1}, "between 0 and 1"),
-        ({"opacity": float("nan")}, "between 0 and 1"),
-        ({"colour_map": "jet"}, "inferno, viridis"),
-    ],
-)
+@pytest.mark.parametrize(("options", "says"), [
+    ({"opacity": 1.1}, "between 0 and 1"), ({"opacity": -0.1}, "between 0 and 1"),
+    ({"opacity": float("nan")}, "between 0 and 1"), ({"colour_map": "jet"}, "inferno, viridis"),
+])  # fmt: skip
 def test_options_outside_their_range_are_refused(options, says):
     with pytest.raises(OptionError, match=says):
         DrawingOptions(**options)
-
-
-# --- a comparison --------------------------------------------------------------------------
 
 
 def comparison_files(*columns):
@@ -212,9 +201,6 @@ def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
     assert (table[0]["params"], table[0]["top1_published"]) == ("1000", "0.5")
     assert (table[0]["top1_probability"], table[0]["top2_label"]) == ("0.75", "cat")
     assert table[0]["top3_label"] == table[0]["top5_probability"] == table[1]["params"] == ""
-
-
-# --- scales --------------------------------------------------------------------------------
 
 
 def three_blocks():
@@ -276,9 +262,6 @@ def test_split_attention_is_written_beside_the_scales():
     ]
 
 
-# --- receptive fields ----------------------------------------------------------------------
-
-
 def test_receptive_fields_are_written_exactly():
     found = files.receptive_field_files(samples.theory(), samples.theory("=base"), created=CREATED)
     assert list(found) == ["rf.json", "rf.csv", "spectrum.png", "growth.png", "manifest.json"]
@@ -338,9 +321,6 @@ def test_units_are_written_with_their_gradients():
     np.testing.assert_array_equal(gradient, measured.gradient)
 
 
-# --- a sweep -------------------------------------------------------------------------------
-
-
 def test_a_sweep_is_written_with_its_numbers():
     sweep = samples.swept(samples.curve("a", *STEPS), UNKNOWN)
     found = files.sweep_files(sweep, name="lion.jpg", created=CREATED)
@@ -380,9 +360,6 @@ def test_a_sweep_of_nothing_has_a_table_of_headings_and_no_film():
     assert "film.png" not in found
     assert found["sweep.csv"].startswith(b"model,class,factor,size_px,probability,rank,")
     assert rows(found["sweep.csv"]) == []
-
-
-# --- many photographs ----------------------------------------------------------------------
 
 
 def test_an_evaluation_is_written_with_its_tables():

@@ -120,19 +120,12 @@ def test_values_that_are_not_finite_are_refused(photo, draw, bad):
 
 
 @pytest.mark.parametrize("draw", [overlay, difference_overlay])
-@pytest.mark.parametrize(
-    ("photo_shape", "dtype", "heat_shape"),
-    [
-        ((24, 40, 3), np.uint8, (40, 24)),
-        ((24, 40, 3), np.uint8, (24, 40, 1)),
-        ((24, 40, 3), np.uint8, (7, 7)),
-        ((24, 40, 4), np.uint8, (24, 40)),
-        ((24, 40), np.uint8, (24, 40)),
-        ((24, 40, 3), np.float32, (24, 40)),
-        ((0, 40, 3), np.uint8, (0, 40)),
-    ],
-    ids=["turned", "3d map", "small map", "rgba", "grey", "float photo", "empty"],
-)
+@pytest.mark.parametrize(("photo_shape", "dtype", "heat_shape"), [
+    ((24, 40, 3), np.uint8, (40, 24)), ((24, 40, 3), np.uint8, (24, 40, 1)),
+    ((24, 40, 3), np.uint8, (7, 7)), ((24, 40, 4), np.uint8, (24, 40)),
+    ((24, 40), np.uint8, (24, 40)), ((24, 40, 3), np.float32, (24, 40)),
+    ((0, 40, 3), np.uint8, (0, 40)),
+], ids=["turned", "3d map", "small map", "rgba", "grey", "float photo", "empty"])  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused(draw, photo_shape, dtype, heat_shape):
     with pytest.raises(ValueError, match=r"photo|shape"):
         draw(np.zeros(photo_shape, dtype), np.zeros(heat_shape, np.float32), vmax=1.0)
@@ -242,9 +235,6 @@ def test_threads_draw_what_one_thread_draws(photo, ramp):
         np.testing.assert_array_equal(picture, draw(number))
 
 
-# --- the legend ------------------------------------------------------------------------------
-
-
 def bar_of(drawn, picture_rows):
     """Return the middle row of the colour bar, within its edge."""
     width = drawn.shape[1]
@@ -277,18 +267,15 @@ def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred():
     assert (bar_of(with_legend(own, vmax=0.0, unit=""), 50) == 255).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"vmax": 8.0}, ["0 (transparent)", "8"]),
-        ({"vmax": 8.0, "transparent": False}, ["0", "8"]),
-        ({"vmax": 0.01234, "clipped": True}, ["0 (transparent)", "≥ 0.0123"]),
-        ({"vmax": 2.5, "signed": True}, ["\N{MINUS SIGN}2.5", "0", "+2.5"]),
-        ({"vmax": 2.5, "signed": True, "clipped": True}, ["≤ \N{MINUS SIGN}2.5", "0", "≥ +2.5"]),
-        ({"vmax": 0.0}, ["0 (transparent)", "nothing above 0"]),
-        ({"vmax": -1.0, "signed": True}, ["", "0 (transparent) everywhere", ""]),
-    ],
-)
+@pytest.mark.parametrize(("options", "words"), [
+    ({"vmax": 8.0}, ["0 (transparent)", "8"]),
+    ({"vmax": 8.0, "transparent": False}, ["0", "8"]),
+    ({"vmax": 0.01234, "clipped": True}, ["0 (transparent)", "≥ 0.0123"]),
+    ({"vmax": 2.5, "signed": True}, ["\N{MINUS SIGN}2.5", "0", "+2.5"]),
+    ({"vmax": 2.5, "signed": True, "clipped": True}, ["≤ \N{MINUS SIGN}2.5", "0", "≥ +2.5"]),
+    ({"vmax": 0.0}, ["0 (transparent)", "nothing above 0"]),
+    ({"vmax": -1.0, "signed": True}, ["", "0 (transparent) everywhere", ""]),
+])  # fmt: skip
 @pytest.mark.parametrize("width", [240, 1200])
 def test_the_scale_is_stated(width, options, words):
     figure = Figure((width / 72, 1), 72)
@@ -307,14 +294,11 @@ def test_the_scale_is_stated(width, options, words):
     assert ("0 is transparent" in axis.get_xlabel().replace("\n", " ")) == signed
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "vmax", "match"),
-    [
-        ((30, 40), np.uint8, 1.0, "uint8"),
-        ((30, 40, 3), np.float32, 1.0, "uint8"),
-        ((30, 40, 3), np.uint8, float("nan"), "finite"),
-    ],
-)
+@pytest.mark.parametrize(("shape", "dtype", "vmax", "match"), [
+    ((30, 40), np.uint8, 1.0, "uint8"),
+    ((30, 40, 3), np.float32, 1.0, "uint8"),
+    ((30, 40, 3), np.uint8, float("nan"), "finite"),
+])  # fmt: skip
 def test_legends_that_cannot_be_drawn_are_refused(shape, dtype, vmax, match):
     with pytest.raises(ValueError, match=match):
         with_legend(np.zeros(shape, dtype), vmax=vmax, unit="")

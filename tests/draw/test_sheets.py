@@ -134,9 +134,6 @@ def test_a_film_is_drawn_in_units_of_an_even_spread():
     assert sheets.film_strip(swept(curve("none")), OPTIONS) is None
 
 
-# --- effective fields ------------------------------------------------------------------------
-
-
 def effective(gradient, **changes):
     squares = (Square(0.5, 11), Square(0.9, 31))
     one = EffectiveField(

@@ -69,23 +69,20 @@ def engine(loaded, asked, monkeypatch):
     return Engine(Session("cpu"))
 
 
-@pytest.mark.parametrize(
-    ("use", "options", "numbers"),
-    [
-        ("predict", {"top_k": 2, "name": "n"}, lambda found: found.logits),
-        (
-            "explain",
-            {"layers": "2", "targets": [3], "method": "hirescam", "name": "n"},
-            lambda found: found.maps[0].raw,
-        ),
-        ("scales", {"target": 5, "name": "n"}, lambda found: found.blocks[-1].maps),
-        (
-            "effective_receptive_field",
-            {"point": (0.4, 0.6), "layer": "2"},
-            lambda found: found.gradient,
-        ),
-    ],
-)
+@pytest.mark.parametrize(("use", "options", "numbers"), [
+    ("predict", {"top_k": 2, "name": "n"}, lambda found: found.logits),
+    (
+        "explain",
+        {"layers": "2", "targets": [3], "method": "hirescam", "name": "n"},
+        lambda found: found.maps[0].raw,
+    ),
+    ("scales", {"target": 5, "name": "n"}, lambda found: found.blocks[-1].maps),
+    (
+        "effective_receptive_field",
+        {"point": (0.4, 0.6), "layer": "2"},
+        lambda found: found.gradient,
+    ),
+])  # fmt: skip
 def test_one_model_is_the_networks_own(use, options, numbers, engine, photo):
     ours = getattr(engine, use)(photo, "two", **options)
     theirs = getattr(engine.session.network("two"), use)(photo, **options)
@@ -307,8 +304,6 @@ def test_facts_can_be_counted_while_others_explain(engine, photo):
         np.testing.assert_array_equal(cam.raw, answer.raw)
 
 
-# --- the multi-scale lens ----------------------------------------------------------------------
-
 SIZES = (1.0, 0.5, 0.25)
 
 
@@ -422,36 +417,30 @@ def test_alone_a_model_says_what_is_wrong(engine, photo):
         engine.sweep(photo, ["one"], target="unicorn")
 
 
-@pytest.mark.parametrize(
-    ("use", "models", "says"),
-    [
-        ("compare", [], "0 model"),
-        ("compare", ["one"], "choose 2 to 6"),
-        ("compare", list("abcdefg"), "7 model"),
-        ("compare", ["one", "two", "one"], "one was chosen twice"),
-        ("compare", ["resnet50", "resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
-        ("sweep", [], "0 model"),
-        ("sweep", list("abcde"), "5 model"),
-        ("sweep", ["one", "one"], "one was chosen twice"),
-        ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
-    ],
-)
+@pytest.mark.parametrize(("use", "models", "says"), [
+    ("compare", [], "0 model"),
+    ("compare", ["one"], "choose 2 to 6"),
+    ("compare", list("abcdefg"), "7 model"),
+    ("compare", ["one", "two", "one"], "one was chosen twice"),
+    ("compare", ["resnet50", "resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
+    ("sweep", [], "0 model"),
+    ("sweep", list("abcde"), "5 model"),
+    ("sweep", ["one", "one"], "one was chosen twice"),
+    ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
+])  # fmt: skip
 def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, asked):
     with pytest.raises(OptionError, match=says):
         getattr(engine, use)(photo, models)
     assert asked == []
 
 
-@pytest.mark.parametrize(
-    ("picture", "options", "error"),
-    [
-        (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
-        (None, {"canvas": "polka dots"}, OptionError),
-        (None, {"factors": ()}, OptionError),
-        (None, {"is_cancelled": lambda: True}, Cancelled),
-        (b"no photo", {}, ImageError),
-    ],
-)
+@pytest.mark.parametrize(("picture", "options", "error"), [
+    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
+    (None, {"canvas": "polka dots"}, OptionError),
+    (None, {"factors": ()}, OptionError),
+    (None, {"is_cancelled": lambda: True}, Cancelled),
+    (b"no photo", {}, ImageError),
+])  # fmt: skip
 def test_what_no_model_can_do_is_refused_for_all(picture, options, error, engine, photo, asked):
     with pytest.raises(error):
         engine.sweep(picture or photo, ["one", "two"], **options)

@@ -101,36 +101,24 @@ def test_probabilities_are_a_softmax(network, photo):
 NAMES = ("lion, king of beasts", "tabby, cat", "crane, bird", "crane, machine", *"abcdefgh")
 
 
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        ("lion", (0,)),
-        (1, (1,)),
-        (np.int64(2), (2,)),
-        (["cat", "lion", 0], (1, 0)),
-        ("3", (3,)),
-        ("crane (machine)", (3,)),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("wanted", "expected"), [
+    ("lion", (0,)), (1, (1,)), (np.int64(2), (2,)), (["cat", "lion", 0], (1, 0)), ("3", (3,)),
+    ("crane (machine)", (3,)),
+], ids=str)  # fmt: skip
 def test_classes_by_name_and_index(wanted, expected, network, photo):
     explained = network("resnet", names=NAMES).explain(photo, targets=wanted)
     assert tuple(score.index for score in explained.targets) == expected
     assert tuple(cam.target for cam in explained.maps) == expected
 
 
-@pytest.mark.parametrize(
-    ("wanted", "error", "message"),
-    [
-        ("zebra", UnknownClassError, "No class fits 'zebra'"),
-        ("crane", UnknownClassError, "fits 2 classes"),
-        (12, UnknownClassError, "no class 12"),
-        (-1, UnknownClassError, "no class -1"),
-        (["lion", 99], UnknownClassError, "no class 99"),
-        ([], OptionError, "No class was named"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("wanted", "error", "message"), [
+    ("zebra", UnknownClassError, "No class fits 'zebra'"),
+    ("crane", UnknownClassError, "fits 2 classes"),
+    (12, UnknownClassError, "no class 12"),
+    (-1, UnknownClassError, "no class -1"),
+    (["lion", 99], UnknownClassError, "no class 99"),
+    ([], OptionError, "No class was named"),
+], ids=str)  # fmt: skip
 def test_a_class_that_is_not_there_is_refused_before_anything_runs(wanted, error, message, network):
     net = network("resnet", names=NAMES)
     with pytest.raises(error, match=message):
@@ -146,17 +134,10 @@ def test_top1_and_top5(network):
     assert isinstance(net.targets(("cat",)), Targets)
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("last", "layer4"),
-        ("", "layer4"),
-        ("2", "layer2"),
-        ("stage3", "layer3"),
-        (" layer1 ", "layer1"),
-        ("layer3.1.conv3", "layer3.1.conv3"),
-    ],
-)
+@pytest.mark.parametrize(("given", "expected"), [
+    ("last", "layer4"), ("", "layer4"), ("2", "layer2"), ("stage3", "layer3"),
+    (" layer1 ", "layer1"), ("layer3.1.conv3", "layer3.1.conv3"),
+])  # fmt: skip
 def test_layers_by_name_and_number(given, expected, network):
     assert network("res2net").layer(given) == expected
 

@@ -172,34 +172,24 @@ def test_the_session_passes_its_wishes_on(loaded, monkeypatch):
     }
 
 
-@pytest.mark.parametrize(
-    ("cuda", "mps", "wanted", "expected"),
-    [
-        (0, False, "auto", "cpu"),
-        (2, True, "auto", "cuda"),
-        (0, True, "auto", "mps"),
-        (2, False, "cuda:1", "cuda:1"),
-        (1, True, "cpu", "cpu"),
-        (1, True, "mps", "mps"),
-    ],
-)
+@pytest.mark.parametrize(("cuda", "mps", "wanted", "expected"), [
+    (0, False, "auto", "cpu"), (2, True, "auto", "cuda"), (0, True, "auto", "mps"),
+    (2, False, "cuda:1", "cuda:1"), (1, True, "cpu", "cpu"), (1, True, "mps", "mps"),
+])  # fmt: skip
 def test_the_device_that_is_chosen(cuda, mps, wanted, expected, monkeypatch):
     _pretend(cuda, mps, monkeypatch)
     assert choose_device(wanted) == torch.device(expected)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ("cuda", "'cuda' is not available here"),
-        ("cuda:0", "'cuda:0' is not available"),
-        ("mps", "'mps' is not available"),
-        ("tpu", "no device 'tpu'; choose one of auto, cpu, cuda, mps"),
-        ("cpu:1", "no device 'cpu:1'"),
-        ("cuda:x", "no device 'cuda:x'"),
-        ("", "no device ''"),
-    ],
-)
+@pytest.mark.parametrize(("wanted", "message"), [
+    ("cuda", "'cuda' is not available here"),
+    ("cuda:0", "'cuda:0' is not available"),
+    ("mps", "'mps' is not available"),
+    ("tpu", "no device 'tpu'; choose one of auto, cpu, cuda, mps"),
+    ("cpu:1", "no device 'cpu:1'"),
+    ("cuda:x", "no device 'cuda:x'"),
+    ("", "no device ''"),
+])  # fmt: skip
 def test_a_device_that_is_not_there(wanted, message, monkeypatch):
     _pretend(0, False, monkeypatch)
     with pytest.raises(DeviceError, match=message):

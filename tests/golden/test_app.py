@@ -23,9 +23,6 @@ def http(app_url):
         yield client
 
 
-# --- HTTP and MCP --------------------------------------------------------------------------
-
-
 def test_endpoints(http, golden):
     info = http.get("/gradio_api/info").json()
     assert info["unnamed_endpoints"] == {}
@@ -110,8 +107,6 @@ def test_refusals(ask, golden):
         found[endpoint] = {"event": event, "error": answer["error"]}
     golden("http/refusals", found)
 
-
-# --- the page in a browser -----------------------------------------------------------------
 
 ALWAYS = ("photo", "model", "run", "notice")
 TABS = {

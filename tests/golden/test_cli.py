@@ -35,8 +35,6 @@ def test_short_help_and_version(here, capsys):
     assert re.fullmatch(r"mscnn \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-# --- errors --------------------------------------------------------------------------------
-
 ERRORS = """
 xyz
 predcit
@@ -150,8 +148,6 @@ def test_errors(here, golden, capsys):
     golden("errors", found)
     assert sorted(here.rglob("*")) == before
 
-
-# --- documents and files -------------------------------------------------------------------
 
 BOTH = "starter_res2net,starter_resnet"
 QUICK = "--workers 0 --device cpu"

@@ -28,9 +28,6 @@ MOST_DIGITS = 8
 """A number with more digits after the point has not been rounded."""
 
 
-# --- documents -----------------------------------------------------------------------------
-
-
 def mask(document, also=frozenset()):
     """Replace what is not deterministic by its type."""
     if isinstance(document, dict):
@@ -141,9 +138,6 @@ def as_text(tree):
     text = json.dumps(tree, indent=1, ensure_ascii=False)
     one_line = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     return one_line + "\n"
-
-
-# --- files ---------------------------------------------------------------------------------
 
 
 def describe_folder(root, *, but, also=frozenset()):

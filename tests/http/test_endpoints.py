@@ -71,9 +71,6 @@ def assert_drawn(picture, expected):
     assert (np.abs(shown.astype(int) - drawn) > 2).mean() < 1e-3
 
 
-# --- what there is -------------------------------------------------------------------------
-
-
 def test_these_endpoints_are_public_and_nothing_else(http):
     info = http.get("/gradio_api/info").json()
     assert info["unnamed_endpoints"] == {}
@@ -116,9 +113,6 @@ def test_all_model_events_share_one_queue(site):
         assert (event.concurrency_id, event.concurrency_limit) == ("model", 1)
 
 
-# --- that they answer as the engine does ---------------------------------------------------
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_predict_equals_the_engine(ask, site, photo_file, model):
     answer = ask("/predict", image=handle_file(str(photo_file)), model=model, top_k=7)
@@ -132,15 +126,10 @@ def test_predict_needs_no_more_than_the_photo(site, ask, photo_file):
     assert (result["model"], len(result["top"])) == (RES2NET, 5)
 
 
-@pytest.mark.parametrize(
-    ("model", "layer", "target", "method"),
-    [
-        (RES2NET, "last", "top1", "gradcam"),
-        (RESNET, "layer2", "espresso", "gradcam"),
-        (RES2NET, "3", "17", "hirescam"),
-        (RESNET, "layer4.0", "sea lion", "eigencam"),
-    ],
-)
+@pytest.mark.parametrize(("model", "layer", "target", "method"), [
+    (RES2NET, "last", "top1", "gradcam"), (RESNET, "layer2", "espresso", "gradcam"),
+    (RES2NET, "3", "17", "hirescam"), (RESNET, "layer4.0", "sea lion", "eigencam"),
+])  # fmt: skip
 def test_explain_equals_the_engine(
     ask, site, photo_file, photo,
     model, layer, target, method,

@@ -38,19 +38,16 @@ def sentence(raw, folders):
     return get
 
 
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        ("no_such_net", "no_such_net"),
-        ("starter_res2nett", "starter_res2net"),
-        ("vit_base_patch16_224.augreg_in21k", "vit_base_patch16_224"),
-        ("resnet18.tv_in1k", "resnet18.tv_in1k"),
-        ("   ", "model"),
-        ("a" * 3000, "model"),
-        ("starter_res2net\n", RES2NET),
-        ("model\0", "model"),
-    ],
-)
+@pytest.mark.parametrize(("model", "says"), [
+    ("no_such_net", "no_such_net"),
+    ("starter_res2nett", "starter_res2net"),
+    ("vit_base_patch16_224.augreg_in21k", "vit_base_patch16_224"),
+    ("resnet18.tv_in1k", "resnet18.tv_in1k"),
+    ("   ", "model"),
+    ("a" * 3000, "model"),
+    ("starter_res2net\n", RES2NET),
+    ("model\0", "model"),
+])  # fmt: skip
 def test_a_model_that_cannot_be_used(raw, sentence, photo, model, says):
     if model == "starter_res2net\n":
         event, _ = raw("predict", [photo, model, 5])
@@ -117,26 +114,20 @@ def test_a_wrong_request_is_a_sentence(sentence, photo, endpoint, rest, says):
     assert says in sentence(endpoint, [photo, *rest])
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "rest"),
-    [
-        ("predict", [RES2NET, 5]),
-        *{endpoint: (endpoint, rest) for endpoint, rest, _ in WRONG}.values(),
-    ],
-)
+@pytest.mark.parametrize(("endpoint", "rest"), [
+    ("predict", [RES2NET, 5]),
+    *{endpoint: (endpoint, rest) for endpoint, rest, _ in WRONG}.values(),
+])  # fmt: skip
 def test_without_a_photo_nothing_else_is_looked_at(sentence, endpoint, rest):
     assert "photo" in sentence(endpoint, [None, *rest])
 
 
-@pytest.mark.parametrize(
-    ("model", "baseline", "says"),
-    [
-        ("no_such_net", "", "no_such_net"),
-        (RES2NET, "no_such_net", "no_such_net"),
-        ("/etc/passwd", "", "no model's name"),
-        ("vit_base_patch16_224.augreg_in21k", "", "vit_base_patch16_224"),
-    ],
-)
+@pytest.mark.parametrize(("model", "baseline", "says"), [
+    ("no_such_net", "", "no_such_net"),
+    (RES2NET, "no_such_net", "no_such_net"),
+    ("/etc/passwd", "", "no model's name"),
+    ("vit_base_patch16_224.augreg_in21k", "", "vit_base_patch16_224"),
+])  # fmt: skip
 def test_a_wrong_model_has_no_receptive_field(sentence, model, baseline, says):
     assert says in sentence("receptive_field", [model, baseline])
 

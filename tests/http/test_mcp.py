@@ -69,16 +69,13 @@ def test_a_tool_takes_the_link_of_an_upload(tool, site, upload, photo_bytes, pho
     assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "http://127.0.0.1:1/photo.png",
-        "https://example.org/photo.png",
-        "http://127.0.0.1:1/gradio_api/file=/etc/passwd",
-        "/etc/passwd",
-        "file:///etc/passwd",
-    ],
-)
+@pytest.mark.parametrize("link", [
+    "http://127.0.0.1:1/photo.png",
+    "https://example.org/photo.png",
+    "http://127.0.0.1:1/gradio_api/file=/etc/passwd",
+    "/etc/passwd",
+    "file:///etc/passwd",
+])  # fmt: skip
 def test_a_tool_opens_no_other_link_and_no_path(tool, link):
     failed, text = tool("predict", image=link, model=MODEL, top_k=5)
     assert failed

@@ -77,21 +77,10 @@ def test_a_file_of_the_server_is_refused(raw, secret, folders, named):
     refused(raw, {**fields, "meta": META}, folders.cache)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/etc/passwd",
-        str(REPOSITORY / "README.md"),
-        "README.md",
-        "mscnn/ui/app.py",
-        "../../etc/passwd",
-        "file:///etc/passwd",
-        "/proc/self/environ",
-        "/dev/zero",
-        "",
-        "a\0b",
-    ],
-)
+@pytest.mark.parametrize("path", [
+    "/etc/passwd", str(REPOSITORY / "README.md"), "README.md", "mscnn/ui/app.py",
+    "../../etc/passwd", "file:///etc/passwd", "/proc/self/environ", "/dev/zero", "", "a\0b",
+])  # fmt: skip
 def test_paths_are_refused_before_they_are_opened(raw, path):
     refused(raw, {"path": path, "meta": META})
     refused(raw, {"path": path, "orig_name": "photo.png", "size": 5, "meta": META})

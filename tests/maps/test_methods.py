@@ -21,14 +21,11 @@ def test_names_and_titles_name_one_method_each():
     assert len(spoken) == len(set(spoken))
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ("grad-cam+", "choose one of gradcam, .*ablationcam.* Did you mean 'gradcam"),
-        ("saliency of my own", "There is no method 'saliency of my own'; choose one of gradcam"),
-        ("", "There is no method ''"),
-    ],
-)
+@pytest.mark.parametrize(("wanted", "message"), [
+    ("grad-cam+", "choose one of gradcam, .*ablationcam.* Did you mean 'gradcam"),
+    ("saliency of my own", "There is no method 'saliency of my own'; choose one of gradcam"),
+    ("", "There is no method ''"),
+])  # fmt: skip
 def test_an_unknown_method_is_refused_with_the_list(wanted, message):
     with pytest.raises(MethodError, match=message):
         get_method(wanted)

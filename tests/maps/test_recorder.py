@@ -60,17 +60,11 @@ def test_hooks_are_gone_after_an_error_in_the_model(tiny):
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("layer9", "has no layer 'layer9'"),
-        ("", "has no layer ''"),
-        ("global_pool", "does not give a map"),
-        ("fc", "does not give a map"),
-        ("layer2.1.relu", "runs several times"),
-        ("layer2.0.convs", "takes no part"),
-    ],
-)
+@pytest.mark.parametrize(("layer", "message"), [
+    ("layer9", "has no layer 'layer9'"), ("", "has no layer ''"),
+    ("global_pool", "does not give a map"), ("fc", "does not give a map"),
+    ("layer2.1.relu", "runs several times"), ("layer2.0.convs", "takes no part"),
+])  # fmt: skip
 def test_a_layer_without_one_map_is_refused(layer, message, tiny, x):
     model = tiny("res2net")
     with pytest.raises(UnknownLayerError, match=message), record(model, ["layer1", layer]):
@@ -98,8 +92,7 @@ class Named(nn.Module):
         self.layer, self.by_name = Adding(), by_name
 
     def forward(self, x):
-        y: torch.Tensor = self.layer(x=x, more=1) if self.by_name else self.layer(x, 1)
-        return y
+        return self.layer(x=x, more=1) if self.by_name else self.layer(x, 1)
 
 
 class Adding(nn.Module):
@@ -141,8 +134,7 @@ def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x):
             self.requires_grad_(False)
 
         def forward(self, x):
-            y: torch.Tensor = 2 * self.left(x) + 3 * self.right(x)
-            return y
+            return 2 * self.left(x) + 3 * self.right(x)
 
     with record(model := Beside(), ["left", "right"], with_graph=True) as taps:
         y = model(x)
@@ -161,15 +153,10 @@ def test_other_shapes_are_kept_where_asked_for(tiny, x):
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize(
-    ("layer", "maps_only", "message"),
-    [
-        ("layer9", True, "has no layer 'layer9'"),
-        ("fc", True, "does not take a map"),
-        ("layer2.1.relu", True, "runs several times"),
-        ("layer2.0.convs", False, "takes no part"),
-    ],
-)
+@pytest.mark.parametrize(("layer", "maps_only", "message"), [
+    ("layer9", True, "has no layer 'layer9'"), ("fc", True, "does not take a map"),
+    ("layer2.1.relu", True, "runs several times"), ("layer2.0.convs", False, "takes no part"),
+])  # fmt: skip
 def test_an_input_that_is_not_one_map_is_refused(layer, maps_only, message, tiny, x):
     model = tiny("res2net")
     with (

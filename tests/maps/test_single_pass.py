@@ -33,8 +33,7 @@ def by_package(model, x, layer, target, method=GradCAM):
 def as_package(raw, x):
     """Our raw map, put through the package's normalisation (twice, as it does itself)."""
     size = (x.shape[-1], x.shape[-2])
-    scaled: Maps = scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], size))[0]
-    return scaled
+    return scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], size))[0]
 
 
 @contextmanager
@@ -70,8 +69,7 @@ class Paper(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x):
-        y: torch.Tensor = self.fc(self.act(self.conv(x)).mean(dim=(2, 3)))
-        return y
+        return self.fc(self.act(self.conv(x)).mean(dim=(2, 3)))
 
 
 PAPER_INPUT = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -110,15 +108,12 @@ def test_each_stage_equals_the_package(family, tiny, x):
         np.testing.assert_allclose(as_package(raw, x), theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"),
-    [
-        pytest.param("resnet50", "layer2", marks=pytest.mark.slow),
-        pytest.param("res2net50_26w_4s", "layer3", marks=pytest.mark.slow),
-        pytest.param("resnest50d", "layer4", marks=pytest.mark.slow),
-        pytest.param("resnest14d", "layer1", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("name", "layer"), [
+    pytest.param("resnet50", "layer2", marks=pytest.mark.slow),
+    pytest.param("res2net50_26w_4s", "layer3", marks=pytest.mark.slow),
+    pytest.param("resnest50d", "layer4", marks=pytest.mark.slow),
+    pytest.param("resnest14d", "layer1", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_real_backbone_equals_the_package(name, layer, x):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -186,11 +181,9 @@ def test_at_the_last_stage_grad_cam_is_hirescam(family, tiny, x):
     assert np.abs(as_package(first, x) - other).max() > 0.05, "at layer1 the two differ"
 
 
-@pytest.mark.parametrize(
-    ("layers", "targets", "linear"),
-    [(["layer4"], Targets(best=5), True), (list(STAGES), Targets([3]), False)],
-    ids=["default view", "four stages"],
-)
+@pytest.mark.parametrize(("layers", "targets", "linear"), [
+    (["layer4"], Targets(best=5), True), (list(STAGES), Targets([3]), False),
+], ids=["default view", "four stages"])  # fmt: skip
 def test_one_forward_serves_everything(layers, targets, linear, tiny, x):
     model = tiny("res2net")
     with counted_forwards(model) as calls:
@@ -206,8 +199,7 @@ class ScaledHead(nn.Module):
         self.model = model
 
     def forward(self, x):
-        y: torch.Tensor = 2 * self.model(x)
-        return y
+        return 2 * self.model(x)
 
 
 def test_a_head_that_does_more_is_noticed(tiny, x):
@@ -235,16 +227,9 @@ def test_a_layer_inside_a_block_equals_the_package(tiny, x):
         np.testing.assert_allclose(as_package(raw, x), theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("targets", "expected"),
-    [
-        (Targets([4, 1, 4]), (4, 1)),
-        (Targets(["top1"]), (2,)),
-        (Targets(["top1", 2, 0]), (2, 0)),
-        (Targets(best=3), (2, 4, 0)),
-        (Targets(best=99), (2, 4, 0, 1, 3)),
-    ],
-    ids=["repeats", "top1", "top1 named again", "best 3", "more than there are"],
-)
+@pytest.mark.parametrize(("targets", "expected"), [
+    (Targets([4, 1, 4]), (4, 1)), (Targets(["top1"]), (2,)), (Targets(["top1", 2, 0]), (2, 0)),
+    (Targets(best=3), (2, 4, 0)), (Targets(best=99), (2, 4, 0, 1, 3)),
+], ids=["repeats", "top1", "top1 named again", "best 3", "more than there are"])  # fmt: skip
 def test_targets_are_settled_from_the_answer(targets, expected):
     assert targets.choose(torch.tensor([0.5, 0.1, 3.0, -1.0, 2.0])) == expected

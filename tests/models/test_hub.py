@@ -107,10 +107,9 @@ def test_damaged_cache_is_replaced_online(stocked, cache_put):
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    ("offline", "kind", "said"),
-    [("1", WeightsError, r"are damaged .* offline"), ("0", DownloadError, "error 503")],
-)
+@pytest.mark.parametrize(("offline", "kind", "said"), [
+    ("1", WeightsError, r"are damaged .* offline"), ("0", DownloadError, "error 503"),
+])  # fmt: skip
 def test_a_failed_replacement_keeps_the_old_file(
     cache_put, fake_hub, monkeypatch, offline, kind, said
 ):

@@ -82,10 +82,9 @@ def test_unknown_wordnet_id():
         wordnet_lemmas(["n02129165", "n00000000"])
 
 
-@pytest.mark.parametrize(
-    ("name", "first"),
-    [("lion, king of beasts", "lion"), ("espresso", "espresso"), ("", ""), (", a", "a")],
-)
+@pytest.mark.parametrize(("name", "first"), [
+    ("lion, king of beasts", "lion"), ("espresso", "espresso"), ("", ""), (", a", "a"),
+])  # fmt: skip
 def test_short(name, first):
     assert short(name) == first
 

@@ -256,21 +256,18 @@ def test_weights_that_do_not_fit(tmp_path, make, text):
     assert str(tmp_path) not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("edit", "text"),
-    [
-        (lambda run: (run / "config.json").unlink(), "has no config.json"),
-        (lambda run: (run / "model.safetensors").unlink(), "has no model.safetensors"),
-        (lambda run: (run / "config.json").write_text("{"), "not valid JSON"),
-        (lambda run: (run / "config.json").write_text("[]"), "not in timm's format"),
-        (lambda run: _edit(run, architecture="resnet9000"), "'resnet9000', which timm does not"),
-        (lambda run: _edit(run, architecture=None), "names the architecture None"),
-        (lambda run: _edit(run, label_names=["a", "b"]), "has 2 label names for 3 classes"),
-        (lambda run: _edit(run, label_names="abc"), "no list of names"),
-        (lambda run: _edit(run, model_args={"layerz": 3}), "does not describe a network"),
-        (lambda run: _edit(run, num_classes=7, model_args={}), "3 classes, but run expects 7"),
-    ],
-)
+@pytest.mark.parametrize(("edit", "text"), [
+    (lambda run: (run / "config.json").unlink(), "has no config.json"),
+    (lambda run: (run / "model.safetensors").unlink(), "has no model.safetensors"),
+    (lambda run: (run / "config.json").write_text("{"), "not valid JSON"),
+    (lambda run: (run / "config.json").write_text("[]"), "not in timm's format"),
+    (lambda run: _edit(run, architecture="resnet9000"), "'resnet9000', which timm does not"),
+    (lambda run: _edit(run, architecture=None), "names the architecture None"),
+    (lambda run: _edit(run, label_names=["a", "b"]), "has 2 label names for 3 classes"),
+    (lambda run: _edit(run, label_names="abc"), "no list of names"),
+    (lambda run: _edit(run, model_args={"layerz": 3}), "does not describe a network"),
+    (lambda run: _edit(run, num_classes=7, model_args={}), "3 classes, but run expects 7"),
+])  # fmt: skip
 def test_broken_folder(tmp_path, edit, text):
     run = tmp_path / "run"
     write_run(run)
@@ -291,22 +288,19 @@ def test_folder_of_another_architecture(tmp_path):
         load_model("starter_res2net", tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("res2net50_26w_4", "close names: res2net50_26w_4s"),
-        ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
-        ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
-        ("resnest50", "close names: .*resnest50d.in1k"),
-        ("res2nxt50", "close names: .*res2next50"),
-        ("starter", "close names: .*starter_res2net"),
-        ("zzzzzz", "give a name of the model list"),
-        ("", "give a name of the model list"),
-        ("./no_such_folder", "no folder ./no_such_folder"),
-        ("runs/none", "no folder runs/none"),
-        ("w.safetensors", "is a weights file, not a model"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text"), [
+    ("res2net50_26w_4", "close names: res2net50_26w_4s"),
+    ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
+    ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
+    ("resnest50", "close names: .*resnest50d.in1k"),
+    ("res2nxt50", "close names: .*res2next50"),
+    ("starter", "close names: .*starter_res2net"),
+    ("zzzzzz", "give a name of the model list"),
+    ("", "give a name of the model list"),
+    ("./no_such_folder", "no folder ./no_such_folder"),
+    ("runs/none", "no folder runs/none"),
+    ("w.safetensors", "is a weights file, not a model"),
+])  # fmt: skip
 def test_unknown_names(name, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"x")
@@ -346,8 +340,6 @@ def test_published_nowhere():
         load_model("starter_res2net")
 
 
-# --- files ---
-
 TENSORS = {
     "conv.weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),
     "bn.num_batches_tracked": torch.tensor(7),
@@ -370,19 +362,16 @@ def prefixed(prefix):
     return {prefix + key: value for key, value in TENSORS.items()}
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.pth", TENSORS),
-        ("a.PT", TENSORS),
-        ("a.bin", prefixed("module.")),
-        ("a.pth", prefixed("_orig_mod.module.")),
-        ("a.pth.tar", {"state_dict": prefixed("module."), "epoch": 3, "arch": "resnet18"}),
-        ("a.pth", {"model": TENSORS, "args": argparse.Namespace(lr=0.1)}),
-        ("a.pth", {"state_dict": {"conv.weight": torch.zeros(1)}, "state_dict_ema": TENSORS}),
-        ("a.pth", {**TENSORS, "epoch": 3}),
-    ],
-)
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.pth", TENSORS),
+    ("a.PT", TENSORS),
+    ("a.bin", prefixed("module.")),
+    ("a.pth", prefixed("_orig_mod.module.")),
+    ("a.pth.tar", {"state_dict": prefixed("module."), "epoch": 3, "arch": "resnet18"}),
+    ("a.pth", {"model": TENSORS, "args": argparse.Namespace(lr=0.1)}),
+    ("a.pth", {"state_dict": {"conv.weight": torch.zeros(1)}, "state_dict_ema": TENSORS}),
+    ("a.pth", {**TENSORS, "epoch": 3}),
+])  # fmt: skip
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pickled_forms(tmp_path, name, content, zipped):
     torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)

@@ -192,15 +192,12 @@ def test_baseline_is_a_plain_partner_of_like_cost(spec):
         assert "part of any gap is training" in spec.baseline_reason
 
 
-@pytest.mark.parametrize(
-    ("name", "other", "words", "ratio"),
-    [
-        ("res2net50_26w_6s", "resnet101", "24 % more", lambda own, his: his / own - 1),
-        ("res2net50_26w_6s", "resnet50", "35 % fewer", lambda own, his: 1 - his / own),
-        ("resnest50d", "resnet50d", "24 % more", lambda own, his: own / his - 1),
-        ("resnest101e", "resnet101d", "27 % more", lambda own, his: own / his - 1),
-    ],
-)
+@pytest.mark.parametrize(("name", "other", "words", "ratio"), [
+    ("res2net50_26w_6s", "resnet101", "24 % more", lambda own, his: his / own - 1),
+    ("res2net50_26w_6s", "resnet50", "35 % fewer", lambda own, his: 1 - his / own),
+    ("resnest50d", "resnet50d", "24 % more", lambda own, his: own / his - 1),
+    ("resnest101e", "resnet101d", "27 % more", lambda own, his: own / his - 1),
+])  # fmt: skip
 def test_costs_named_in_reasons(name, other, words, ratio):
     assert words in get(name).baseline_reason
     assert f"{100 * ratio(get(name).gmacs, get(other).gmacs):.0f} %" == words[:4]

@@ -67,20 +67,17 @@ def test_right_half_of_the_time_is_not_unsure_and_few_photographs_make_one_bin()
     assert not found.is_unsure(0.1)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"images": 701},
-        {"bins": []},
-        {"bins": None},
-        {"bins": [{"from": 0.0, "to": 1.0, "images": 700, "right": 701}]},
-        {"bins": [{"from": 0.0, "to": 1.0, "images": "700", "right": 1}]},
-        {"bins": [{"from": 0.0, "to": 0.9, "images": 700, "right": 1}]},
-        {"bins": [{"from": 0.1, "to": 1.0, "images": 700, "right": 1}]},
-        {"bins": [{"from": 0.0, "to": 1.0, "images": 0, "right": 0}], "images": 0},
-        {"bins": [{"from": float("nan"), "to": 1.0, "images": 700, "right": 1}]},
-    ],
-)
+@pytest.mark.parametrize("change", [
+    {"images": 701},
+    {"bins": []},
+    {"bins": None},
+    {"bins": [{"from": 0.0, "to": 1.0, "images": 700, "right": 701}]},
+    {"bins": [{"from": 0.0, "to": 1.0, "images": "700", "right": 1}]},
+    {"bins": [{"from": 0.0, "to": 0.9, "images": 700, "right": 1}]},
+    {"bins": [{"from": 0.1, "to": 1.0, "images": 700, "right": 1}]},
+    {"bins": [{"from": 0.0, "to": 1.0, "images": 0, "right": 0}], "images": 0},
+    {"bins": [{"from": float("nan"), "to": 1.0, "images": 700, "right": 1}]},
+])  # fmt: skip
 def test_a_malformed_document_is_none(change):
     assert parse({**document(), **change}) is None
     assert parse([]) is None

@@ -124,14 +124,11 @@ def _flip_last_bit(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("damage", "text"),
-    [
-        (_flip_last_bit, r"starter_res2net.safetensors is damaged: its sha256"),
-        (lambda p: p.write_bytes(p.read_bytes()[:-1]), r"has \d+ bytes instead of \d+"),
-        (lambda p: p.unlink(), "is missing"),
-    ],
-)
+@pytest.mark.parametrize(("damage", "text"), [
+    (_flip_last_bit, r"starter_res2net.safetensors is damaged: its sha256"),
+    (lambda p: p.write_bytes(p.read_bytes()[:-1]), r"has \d+ bytes instead of \d+"),
+    (lambda p: p.unlink(), "is missing"),
+])  # fmt: skip
 def test_damaged_bundled_file(bundled, damage, text, tmp_path):
     damage(bundled)
     with pytest.raises(WeightsError, match=f"{text}.*git checkout -- assets/weights") as raised:
@@ -145,18 +142,15 @@ def _change(path, **fields):
     path.write_text(json.dumps(document))
 
 
-@pytest.mark.parametrize(
-    ("damage", "text"),
-    [
-        (lambda p: p.write_text("{"), "is not valid JSON"),
-        (lambda p: p.write_text('{"schema": 2}'), "is not of schema 1"),
-        (lambda p: p.write_text('{"schema": 1, "labels": {}}'), "lacks 'labels' or 'weights'"),
-        (lambda p: _change(p, bytes="many"), "no usable 'bytes' for starter_res2net"),
-        (lambda p: _change(p, file="../../x.safetensors"), "names a file outside its folder"),
-        (lambda p: _change(p, classes=10), "has 200 names for the 10 classes"),
-        (lambda p: _change(p, labels="others"), "has no names for the 200 classes"),
-    ],
-)
+@pytest.mark.parametrize(("damage", "text"), [
+    (lambda p: p.write_text("{"), "is not valid JSON"),
+    (lambda p: p.write_text('{"schema": 2}'), "is not of schema 1"),
+    (lambda p: p.write_text('{"schema": 1, "labels": {}}'), "lacks 'labels' or 'weights'"),
+    (lambda p: _change(p, bytes="many"), "no usable 'bytes' for starter_res2net"),
+    (lambda p: _change(p, file="../../x.safetensors"), "names a file outside its folder"),
+    (lambda p: _change(p, classes=10), "has 200 names for the 10 classes"),
+    (lambda p: _change(p, labels="others"), "has no names for the 200 classes"),
+])  # fmt: skip
 def test_broken_manifest(bundled, damage, text):
     damage(bundled.parent / "MANIFEST.json")
     with pytest.raises(WeightsError, match=text):

@@ -74,9 +74,6 @@ def toy(monkeypatch):
     return of
 
 
-# ---- Look -----------------------------------------------------------------------------------
-
-
 def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine):
     messages = ask()
     first, last = messages[0], messages[-1]
@@ -165,9 +162,6 @@ def test_the_file_of_what_is_shown(answering):
         assert set(answering.pack(broken)) == {"error"}
 
 
-# ---- photos ---------------------------------------------------------------------------------
-
-
 def test_an_upload_is_decoded_once(ask, upload, monkeypatch):
     decoded: list[Any] = []
 
@@ -195,15 +189,12 @@ def test_the_served_copy_is_upright_bounded_and_without_metadata(ask, cache):
         assert not served.getexif()
 
 
-@pytest.mark.parametrize(
-    ("request_", "sentence"),
-    [
-        ({"example": ""}, "no photo yet"),
-        ({"example": "unicorn"}, "no such example"),
-        ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
-        ({"lens": "nothing"}, "cannot be read"),
-    ],
-)
+@pytest.mark.parametrize(("request_", "sentence"), [
+    ({"example": ""}, "no photo yet"),
+    ({"example": "unicorn"}, "no such example"),
+    ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
+    ({"lens": "nothing"}, "cannot be read"),
+])  # fmt: skip
 def test_refusals_are_one_sentence(ask, request_, sentence):
     (message,) = ask(**request_)
     assert sentence in message["error"]
@@ -220,9 +211,6 @@ def test_a_broken_upload_is_named_by_its_file_name(ask, cache):
 
 def visitor_called(name):
     return SimpleNamespace(session_hash=name)
-
-
-# ---- jobs -----------------------------------------------------------------------------------
 
 
 def test_progress_comes_before_the_answer(ask, toy):

@@ -116,13 +116,10 @@ def test_an_owners_file_is_asked_of_its_own_network(ask, owned, engine):
     assert ask({"among": "0"}, model=RESNET)["notice"] == ""
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"weights_sha256": "0" * 64}, "features of different weights cannot be compared"),
-        ({"model": "my-old-folder"}, "my-old-folder, which is not offered here"),
-    ],
-)
+@pytest.mark.parametrize(("change", "said"), [
+    ({"weights_sha256": "0" * 64}, "features of different weights cannot be compared"),
+    ({"model": "my-old-folder"}, "my-old-folder, which is not offered here"),
+])  # fmt: skip
 def test_a_file_of_other_weights_or_of_an_unknown_model_is_refused(ask, owned, change, said):
     other = replace(owned, head=replace(owned.head, **change))
     assert said in ask({"among": "0"}, files=[other])["error"]

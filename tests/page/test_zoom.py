@@ -118,16 +118,13 @@ def test_a_network_that_cannot_be_had_is_a_sentence_beside_the_others(ask):
         assert len(by_id(last)) == len(FACTORS)
 
 
-@pytest.mark.parametrize(
-    ("request_", "sentence"),
-    [
-        ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"),
-        ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
-        ({"options": {"canvas": "sky"}}, "unknown"),
-        ({"target": "unheard-of", "changed": "target"}, "No class fits"),
-        ({"models": ["res2net50_26w_4s.in1k"]}, "MB to download first"),
-    ],
-)
+@pytest.mark.parametrize(("request_", "sentence"), [
+    ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"),
+    ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
+    ({"options": {"canvas": "sky"}}, "unknown"),
+    ({"target": "unheard-of", "changed": "target"}, "No class fits"),
+    ({"models": ["res2net50_26w_4s.in1k"]}, "MB to download first"),
+])  # fmt: skip
 def test_what_is_refused_or_costs_a_download_is_a_sentence(ask, request_, sentence):
     last = ask(**request_)[-1]
     assert sentence in (last.get("error") or last["need"]["sentence"])
@@ -155,15 +152,12 @@ def step(factor, rank):
     return SimpleNamespace(factor=factor, rank=rank, probability=1 / rank)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "sentence"),
-    [
-        ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
-        ([2] * 12, "says “lion” at no size."),
-        ([1] * 12, "says “lion” at every size, down to 0.1x."),
-        ([], "not here"),
-    ],
-)
+@pytest.mark.parametrize(("ranks", "sentence"), [
+    ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
+    ([2] * 12, "says “lion” at no size."),
+    ([1] * 12, "says “lion” at every size, down to 0.1x."),
+    ([], "not here"),
+])  # fmt: skip
 def test_known_down_to_in_one_sentence(ranks, sentence):
     steps = tuple(step(f, r) for f, r in zip(FACTORS, ranks, strict=False))
     curve = SweepCurve(RES2NET, 0, "lion", steps, None, None, "not here")

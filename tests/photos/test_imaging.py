@@ -36,8 +36,7 @@ FOUR = np.array([[TOP_LEFT, (40, 180, 60)], [(40, 60, 200), (230, 220, 70)]], np
 def quadrants(height=48, width=64):
     """Four flat colours, none of them symmetric to another, on a picture that is not square."""
     rows, columns = np.arange(height) >= height // 2, np.arange(width) >= width // 2
-    picture: U8 = FOUR[rows.astype(int)[:, None], columns.astype(int)]
-    return picture
+    return FOUR[rows.astype(int)[:, None], columns.astype(int)]
 
 
 def encode(image, fmt, **options):
@@ -96,9 +95,6 @@ def still(request):
     return encoded(request.param, Image.fromarray(quadrants())), ENCODERS[request.param][2]
 
 
-# --- every format, every door -----------------------------------------------------------------
-
-
 def test_colours_survive_each_format(still):
     data, tolerance = still
     assert_quadrants(load(data), tolerance)
@@ -146,8 +142,6 @@ def test_the_first_frame_counts(fmt):
     assert np.abs(load(data) - [255, 0, 0]).max() <= 4
 
 
-# --- orientation ------------------------------------------------------------------------------
-
 # EXIF 2.3, tag 0x0112: where the stored row 0 and column 0 lie on the upright picture.
 STORED: dict[int, Callable[[U8], U8]] = {
     1: lambda up: up,  # row 0 top, column 0 left
@@ -189,9 +183,6 @@ def test_broken_exif_does_not_refuse_good_pixels(fmt, exif):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns, which is right
         assert_quadrants(load(encode(quadrants(), fmt, exif=exif, quality=95)), 4)
-
-
-# --- modes ------------------------------------------------------------------------------------
 
 
 def palette_image(transparency, mode="P"):
@@ -285,8 +276,6 @@ def test_cmyk_jpeg_with_adobe_marker():
     assert np.abs(got[:, 10:] - 255).max() <= 6
 
 
-# --- more than eight bits ---------------------------------------------------------------------
-
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 RAMP_AS_BYTES = (RAMP.astype(np.int64) + 128) // 257  # round(v / 257): 257 is odd, no ties
 
@@ -360,9 +349,6 @@ def test_floats(values, expected, as_file):
     assert got[0, :, 0].tolist() == expected
 
 
-# --- colour profiles --------------------------------------------------------------------------
-
-
 def icc_profile(space, pcs, tags):
     """An ICC profile of version 2.1 (ICC.1:1998-09): header, tag table, tags."""
     kind = b"prtr" if space == b"CMYK" else b"mntr"
@@ -414,8 +400,7 @@ def only_black_counts():
 def srgb_curve(linear):
     """IEC 61966-2-1."""
     high = 1.055 * linear ** (1 / 2.4) - 0.055
-    curve: npt.NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, high)
-    return curve
+    return np.where(linear <= 0.0031308, 12.92 * linear, high)
 
 
 GREYS = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -486,9 +471,6 @@ def test_useless_profile_is_ignored(profile):
     assert np.array_equal(load(encode(quadrants(), "PNG", icc_profile=profile)), quadrants())
 
 
-# --- metadata ---------------------------------------------------------------------------------
-
-
 def photo_with_secrets(fmt):
     exif = Image.Exif()
     exif[0x013B] = "SECRET artist"
@@ -524,9 +506,6 @@ def test_metadata_of_an_open_image_does_not_survive():
     assert b"SECRET" not in encode(load_photo(image), "JPEG")
     assert b"SECRET" not in encode(thumbnail_of(image, 1000), "JPEG")
     assert "exif" in image.info  # the caller's image is left alone
-
-
-# --- refusals ---------------------------------------------------------------------------------
 
 
 def assert_refusal(error, *secrets):
@@ -607,17 +586,14 @@ def test_links_are_refused(link):
     assert_refusal(error, "example", "passwd")
 
 
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("missing.jpg", "'missing.jpg' does not exist"),
-        ("photo.png/inside.jpg", "'inside.jpg' does not exist"),
-        ("folder", "'folder' is a folder"),
-        ("n" * 300, "nnn.*cannot be read"),
-        ("nul\0.jpg", r"'nul\?\.jpg' cannot be read"),
-        ("line\nbreak.jpg", r"'line\?break\.jpg' does not exist"),
-    ],
-)
+@pytest.mark.parametrize(("path", "words"), [
+    ("missing.jpg", "'missing.jpg' does not exist"),
+    ("photo.png/inside.jpg", "'inside.jpg' does not exist"),
+    ("folder", "'folder' is a folder"),
+    ("n" * 300, "nnn.*cannot be read"),
+    ("nul\0.jpg", r"'nul\?\.jpg' cannot be read"),
+    ("line\nbreak.jpg", r"'line\?break\.jpg' does not exist"),
+])  # fmt: skip
 def test_wrong_paths(tmp_path, path, words):
     (tmp_path / "folder").mkdir()
     (tmp_path / "photo.png").write_bytes(b"x")
@@ -720,9 +696,6 @@ def test_limit_is_inclusive_and_holds_for_every_source(monkeypatch):
             load_photo(make(over))
 
 
-# --- damaged files ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("tolerant", [False, True])
 def test_half_pictures_are_never_returned(still, tolerant, monkeypatch):
     """Cut anywhere, a file is refused, or gives every pixel (only trailing bytes are gone)."""
@@ -809,9 +782,6 @@ def test_mutated_files_give_a_photo_or_an_image_error(kind):
                 assert (photo.mode, photo.info) == ("RGB", {})
     assert messages, "the mutations do not reach the decoder"
     assert all(message.endswith(".") for message in messages)
-
-
-# --- the helpers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,6 @@ def test_a_manifest_says_when_and_with_which_versions():
     assert shown["class"] == SCORE
 
 
-# --- results -------------------------------------------------------------------------------
-
-
 def test_prediction_has_the_contracts_keys_and_values():
     assert document(samples.predicted()) == {
         # A 64 px view at x = 32 of a photo shrunk 3.125 times.

@@ -122,9 +122,6 @@ def test_nothing_larger_than_the_view_is_computed(canvas, factor, monkeypatch):
     assert all(w <= 96 and h <= 96 for w, h in made)
 
 
-# --- canvases ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (64, 48)])
 @pytest.mark.parametrize("canvas", sorted(CANVASES))
 def test_a_photo_of_one_colour_on_each_canvas(canvas, size):
@@ -180,26 +177,20 @@ def test_every_canvas_has_one_sentence():
     assert all(text.endswith(".") and text.count(". ") == 0 for text in CANVASES.values())
 
 
-# --- boxes -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("box", "message"),
-    [
-        ((0.5, 0.2, 0.5, 0.8), "empty"),
-        ((0.2, 0.5, 0.8, 0.5), "empty"),
-        ((0.0, 0.0, 0.0, 0.0), "empty"),
-        ((0.6, 0.2, 0.4, 0.8), "reversed"),
-        ((0.2, 0.8, 0.4, 0.2), "reversed"),
-        ((-0.1, 0.0, 0.5, 0.5), "outside of the photo"),
-        ((0.0, 0.0, 0.5, 1.01), "outside of the photo"),
-        ((0.0, 0.0, math.nan, 0.5), "outside of the photo"),
-        ((0.0, 0.0, math.inf, 0.5), "outside of the photo"),
-        ((0.0, 0.0, 0.5), "outside of the photo"),
-        ((0.5, 0.2, 0.509, 0.8), "too small: 0.9 % by 60.0 % of the photo"),
-        ((0.2, 0.5, 0.8, 0.505), "too small: 60.0 % by 0.5 % of the photo"),
-    ],
-)
+@pytest.mark.parametrize(("box", "message"), [
+    ((0.5, 0.2, 0.5, 0.8), "empty"),
+    ((0.2, 0.5, 0.8, 0.5), "empty"),
+    ((0.0, 0.0, 0.0, 0.0), "empty"),
+    ((0.6, 0.2, 0.4, 0.8), "reversed"),
+    ((0.2, 0.8, 0.4, 0.2), "reversed"),
+    ((-0.1, 0.0, 0.5, 0.5), "outside of the photo"),
+    ((0.0, 0.0, 0.5, 1.01), "outside of the photo"),
+    ((0.0, 0.0, math.nan, 0.5), "outside of the photo"),
+    ((0.0, 0.0, math.inf, 0.5), "outside of the photo"),
+    ((0.0, 0.0, 0.5), "outside of the photo"),
+    ((0.5, 0.2, 0.509, 0.8), "too small: 0.9 % by 60.0 % of the photo"),
+    ((0.2, 0.5, 0.8, 0.505), "too small: 60.0 % by 0.5 % of the photo"),
+])  # fmt: skip
 def test_a_bad_box_is_a_sentence(box, message):
     with pytest.raises(BoxError, match=message) as caught:
         check_box(box)
@@ -208,20 +199,13 @@ def test_a_bad_box_is_a_sentence(box, message):
         compose(plain(1000, 1000), box, 1.0, (8, 8), "mean", MEAN)
 
 
-@pytest.mark.parametrize(
-    ("size", "box", "found"),
-    [
-        ((100, 80), (0.2, 0.25, 0.6, 0.75), (40, 40)),
-        ((100, 80), (0.5, 0.5, 0.52, 0.525), (2, 2)),
-        ((1, 300), (0.0, 0.1, 1.0, 0.2), (1, 30)),
-        ((1, 1), (0.0, 0.0, 1.0, 1.0), (1, 1)),
-        ((300, 1), (0.5, 0.0, 0.51, 1.0), (3, 1)),
-        ((100, 80), (0.5, 0.5, 0.512, 0.8), None),
-        ((10, 10), (0.5, 0.5, 0.6, 1.0), None),
-        ((1, 300), (0.0, 0.1, 0.4, 0.2), None),
-        ((1, 1), (0.6, 0.0, 1.0, 1.0), None),
-    ],
-)
+@pytest.mark.parametrize(("size", "box", "found"), [
+    ((100, 80), (0.2, 0.25, 0.6, 0.75), (40, 40)), ((100, 80), (0.5, 0.5, 0.52, 0.525), (2, 2)),
+    ((1, 300), (0.0, 0.1, 1.0, 0.2), (1, 30)), ((1, 1), (0.0, 0.0, 1.0, 1.0), (1, 1)),
+    ((300, 1), (0.5, 0.0, 0.51, 1.0), (3, 1)), ((100, 80), (0.5, 0.5, 0.512, 0.8), None),
+    ((10, 10), (0.5, 0.5, 0.6, 1.0), None), ((1, 300), (0.0, 0.1, 0.4, 0.2), None),
+    ((1, 1), (0.6, 0.0, 1.0, 1.0), None),
+])  # fmt: skip
 def test_a_box_of_a_photo_has_at_least_two_pixels_where_the_photo_has(size, box, found):
     check_box(box)
     if found:

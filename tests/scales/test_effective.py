@@ -30,9 +30,6 @@ from tests.conftest import FAMILIES, INPUT_PX, STAGES
 Doubles = npt.NDArray[np.float64]
 
 
-# --- the gradient ------------------------------------------------------------------------------
-
-
 def splits_of(block, x):
     """The splits of a Bottle2neck by the paper's equation 1, in timm's order."""
     x = torch.relu(block.bn1(block.conv1(x)))
@@ -61,8 +58,7 @@ def by_hand(model, x, layer, split, unit):
         break
     y[0, :, unit[0], unit[1]].sum().backward()
     assert x.grad is not None
-    gradient: Doubles = x.grad[0].abs().sum(0).numpy()
-    return gradient
+    return x.grad[0].abs().sum(0).numpy()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,15 +74,10 @@ def test_a_layers_gradient_is_autograds(family, layer, tiny, x):
     np.testing.assert_allclose(found.gradient, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
-@pytest.mark.parametrize(
-    ("family", "block"),
-    [
-        ("res2net", "layer1.0"),
-        ("res2net", "layer2.0"),
-        ("res2net", "layer4.1"),
-        ("res2next", "layer2.1"),
-    ],
-)
+@pytest.mark.parametrize(("family", "block"), [
+    ("res2net", "layer1.0"), ("res2net", "layer2.0"), ("res2net", "layer4.1"),
+    ("res2next", "layer2.1"),
+])  # fmt: skip
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
 def test_a_splits_gradient_is_autograds(family, block, split, tiny, x):
     at = find_point(tiny(family), block, split)
@@ -104,17 +95,10 @@ def test_the_gradient_is_averaged_over_the_inputs(tiny, x):
     assert not np.allclose(one, two)
 
 
-@pytest.mark.parametrize(
-    ("point", "unit"),
-    [
-        ((0.0, 0.0), (0, 0)),
-        ((95.999, 95.999), (2, 2)),
-        ((31.999, 0.0), (0, 0)),
-        ((32.0, 0.0), (0, 1)),
-        ((0.0, 64.0), (2, 0)),
-        ((96.0, 96.0), (2, 2)),
-    ],
-)
+@pytest.mark.parametrize(("point", "unit"), [
+    ((0.0, 0.0), (0, 0)), ((95.999, 95.999), (2, 2)), ((31.999, 0.0), (0, 0)),
+    ((32.0, 0.0), (0, 1)), ((0.0, 64.0), (2, 0)), ((96.0, 96.0), (2, 2)),
+])  # fmt: skip
 def test_the_unit_is_the_cell_under_the_point(point, unit, tiny, x):
     at = find_point(tiny("resnet"), "layer4", None)
     assert unit_gradient(tiny("resnet"), [x], at, point).unit == unit
@@ -163,18 +147,11 @@ def result(measured, at, field, geometry):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("family", "layer", "split"),
-    [
-        ("resnet", "layer2", None),
-        ("resnet", "layer3.0", 0),
-        ("res2net", "layer2.1", None),
-        ("res2net", "layer2.1", 0),
-        ("res2net", "layer2.1", 3),
-        ("res2next", "layer1.1", 2),
-        ("resnext", "layer4", None),
-    ],
-)
+@pytest.mark.parametrize(("family", "layer", "split"), [
+    ("resnet", "layer2", None), ("resnet", "layer3.0", 0), ("res2net", "layer2.1", None),
+    ("res2net", "layer2.1", 0), ("res2net", "layer2.1", 3), ("res2next", "layer1.1", 2),
+    ("resnext", "layer4", None),
+])  # fmt: skip
 def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, split, tiny, theory):
     model, x = made_positive(tiny(family)), torch.ones(1, 3, 96, 96).double()
     at = find_point(model, layer, split)
@@ -186,9 +163,6 @@ def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, s
         left, top, right, bottom = erf.theoretical
         assert support == (max(left, 0), max(top, 0), min(right, 96), min(bottom, 96))
         assert erf.centre == ((left + right) / 2, (top + bottom) / 2)
-
-
-# --- the result --------------------------------------------------------------------------------
 
 
 def test_without_theory_the_centre_is_the_cells(tiny, x):
@@ -206,9 +180,6 @@ def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(tiny, x, theory):
     at = find_point(tiny("resnet"), "layer2.0.conv1", None)
     measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 40.0))
     assert result(measured, at, theory("resnet"), None).theoretical is None
-
-
-# --- squares -----------------------------------------------------------------------------------
 
 
 def smallest_square(gradient, row, column, share):
@@ -260,9 +231,6 @@ def test_the_log_does_not_depend_on_the_scale():
         np.testing.assert_allclose(log_scaled(scale * gradient), expected, rtol=1e-12)
 
 
-# --- where units are read ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("family", "layer", "split", "at"),
     [
@@ -280,16 +248,13 @@ def test_where_a_unit_is_read(family, layer, split, at, tiny):
     assert find_point(tiny(family), layer, split) == at
 
 
-@pytest.mark.parametrize(
-    ("family", "layer", "split", "message"),
-    [
-        ("res2net", "layer2.1", 4, "layer2.1 has no split 4; give a number from 0 to 3"),
-        ("res2net", "layer2.1", -1, "has no split -1; give a number from 0 to 3"),
-        ("resnet", "layer2.1", 1, "has no split 1; give 0, its only one"),
-        ("res2net", "layer2", 0, "layer2 is no block, .* choose one of layer1.0, layer1.1, "),
-        ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
-    ],
-)
+@pytest.mark.parametrize(("family", "layer", "split", "message"), [
+    ("res2net", "layer2.1", 4, "layer2.1 has no split 4; give a number from 0 to 3"),
+    ("res2net", "layer2.1", -1, "has no split -1; give a number from 0 to 3"),
+    ("resnet", "layer2.1", 1, "has no split 1; give 0, its only one"),
+    ("res2net", "layer2", 0, "layer2 is no block, .* choose one of layer1.0, layer1.1, "),
+    ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
+])  # fmt: skip
 def test_splits_that_do_not_exist(family, layer, split, message, tiny):
     with pytest.raises(UnknownLayerError, match=message):
         find_point(tiny(family), layer, split)
@@ -299,9 +264,6 @@ def test_a_split_of_a_network_without_blocks():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     with pytest.raises(UnsupportedModelError, match="not built of residual blocks"):
         find_point(model, "0", 0)
-
-
-# --- random weights ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -338,9 +300,6 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random():
 
     with pytest.raises(UnsupportedModelError, match="weights of Scaled layers"):
         with_random_weights(nn.Sequential(nn.Conv2d(3, 3, 1), Scaled()))
-
-
-# --- through the network -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.1", "layer4"])

@@ -80,16 +80,13 @@ def test_splits_of_res2net50(block):
     assert [s.index for s in found.splits] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("name", "block", "path"),
-    [
-        ("resnet18", "layer2.0", ("3x3",)),
-        ("resnet50", "layer4.2", ("1x1", "3x3")),
-        ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
-        ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
-        ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
-    ],
-)
+@pytest.mark.parametrize(("name", "block", "path"), [
+    ("resnet18", "layer2.0", ("3x3",)),
+    ("resnet50", "layer4.2", ("1x1", "3x3")),
+    ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
+    ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
+    ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
+])  # fmt: skip
 def test_single_paths(name, block, path):
     found = of(name).block(block)
     assert found.kind == "single"
@@ -120,17 +117,11 @@ def sizes_of_residual_net(layers, splits):
     return spectrum
 
 
-@pytest.mark.parametrize(
-    ("name", "layers", "splits"),
-    [
-        ("resnet50", (3, 4, 6, 3), 1),
-        ("resnet101", (3, 4, 23, 3), 1),
-        ("res2net50_48w_2s", (3, 4, 6, 3), 2),
-        ("res2net50_26w_4s", (3, 4, 6, 3), 4),
-        ("res2net101_26w_4s", (3, 4, 23, 3), 4),
-        ("res2net50_14w_8s", (3, 4, 6, 3), 8),
-    ],
-)
+@pytest.mark.parametrize(("name", "layers", "splits"), [
+    ("resnet50", (3, 4, 6, 3), 1), ("resnet101", (3, 4, 23, 3), 1),
+    ("res2net50_48w_2s", (3, 4, 6, 3), 2), ("res2net50_26w_4s", (3, 4, 6, 3), 4),
+    ("res2net101_26w_4s", (3, 4, 23, 3), 4), ("res2net50_14w_8s", (3, 4, 6, 3), 8),
+])  # fmt: skip
 def test_spectrum_block_by_block(name, layers, splits):
     expected = sizes_of_residual_net(layers, splits)
     spectrum = of(name).stage("layer4").spectrum
@@ -231,17 +222,14 @@ def test_counts_are_exact_beyond_floats():
     assert spectrum.sizes[3] == 90
 
 
-@pytest.mark.parametrize(
-    ("nodes", "message"),
-    [
-        ((Node("conv", (0,), 3, 2), Node("merge", (0, 1))), r"different strides: \[1, 2\]"),
-        ((Node("conv", (1,), 3),), "do not come before"),
-        ((Node("conv", (-1,), 3),), "do not come before"),
-        ((Node("conv", (0, 0), 3),), "cannot have 2 inputs"),
-        ((Node("merge", ()),), "cannot have 0 inputs"),
-        ((Node("input", (0,)),), "cannot have 1 inputs"),
-    ],
-)
+@pytest.mark.parametrize(("nodes", "message"), [
+    ((Node("conv", (0,), 3, 2), Node("merge", (0, 1))), r"different strides: \[1, 2\]"),
+    ((Node("conv", (1,), 3),), "do not come before"),
+    ((Node("conv", (-1,), 3),), "do not come before"),
+    ((Node("conv", (0, 0), 3),), "cannot have 2 inputs"),
+    ((Node("merge", ()),), "cannot have 0 inputs"),
+    ((Node("input", (0,)),), "cannot have 1 inputs"),
+])  # fmt: skip
 def test_broken_graphs(nodes, message):
     with pytest.raises(ValueError, match=message):
         chain(*nodes)
@@ -281,17 +269,14 @@ def test_known_takes_names_as_the_registry_does():
     assert known("no such model") is None
 
 
-@pytest.mark.parametrize(
-    ("name", "largest", "second_block"),
-    [
-        ("starter_resnet", [15, 27, 51, 99], {"layer1.1": [15], "layer4.1": [99]}),
-        (
-            "starter_res2net",
-            [23, 51, 107, 219],
-            {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("name", "largest", "second_block"), [
+    ("starter_resnet", [15, 27, 51, 99], {"layer1.1": [15], "layer4.1": [99]}),
+    (
+        "starter_res2net",
+        [23, 51, 107, 219],
+        {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
+    ),
+])  # fmt: skip
 def test_starters(name, largest, second_block):
     """By hand: 7x7 stride 2 without pooling, strides 2, 4, 8, 8, the last block dilated by 2."""
     field = of(name)

@@ -35,9 +35,6 @@ def by_name(raw):
     return {block.block: block for block in raw.blocks}
 
 
-# --- A block so small that everything can be computed on paper -----------------------------------
-
-
 class Paper(nn.Module):
     """One Bottle2neck of three splits, one channel each, on maps of 1 x 2.
 
@@ -71,8 +68,7 @@ class Paper(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x):
-        y: torch.Tensor = self.fc(self.layer1(torch.cat([x, 0 * x[:, :1]], 1)).mean((2, 3)))
-        return y
+        return self.fc(self.layer1(torch.cat([x, 0 * x[:, :1]], 1)).mean((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +98,6 @@ def test_a_block_computed_on_paper(target, maps, evidence, total):
 def test_top1_is_the_class_explained():
     assert split_evidence(Paper(), Paper.X, "top1", ["layer1"]).target == 1
 
-
-# --- A forward in float64, written by hand -------------------------------------------------------
 
 Found = list[tuple[str, torch.Tensor, torch.Tensor]]
 
@@ -171,8 +165,7 @@ def basic():
             zero_init_last=False,
         )
         randomise_batch_norms(model)
-    built: nn.Module = model.eval().requires_grad_(False)
-    return built
+    return model.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")
@@ -262,18 +255,10 @@ def test_other_precisions_and_memory_layouts(change, tiny, x):
     )
 
 
-# --- Which blocks, which kind --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("family", "first", "later"),
-    [
-        ("res2net", "parallel", "hierarchy"),
-        ("res2next", "parallel", "hierarchy"),
-        ("resnet", "single", "single"),
-        ("resnest", "single", "single"),
-    ],
-)
+@pytest.mark.parametrize(("family", "first", "later"), [
+    ("res2net", "parallel", "hierarchy"), ("res2next", "parallel", "hierarchy"),
+    ("resnet", "single", "single"), ("resnest", "single", "single"),
+])  # fmt: skip
 def test_the_first_block_of_every_stage_has_no_hierarchy(family, first, later, tiny, x):
     raw = split_evidence(tiny(family), x, 0)
     kinds = {b.block: b.kind for b in raw.blocks}
@@ -286,9 +271,6 @@ def test_a_model_without_residual_blocks_is_refused(x):
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1)), nn.Flatten())
     with pytest.raises(UnsupportedModelError, match="choose a Res2Net"):
         split_evidence(model, x, 0, ["0"])
-
-
-# --- Batches -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["res2net", "resnet"])
@@ -326,9 +308,6 @@ def test_the_last_stage_is_kept_only_where_it_is_asked_for(tiny, x):
 def test_a_batch_needs_one_class_per_sample(tiny, x):
     with pytest.raises(OptionError, match="2 classes were given for 1 inputs"):
         batch_evidence(tiny("res2net"), x, [1, 2], STAGES)
-
-
-# --- Receptive fields ----------------------------------------------------------------------------
 
 
 class StandIn:
@@ -375,18 +354,15 @@ def test_a_block_without_evidence_has_no_shares():
     assert block.weighted_rf_px is None
 
 
-@pytest.mark.parametrize(
-    ("family", "first", "later"),
-    [
-        (
-            "res2net",
-            [("1x1", "3x3"), ("1x1", "3x3"), ("1x1", "3x3"), ("1x1", "pool")],
-            [("1x1", "3x3"), ("1x1", *["3x3"] * 2), ("1x1", *["3x3"] * 3), ("1x1",)],
-        ),
-        ("resnet", [("1x1", "3x3")], [("1x1", "3x3")]),
-        ("basic", [("3x3",)], [("3x3",)]),
-    ],
-)
+@pytest.mark.parametrize(("family", "first", "later"), [
+    (
+        "res2net",
+        [("1x1", "3x3"), ("1x1", "3x3"), ("1x1", "3x3"), ("1x1", "pool")],
+        [("1x1", "3x3"), ("1x1", *["3x3"] * 2), ("1x1", *["3x3"] * 3), ("1x1",)],
+    ),
+    ("resnet", [("1x1", "3x3")], [("1x1", "3x3")]),
+    ("basic", [("3x3",)], [("3x3",)]),
+])  # fmt: skip
 @pytest.mark.parametrize("field", [None, StandIn(layer4_9=[1])], ids=["no field", "other blocks"])
 def test_where_fields_are_not_known_the_plain_way_is_named(field, family, first, later, tiny, x):
     model = basic() if family == "basic" else tiny(family)
@@ -455,8 +431,7 @@ def test_a_family_of_ones_own_is_one_adapter(monkeypatch):
 
         def forward(self, x):
             branches = [self.small(x).relu(), self.large(x).relu()]
-            y: torch.Tensor = x + self.join(torch.cat(branches, 1))
-            return y
+            return x + self.join(torch.cat(branches, 1))
 
     model = nn.Sequential(
         OrderedDict(

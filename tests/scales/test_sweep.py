@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -124,12 +123,10 @@ class Plain(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward_features(self, x):
-        y: torch.Tensor = self.body(x)
-        return y
+        return self.body(x)
 
     def forward_head(self, x):
-        y: torch.Tensor = self.fc(self.squash(x.mean(dim=(2, 3))))
-        return y
+        return self.fc(self.squash(x.mean(dim=(2, 3))))
 
     def forward(self, x):
         return self.forward_head(self.forward_features(x))
@@ -189,9 +186,6 @@ def test_the_size_of_the_batches_does_not_matter(family, tiny, photo, preprocess
             np.testing.assert_allclose(one.raw, other.raw, rtol=1e-3, atol=1e-5)
 
 
-# --- energy ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("cam", "rect", "ratio"),
     [
@@ -208,9 +202,6 @@ def test_energy_on_paper(cam, rect, ratio):
     size = (96, 96) if cam.shape[0] == 3 or ratio is None else (4, 4)
     found = energy_ratio(cam.astype(np.float32), rect, size)
     assert found == (None if ratio is None else pytest.approx(ratio, rel=1e-6))
-
-
-# --- score -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -237,9 +228,6 @@ def test_scores_on_paper(points, octaves, mean):
     assert list(score([0.5, 0.5], [0.2, 0.6])) == pytest.approx([0.0, 0.4]), "one size twice"
 
 
-# --- plans -------------------------------------------------------------------------------------
-
-
 def test_the_sizes_are_twelve_from_double_to_a_tenth():
     assert (FACTORS[0], FACTORS[-1], len(FACTORS)) == (2.0, 0.1, 12)
     steps = [math.log2(a / b) for a, b in pairwise(FACTORS)]
@@ -247,18 +235,15 @@ def test_the_sizes_are_twelve_from_double_to_a_tenth():
     assert Plan(factors=(0.5, 2, 1)).factors == (2.0, 1.0, 0.5), "largest first"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"factors": ()}, "No size was given"),
-        ({"factors": (1.0, 0.0)}, "The size 0 is out of range"),
-        ({"factors": (4.1,)}, "The size 4.1 is out of range; sizes are 0.05 to 4 times"),
-        ({"factors": (-1.0,)}, "The size -1 is out of range"),
-        ({"factors": (math.nan,)}, "The size nan is out of range"),
-        ({"canvas": "sky"}, "The canvas 'sky' is unknown"),
-        ({"box": (0.1, 0.1, 0.1, 0.5)}, "empty"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"factors": ()}, "No size was given"),
+    ({"factors": (1.0, 0.0)}, "The size 0 is out of range"),
+    ({"factors": (4.1,)}, "The size 4.1 is out of range; sizes are 0.05 to 4 times"),
+    ({"factors": (-1.0,)}, "The size -1 is out of range"),
+    ({"factors": (math.nan,)}, "The size nan is out of range"),
+    ({"canvas": "sky"}, "The canvas 'sky' is unknown"),
+    ({"box": (0.1, 0.1, 0.1, 0.5)}, "empty"),
+])  # fmt: skip
 def test_bad_options(options, message):
     with pytest.raises((OptionError, BoxError), match=message):
         Plan(**options)
@@ -289,9 +274,6 @@ def test_the_mean_canvas_is_zero_to_the_network(preprocess):
     shown = next(Plan(factors=(0.25,)).batches(black, preprocess))[0]
     assert float(shown.x[..., :30, :].abs().max()) < 0.02
     assert float(shown.x[..., 40:56, 40:56].max()) < -1.5
-
-
-# --- through the network -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
@@ -336,8 +318,7 @@ def test_progress_and_stop(photo, network):
             is_cancelled=lambda: bool(done) and done[-1][0] >= limit,
         )
         assert (found.octaves is None) == (limit < 12)
-        steps: Sequence[SweepStep] = found.steps
-        return steps
+        return found.steps
 
     assert len(stopped_by(12)) == 12
     assert done == [(6, 12), (12, 12)]

@@ -43,9 +43,6 @@ def traced(model, stages=STAGES):
     return fields(trace(model, stages), model="traced", input_px=64)
 
 
-# --- the shipped table -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -74,9 +71,6 @@ def test_stale_table_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys):
         "architectures": {"starter_resnet": TABLE["starter_resnet"]}
     }
     assert topologies.main([]) == 0
-
-
-# --- real networks ---------------------------------------------------------------------------
 
 
 class Ones(nn.Module):
@@ -195,9 +189,6 @@ def test_model_is_left_as_it_was(tiny):
     assert trace(model, STAGES) == trace(model, STAGES)
 
 
-# --- other networks of timm ------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "smallest", "largest"),
     [
@@ -234,15 +225,12 @@ def test_padding_to_same_moves_the_box():
     assert (traced(plain, stage).stages[0].low, traced(tf, stage).stages[0].low) == (-3, -2)
 
 
-@pytest.mark.parametrize(
-    ("name", "stages", "message"),
-    [
-        ("vit_tiny_patch16_224", ["blocks.11"], "could not be run"),
-        ("selecsls42b", ["features.3"], "does not give one map"),
-        ("edgenext_xx_small", ["stages.1"], "mixes places by the matrix product bmm"),
-        ("resnet18", ["layer9"], "no module layer9"),
-    ],
-)
+@pytest.mark.parametrize(("name", "stages", "message"), [
+    ("vit_tiny_patch16_224", ["blocks.11"], "could not be run"),
+    ("selecsls42b", ["features.3"], "does not give one map"),
+    ("edgenext_xx_small", ["stages.1"], "mixes places by the matrix product bmm"),
+    ("resnet18", ["layer9"], "no module layer9"),
+])  # fmt: skip
 def test_networks_that_cannot_be_followed(name, stages, message):
     with torch.device("meta"):
         model = timm.create_model(name)
@@ -355,9 +343,6 @@ def test_wider_side_of_a_kernel_that_is_not_square():
     model = nn.Sequential(nn.Conv2d(1, 1, (1, 7), padding=(0, 3)))
     (stage,) = traced(model, ["0"]).stages
     assert (stage.rf_max_px, stage.low, stage.high) == (7, -3, 4)
-
-
-# --- random small topologies -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -233,9 +233,6 @@ def test_an_empty_folder_is_a_sentence(tmp_path):
         find_photos(tmp_path / "none", 0)
 
 
-# --- means and intervals, against published t values and a simulation ---------------------------
-
-
 def test_an_interval_by_hand():
     """Four numbers with mean 5 and standard deviation 2; t(0.975, 3) = 3.182446 (any t table)."""
     values = [5 - math.sqrt(6), 5.0, 5.0, 5 + math.sqrt(6)]

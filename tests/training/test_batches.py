@@ -127,15 +127,12 @@ def test_each_validation_image_is_measured_by_one_process(folder):
     assert [len(part) for part in targets] == [4, 4, 4]
 
 
-@pytest.mark.parametrize(
-    ("changes", "processes", "error", "said"),
-    [
-        ({"batch_size": 64}, 1, DatasetError, "28 training images.*--batch-size"),
-        ({"batch_size": 10}, 4, OptionError, "4 processes of 1 part.*multiple of 4"),
-        ({"batch_size": 12, "accumulate": 3}, 3, OptionError, "multiple of 9"),
-        ({"batch_size": 6, "mixup": 0.1}, 2, OptionError, "pairs.*has 3.*even multiple of 2"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "processes", "error", "said"), [
+    ({"batch_size": 64}, 1, DatasetError, "28 training images.*--batch-size"),
+    ({"batch_size": 10}, 4, OptionError, "4 processes of 1 part.*multiple of 4"),
+    ({"batch_size": 12, "accumulate": 3}, 3, OptionError, "multiple of 9"),
+    ({"batch_size": 6, "mixup": 0.1}, 2, OptionError, "pairs.*has 3.*even multiple of 2"),
+])  # fmt: skip
 def test_a_batch_that_cannot_be_shared_is_refused(folder, changes, processes, error, said):
     with pytest.raises(error, match=said):
         Batches(open_data(folder), Recipe(**changes), CONFIG, Processes(CPU, 0, processes))

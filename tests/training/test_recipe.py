@@ -51,14 +51,11 @@ def test_values_out_of_range_name_the_option(name, value):
         Recipe(**{name: value})
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"batch_size": 10, "accumulate": 3}, "--accumulate 3 does not divide --batch-size 10"),
-        ({"accumulate": 300}, "--accumulate is 300; it must lie between 1 and 256"),
-        ({"warmup_epochs": 3, "epochs": 2}, "--warmup-epochs is 3; .* between 0 and 2"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"batch_size": 10, "accumulate": 3}, "--accumulate 3 does not divide --batch-size 10"),
+    ({"accumulate": 300}, "--accumulate is 300; it must lie between 1 and 256"),
+    ({"warmup_epochs": 3, "epochs": 2}, "--warmup-epochs is 3; .* between 0 and 2"),
+])  # fmt: skip
 def test_options_that_limit_one_another(changes, said):
     with pytest.raises(OptionError, match=said):
         Recipe(**changes)
