@@ -43,28 +43,19 @@ def _build(family, classes, seed):
         "resnext": {"block": Bottleneck, "cardinality": 8, "base_width": 4},
         "res2net": {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}},
         "res2next": {
-            "block": Bottle2neck,
-            "base_width": 4,
-            "cardinality": 8,
-            "block_args": {"scale": 4},
+            "block": Bottle2neck, "base_width": 4, "cardinality": 8, "block_args": {"scale": 4},
         },
         "resnest": {
-            "block": ResNestBottleneck,
-            "stem_type": "deep",
-            "stem_width": 8,
-            "avg_down": True,
+            "block": ResNestBottleneck, "stem_type": "deep", "stem_width": 8, "avg_down": True,
             "block_args": {"radix": 2, "avd": True, "avd_first": False},
         },
-    }[family]
+    }[family]  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ResNet(
-            layers=(2, 2, 2, 2),
-            channels=(16, 24, 32, 48),
-            num_classes=classes,
-            zero_init_last=False,
-            **options,
-        )
+            layers=(2, 2, 2, 2), channels=(16, 24, 32, 48), num_classes=classes,
+            zero_init_last=False, **options,
+        )  # fmt: skip
         randomise_batch_norms(model)
     return model.eval().requires_grad_(False)
 
@@ -196,22 +187,17 @@ def loaded(tiny):
         labels = LabelSet(names or tuple(f"thing {i}" for i in range(CLASSES)))
         model = tiny(family, len(labels), seed)
         return LoadedModel(
-            name=name or f"tiny_{family}",
-            model=copy.deepcopy(model) if fresh else model,
+            name=name or f"tiny_{family}", model=copy.deepcopy(model) if fresh else model,
             labels=labels,
             weights=WeightsInfo("file", f"{family}.safetensors", "0" * 64),
             data_config={
                 "input_size": (3, INPUT_PX, INPUT_PX),
-                "interpolation": "bicubic",
-                "mean": IMAGENET_DEFAULT_MEAN,
-                "std": IMAGENET_DEFAULT_STD,
-                "crop_pct": 0.875,
-                "crop_mode": "center",
+                "interpolation": "bicubic", "mean": IMAGENET_DEFAULT_MEAN,
+                "std": IMAGENET_DEFAULT_STD, "crop_pct": 0.875, "crop_mode": "center",
                 **data_config,
             },
-            stages=STAGES,
-            head="fc",
-        )
+            stages=STAGES, head="fc",
+        )  # fmt: skip
 
     return make
 

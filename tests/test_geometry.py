@@ -14,13 +14,9 @@ CELLS = 7
 
 def config(mode, pct=0.875):
     return {
-        "input_size": (3, 224, 224),
-        "interpolation": "bicubic",
-        "crop_pct": pct,
-        "crop_mode": mode,
-        "mean": (0.0,) * 3,
-        "std": (1.0,) * 3,
-    }
+        "input_size": (3, 224, 224), "interpolation": "bicubic", "crop_pct": pct, "crop_mode": mode,
+        "mean": (0.0,) * 3, "std": (1.0,) * 3,
+    }  # fmt: skip
 
 
 def centroid(values):

@@ -136,10 +136,8 @@ def test_the_two_commands():
     assert install == ".venv/bin/pip install -r requirements.txt"
     assert run == ".venv/bin/python app.py"
     assert test.split(" && ") == [
-        make,
-        ".venv/bin/pip install -r requirements-test.txt",
-        ".venv/bin/python -m pytest",
-    ]
+        make, ".venv/bin/pip install -r requirements-test.txt", ".venv/bin/python -m pytest",
+    ]  # fmt: skip
 
 
 def test_ci_runs_the_command_as_printed(tmp_path):

@@ -96,13 +96,9 @@ def run_shell(block, ran):
         program, *arguments = shlex.split(line)
         assert program == "python", f"only Python is started from the page: {line}"
         done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ran.folder,
-            env=env,
-            capture_output=True,
-            text=True,
+            [sys.executable, *arguments], cwd=ran.folder, env=env, capture_output=True, text=True,
             timeout=240,
-        )
+        )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         print(done.stdout, end="")
 
@@ -159,11 +155,9 @@ def expected_input(photo):
 
     with Image.open(photo) as image:
         steps = [
-            tv.Resize(64, tv.InterpolationMode.BICUBIC),
-            tv.CenterCrop(64),
-            tv.ToTensor(),
+            tv.Resize(64, tv.InterpolationMode.BICUBIC), tv.CenterCrop(64), tv.ToTensor(),
             tv.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
+        ]  # fmt: skip
         return tv.Compose(steps)(image.convert("RGB"))[None]
 
 
@@ -300,13 +294,8 @@ def check_finetune(ran):
     assert printed[0].startswith("top-1 ")
     assert printed[-1] == CLASSES[int(right.argmax())]
     results = (
-        "README.md",
-        "curves.png",
-        "confusion.png",
-        "confusion.csv",
-        "classes.csv",
-        "classes.png",
-    )
+        "README.md", "curves.png", "confusion.png", "confusion.csv", "classes.csv", "classes.png",
+    )  # fmt: skip
     assert [name for name in results if not (ran.folder / "my-model" / name).is_file()] == []
 
 

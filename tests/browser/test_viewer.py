@@ -57,12 +57,9 @@ def answer(request, context):
 
 
 TOY = Lens(
-    id="toy",
-    title="Toy",
-    question="Does it work?",
-    answer=answer,
+    id="toy", title="Toy", question="Does it work?", answer=answer,
     needs=("photo", "model", "models", "options", "point", "box"),
-)
+)  # fmt: skip
 SLOW = Lens(id="slow", title="Slow", question="?", answer=answer, is_auto=False, run="Start it")
 
 

@@ -32,9 +32,7 @@ def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, cap
         "results": [
             {
                 "image": {
-                    "path": "photo.png",
-                    "width": 200,
-                    "height": 100,
+                    "path": "photo.png", "width": 200, "height": 100,
                     # 64 px square of the photo resized to 128 x 64.
                     "crop": [50.0, 0.0, 150.0, 100.0],
                 },
@@ -46,15 +44,14 @@ def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, cap
                 "device": "cpu",
                 "top": [
                     {
-                        "index": s.index,
-                        "label": s.label,
+                        "index": s.index, "label": s.label,
                         "probability": pytest.approx(s.probability, rel=1e-6),
                     }
                     for s in expected.top
                 ],
             }
         ]
-    }
+    }  # fmt: skip
 
 
 def test_predict_takes_several_images_in_order_and_named_weights(photo, bundled, capsys):
@@ -215,10 +212,7 @@ def test_light_commands_load_no_heavy_package(argv, bundled):
     )
     root = str(Path(registry.__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-c", script, *argv],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": root},
-        check=False,
-    )
+        [sys.executable, "-c", script, *argv], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": root}, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -149,12 +149,9 @@ def test_error_while_writing_leaves_the_old_result(photo, capsys, monkeypatch):
 
 def run_process(argv, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "mscnn", *argv],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": ROOT, **options},
-    )
+        [sys.executable, "-m", "mscnn", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": ROOT, **options},
+    )  # fmt: skip
 
 
 def test_closed_pipe_is_quiet(bundled):

@@ -189,8 +189,6 @@ def test_a_reader_that_is_killed_is_a_sentence(network, data):
 
     with pytest.raises(DeviceError, match=r"decodes photographs was killed.*fewer --workers"):
         evaluate(
-            network(fresh=True),
-            data,
-            loading=Loading(batch_size=4, workers=1),
+            network(fresh=True), data, loading=Loading(batch_size=4, workers=1),
             on_progress=kill_reader,
-        )
+        )  # fmt: skip

@@ -166,11 +166,8 @@ def test_two_processes_give_what_one_gives(network, data, tmp_path):
             extract(net, data, tmp_path / "two.npz", loading=HERE, processes=processes)
             found = evaluate(net, data, loading=HERE, processes=processes)
         same = (found.images, found.confusion, found.unreadable, found.top5) == (
-            alone.images,
-            alone.confusion,
-            alone.unreadable,
-            alone.top5,
-        ) and abs(found.ece - alone.ece) < 1e-9
+            alone.images, alone.confusion, alone.unreadable, alone.top5,
+        ) and abs(found.ece - alone.ece) < 1e-9  # fmt: skip
         os._exit(0 if same else 4)
 
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}

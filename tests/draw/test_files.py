@@ -184,15 +184,10 @@ def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
     assert list(table[0])[:14] == [
         *("model", "params", "gmacs", "input_px", "top1_published", "top1_source", "latency_ms"),
         *(
-            "latency_max_ms",
-            "threads",
-            "class",
-            "class_probability",
-            "weights_source",
-            "weights_sha256",
-            "note",
+            "latency_max_ms", "threads", "class", "class_probability", "weights_source",
+            "weights_sha256", "note",
         ),
-    ]
+    ]  # fmt: skip
     assert table[0]["model"] == "'@SUM(A1)"
     assert table[0]["class"] == table[0]["top1_label"] == "'+cmd|' /C calc'!A0"
     assert table[1]["note"] == "'=HYPERLINK(1) not here"
@@ -331,10 +326,8 @@ def test_a_sweep_is_written_with_its_numbers():
         *("energy_ratio", "weighted_rf_px"),
     ]
     assert [(r["model"], r["factor"], r["size_px"]) for r in table] == [
-        ("a", "2.0", "128"),
-        ("a", "1.0", "64"),
-        ("a", "0.5", "32"),
-    ]
+        ("a", "2.0", "128"), ("a", "1.0", "64"), ("a", "0.5", "32"),
+    ]  # fmt: skip
     assert [r["energy_ratio"] for r in table] == ["1.5", "1.5", ""]
     manifest = manifest_of(found)
     assert manifest["image"] == {"name": "lion.jpg"}

@@ -29,13 +29,9 @@ from mscnn.photos.imaging import load_photo
 
 THINGS = tuple(f"thing {i}" for i in range(12))
 IMAGENET_LIKE = (
-    "lion, king of beasts, Panthera leo",
-    "espresso",
-    "crane, wading bird",
-    "crane, lifting machine",
-    "tiger, Panthera tigris",
-    *(f"filler {i}" for i in range(7)),
-)
+    "lion, king of beasts, Panthera leo", "espresso", "crane, wading bird",
+    "crane, lifting machine", "tiger, Panthera tigris", *(f"filler {i}" for i in range(7)),
+)  # fmt: skip
 ANIMALS = ("Espresso", "tiger shark", "lion", "crane", "cat", *(f"animal {i}" for i in range(7)))
 MODELS: dict[str, dict[str, Any]] = {
     "one": {"family": "resnet", "names": THINGS},
@@ -471,12 +467,10 @@ def test_stop_keeps_the_models_that_were_done(engine, photo):
 def test_stop_keeps_the_sizes_that_were_done(engine, photo):
     said: list[int] = []
     result = engine.sweep(
-        photo,
-        ["one", "two"],
-        factors=np.geomspace(2, 0.1, 20).tolist(),
+        photo, ["one", "two"], factors=np.geomspace(2, 0.1, 20).tolist(),
         on_progress=lambda model, done, total: said.append(done),
         is_cancelled=lambda: len(said) == 2,
-    )
+    )  # fmt: skip
     (curve,) = result.curves
     assert result.partial is True
     assert 0 < said[1] == len(curve.steps) < 20

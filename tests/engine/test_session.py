@@ -164,12 +164,8 @@ def test_the_session_passes_its_wishes_on(loaded, monkeypatch):
     ask, count = (lambda: False), (lambda done, total: None)
     Session("cpu", offline=True).network("m", "w", on_progress=count, is_cancelled=ask)
     assert seen == {
-        "name": "m",
-        "weights": "w",
-        "offline": True,
-        "on_progress": count,
-        "is_cancelled": ask,
-    }
+        "name": "m", "weights": "w", "offline": True, "on_progress": count, "is_cancelled": ask,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("cuda", "mps", "wanted", "expected"), [

@@ -69,12 +69,9 @@ def test_progress_and_stop_stay_behind(weights, picture):
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     explanation = remote.explain(
-        picture,
-        "starter_res2net",
-        weights=weights,
-        on_progress=lambda done, total: None,
+        picture, "starter_res2net", weights=weights, on_progress=lambda done, total: None,
         is_cancelled=lambda: False,
-    )
+    )  # fmt: skip
     assert len(explanation.maps) == 1
 
 

@@ -94,10 +94,8 @@ WRONG: list[tuple[str, list[Any], str]] = [
     ("compare", [f"{RES2NET},{RES2NET}", "top1", "last"], "twice"),
     ("compare", ["[1, 2", "top1", "last"], "commas"),
     ("compare", ["[__import__('os')]", "top1", "last"], "commas"),
-    ("scales", ["no_such_net", "top1"], "no_such_net"),
-    ("scales", [RES2NET, "unicorn"], "unicorn"),
-    ("scales", [RES2NET, "top5"], "One class"),
-    ("scales", ["/etc", "top1"], "no model's name"),
+    ("scales", ["no_such_net", "top1"], "no_such_net"), ("scales", [RES2NET, "unicorn"], "unicorn"),
+    ("scales", [RES2NET, "top5"], "One class"), ("scales", ["/etc", "top1"], "no model's name"),
     ("sweep", ["", "top1", "", "mean"], "choose 1 to 4"),
     ("sweep", ["a,b,c,d,e", "top1", "", "mean"], "choose 1 to 4"),
     ("sweep", [f"{RESNET},{RESNET}", "top1", "", "mean"], "twice"),
@@ -106,7 +104,7 @@ WRONG: list[tuple[str, list[Any], str]] = [
     ("sweep", [RESNET, "top1", "", "polka"], "polka"),
     ("sweep", [RESNET, "unicorn", "", "mean"], "unicorn"),
     ("sweep", ["./tests", "top1", "", "mean"], "no model's name"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("endpoint", "rest", "says"), WRONG)

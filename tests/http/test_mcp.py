@@ -14,15 +14,12 @@ def tool(http):
 
     def call(name, **arguments):
         answer = http.post(
-            "/gradio_api/mcp/",
-            headers={"Accept": "application/json, text/event-stream"},
+            "/gradio_api/mcp/", headers={"Accept": "application/json, text/event-stream"},
             json={
-                "jsonrpc": "2.0",
-                "id": 1,
-                "method": "tools/call",
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
                 "params": {"name": name, "arguments": arguments},
             },
-        )
+        )  # fmt: skip
         line = next(row for row in answer.text.splitlines() if row.startswith(("data:", "{")))
         result = json.loads(line.removeprefix("data:"))["result"]
         text = " ".join(part.get("text", "") for part in result["content"])
@@ -38,12 +35,8 @@ def test_the_endpoints_are_the_tools(http):
         *("scales", "receptive_field", "sweep"),
     }
     assert set(tools["explain"]["inputSchema"]["properties"]) == {
-        "image",
-        "model",
-        "layer",
-        "target",
-        "method",
-    }
+        "image", "model", "layer", "target", "method",
+    }  # fmt: skip
     assert tools["explain"]["inputSchema"]["required"] == ["image"]
     for tool in tools.values():
         for parameter in tool["inputSchema"]["properties"].values():

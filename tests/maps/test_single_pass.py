@@ -75,15 +75,13 @@ class Paper(nn.Module):
 PAPER_INPUT = torch.arange(16.0).reshape(1, 1, 4, 4)
 PAPER_MAPS = {
     # W[c] / 4 times the two channels: 0: (A0 + 2 A1) / 4, 1: (A0 / 2 - 4 A1) / 4.
-    ("act", 0): [[5.0, 6.0], [10.5, 12.5]],
-    ("act", 1): [[-3.75, -0.75], [5.25, 6.25]],
+    ("act", 0): [[5.0, 6.0], [10.5, 12.5]], ("act", 1): [[-3.75, -0.75], [5.25, 6.25]],
     ("act", 2): [[0.0, 0.0], [0.0, 0.0]],
     # Before the ReLU two of channel 1's four places have no gradient, so its weight is half as
     # large: class 0: A0 / 4 + A1 / 4, class 1: A0 / 8 - A1 / 2, with A1 = [[5, 3], [-3, -5]].
-    ("conv", 0): [[3.75, 5.25], [9.75, 11.25]],
-    ("conv", 1): [[-1.25, 0.75], [6.75, 8.75]],
+    ("conv", 0): [[3.75, 5.25], [9.75, 11.25]], ("conv", 1): [[-1.25, 0.75], [6.75, 8.75]],
     ("conv", 2): [[0.0, 0.0], [0.0, 0.0]],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("closed_form", [False, True], ids=["autograd", "closed form"])

@@ -97,12 +97,9 @@ def test_short(name, first):
         ("polar", 7),  # prefix of a later synonym
         ("bearsk", 5),
         ("mug", 10),  # whole word inside a name
-        ("of beasts", 0),
-        ("maillot, tank suit", 4),
-        ("maillot (3)", 3),
-        ("crane (2)", 2),
+        ("of beasts", 0), ("maillot, tank suit", 4), ("maillot (3)", 3), ("crane (2)", 2),
     ],
-)
+)  # fmt: skip
 def test_resolve(query, index):
     assert ZOO.resolve(query) == index
 
@@ -182,13 +179,11 @@ def test_near_lists_all_of_a_kind(kind):
         ("sedan", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
         ("retreiver", ["golden retriever", "Labrador retriever"]),
         ("Kitten", ["lion", "tabby", "Persian cat", "Egyptian cat", "cougar"]),
-        ("banan", ["banana"]),
-        ("mice", []),
+        ("banan", ["banana"]), ("mice", []),
         ("person", []),  # that it is a being is no help
-        ("   ", []),
-        ("qqqqqq", []),
+        ("   ", []), ("qqqqqq", []),
     ],
-)
+)  # fmt: skip
 def test_near_for_the_starters(text, shown):
     assert [STARTERS.display(i) for i in STARTERS.near(text)] == shown
 

@@ -59,13 +59,11 @@ def write_run(folder, name=TINY, classes=3, **config):
 @pytest.mark.parametrize(
     ("name", "head"),
     [
-        (TINY, "fc"),
-        ("starter_res2net", "fc"),
-        ("resnest14d.gluon_in1k", "fc"),
+        (TINY, "fc"), ("starter_res2net", "fc"), ("resnest14d.gluon_in1k", "fc"),
         # Its head normalises after the pooling, so its CAM is not the plain one.
         (TINY_CONVNEXT, None),
     ],
-)
+)  # fmt: skip
 def test_logits_equal_timm(tmp_path, name, head):
     path = tmp_path / "w.safetensors"
     save_file(seeded(name).state_dict(), path)

@@ -23,13 +23,9 @@ from scripts.smoke import free_port
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("starter_res2net", "starter_resnet")
 CLASSES = (
-    "lion, king of beasts, Panthera leo",
-    "sea lion",
-    "espresso",
-    "tabby, tabby cat",
-    'pot <b class="x">bold</b> & lid',
-    *(f"thing {i}" for i in range(195)),
-)
+    "lion, king of beasts, Panthera leo", "sea lion", "espresso", "tabby, tabby cat",
+    'pot <b class="x">bold</b> & lid', *(f"thing {i}" for i in range(195)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,18 +118,15 @@ def _write_weights(folder):
         content = path.read_bytes()
         entries.append(
             {
-                "model": name,
-                "file": path.name,
+                "model": name, "file": path.name,
                 "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
-                "dtype": "float32",
-                "classes": len(CLASSES),
+                "bytes": len(content), "dtype": "float32", "classes": len(CLASSES),
                 "labels": "two hundred things",
                 "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
                 "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
                 "licence": "Apache-2.0",
             }
-        )
+        )  # fmt: skip
     document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
 

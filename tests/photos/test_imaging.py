@@ -171,14 +171,11 @@ def test_orientation(fmt, orientation):
 @pytest.mark.parametrize(
     "exif",
     [
-        b"Exif\0\0",
-        b"Exif\0\0II*\0",
-        b"Exif\0\0II*\0\xff\xff\xff\xff",
-        b"rubbish",
+        b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"rubbish",
         # an orientation that is the text "abc"
         b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\4abc\0",
     ],
-)
+)  # fmt: skip
 def test_broken_exif_does_not_refuse_good_pixels(fmt, exif):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns, which is right
@@ -198,15 +195,12 @@ def palette_image(transparency, mode="P"):
 @pytest.mark.parametrize(
     ("mode", "value", "expected", "tolerance"),
     [
-        ("1", 1, (255, 255, 255), 0),
-        ("L", 100, (100, 100, 100), 0),
+        ("1", 1, (255, 255, 255), 0), ("L", 100, (100, 100, 100), 0),
         ("LA", (100, 51), (224, 224, 224), 0),  # 0.2 * 100 + 0.8 * 255
         ("La", (20, 51), (224, 224, 224), 0),  # the same, premultiplied
-        ("RGB", (1, 2, 3), (1, 2, 3), 0),
-        ("RGBX", (1, 2, 3, 4), (1, 2, 3), 0),
+        ("RGB", (1, 2, 3), (1, 2, 3), 0), ("RGBX", (1, 2, 3, 4), (1, 2, 3), 0),
         ("RGBA", (100, 0, 255, 51), (224, 204, 255), 0),
-        ("RGBa", (20, 0, 51, 51), (224, 204, 255), 0),
-        ("CMYK", (0, 255, 255, 0), (255, 0, 0), 0),
+        ("RGBa", (20, 0, 51, 51), (224, 204, 255), 0), ("CMYK", (0, 255, 255, 0), (255, 0, 0), 0),
         ("CMYK", (0, 0, 0, 255), (0, 0, 0), 0),
         ("YCbCr", (76, 85, 255), (254, 0, 0), 1),  # JFIF: R = Y + 1.402 (Cr - 128)
         ("HSV", (85, 255, 255), (0, 255, 0), 1),
@@ -214,7 +208,7 @@ def palette_image(transparency, mode="P"):
         # L* = 50: Y = ((50 + 16) / 116) ** 3 = 0.1842, sRGB 1.055 * Y ** (1 / 2.4) - 0.055
         ("LAB", (128, 128, 128), (119, 119, 119), 1),
     ],
-)
+)  # fmt: skip
 def test_modes(mode, value, expected, tolerance):
     got = load(Image.new(mode, (3, 2), value))
     assert np.abs(got - np.array(expected)).max() <= tolerance, got[0, 0]
@@ -537,26 +531,19 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "empty"),
-        (SVG, "SVG"),
+        (b"", "empty"), (SVG, "SVG"),
         (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->' + SVG, "SVG"),
         ("<svg></svg>".encode("utf-16"), "SVG"),
-        (b"<!DOCTYPE html><html><body>404" + SVG, "web page"),
-        (b"%PDF-1.7\n", "PDF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
-        (b"\x1aE\xdf\xa3 webm", "video"),
-        (b"RIFF\0\0\0\0AVI LIST", "video"),
-        (b"PK\3\4", "ZIP"),
-        (b"just some words", "not a picture"),
-        (b"\0" * 4096, "not a picture"),
+        (b"<!DOCTYPE html><html><body>404" + SVG, "web page"), (b"%PDF-1.7\n", "PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
+        (b"\x1aE\xdf\xa3 webm", "video"), (b"RIFF\0\0\0\0AVI LIST", "video"), (b"PK\3\4", "ZIP"),
+        (b"just some words", "not a picture"), (b"\0" * 4096, "not a picture"),
         (b"P6 1 1 255 \0\0\0", "not a picture"),  # PPM, which Pillow could open
-        (b"\xff\xd8\xff\xe0", "broken or rare JPEG"),
-        (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
+        (b"\xff\xd8\xff\xe0", "broken or rare JPEG"), (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
         (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"),
         (one_bit_png(0, 1), "no pixels|broken"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_photo_is_named(tmp_path, data, words):
     path = tmp_path / "upload.jpg"
     path.write_bytes(data)
@@ -572,14 +559,11 @@ def test_what_is_no_photo_is_named(tmp_path, data, words):
 @pytest.mark.parametrize(
     "link",
     [
-        "http://example.org/cat.jpg",
-        "HTTPS://example.org/cat.jpg",
+        "http://example.org/cat.jpg", "HTTPS://example.org/cat.jpg",
         Path("https://example.org/cat.jpg"),  # pathlib makes it https:/example.org/cat.jpg
-        "file:///etc/passwd",
-        "s3://bucket/cat.jpg",
-        "data:image/png;base64,AAAA",
+        "file:///etc/passwd", "s3://bucket/cat.jpg", "data:image/png;base64,AAAA",
     ],
-)
+)  # fmt: skip
 def test_links_are_refused(link):
     with pytest.raises(ImageError, match="link") as error:
         load_photo(link)

@@ -237,14 +237,12 @@ def test_sweep_keeps_a_model_that_failed():
 def test_effective_field_is_described_without_its_map():
     assert document(samples.effective()) == {
         **{"model": "net", "layer": "layer2.1", "split": 1, "input_px": 64},
-        "crop": [100.0, 0.0, 300.0, 200.0],
-        "unit": [1, 2],
-        "centre": [3.5, None],
+        "crop": [100.0, 0.0, 300.0, 200.0], "unit": [1, 2], "centre": [3.5, None],
         "theoretical": [-4.0, -3.0, 9.0, 10.0],
         "squares": [{"share": 0.5, "side_px": 3}, {"share": 0.99, "side_px": 7}],
         "log_squares": [{"share": 0.5, "side_px": 3}],
         **{"inputs": 2, "trained": False, "seconds": 0.25},
-    }
+    }  # fmt: skip
 
 
 def test_evaluation_has_the_contracts_keys_first():

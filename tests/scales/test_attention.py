@@ -36,18 +36,12 @@ def resnest(radix, cardinality):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(11 + 10 * radix + cardinality)
             model = ResNet(
-                block=ResNestBottleneck,
-                layers=(2, 2, 2, 2),
-                channels=(8, 16, 16, 24),
-                num_classes=6,
-                stem_type="deep",
-                stem_width=4,
-                avg_down=True,
-                base_width=64 if cardinality == 1 else 32,
-                cardinality=cardinality,
+                block=ResNestBottleneck, layers=(2, 2, 2, 2), channels=(8, 16, 16, 24),
+                num_classes=6, stem_type="deep", stem_width=4, avg_down=True,
+                base_width=64 if cardinality == 1 else 32, cardinality=cardinality,
                 zero_init_last=False,
                 block_args={"radix": radix, "avd": True, "avd_first": cardinality > 1},
-            )
+            )  # fmt: skip
             randomise_batch_norms(model)
         _MADE[key] = model.double().eval().requires_grad_(False)
     return _MADE[key]
@@ -175,15 +169,12 @@ def test_a_map_of_one_place(small):
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [
-        ([[0.5, 0.5], [0.5, 0.5]], 1.0),
-        ([[1.0, 0.0], [0.0, 1.0]], 0.0),
-        ([[0.25] * 3] * 4, 2.0),
-        ([[0.5, 1.0], [0.5, 0.0]], 0.5),
-        ([[0.75], [0.25]], 0.75 * np.log2(4 / 3) + 0.25 * 2),
+        ([[0.5, 0.5], [0.5, 0.5]], 1.0), ([[1.0, 0.0], [0.0, 1.0]], 0.0), ([[0.25] * 3] * 4, 2.0),
+        ([[0.5, 1.0], [0.5, 0.0]], 0.5), ([[0.75], [0.25]], 0.75 * np.log2(4 / 3) + 0.25 * 2),
         ([[0.3, 0.9]], None),
     ],
     ids=["even", "decided", "four branches", "half of the channels decided", "3 to 1", "radix 1"],
-)
+)  # fmt: skip
 def test_entropy(gate, expected):
     got = entropy_bits(np.array(gate, dtype=np.float32))
     assert got == (None if expected is None else pytest.approx(expected, abs=1e-7))

@@ -288,13 +288,9 @@ def test_starters(name, largest, second_block):
 
 def test_rows_of_the_table_are_lossless():
     nodes = (
-        Node("input", ()),
-        Node("conv", (0,), 3, 2, 1, 1),
-        Node("pool", (0,), 1, 2),
-        Node("merge", (1, 2)),
-        Node("conv", (3,), 1, 1, 1, -2),
-        Node("conv", (4,)),
-    )
+        Node("input", ()), Node("conv", (0,), 3, 2, 1, 1), Node("pool", (0,), 1, 2),
+        Node("merge", (1, 2)), Node("conv", (3,), 1, 1, 1, -2), Node("conv", (4,)),
+    )  # fmt: skip
     taps = {"layer1": 5, "layer1.0": 5, "layer1.0/input": 0, "layer1.0/split0": 3}
     taps |= {"layer1.0/split1": 2, "layer1.1": 5, "layer1.1/split0": 4}
     graph = Graph(nodes, taps, {"layer1.0": "hierarchy", "layer1.1": "single"})
@@ -315,11 +311,7 @@ def test_any_model_under_a_second_without_torch():
         "print(field.stage('4').rf_max_px)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
     assert done.stdout == "2567\n"

@@ -158,12 +158,9 @@ def basic():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = ResNet(
-            block=BasicBlock,
-            layers=(2, 2, 1, 1),
-            channels=(8, 12, 16, 24),
-            num_classes=5,
+            block=BasicBlock, layers=(2, 2, 1, 1), channels=(8, 12, 16, 24), num_classes=5,
             zero_init_last=False,
-        )
+        )  # fmt: skip
         randomise_batch_norms(model)
     return model.eval().requires_grad_(False)
 
@@ -337,10 +334,8 @@ def test_fields_and_shares_are_joined():
     assert (block.stride_px, block.target, block.kind) == (4, 1, "hierarchy")
     assert [s.path for s in block.splits] == [("1x1", "way0"), ("1x1", "way1"), ("1x1", "way2")]
     assert [(s.index, s.rf_min_px, s.rf_max_px) for s in block.splits] == [
-        (0, 3, 5),
-        (1, 3, 7),
-        (2, 3, 3),
-    ]
+        (0, 3, 5), (1, 3, 7), (2, 3, 3),
+    ]  # fmt: skip
     assert [s.share for s in block.splits] == pytest.approx([0, 7 / 8.5, 1.5 / 8.5])
     assert sum(s.share for s in block.splits) == pytest.approx(1)
     assert block.weighted_rf_px == pytest.approx((7 * 7 + 1.5 * 3) / 8.5)
@@ -394,14 +389,11 @@ EVIDENCE = {"a": np.array([1.0, 3.0]), "b": np.array([2.0, 0.0]), "c": np.array(
         # (1 x 10 + 3 x 20) / 4 = 17.5; 30; 50; each block counts once.
         (EVIDENCE, StandIn(a=[10, 20], b=[30, 40], c=[50]), (17.5 + 30 + 50) / 3),
         ({**EVIDENCE, "b": np.zeros(2)}, StandIn(a=[10, 20], b=[30, 40], c=[50]), 33.75),
-        (EVIDENCE, StandIn(a=[10, 20]), 17.5),
-        (EVIDENCE, StandIn(z=[1]), None),
-        (EVIDENCE, None, None),
-        ({"c": np.array([5.0])}, StandIn(c=[50]), None),
-        ({"a": np.zeros(2)}, StandIn(a=[10, 20]), None),
-        ({}, StandIn(a=[10, 20]), None),
+        (EVIDENCE, StandIn(a=[10, 20]), 17.5), (EVIDENCE, StandIn(z=[1]), None),
+        (EVIDENCE, None, None), ({"c": np.array([5.0])}, StandIn(c=[50]), None),
+        ({"a": np.zeros(2)}, StandIn(a=[10, 20]), None), ({}, StandIn(a=[10, 20]), None),
     ],
-)
+)  # fmt: skip
 def test_the_evidence_weighted_receptive_field(evidence, field, expected):
     got = weighted_rf(evidence, field)
     assert got == (None if expected is None else pytest.approx(expected))
@@ -435,22 +427,16 @@ def test_a_family_of_ones_own_is_one_adapter(monkeypatch):
 
     model = nn.Sequential(
         OrderedDict(
-            stem=nn.Conv2d(3, 8, 4, stride=4),
-            stage=nn.Sequential(Forked(), Forked()),
-            pool=nn.AdaptiveAvgPool2d(1),
-            flat=nn.Flatten(),
-            fc=nn.Linear(8, 5),
+            stem=nn.Conv2d(3, 8, 4, stride=4), stage=nn.Sequential(Forked(), Forked()),
+            pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(8, 5),
         )
-    ).eval()
+    ).eval()  # fmt: skip
     with pytest.raises(UnsupportedModelError):
         families.hook_points(model, ["stage"])
     adapter = families.Adapter(
-        fits=lambda block: isinstance(block, Forked),
-        last="join",
-        splits=lambda _: 2,
-        kind=lambda _: "parallel",
-        path=lambda _, index: (("3x3",), ("5x5",))[index],
-    )
+        fits=lambda block: isinstance(block, Forked), last="join", splits=lambda _: 2,
+        kind=lambda _: "parallel", path=lambda _, index: (("3x3",), ("5x5",))[index],
+    )  # fmt: skip
     monkeypatch.setattr(families, "ADAPTERS", [*families.ADAPTERS, adapter])
     field = receptive_field.fields(topology.trace(model, ["stage"]), model="m", input_px=32)
     assert [[s.rf_max_px for s in block.splits] for block in field.blocks] == [[12, 20], [28, 36]]

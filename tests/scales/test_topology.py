@@ -173,12 +173,9 @@ def test_golden_splits():
         model = timm.create_model("res2net50_26w_4s", layers=[2, 2, 2, 2])
     field = traced(model)
     golden = {
-        "layer1.0": [19, 19, 19, 19],
-        "layer1.1": [27, 35, 43, 19],
-        "layer2.0": [51, 51, 51, 51],
-        "layer2.1": [67, 83, 99, 51],
-        "layer3.1": [147, 179, 211, 115],
-    }
+        "layer1.0": [19, 19, 19, 19], "layer1.1": [27, 35, 43, 19], "layer2.0": [51, 51, 51, 51],
+        "layer2.1": [67, 83, 99, 51], "layer3.1": [147, 179, 211, 115],
+    }  # fmt: skip
     for block, expected in golden.items():
         assert [split.rf_max_px for split in field.block(block).splits] == expected
 
@@ -443,12 +440,9 @@ networks = st.lists(st.one_of(free(), same(), joined()), min_size=1, max_size=4)
 
 
 @settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    database=None,
+    max_examples=100, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+)  # fmt: skip
 @given(networks)
 def test_random_topologies(parts):
     """The spectrum is the enumeration of all ways; the box is where the gradient is."""

@@ -154,14 +154,9 @@ def in_a_process(script, folder, out, settings, *arguments):
     words = [str(folder), str(out), json.dumps(settings.as_dict()), NAME, *map(str, arguments)]
     return subprocess.run(
         [sys.executable, "-c", IN_A_PROCESS + script, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=120,
-    )
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, check=False, capture_output=True,
+        text=True, start_new_session=True, timeout=120,
+    )  # fmt: skip
 
 
 def test_kill_9_while_a_checkpoint_is_written(folder, recipe, tmp_path):
@@ -275,12 +270,9 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
         (folder / "red" / "00.png").unlink()
     name = "starter_resnet" if what == "model" else NAME
     other = Trainer(
-        name,
-        open_data(folder),
-        tmp_path,
-        recipe(**{k: v for k, v in changes.items() if k == what}),
-        CPU,
-    )
+        name, open_data(folder), tmp_path,
+        recipe(**{k: v for k, v in changes.items() if k == what}), CPU,
+    )  # fmt: skip
     with pytest.raises(TrainingError, match=f"{said}; give the same again, or another --out"):
         other.resume()
 
