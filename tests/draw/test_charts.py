@@ -334,7 +334,7 @@ def test_gates_are_the_fractions_of_their_channels():
         for n, count in ((0, 10), (1, 20), (9, 30))
     }
     (outline,) = [p for p in figure.axes[0].patches if not isinstance(p, Rectangle)]
-    assert outline.get_data().values.max() == 100  # type: ignore[attr-defined]
+    assert outline.get_data().values.max() == 100
     assert "mean of 2 example photographs" in words(figure)
     assert "example" not in words(charts.gates_chart(attended(gates, None), "layer3.1"))
     with pytest.raises(ValueError, match=r"layer9\.9"):

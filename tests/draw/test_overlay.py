@@ -280,7 +280,7 @@ def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred():
 def test_the_scale_is_stated(width, options, words):
     figure = Figure((width / 72, 1), 72)
     box = figure.add_axes((12 / width, 0.8, 1 - 24 / width, 0.15))
-    axis = colour_bar(figure, unit="evidence per area of a long long name " * 3, cax=box, **options)  # type: ignore[arg-type]
+    axis = colour_bar(figure, unit="evidence per area of a long long name " * 3, cax=box, **options)
     pixels(figure, width)
     labels = axis.get_xticklabels()
     assert [label.get_text() for label in labels] == words

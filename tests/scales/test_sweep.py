@@ -57,8 +57,8 @@ def traced(model):
 
 def alone(model, shown):
     """Logits and last-stage Grad-CAM of one view, by timm's own halves of the forward."""
-    activation = model.forward_features(shown.x).detach().requires_grad_()  # type: ignore[operator]
-    logits = model.forward_head(activation)[0]  # type: ignore[operator]
+    activation = model.forward_features(shown.x).detach().requires_grad_()
+    logits = model.forward_head(activation)[0]
     (gradient,) = torch.autograd.grad(logits[TARGET], activation)
     cam = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1)[0]
     return logits.detach().double(), cam.detach()

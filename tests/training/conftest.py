@@ -25,6 +25,6 @@ def recipe():
             "epochs": 2, "batch_size": 7, "lr": 0.01, "workers": 0, "ema": 0.5, "threads": 1,
             "warmup_epochs": 0.0,
         }  # fmt: skip
-        return Recipe(**{**settings, **changes})  # type: ignore[arg-type]
+        return Recipe(**{**settings, **changes})
 
     return make
