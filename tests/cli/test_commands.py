@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -198,21 +196,3 @@ def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
         {"host": None, "port": None, "device": "auto", "models": [], "features": []},
         {"host": "0.0.0.0", "port": 8000, "device": "auto", "models": ["a", "b"], "features": []},
     ]
-
-
-@pytest.mark.parametrize("argv", [
-    *(["--help"], ["models"], ["explain", "--help"], ["rf", "res2net101_26w_4s.in1k"]),
-    *(["rf", "res2net101_26w_4s.in1k", extra] for extra in ("--json", "--spectrum")),
-])  # fmt: skip
-def test_light_commands_load_no_heavy_package(argv, bundled):
-    script = (
-        "import sys; from mscnn.cli import main; code = main(sys.argv[1:]); "
-        "heavy = {'torch', 'timm', 'gradio', 'matplotlib', 'scipy'} & set(sys.modules); "
-        "sys.stderr.write(' '.join(heavy)); sys.exit(code)"
-    )
-    root = str(Path(registry.__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", script, *argv], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": root}, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")

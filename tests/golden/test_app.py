@@ -26,6 +26,7 @@ def http(app_url):
 def test_endpoints(http, golden):
     info = http.get("/gradio_api/info").json()
     assert info["unnamed_endpoints"] == {}
+    assert all(e["description"].endswith(".") for e in info["named_endpoints"].values())
     kept = ("parameter_name", "parameter_has_default", "parameter_default", "component")
     golden(
         "http/endpoints",
@@ -47,6 +48,8 @@ def test_endpoints(http, golden):
 def test_tools(http, golden):
     tools = http.get("/gradio_api/mcp/schema").json()
     golden("http/tools", {tool["name"]: tool["inputSchema"] for tool in tools})
+    described = [p for tool in tools for p in tool["inputSchema"]["properties"].values()]
+    assert all(parameter["description"].endswith(".") for parameter in described)
 
 
 PHOTO = object()

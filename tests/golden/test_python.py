@@ -117,7 +117,12 @@ def test_a_loaded_network(net, golden):
     golden("python/network", [name for name in own if not name.startswith("_")])
 
 
-@pytest.mark.parametrize("argv", [None, ["--help"], ["models"], ["rf", "res2net50_26w_4s.in1k"]])
+RF = ["rf", "res2net101_26w_4s.in1k"]
+
+
+@pytest.mark.parametrize("argv", [
+    *(None, ["--help"], ["explain", "--help"], ["models"], RF, [*RF, "--json"], [*RF, "--spectrum"])
+])  # fmt: skip
 def test_light_imports(argv, here):
     script = (
         "import sys, mscnn; code = 0\n"

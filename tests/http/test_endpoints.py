@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -24,31 +23,6 @@ from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS, differences
 
 RES2NET, RESNET = MODELS
-IMAGE, MODEL, TARGET = ("Image", None), ("Textbox", RES2NET), ("Textbox", "top1")
-MANY, LAYER = ("Textbox", None), ("Textbox", "last")
-PUBLIC: dict[str, tuple[dict[str, tuple[str, Any]], list[str]]] = {
-    "/predict": ({"image": IMAGE, "model": MODEL, "top_k": ("Number", 5)}, ["Json"]),
-    "/explain": (
-        {
-            **{"image": IMAGE, "model": MODEL, "layer": LAYER, "target": TARGET},
-            "method": ("Textbox", "gradcam"),
-        },
-        ["Json", "File", "File"],
-    ),
-    "/compare": (
-        {"image": IMAGE, "models": MANY, "target": TARGET, "layer": LAYER},
-        ["Json", "File"],
-    ),
-    "/scales": ({"image": IMAGE, "model": MODEL, "target": TARGET}, ["Json", "File"]),
-    "/receptive_field": ({"model": MODEL, "baseline": ("Textbox", "")}, ["Json", "File"]),
-    "/sweep": (
-        {
-            **{"image": IMAGE, "models": MANY, "target": TARGET, "box": ("Textbox", "")},
-            "canvas": ("Textbox", "mean"),
-        },
-        ["Json", "File"],
-    ),
-}
 
 
 @pytest.fixture
@@ -71,24 +45,6 @@ def assert_drawn(picture, expected):
     assert (np.abs(shown.astype(int) - drawn) > 2).mean() < 1e-3
 
 
-def test_these_endpoints_are_public_and_nothing_else(http):
-    info = http.get("/gradio_api/info").json()
-    assert info["unnamed_endpoints"] == {}
-    found = {
-        name: (
-            {
-                p["parameter_name"]: (p["component"], p["parameter_default"])
-                for p in endpoint["parameters"]
-            },
-            [r["component"] for r in endpoint["returns"]],
-        )
-        for name, endpoint in info["named_endpoints"].items()
-    }
-    assert found == PUBLIC
-    for endpoint in info["named_endpoints"].values():
-        assert endpoint["description"].endswith(".")
-
-
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_an_endpoint_describes_its_parameters(name):
     function = getattr(Functions, name)
@@ -108,7 +64,7 @@ def test_every_photo_of_every_event_passes_the_guarded_input(site):
 def test_all_model_events_share_one_queue(site):
     """Two models at once would share the cores, and hooks on a shared model are not re-entrant."""
     public = [e for e in site.demo.fns.values() if e.api_visibility == "public"]
-    assert len(public) == len(PUBLIC)
+    assert len(public) == len(ENDPOINTS)
     for event in public:
         assert (event.concurrency_id, event.concurrency_limit) == ("model", 1)
 

@@ -28,21 +28,6 @@ def tool(http):
     return call
 
 
-def test_the_endpoints_are_the_tools(http):
-    tools = {tool["name"]: tool for tool in http.get("/gradio_api/mcp/schema").json()}
-    assert set(tools) == {
-        *("predict", "explain", "compare"),
-        *("scales", "receptive_field", "sweep"),
-    }
-    assert set(tools["explain"]["inputSchema"]["properties"]) == {
-        "image", "model", "layer", "target", "method",
-    }  # fmt: skip
-    assert tools["explain"]["inputSchema"]["required"] == ["image"]
-    for tool in tools.values():
-        for parameter in tool["inputSchema"]["properties"].values():
-            assert parameter["description"].endswith(".")
-
-
 def test_a_tool_takes_a_picture_as_data(tool, site, photo_bytes, photo_file):
     failed, text = tool(
         "predict",
