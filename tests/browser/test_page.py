@@ -209,12 +209,10 @@ def test_everything_can_be_reached_with_the_keyboard(visit):
     reached, ids = set(), ("opacity", "model", "link", "tab-look", "target", "method", "download")
     for _ in range(60):
         look.page.keyboard.press("Tab")
-        reached.add(
-            look.page.evaluate(
-                "(e => e.id || e.dataset.do || e.dataset.set || e.dataset.example || e.tagName)"
-                "(document.activeElement)"
-            )
-        )
+        reached.add(look.page.evaluate(
+            "(e => e.id || e.dataset.do || e.dataset.set || e.dataset.example || e.tagName)"
+            "(document.activeElement)"
+        ))  # fmt: skip
     assert set(ids) <= reached
     assert {"choose", "lion", "CANVAS"} <= reached
     look.page.locator("#top5 button").nth(1).focus()

@@ -41,17 +41,15 @@ def bundle_folder(tmp_path_factory):
         path = folder / f"{name}.safetensors"
         save_file(model.state_dict(), str(path))
         data = path.read_bytes()
-        entries.append(
-            {
-                "model": name, "file": path.name,
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "bytes": len(data), "dtype": "float32", "classes": 200,
-                "labels": "two hundred things",
-                "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
-                "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
-                "licence": "Apache-2.0",
-            }
-        )  # fmt: skip
+        entries.append({
+            "model": name, "file": path.name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data), "dtype": "float32", "classes": 200,
+            "labels": "two hundred things",
+            "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
+            "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
+            "licence": "Apache-2.0",
+        })  # fmt: skip
     document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
     return root

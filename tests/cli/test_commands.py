@@ -125,12 +125,10 @@ def test_compare_writes_sheet_table_and_maps(photo, capsys):
     document = run_json(capsys, *argv, "--out", "both")
     names = ["starter_res2net", "starter_resnet"]
     assert [m["model"] for m in document["models"]] == names
-    assert sorted(p.name for p in Path("both").iterdir()) == sorted(
-        [
-            *("comparison.png", "compare.json", "manifest.json", "table.csv", "agreements.csv"),
-            *(f"cam-{i}-{name}.npy" for i, name in enumerate(names, 1)),
-        ]
-    )
+    assert sorted(p.name for p in Path("both").iterdir()) == sorted([
+        *("comparison.png", "compare.json", "manifest.json", "table.csv", "agreements.csv"),
+        *(f"cam-{i}-{name}.npy" for i, name in enumerate(names, 1)),
+    ])  # fmt: skip
     on_disk = json.loads(Path("both/compare.json").read_text("ascii"))
     assert {k: v for k, v in document.items() if k not in ("out", "files")} == on_disk
     with Path("both/table.csv").open(newline="", encoding="utf-8") as file:

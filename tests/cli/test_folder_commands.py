@@ -79,14 +79,11 @@ def test_evaluate_writes_files_and_says_so(data, capsys):
     assert "left out 7/bad.jpg: 'bad.jpg'" in text
 
 
-@pytest.mark.parametrize(
-    ("labels", "options", "written"),
-    [
-        (("7", "lion"), [], True),
-        (("7", "lion", "tiger"), [], False),  # no photograph of a tiger
-        (("7", "lion"), ["--weights", "mine"], False),
-    ],
-)
+@pytest.mark.parametrize(("labels", "options", "written"), [
+    (("7", "lion"), [], True),
+    (("7", "lion", "tiger"), [], False),  # no photograph of a tiger
+    (("7", "lion"), ["--weights", "mine"], False),
+])  # fmt: skip
 def test_evaluate_keeps_the_reliability_of_a_users_model(labels, options, written, data, capsys):
     export_folder(fresh("starter_resnet", len(labels), 0).model, Path("mine"), labels)
     code, document, err = run(capsys, "evaluate", "data", "--model", "./mine", *options)

@@ -10,28 +10,22 @@ from mscnn.models.labels import LabelSet, imagenet_labels, wordnet_lemmas
 ZOO = LabelSet(("lion, king of beasts, Panthera leo", "sea lion", "fox squirrel", "crane", "crane"))
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["lion", "sea lion"], [0, 1]), (["Sea_Lion", "king of beasts"], [1, 0]),
-        (["lion, king of beasts, Panthera leo"], [0]), (["2", "0"], [2, 0]),
-        (["crane (4)", "crane (3)"], [4, 3]),
-        # n02129165 is the lion, n02077923 the sea lion; both are one class of the model twice.
-        (["n02129165", "n02077923", "lion"], [0, 1, 0]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("names", "expected"), [
+    (["lion", "sea lion"], [0, 1]), (["Sea_Lion", "king of beasts"], [1, 0]),
+    (["lion, king of beasts, Panthera leo"], [0]), (["2", "0"], [2, 0]),
+    (["crane (4)", "crane (3)"], [4, 3]),
+    # n02129165 is the lion, n02077923 the sea lion; both are one class of the model twice.
+    (["n02129165", "n02077923", "lion"], [0, 1, 0]),
+])  # fmt: skip
 def test_names_indices_and_wordnet_ids(names, expected):
     assert map_classes(names, ZOO).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (["lion", "fox"], ["1 of the data's 2", "'fox'"]),  # part of a name is not enough
-        (["crane"], ["several", "'crane'"]), (["5"], ["'5'"]), (["n01440764"], ["'n01440764'"]),
-        ([f"x{i}" for i in range(12)], ["12 of the data's 12", "'x0'", "'x7' and 4 more"]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("names", "words"), [
+    (["lion", "fox"], ["1 of the data's 2", "'fox'"]),  # part of a name is not enough
+    (["crane"], ["several", "'crane'"]), (["5"], ["'5'"]), (["n01440764"], ["'n01440764'"]),
+    ([f"x{i}" for i in range(12)], ["12 of the data's 12", "'x0'", "'x7' and 4 more"]),
+])  # fmt: skip
 def test_what_fits_no_class_is_listed(names, words):
     with pytest.raises(DatasetError, match="name folders by") as caught:
         map_classes(names, ZOO)

@@ -50,13 +50,10 @@ def test_one_class_can_be_evaluated(tmp_path):
     assert set(found(make(tmp_path, {"a": 2})).values()) == {"a"}
 
 
-@pytest.mark.parametrize(
-    ("folders", "part"),
-    [
-        ({"train/a": 2, "train/b": 1, "val/a": 1}, "val"), ({"train/a": 1, "test/a": 2}, "test"),
-        ({"validation/a": 1, "validation/b": 1}, "validation"), ({"train/a": 1}, "train"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("folders", "part"), [
+    ({"train/a": 2, "train/b": 1, "val/a": 1}, "val"), ({"train/a": 1, "test/a": 2}, "test"),
+    ({"validation/a": 1, "validation/b": 1}, "validation"), ({"train/a": 1}, "train"),
+])  # fmt: skip
 def test_a_part_of_its_own(tmp_path, folders, part):
     make(tmp_path, folders)
     names = [p.relative_to(tmp_path).as_posix() for p in (tmp_path / part).rglob("*.png")]

@@ -116,17 +116,14 @@ def test_settings_of_matplotlib_stay_as_they_are_and_threads_draw_alike():
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"), (8.0, "8"), (1.5, "1.5"), (4.20657, "4.21"), (9.999, "10"), (0.99996, "1"),
-        (99.96, "100"), (0.01234, "0.0123"), (4570.6, "4571"), (-2.5, "\N{MINUS SIGN}2.5"),
-        (999_400.4, "999400"), (999_600.0, "1 \N{MULTIPLICATION SIGN} 10⁶"),
-        (1.23456e-5, "1.23 \N{MULTIPLICATION SIGN} 10⁻⁵"), (0.000099999, "0.0001"),
-        (2_500_000, "2.5 \N{MULTIPLICATION SIGN} 10⁶"),
-        (10**400 + 1, "1 \N{MULTIPLICATION SIGN} 10⁴⁰⁰"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0"), (8.0, "8"), (1.5, "1.5"), (4.20657, "4.21"), (9.999, "10"), (0.99996, "1"),
+    (99.96, "100"), (0.01234, "0.0123"), (4570.6, "4571"), (-2.5, "\N{MINUS SIGN}2.5"),
+    (999_400.4, "999400"), (999_600.0, "1 \N{MULTIPLICATION SIGN} 10⁶"),
+    (1.23456e-5, "1.23 \N{MULTIPLICATION SIGN} 10⁻⁵"), (0.000099999, "0.0001"),
+    (2_500_000, "2.5 \N{MULTIPLICATION SIGN} 10⁶"),
+    (10**400 + 1, "1 \N{MULTIPLICATION SIGN} 10⁴⁰⁰"),
+])  # fmt: skip
 def test_numbers_are_short_and_true(value, text):
     assert f.number_text(value) == text
 

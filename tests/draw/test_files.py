@@ -131,16 +131,13 @@ def test_empty_map_leaves_the_photo_and_says_so():
     assert "empty" in manifest["notices"][0]
 
 
-@pytest.mark.parametrize(
-    ("size", "given", "width"),
-    [
-        ((5000, 2000), (5000, 2000), 2048),
-        ((400, 200), (400, 200), 400),
-        ((32, 32), (32, 32), 256),
-        # The page keeps a smaller copy of the photo than the geometry speaks of.
-        ((2000, 1000), (500, 250), 500),
-    ],
-)
+@pytest.mark.parametrize(("size", "given", "width"), [
+    ((5000, 2000), (5000, 2000), 2048),
+    ((400, 200), (400, 200), 400),
+    ((32, 32), (32, 32), 256),
+    # The page keeps a smaller copy of the photo than the geometry speaks of.
+    ((2000, 1000), (500, 250), 500),
+])  # fmt: skip
 def test_pictures_are_neither_huge_nor_tiny(size, given, width):
     found = explanation_files(samples.explained([[1, 0]], size=size), grey(given))
     for name in ("overlay.png", "heatmap.png"):

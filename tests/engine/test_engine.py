@@ -121,23 +121,20 @@ def test_a_named_class_and_layer(target, layer, engine, photo):
         assert (column.cam.target, column.cam.layer) == (4, "layer2")
 
 
-@pytest.mark.parametrize(
-    ("models", "target", "expected"),
-    [
-        (["imagenet", "animals"], "lion", {"imagenet": 0, "animals": 2}),
-        (["animals", "imagenet"], "lion", {"imagenet": 0, "animals": 2}),
-        (["imagenet", "animals"], "espresso", {"imagenet": 1, "animals": 0}),
-        # One crane here, two there: a machine is compared with what the other calls a crane, but
-        # from the one crane nobody can tell which of the two is meant.
-        (["imagenet", "animals"], "crane (lifting machine)", {"imagenet": 3, "animals": 3}),
-        (["animals", "imagenet"], "crane", {"animals": 3}),
-        # A tiger is no tiger shark, although the name begins like it.
-        (["imagenet", "animals"], "tiger", {"imagenet": 4}),
-        (["imagenet", "animals", "two"], "filler 0", {"imagenet": 5}),
-        # Both have the short name "lion"; the full name tells which one is meant.
-        (["imagenet", "two.full"], 0, {"imagenet": 0, "two.full": 0}),
-    ],
-)
+@pytest.mark.parametrize(("models", "target", "expected"), [
+    (["imagenet", "animals"], "lion", {"imagenet": 0, "animals": 2}),
+    (["animals", "imagenet"], "lion", {"imagenet": 0, "animals": 2}),
+    (["imagenet", "animals"], "espresso", {"imagenet": 1, "animals": 0}),
+    # One crane here, two there: a machine is compared with what the other calls a crane, but
+    # from the one crane nobody can tell which of the two is meant.
+    (["imagenet", "animals"], "crane (lifting machine)", {"imagenet": 3, "animals": 3}),
+    (["animals", "imagenet"], "crane", {"animals": 3}),
+    # A tiger is no tiger shark, although the name begins like it.
+    (["imagenet", "animals"], "tiger", {"imagenet": 4}),
+    (["imagenet", "animals", "two"], "filler 0", {"imagenet": 5}),
+    # Both have the short name "lion"; the full name tells which one is meant.
+    (["imagenet", "two.full"], 0, {"imagenet": 0, "two.full": 0}),
+])  # fmt: skip
 def test_the_same_class_by_name_in_other_label_sets(models, target, expected, engine, photo):
     result = engine.compare(photo, models, target=target)
     got = {c.model: c.cam.target for c in result.columns if c.cam is not None}

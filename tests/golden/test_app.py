@@ -28,21 +28,18 @@ def test_endpoints(http, golden):
     assert info["unnamed_endpoints"] == {}
     assert all(e["description"].endswith(".") for e in info["named_endpoints"].values())
     kept = ("parameter_name", "parameter_has_default", "parameter_default", "component")
-    golden(
-        "http/endpoints",
-        {
-            name: {
-                "parameters": [
-                    {key: p[key] for key in kept} | {"type": p["python_type"]["type"]}
-                    for p in endpoint["parameters"]
-                ],
-                "returns": [
-                    {"label": r["label"], "component": r["component"]} for r in endpoint["returns"]
-                ],
-            }
-            for name, endpoint in info["named_endpoints"].items()
-        },
-    )
+    golden("http/endpoints", {
+        name: {
+            "parameters": [
+                {key: p[key] for key in kept} | {"type": p["python_type"]["type"]}
+                for p in endpoint["parameters"]
+            ],
+            "returns": [
+                {"label": r["label"], "component": r["component"]} for r in endpoint["returns"]
+            ],
+        }
+        for name, endpoint in info["named_endpoints"].items()
+    })  # fmt: skip
 
 
 def test_tools(http, golden):

@@ -128,17 +128,14 @@ def test_pointer_moved_by_a_failed_update(tmp_path, cache_put):
     assert fetch(NAME) == link
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "text"),
-    [
-        (200, "", "has no weights at timm/resnest14d"),  # no such file
-        (404, "RepoNotFound", "has no weights at timm/resnest14d"),
-        (401, "RepoNotFound", "has no weights at timm/resnest14d"),
-        (403, "GatedRepo", "without permission"),
-        (403, "", "without permission"),
-        (500, "", "answers with error 500"),
-    ],
-)
+@pytest.mark.parametrize(("status", "code", "text"), [
+    (200, "", "has no weights at timm/resnest14d"),  # no such file
+    (404, "RepoNotFound", "has no weights at timm/resnest14d"),
+    (401, "RepoNotFound", "has no weights at timm/resnest14d"),
+    (403, "GatedRepo", "without permission"),
+    (403, "", "without permission"),
+    (500, "", "answers with error 500"),
+])  # fmt: skip
 def test_hub_says_no(fake_hub, status, code, text):
     fake_hub.status, fake_hub.error_code = status, code
     with pytest.raises(DownloadError, match=text) as raised:

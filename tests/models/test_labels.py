@@ -12,13 +12,11 @@ from mscnn.models import labels as labels_module
 from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, short, wordnet_lemmas
 from mscnn.models.manifest import load_manifest
 
-ZOO = LabelSet(
-    (
-        "lion, king of beasts", "crane", "crane", "maillot", "maillot, tank suit",  # 0 to 4
-        "bearskin, busby", "brown bear, bruin", "ice bear, polar bear", "harp",  # 5 to 8
-        "harmonica, harp", "coffee mug", "coffeepot",  # 9 to 11
-    )
-)  # fmt: skip
+ZOO = LabelSet((
+    "lion, king of beasts", "crane", "crane", "maillot", "maillot, tank suit",  # 0 to 4
+    "bearskin, busby", "brown bear, bruin", "ice bear, polar bear", "harp",  # 5 to 8
+    "harmonica, harp", "coffee mug", "coffeepot",  # 9 to 11
+))  # fmt: skip
 BY_NUMBER = LabelSet(("0", "1", "10", "2"))
 
 
@@ -45,26 +43,20 @@ def test_imagenet_full_names_lead_back_except_where_they_are_shared():
     assert unclear == [134, 474, 517, 638]
 
 
-@pytest.mark.parametrize(
-    ("index", "shown"),
-    [
-        (291, "lion"), (134, "crane (134)"), (517, "crane (517)"), (638, "maillot (638)"),
-        (639, "maillot (tank suit)"), (836, "sunglass"), (837, "sunglasses"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("index", "shown"), [
+    (291, "lion"), (134, "crane (134)"), (517, "crane (517)"), (638, "maillot (638)"),
+    (639, "maillot (tank suit)"), (836, "sunglass"), (837, "sunglasses"),
+])  # fmt: skip
 def test_imagenet_display(index, shown):
     assert imagenet_labels().display(index) == shown
 
 
-@pytest.mark.parametrize(
-    ("query", "index"),
-    [
-        (291, 291), (np.int64(291), 291), ("291", 291), (" 0 ", 0), ("0" * 30 + "291", 291),
-        ("lion", 291), ("LION", 291), ("Lion,  king of beasts, Panthera leo", 291),
-        ("king of beasts", 291), ("panthera l", 291), ("cheeta", 293), ("espresso", 967),
-        ("projectile", 744), ("goldfish", 1), ("Egyptian", 285),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("query", "index"), [
+    (291, 291), (np.int64(291), 291), ("291", 291), (" 0 ", 0), ("0" * 30 + "291", 291),
+    ("lion", 291), ("LION", 291), ("Lion,  king of beasts, Panthera leo", 291),
+    ("king of beasts", 291), ("panthera l", 291), ("cheeta", 293), ("espresso", 967),
+    ("projectile", 744), ("goldfish", 1), ("Egyptian", 285),
+])  # fmt: skip
 def test_imagenet_resolve(query, index):
     assert imagenet_labels().resolve(query) == index
 
@@ -89,30 +81,24 @@ def test_short(name, first):
     assert short(name) == first
 
 
-@pytest.mark.parametrize(
-    ("query", "index"),
-    [
-        ("harp", 8),  # its own name goes before a synonym of another class
-        ("bruin", 6),
-        ("polar", 7),  # prefix of a later synonym
-        ("bearsk", 5),
-        ("mug", 10),  # whole word inside a name
-        ("of beasts", 0), ("maillot, tank suit", 4), ("maillot (3)", 3), ("crane (2)", 2),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("query", "index"), [
+    ("harp", 8),  # its own name goes before a synonym of another class
+    ("bruin", 6),
+    ("polar", 7),  # prefix of a later synonym
+    ("bearsk", 5),
+    ("mug", 10),  # whole word inside a name
+    ("of beasts", 0), ("maillot, tank suit", 4), ("maillot (3)", 3), ("crane (2)", 2),
+])  # fmt: skip
 def test_resolve(query, index):
     assert ZOO.resolve(query) == index
 
 
-@pytest.mark.parametrize(
-    ("query", "listed"),
-    [
-        ("crane", ["1 crane", "2 crane"]),
-        ("Maillot", ["3 maillot", "4 maillot (tank suit)"]),
-        ("coffee", ["10 coffee mug", "11 coffeepot"]),
-        ("bear", ["6 brown bear", "7 ice bear", "5 bearskin"]),  # not bearskin for its prefix
-    ],
-)
+@pytest.mark.parametrize(("query", "listed"), [
+    ("crane", ["1 crane", "2 crane"]),
+    ("Maillot", ["3 maillot", "4 maillot (tank suit)"]),
+    ("coffee", ["10 coffee mug", "11 coffeepot"]),
+    ("bear", ["6 brown bear", "7 ice bear", "5 bearskin"]),  # not bearskin for its prefix
+])  # fmt: skip
 def test_ambiguous_name_lists_candidates(query, listed):
     with pytest.raises(UnknownClassError) as caught:
         ZOO.resolve(query)
@@ -172,18 +158,15 @@ def test_near_lists_all_of_a_kind(kind):
     assert {STARTERS.name(i) for i in STARTERS.near(kind)} == names.intersection(STARTERS.names)
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("car", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
-        ("sedan", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
-        ("retreiver", ["golden retriever", "Labrador retriever"]),
-        ("Kitten", ["lion", "tabby", "Persian cat", "Egyptian cat", "cougar"]),
-        ("banan", ["banana"]), ("mice", []),
-        ("person", []),  # that it is a being is no help
-        ("   ", []), ("qqqqqq", []),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "shown"), [
+    ("car", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
+    ("sedan", ["beach wagon", "convertible", "freight car", "limousine", "sports car"]),
+    ("retreiver", ["golden retriever", "Labrador retriever"]),
+    ("Kitten", ["lion", "tabby", "Persian cat", "Egyptian cat", "cougar"]),
+    ("banan", ["banana"]), ("mice", []),
+    ("person", []),  # that it is a being is no help
+    ("   ", []), ("qqqqqq", []),
+])  # fmt: skip
 def test_near_for_the_starters(text, shown):
     assert [STARTERS.display(i) for i in STARTERS.near(text)] == shown
 
@@ -197,19 +180,16 @@ def test_near_tells_the_cranes_apart_and_knows_classes_of_ones_own():
     assert labels.near("dog", 0) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("fish", "No class fits 'fish'; this model knows 200 classes, by name or by an index from "
-         "0 to 199. Close: 0 goldfish."),
-        # The only names with these words are German shepherd dog and birdhouse.
-        ("dog", "'dog' fits 6 classes: 24 Chihuahua, 29 standard poodle, 25 Yorkshire terrier, "
-         "28 German shepherd, 26 golden retriever, 27 Labrador retriever; give the index or more "
-         "of the name."),
-        ("bird", "'bird' fits 5 classes: 11 goose, 20 black stork, 22 albatross, 21 king penguin, "
-         "76 birdhouse; give the index or more of the name."),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("fish", "No class fits 'fish'; this model knows 200 classes, by name or by an index from "
+     "0 to 199. Close: 0 goldfish."),
+    # The only names with these words are German shepherd dog and birdhouse.
+    ("dog", "'dog' fits 6 classes: 24 Chihuahua, 29 standard poodle, 25 Yorkshire terrier, "
+     "28 German shepherd, 26 golden retriever, 27 Labrador retriever; give the index or more "
+     "of the name."),
+    ("bird", "'bird' fits 5 classes: 11 goose, 20 black stork, 22 albatross, 21 king penguin, "
+     "76 birdhouse; give the index or more of the name."),
+])  # fmt: skip
 def test_a_kind_is_answered_with_its_classes(text, sentence):
     with pytest.raises(UnknownClassError) as caught:
         STARTERS.resolve(text)

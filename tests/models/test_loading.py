@@ -56,14 +56,11 @@ def write_run(folder, name=TINY, classes=3, **config):
     return model
 
 
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [
-        (TINY, "fc"), ("starter_res2net", "fc"), ("resnest14d.gluon_in1k", "fc"),
-        # Its head normalises after the pooling, so its CAM is not the plain one.
-        (TINY_CONVNEXT, None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "head"), [
+    (TINY, "fc"), ("starter_res2net", "fc"), ("resnest14d.gluon_in1k", "fc"),
+    # Its head normalises after the pooling, so its CAM is not the plain one.
+    (TINY_CONVNEXT, None),
+])  # fmt: skip
 def test_logits_equal_timm(tmp_path, name, head):
     path = tmp_path / "w.safetensors"
     save_file(seeded(name).state_dict(), path)
@@ -104,17 +101,13 @@ def test_names_without_a_tag():
     assert from_name("resnet34").name == f"resnet34.{timm.get_pretrained_cfg('resnet34').tag}"
 
 
-@pytest.mark.parametrize(
-    ("change", "tolerance"),
-    [
-        # Half precision keeps 11 bits of each weight; the other forms keep all.
-        (lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, 2e-2),
-        (lambda s: {k: v for k, v in s.items() if "num_batches_tracked" not in k}, 0),
-        (lambda s: {f"module.{k}": v for k, v in s.items()}, 0),
-        (lambda s: {"state_dict": s, "epoch": 1}, 0),
-    ],
-    ids=["half", "no-counters", "data-parallel", "nested"],
-)
+@pytest.mark.parametrize(("change", "tolerance"), [
+    # Half precision keeps 11 bits of each weight; the other forms keep all.
+    (lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, 2e-2),
+    (lambda s: {k: v for k, v in s.items() if "num_batches_tracked" not in k}, 0),
+    (lambda s: {f"module.{k}": v for k, v in s.items()}, 0),
+    (lambda s: {"state_dict": s, "epoch": 1}, 0),
+], ids=["half", "no-counters", "data-parallel", "nested"])  # fmt: skip
 def test_other_forms_of_the_same_weights(tmp_path, change, tolerance):
     model = seeded(TINY)
     torch.save(change(model.state_dict()), tmp_path / "w.pth")
@@ -188,17 +181,14 @@ def test_folder_in_the_working_directory(tmp_path, monkeypatch):
     assert load_model("./mine/").name == "mine"
 
 
-@pytest.mark.parametrize(
-    ("config", "names"),
-    [
-        ({}, ("class 0", "class 1", "class 2")),
-        ({"label_names": {"0": "a", "2": "c", "1": "b"}}, ("a", "b", "c")),
-        ({"label_names": ["n02129165", "n02123045", "n07920052"]},
-         ("lion, king of beasts, Panthera leo", "tabby, tabby cat", "espresso")),
-        ({"label_names": ["x", "y", "z"], "label_descriptions": {"x": "a long x"}},
-         ("a long x", "y", "z")),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("config", "names"), [
+    ({}, ("class 0", "class 1", "class 2")),
+    ({"label_names": {"0": "a", "2": "c", "1": "b"}}, ("a", "b", "c")),
+    ({"label_names": ["n02129165", "n02123045", "n07920052"]},
+     ("lion, king of beasts, Panthera leo", "tabby, tabby cat", "espresso")),
+    ({"label_names": ["x", "y", "z"], "label_descriptions": {"x": "a long x"}},
+     ("a long x", "y", "z")),
+])  # fmt: skip
 def test_folder_labels(tmp_path, config, names):
     write_run(tmp_path / "run", **config)
     assert load_model(str(tmp_path / "run")).labels.names == names
@@ -230,23 +220,19 @@ def test_folder_cannot_reach_out(tmp_path, fake_hub):
     assert fake_hub.requests == []
 
 
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda: seeded(TINY, num_classes=10).state_dict(),
-         r"w.pth has 10 classes, but test_resnet.r160_in1k expects 1000; give the folder"),
-        (lambda: seeded(TINY_CONVNEXT).state_dict(),
-         r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
-         r"conv1.*; \d+ belong to another network, such as stem"),
-        (lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
-         "1 are missing, such as bn1.weight"),
-        (lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
-         "1 belong to another network, such as layer9.weight"),
-        (lambda: seeded(TINY).state_dict() | {"conv1.0.weight": torch.zeros(2, 3)},
-         r"conv1.0.weight is 2x3 instead of \d+x3x3x3"),
-    ],
-    ids=["classes", "architecture", "missing", "extra", "shape"],
-)  # fmt: skip
+@pytest.mark.parametrize(("make", "text"), [
+    (lambda: seeded(TINY, num_classes=10).state_dict(),
+     r"w.pth has 10 classes, but test_resnet.r160_in1k expects 1000; give the folder"),
+    (lambda: seeded(TINY_CONVNEXT).state_dict(),
+     r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
+     r"conv1.*; \d+ belong to another network, such as stem"),
+    (lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
+     "1 are missing, such as bn1.weight"),
+    (lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
+     "1 belong to another network, such as layer9.weight"),
+    (lambda: seeded(TINY).state_dict() | {"conv1.0.weight": torch.zeros(2, 3)},
+     r"conv1.0.weight is 2x3 instead of \d+x3x3x3"),
+], ids=["classes", "architecture", "missing", "extra", "shape"])  # fmt: skip
 def test_weights_that_do_not_fit(tmp_path, make, text):
     torch.save(make(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=text) as raised:
@@ -306,14 +292,11 @@ def test_unknown_names(name, text, tmp_path, monkeypatch):
         load_model(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("vit_tiny_patch16_224", "gives tokens"), ("mixer_b16_224", "gives tokens"),
-        ("swin_tiny_patch4_window7_224", "channels last"),
-        ("swinv2_cr_tiny_ns_224", "not made of convolutions"), ("hrnet_w18_small", "no single map"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "reason"), [
+    ("vit_tiny_patch16_224", "gives tokens"), ("mixer_b16_224", "gives tokens"),
+    ("swin_tiny_patch4_window7_224", "channels last"),
+    ("swinv2_cr_tiny_ns_224", "not made of convolutions"), ("hrnet_w18_small", "no single map"),
+])  # fmt: skip
 def test_unsupported(name, reason, fake_hub):
     with pytest.raises(UnsupportedModelError, match=f"{reason}.*; accepted are convolutional"):
         load_model(name)

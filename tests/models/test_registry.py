@@ -218,18 +218,15 @@ def test_order_and_filters():
     assert list_backbones("baseline", "resnest") == ()
 
 
-@pytest.mark.parametrize(
-    ("query", "name"),
-    [
-        ("res2next50.in1k", "res2next50.in1k"), ("res2next50", "res2next50.in1k"),
-        (" Res2NeXt50 ", "res2next50.in1k"), ("timm/res2next50.in1k", "res2next50.in1k"),
-        ("hf-hub:timm/res2next50.in1k", "res2next50.in1k"),
-        ("hf_hub:timm/RES2NEXT50.IN1K", "res2next50.in1k"), ("resnet50", "resnet50.tv_in1k"),
-        ("resnet101d", "resnet101d.ra2_in1k"), ("starter_res2net", "starter_res2net"),
-        ("", None), ("  ", None), ("res2net50.tv_in1k", None), ("resnet50.a1_in1k", None),
-        ("vit", None), ("timm/", None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("query", "name"), [
+    ("res2next50.in1k", "res2next50.in1k"), ("res2next50", "res2next50.in1k"),
+    (" Res2NeXt50 ", "res2next50.in1k"), ("timm/res2next50.in1k", "res2next50.in1k"),
+    ("hf-hub:timm/res2next50.in1k", "res2next50.in1k"),
+    ("hf_hub:timm/RES2NEXT50.IN1K", "res2next50.in1k"), ("resnet50", "resnet50.tv_in1k"),
+    ("resnet101d", "resnet101d.ra2_in1k"), ("starter_res2net", "starter_res2net"),
+    ("", None), ("  ", None), ("res2net50.tv_in1k", None), ("resnet50.a1_in1k", None),
+    ("vit", None), ("timm/", None),
+])  # fmt: skip
 def test_find(query, name):
     spec = find(query)
     assert (spec and spec.name) == name
@@ -251,29 +248,26 @@ def test_get_of_an_unknown_name_is_one_short_line(query):
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize(
-    ("names", "parts"),
-    [
-        ("", []), ("resnet50", []), ("resnet50 resnet50.tv_in1k", []),
-        ("res2net50_26w_4s resnet50",
-         ["Fair pair: Res2Net-50 (26w x 4s) and ResNet-50. Same classic recipe"]),
-        ("resnet50d resnest50d",
-         ["Nearest pair: ResNeSt-50 and ResNet-50d (RA2).", "part of any gap is training"]),
-        ("resnet50 res2net50_26w_4s res2net50_14w_8s",
-         ["Pairs: Res2Net-50 (26w x 4s) with ResNet-50", "Each pair shares"]),
-        ("res2net50_26w_4s resnet50 resnest50d resnet50d",
-         ["Pairs: ", "still differ for ResNeSt-50, so"]),
-        ("res2net50_26w_4s resnet50 resnest50d mine",
-         ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"]),
-        ("res2net50_26w_4s res2net50_26w_8s", ["share one training recipe", "4.3 to 8.3 GMACs"]),
-        ("res2net50_26w_4s res2net50_14w_8s", ["share one training recipe"]),
-        ("resnet50 resnest50d",
-         ["Not a fair pair", "nearest partner of ResNeSt-50 is resnet50d.ra2_in1k."]),
-        ("resnest14d resnest200e", ["Not a fair pair", "ResNeSt-14: No plain 14-layer"]),
-        ("starter_res2net mine", ["of how mine was trained", "is starter_resnet."]),
-        ("mine yours", ["Nothing is known here of how mine and yours were trained"]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("names", "parts"), [
+    ("", []), ("resnet50", []), ("resnet50 resnet50.tv_in1k", []),
+    ("res2net50_26w_4s resnet50",
+     ["Fair pair: Res2Net-50 (26w x 4s) and ResNet-50. Same classic recipe"]),
+    ("resnet50d resnest50d",
+     ["Nearest pair: ResNeSt-50 and ResNet-50d (RA2).", "part of any gap is training"]),
+    ("resnet50 res2net50_26w_4s res2net50_14w_8s",
+     ["Pairs: Res2Net-50 (26w x 4s) with ResNet-50", "Each pair shares"]),
+    ("res2net50_26w_4s resnet50 resnest50d resnet50d",
+     ["Pairs: ", "still differ for ResNeSt-50, so"]),
+    ("res2net50_26w_4s resnet50 resnest50d mine",
+     ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"]),
+    ("res2net50_26w_4s res2net50_26w_8s", ["share one training recipe", "4.3 to 8.3 GMACs"]),
+    ("res2net50_26w_4s res2net50_14w_8s", ["share one training recipe"]),
+    ("resnet50 resnest50d",
+     ["Not a fair pair", "nearest partner of ResNeSt-50 is resnet50d.ra2_in1k."]),
+    ("resnest14d resnest200e", ["Not a fair pair", "ResNeSt-14: No plain 14-layer"]),
+    ("starter_res2net mine", ["of how mine was trained", "is starter_resnet."]),
+    ("mine yours", ["Nothing is known here of how mine and yours were trained"]),
+])  # fmt: skip
 def test_fair_pair_hint(names, parts):
     hint = fair_pair_hint(names.split())
     assert (hint == "") == (not parts)

@@ -39,17 +39,14 @@ def test_bins_with_few_photographs_are_merged_with_their_neighbours():
     )
 
 
-@pytest.mark.parametrize(
-    ("probability", "images", "range_", "right", "unsure"),
-    [
-        (0.0, 100, "0 to 20", 10, True),
-        (0.2, 100, "0 to 20", 10, True),  # a bin holds its upper edge
-        (0.21, 412, "20 to 30", 38, True),  # 157 / 412 = 0.381
-        (0.45, 59, "30 to 60", 49, True),  # 29 / 59 = 0.4915
-        (0.65, 50, "60 to 70", 80, False),
-        (1.0, 79, "70 to 100", 87, False),
-    ],
-)
+@pytest.mark.parametrize(("probability", "images", "range_", "right", "unsure"), [
+    (0.0, 100, "0 to 20", 10, True),
+    (0.2, 100, "0 to 20", 10, True),  # a bin holds its upper edge
+    (0.21, 412, "20 to 30", 38, True),  # 157 / 412 = 0.381
+    (0.45, 59, "30 to 60", 49, True),  # 29 / 59 = 0.4915
+    (0.65, 50, "60 to 70", 80, False),
+    (1.0, 79, "70 to 100", 87, False),
+])  # fmt: skip
 def test_the_sentence(probability, images, range_, right, unsure):
     found = parse(document())
     assert found is not None

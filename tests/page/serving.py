@@ -116,17 +116,15 @@ def _write_weights(folder):
         path = folder / f"{name}.safetensors"
         save_file(model.state_dict(), str(path))
         content = path.read_bytes()
-        entries.append(
-            {
-                "model": name, "file": path.name,
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content), "dtype": "float32", "classes": len(CLASSES),
-                "labels": "two hundred things",
-                "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
-                "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
-                "licence": "Apache-2.0",
-            }
-        )  # fmt: skip
+        entries.append({
+            "model": name, "file": path.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content), "dtype": "float32", "classes": len(CLASSES),
+            "labels": "two hundred things",
+            "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
+            "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
+            "licence": "Apache-2.0",
+        })  # fmt: skip
     document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
 

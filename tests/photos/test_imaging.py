@@ -168,14 +168,11 @@ def test_orientation(fmt, orientation):
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG"])
-@pytest.mark.parametrize(
-    "exif",
-    [
-        b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"rubbish",
-        # an orientation that is the text "abc"
-        b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\4abc\0",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("exif", [
+    b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"rubbish",
+    # an orientation that is the text "abc"
+    b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\4abc\0",
+])  # fmt: skip
 def test_broken_exif_does_not_refuse_good_pixels(fmt, exif):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns, which is right
@@ -192,38 +189,32 @@ def palette_image(transparency, mode="P"):
     return image if mode == "P" else image.convert(mode)
 
 
-@pytest.mark.parametrize(
-    ("mode", "value", "expected", "tolerance"),
-    [
-        ("1", 1, (255, 255, 255), 0), ("L", 100, (100, 100, 100), 0),
-        ("LA", (100, 51), (224, 224, 224), 0),  # 0.2 * 100 + 0.8 * 255
-        ("La", (20, 51), (224, 224, 224), 0),  # the same, premultiplied
-        ("RGB", (1, 2, 3), (1, 2, 3), 0), ("RGBX", (1, 2, 3, 4), (1, 2, 3), 0),
-        ("RGBA", (100, 0, 255, 51), (224, 204, 255), 0),
-        ("RGBa", (20, 0, 51, 51), (224, 204, 255), 0), ("CMYK", (0, 255, 255, 0), (255, 0, 0), 0),
-        ("CMYK", (0, 0, 0, 255), (0, 0, 0), 0),
-        ("YCbCr", (76, 85, 255), (254, 0, 0), 1),  # JFIF: R = Y + 1.402 (Cr - 128)
-        ("HSV", (85, 255, 255), (0, 255, 0), 1),
-        ("LAB", (255, 128, 128), (255, 255, 255), 1),  # a* and b* are stored plus 128
-        # L* = 50: Y = ((50 + 16) / 116) ** 3 = 0.1842, sRGB 1.055 * Y ** (1 / 2.4) - 0.055
-        ("LAB", (128, 128, 128), (119, 119, 119), 1),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("mode", "value", "expected", "tolerance"), [
+    ("1", 1, (255, 255, 255), 0), ("L", 100, (100, 100, 100), 0),
+    ("LA", (100, 51), (224, 224, 224), 0),  # 0.2 * 100 + 0.8 * 255
+    ("La", (20, 51), (224, 224, 224), 0),  # the same, premultiplied
+    ("RGB", (1, 2, 3), (1, 2, 3), 0), ("RGBX", (1, 2, 3, 4), (1, 2, 3), 0),
+    ("RGBA", (100, 0, 255, 51), (224, 204, 255), 0),
+    ("RGBa", (20, 0, 51, 51), (224, 204, 255), 0), ("CMYK", (0, 255, 255, 0), (255, 0, 0), 0),
+    ("CMYK", (0, 0, 0, 255), (0, 0, 0), 0),
+    ("YCbCr", (76, 85, 255), (254, 0, 0), 1),  # JFIF: R = Y + 1.402 (Cr - 128)
+    ("HSV", (85, 255, 255), (0, 255, 0), 1),
+    ("LAB", (255, 128, 128), (255, 255, 255), 1),  # a* and b* are stored plus 128
+    # L* = 50: Y = ((50 + 16) / 116) ** 3 = 0.1842, sRGB 1.055 * Y ** (1 / 2.4) - 0.055
+    ("LAB", (128, 128, 128), (119, 119, 119), 1),
+])  # fmt: skip
 def test_modes(mode, value, expected, tolerance):
     got = load(Image.new(mode, (3, 2), value))
     assert np.abs(got - np.array(expected)).max() <= tolerance, got[0, 0]
 
 
 @pytest.mark.parametrize("fmt", [None, "PNG", "GIF"])
-@pytest.mark.parametrize(
-    ("transparency", "left", "right"),
-    [
-        (None, (10, 20, 30), (200, 100, 50)),
-        (0, (255, 255, 255), (200, 100, 50)),
-        (1, (10, 20, 30), (255, 255, 255)),
-        (b"\xff\x33", (10, 20, 30), (244, 224, 214)),  # alpha 51 = 0.2
-    ],
-)
+@pytest.mark.parametrize(("transparency", "left", "right"), [
+    (None, (10, 20, 30), (200, 100, 50)),
+    (0, (255, 255, 255), (200, 100, 50)),
+    (1, (10, 20, 30), (255, 255, 255)),
+    (b"\xff\x33", (10, 20, 30), (244, 224, 214)),  # alpha 51 = 0.2
+])  # fmt: skip
 def test_palettes(fmt, transparency, left, right):
     if fmt == "GIF" and isinstance(transparency, bytes):
         pytest.skip("GIF has no partial transparency")
@@ -310,14 +301,11 @@ def test_twelve_bits_reach_white():
     assert load(data)[0, :, 0].tolist() == [0, 255, round(0x800 * 255 / 4095), 0]
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0, 100, 255], [0, 100, 255]), ([257, 514, 65535], [1, 2, 255]),
-        ([-100, 20, 100], [0, 153, 255]), ([0, 1_000_000, 5_000_000], [0, 51, 255]),
-        ([-(2**31), 2**30, 2**31 - 1], [0, 191, 255]), ([70_000] * 3, [0, 0, 0]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("values", "expected"), [
+    ([0, 100, 255], [0, 100, 255]), ([257, 514, 65535], [1, 2, 255]),
+    ([-100, 20, 100], [0, 153, 255]), ([0, 1_000_000, 5_000_000], [0, 51, 255]),
+    ([-(2**31), 2**30, 2**31 - 1], [0, 191, 255]), ([70_000] * 3, [0, 0, 0]),
+])  # fmt: skip
 def test_32_bit_integers(values, expected):
     got = load(Image.fromarray(np.array([values], np.int32)))
     assert got[0, :, 0].tolist() == expected
@@ -326,16 +314,13 @@ def test_32_bit_integers(values, expected):
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0.0, 0.2, 1.0], [0, 51, 255]), ([0.0, 0.2, 0.4], [0, 51, 102]),
-        ([20.0, 32.0, 40.0], [0, 153, 255]), ([-1.0, 0.6, 1.0], [0, 204, 255]),
-        ([-3e38, -1.8e38, 3e38], [0, 51, 255]), ([NAN, 0.2, 1.0], [0, 51, 255]),
-        ([-INF, 0.2, INF], [0, 51, 255]), ([NAN, 10.0, 20.0], [0, 0, 255]),
-        ([NAN, NAN, NAN], [0, 0, 0]), ([7.0, 7.0, 7.0], [0, 0, 0]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("values", "expected"), [
+    ([0.0, 0.2, 1.0], [0, 51, 255]), ([0.0, 0.2, 0.4], [0, 51, 102]),
+    ([20.0, 32.0, 40.0], [0, 153, 255]), ([-1.0, 0.6, 1.0], [0, 204, 255]),
+    ([-3e38, -1.8e38, 3e38], [0, 51, 255]), ([NAN, 0.2, 1.0], [0, 51, 255]),
+    ([-INF, 0.2, INF], [0, 51, 255]), ([NAN, 10.0, 20.0], [0, 0, 255]),
+    ([NAN, NAN, NAN], [0, 0, 0]), ([7.0, 7.0, 7.0], [0, 0, 0]),
+])  # fmt: skip
 @pytest.mark.parametrize("as_file", [False, True])
 def test_floats(values, expected, as_file):
     image = Image.fromarray(np.array([values], np.float32))
@@ -528,22 +513,19 @@ def one_bit_png(width, height):
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "empty"), (SVG, "SVG"),
-        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->' + SVG, "SVG"),
-        ("<svg></svg>".encode("utf-16"), "SVG"),
-        (b"<!DOCTYPE html><html><body>404" + SVG, "web page"), (b"%PDF-1.7\n", "PDF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
-        (b"\x1aE\xdf\xa3 webm", "video"), (b"RIFF\0\0\0\0AVI LIST", "video"), (b"PK\3\4", "ZIP"),
-        (b"just some words", "not a picture"), (b"\0" * 4096, "not a picture"),
-        (b"P6 1 1 255 \0\0\0", "not a picture"),  # PPM, which Pillow could open
-        (b"\xff\xd8\xff\xe0", "broken or rare JPEG"), (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
-        (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"),
-        (one_bit_png(0, 1), "no pixels|broken"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("data", "words"), [
+    (b"", "empty"), (SVG, "SVG"),
+    (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->' + SVG, "SVG"),
+    ("<svg></svg>".encode("utf-16"), "SVG"),
+    (b"<!DOCTYPE html><html><body>404" + SVG, "web page"), (b"%PDF-1.7\n", "PDF"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
+    (b"\x1aE\xdf\xa3 webm", "video"), (b"RIFF\0\0\0\0AVI LIST", "video"), (b"PK\3\4", "ZIP"),
+    (b"just some words", "not a picture"), (b"\0" * 4096, "not a picture"),
+    (b"P6 1 1 255 \0\0\0", "not a picture"),  # PPM, which Pillow could open
+    (b"\xff\xd8\xff\xe0", "broken or rare JPEG"), (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
+    (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"),
+    (one_bit_png(0, 1), "no pixels|broken"),
+])  # fmt: skip
 def test_what_is_no_photo_is_named(tmp_path, data, words):
     path = tmp_path / "upload.jpg"
     path.write_bytes(data)
@@ -556,14 +538,11 @@ def test_what_is_no_photo_is_named(tmp_path, data, words):
     assert_refusal(error)
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "http://example.org/cat.jpg", "HTTPS://example.org/cat.jpg",
-        Path("https://example.org/cat.jpg"),  # pathlib makes it https:/example.org/cat.jpg
-        "file:///etc/passwd", "s3://bucket/cat.jpg", "data:image/png;base64,AAAA",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("link", [
+    "http://example.org/cat.jpg", "HTTPS://example.org/cat.jpg",
+    Path("https://example.org/cat.jpg"),  # pathlib makes it https:/example.org/cat.jpg
+    "file:///etc/passwd", "s3://bucket/cat.jpg", "data:image/png;base64,AAAA",
+])  # fmt: skip
 def test_links_are_refused(link):
     with pytest.raises(ImageError, match="link") as error:
         load_photo(link)
@@ -619,13 +598,10 @@ def test_wrong_things(source):
     assert_refusal(error, "/srv")
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 3), bool), np.zeros((4, 4, 2), np.uint8),
-        np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("array", [
+    np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 3), bool), np.zeros((4, 4, 2), np.uint8),
+    np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8),
+])  # fmt: skip
 def test_wrong_arrays(array):
     with pytest.raises(ImageError, match="array"):
         load_photo(array)
@@ -768,13 +744,10 @@ def test_mutated_files_give_a_photo_or_an_image_error(kind):
     assert all(message.endswith(".") for message in messages)
 
 
-@pytest.mark.parametrize(
-    ("size", "max_px", "expected"),
-    [
-        ((400, 200), 100, (100, 50)), ((200, 400), 100, (50, 100)), ((100, 50), 100, (100, 50)),
-        ((30, 20), 100, (30, 20)), ((1000, 1), 10, (10, 1)), ((301, 300), 7, (7, 7)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("size", "max_px", "expected"), [
+    ((400, 200), 100, (100, 50)), ((200, 400), 100, (50, 100)), ((100, 50), 100, (100, 50)),
+    ((30, 20), 100, (30, 20)), ((1000, 1), 10, (10, 1)), ((301, 300), 7, (7, 7)),
+])  # fmt: skip
 def test_thumbnail_size(size, max_px, expected):
     assert thumbnail_of(Image.new("RGB", size), max_px).size == expected
 

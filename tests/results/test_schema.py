@@ -216,12 +216,10 @@ def test_sweep_keeps_a_model_that_failed():
     steps = (samples.stepped(2), samples.stepped(0.001, energy_ratio=None, weighted_rf_px=NAN))
     shown = document(samples.swept(samples.curve("net", *steps), samples.UNKNOWN, partial=True))
     good, bad = shown.pop("models")
-    assert json.dumps(shown) == json.dumps(
-        {
-            **{"class": "lion", "canvas": "mean", "box": [0.1, 0.2, 0.333333, 1.0]},
-            **{"factors": [2.0, 1.0, 0.5], "partial": True},
-        }
-    )
+    assert json.dumps(shown) == json.dumps({
+        **{"class": "lion", "canvas": "mean", "box": [0.1, 0.2, 0.333333, 1.0]},
+        **{"factors": [2.0, 1.0, 0.5], "partial": True},
+    })  # fmt: skip
     first, last = good.pop("steps")
     assert good == {
         **{"model": "net", "target": 3, "label": "lion", "octaves": 1.5},

@@ -23,30 +23,27 @@ def noise(width, height):
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("photo", "factor", "view", "rect"),
-    [
-        # Longer side 48 of 96, centred.
-        ((100, 50), 0.5, (96, 96), (24, 36, 72, 60)), ((50, 100), 0.5, (96, 96), (36, 24, 60, 72)),
-        ((100, 100), 1.0, (96, 96), (0, 0, 96, 96)),
-        # 192 x 96: the width is cut, the height just fits.
-        ((100, 50), 2.0, (96, 96), (0, 0, 96, 96)),
-        # 192 x 64.
-        ((300, 100), 2.0, (96, 96), (0, 16, 96, 80)),
-        # A hair: 0.32 px wide, shown as 1 px, 47 px to its left and 48 to its right.
-        ((1, 300), 1.0, (96, 96), (47, 0, 48, 96)), ((300, 1), 1.0, (96, 96), (0, 47, 96, 48)),
-        ((300, 1), 0.1, (96, 96), (43, 47, 53, 48)),
-        # 9.6 -> 10 px, and 5/7 of it, 7.14 -> 7 px.
-        ((7, 5), 0.1, (96, 96), (43, 44, 53, 51)),
-        # 4.8 -> 5 px.
-        ((1, 1), 0.05, (96, 96), (45, 45, 50, 50)), ((1, 1), 4.0, (96, 96), (0, 0, 96, 96)),
-        ((640, 480), 0.812, (224, 224), (21, 44, 203, 180)),
-        # The shorter side of the view counts: 24 of 48.
-        ((10, 10), 0.5, (64, 48), (20, 12, 44, 36)),
-        # 144 x 72 in 64 x 48.
-        ((20, 10), 3.0, (64, 48), (0, 0, 64, 48)), ((20, 2), 3.0, (64, 48), (0, 17, 64, 31)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("photo", "factor", "view", "rect"), [
+    # Longer side 48 of 96, centred.
+    ((100, 50), 0.5, (96, 96), (24, 36, 72, 60)), ((50, 100), 0.5, (96, 96), (36, 24, 60, 72)),
+    ((100, 100), 1.0, (96, 96), (0, 0, 96, 96)),
+    # 192 x 96: the width is cut, the height just fits.
+    ((100, 50), 2.0, (96, 96), (0, 0, 96, 96)),
+    # 192 x 64.
+    ((300, 100), 2.0, (96, 96), (0, 16, 96, 80)),
+    # A hair: 0.32 px wide, shown as 1 px, 47 px to its left and 48 to its right.
+    ((1, 300), 1.0, (96, 96), (47, 0, 48, 96)), ((300, 1), 1.0, (96, 96), (0, 47, 96, 48)),
+    ((300, 1), 0.1, (96, 96), (43, 47, 53, 48)),
+    # 9.6 -> 10 px, and 5/7 of it, 7.14 -> 7 px.
+    ((7, 5), 0.1, (96, 96), (43, 44, 53, 51)),
+    # 4.8 -> 5 px.
+    ((1, 1), 0.05, (96, 96), (45, 45, 50, 50)), ((1, 1), 4.0, (96, 96), (0, 0, 96, 96)),
+    ((640, 480), 0.812, (224, 224), (21, 44, 203, 180)),
+    # The shorter side of the view counts: 24 of 48.
+    ((10, 10), 0.5, (64, 48), (20, 12, 44, 36)),
+    # 144 x 72 in 64 x 48.
+    ((20, 10), 3.0, (64, 48), (0, 0, 64, 48)), ((20, 2), 3.0, (64, 48), (0, 17, 64, 31)),
+])  # fmt: skip
 def test_the_rectangle_is_where_the_object_is(photo, factor, view, rect):
     shown, found = compose(plain(*photo), whole(), factor, view, "mean", MEAN)
     assert found == rect
@@ -133,16 +130,13 @@ def test_a_photo_of_one_colour_on_each_canvas(canvas, size):
     assert np.array_equal(empty, background(photo, photo, canvas, (40, 30), MEAN))
 
 
-@pytest.mark.parametrize(
-    ("rows", "mean"),
-    [
-        ([[10]], 10), ([[10, 20]], 15), ([[10], [20], [60]], 30),
-        # The 200 in the middle does not count, corners count once: 80 / 8.
-        ([[0, 10, 20], [0, 200, 20], [0, 10, 20]], 10),
-        # 10 pixels, 8 of them on the border... all but (1, 1) and (1, 2): 36 / 10 = 3.6.
-        ([[1, 2, 3, 4], [5, 99, 99, 6], [7, 3, 2, 3]], 4),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("rows", "mean"), [
+    ([[10]], 10), ([[10, 20]], 15), ([[10], [20], [60]], 30),
+    # The 200 in the middle does not count, corners count once: 80 / 8.
+    ([[0, 10, 20], [0, 200, 20], [0, 10, 20]], 10),
+    # 10 pixels, 8 of them on the border... all but (1, 1) and (1, 2): 36 / 10 = 3.6.
+    ([[1, 2, 3, 4], [5, 99, 99, 6], [7, 3, 2, 3]], 4),
+])  # fmt: skip
 def test_the_edge_colour_is_the_mean_of_the_border(rows, mean):
     pixels = np.repeat(np.array(rows, np.uint8)[..., None], 3, axis=-1)
     content = Image.fromarray(pixels)

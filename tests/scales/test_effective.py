@@ -231,19 +231,16 @@ def test_the_log_does_not_depend_on_the_scale():
         np.testing.assert_allclose(log_scaled(scale * gradient), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("family", "layer", "split", "at"),
-    [
-        ("resnet", "layer4", None, UnitPoint("layer4", "layer4")),
-        ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1")),
-        ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0)),
-        ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0)),
-        # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
-        ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6))),
-        ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24))),
-        ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27))),
-    ],
-)
+@pytest.mark.parametrize(("family", "layer", "split", "at"), [
+    ("resnet", "layer4", None, UnitPoint("layer4", "layer4")),
+    ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1")),
+    ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0)),
+    ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0)),
+    # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
+    ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6))),
+    ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24))),
+    ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27))),
+])  # fmt: skip
 def test_where_a_unit_is_read(family, layer, split, at, tiny):
     assert find_point(tiny(family), layer, split) == at
 

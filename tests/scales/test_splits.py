@@ -71,19 +71,16 @@ class Paper(nn.Module):
         return self.fc(self.layer1(torch.cat([x, 0 * x[:, :1]], 1)).mean((2, 3)))
 
 
-@pytest.mark.parametrize(
-    ("target", "maps", "evidence", "total"),
-    [
-        # dy0/d mean is (2, -1, 5, 0), half of it per place; the first place of channel 0 and all
-        # of channel 2 are behind the ReLU. So G is [0 1] for split 0, [-.5 -.5] for split 1 and
-        # [0 -3] for split 2, and G x A is [0 4], [-2.5 -4.5] and [0 -3].
-        (0, [[1, 2], [-2.5, -4.5], [-3, -1.5]], [4, 0, 0], -6),
-        # G is [0 -.5], [.5 .5], [0 1.5]; G x A is [0 -2], [2.5 4.5], [0 1.5].
-        (1, [[-0.5, -1], [2.5, 4.5], [1.5, 0.75]], [0, 7, 1.5], 6.5),
-        # Only dead channels.
-        (2, [[0, 0], [0, 0], [0, 0]], [0, 0, 0], 0),
-    ],
-)
+@pytest.mark.parametrize(("target", "maps", "evidence", "total"), [
+    # dy0/d mean is (2, -1, 5, 0), half of it per place; the first place of channel 0 and all
+    # of channel 2 are behind the ReLU. So G is [0 1] for split 0, [-.5 -.5] for split 1 and
+    # [0 -3] for split 2, and G x A is [0 4], [-2.5 -4.5] and [0 -3].
+    (0, [[1, 2], [-2.5, -4.5], [-3, -1.5]], [4, 0, 0], -6),
+    # G is [0 -.5], [.5 .5], [0 1.5]; G x A is [0 -2], [2.5 4.5], [0 1.5].
+    (1, [[-0.5, -1], [2.5, 4.5], [1.5, 0.75]], [0, 7, 1.5], 6.5),
+    # Only dead channels.
+    (2, [[0, 0], [0, 0], [0, 0]], [0, 0, 0], 0),
+])  # fmt: skip
 def test_a_block_computed_on_paper(target, maps, evidence, total):
     raw = split_evidence(Paper(), Paper.X, target, ["layer1"])
     np.testing.assert_allclose(raw.logits, [-5.5, 7.0, 0.0])
@@ -383,17 +380,14 @@ def test_the_plain_way_is_the_traced_one(family, tiny, x):
 EVIDENCE = {"a": np.array([1.0, 3.0]), "b": np.array([2.0, 0.0]), "c": np.array([5.0])}
 
 
-@pytest.mark.parametrize(
-    ("evidence", "field", "expected"),
-    [
-        # (1 x 10 + 3 x 20) / 4 = 17.5; 30; 50; each block counts once.
-        (EVIDENCE, StandIn(a=[10, 20], b=[30, 40], c=[50]), (17.5 + 30 + 50) / 3),
-        ({**EVIDENCE, "b": np.zeros(2)}, StandIn(a=[10, 20], b=[30, 40], c=[50]), 33.75),
-        (EVIDENCE, StandIn(a=[10, 20]), 17.5), (EVIDENCE, StandIn(z=[1]), None),
-        (EVIDENCE, None, None), ({"c": np.array([5.0])}, StandIn(c=[50]), None),
-        ({"a": np.zeros(2)}, StandIn(a=[10, 20]), None), ({}, StandIn(a=[10, 20]), None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("evidence", "field", "expected"), [
+    # (1 x 10 + 3 x 20) / 4 = 17.5; 30; 50; each block counts once.
+    (EVIDENCE, StandIn(a=[10, 20], b=[30, 40], c=[50]), (17.5 + 30 + 50) / 3),
+    ({**EVIDENCE, "b": np.zeros(2)}, StandIn(a=[10, 20], b=[30, 40], c=[50]), 33.75),
+    (EVIDENCE, StandIn(a=[10, 20]), 17.5), (EVIDENCE, StandIn(z=[1]), None),
+    (EVIDENCE, None, None), ({"c": np.array([5.0])}, StandIn(c=[50]), None),
+    ({"a": np.zeros(2)}, StandIn(a=[10, 20]), None), ({}, StandIn(a=[10, 20]), None),
+])  # fmt: skip
 def test_the_evidence_weighted_receptive_field(evidence, field, expected):
     got = weighted_rf(evidence, field)
     assert got == (None if expected is None else pytest.approx(expected))
@@ -425,12 +419,10 @@ def test_a_family_of_ones_own_is_one_adapter(monkeypatch):
             branches = [self.small(x).relu(), self.large(x).relu()]
             return x + self.join(torch.cat(branches, 1))
 
-    model = nn.Sequential(
-        OrderedDict(
-            stem=nn.Conv2d(3, 8, 4, stride=4), stage=nn.Sequential(Forked(), Forked()),
-            pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(8, 5),
-        )
-    ).eval()  # fmt: skip
+    model = nn.Sequential(OrderedDict(
+        stem=nn.Conv2d(3, 8, 4, stride=4), stage=nn.Sequential(Forked(), Forked()),
+        pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(8, 5),
+    )).eval()  # fmt: skip
     with pytest.raises(UnsupportedModelError):
         families.hook_points(model, ["stage"])
     adapter = families.Adapter(

@@ -186,39 +186,33 @@ def test_the_size_of_the_batches_does_not_matter(family, tiny, photo, preprocess
             np.testing.assert_allclose(one.raw, other.raw, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("cam", "rect", "ratio"),
-    [
-        (np.ones((3, 3)), (10, 20, 30, 60), 1.0), (np.ones((3, 3)), (0, 0, 96, 96), 1.0),
-        (np.full((2, 2), -1.0), (0, 0, 10, 10), None), (np.zeros((2, 2)), (0, 0, 10, 10), None),
-        # Half of the view holds all but what is interpolated: columns 1, .75, .25, 0 of 4 px.
-        (np.array([[1.0, -5.0]]), (0, 0, 2, 4), (1.75 / 2.0) / 0.5),
-        (np.array([[1.0, -5.0]]), (3, 0, 4, 4), 0.0),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("cam", "rect", "ratio"), [
+    (np.ones((3, 3)), (10, 20, 30, 60), 1.0), (np.ones((3, 3)), (0, 0, 96, 96), 1.0),
+    (np.full((2, 2), -1.0), (0, 0, 10, 10), None), (np.zeros((2, 2)), (0, 0, 10, 10), None),
+    # Half of the view holds all but what is interpolated: columns 1, .75, .25, 0 of 4 px.
+    (np.array([[1.0, -5.0]]), (0, 0, 2, 4), (1.75 / 2.0) / 0.5),
+    (np.array([[1.0, -5.0]]), (3, 0, 4, 4), 0.0),
+])  # fmt: skip
 def test_energy_on_paper(cam, rect, ratio):
     size = (96, 96) if cam.shape[0] == 3 or ratio is None else (4, 4)
     found = energy_ratio(cam.astype(np.float32), rect, size)
     assert found == (None if ratio is None else pytest.approx(ratio, rel=1e-6))
 
 
-@pytest.mark.parametrize(
-    ("points", "octaves", "mean"),
-    [
-        # Never below half of its best.
-        ({2.0: 0.8, 1.0: 0.8, 0.5: 0.8}, 2.0, 0.8), ({2.0: 0.5, 1.0: 1.0, 0.5: 0.5}, 2.0, 0.75),
-        # From 1 at 1x down to 0 at both ends, two octaves wide: half of it is above half.
-        ({2.0: 0.0, 1.0: 1.0, 0.5: 0.0}, 1.0, 0.5),
-        # Crosses 0.3 two thirds of the way from 0.6 to 0.15 (an octave), then stays below.
-        ({1.0: 0.6, 0.5: 0.15, 0.25: 0.0}, 2 / 3, (0.375 + 0.075) / 2),
-        # Two separate hills count together: a quarter each of four octaves between 1 and 0.5.
-        ({4.0: 1.0, 1.0: 0.0, 0.25: 1.0}, 2.0, 0.5),
-        # Unequal steps: one octave at 1, then three down to 0.
-        ({4.0: 1.0, 2.0: 1.0, 0.25: 0.0}, 1.0 + 1.5, (1.0 + 1.5) / 4),
-        ({0.25: 0.0, 2.0: 1.0, 4.0: 1.0}, 2.5, 0.625), ({1.0: 0.0, 0.5: 0.0}, 1.0, 0.0),
-        ({1.0: 0.7}, 0.0, 0.7),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("points", "octaves", "mean"), [
+    # Never below half of its best.
+    ({2.0: 0.8, 1.0: 0.8, 0.5: 0.8}, 2.0, 0.8), ({2.0: 0.5, 1.0: 1.0, 0.5: 0.5}, 2.0, 0.75),
+    # From 1 at 1x down to 0 at both ends, two octaves wide: half of it is above half.
+    ({2.0: 0.0, 1.0: 1.0, 0.5: 0.0}, 1.0, 0.5),
+    # Crosses 0.3 two thirds of the way from 0.6 to 0.15 (an octave), then stays below.
+    ({1.0: 0.6, 0.5: 0.15, 0.25: 0.0}, 2 / 3, (0.375 + 0.075) / 2),
+    # Two separate hills count together: a quarter each of four octaves between 1 and 0.5.
+    ({4.0: 1.0, 1.0: 0.0, 0.25: 1.0}, 2.0, 0.5),
+    # Unequal steps: one octave at 1, then three down to 0.
+    ({4.0: 1.0, 2.0: 1.0, 0.25: 0.0}, 1.0 + 1.5, (1.0 + 1.5) / 4),
+    ({0.25: 0.0, 2.0: 1.0, 4.0: 1.0}, 2.5, 0.625), ({1.0: 0.0, 0.5: 0.0}, 1.0, 0.0),
+    ({1.0: 0.7}, 0.0, 0.7),
+])  # fmt: skip
 def test_scores_on_paper(points, octaves, mean):
     assert list(score(list(points), list(points.values()))) == pytest.approx([octaves, mean])
     assert list(score([0.5, 0.5], [0.2, 0.6])) == pytest.approx([0.0, 0.4]), "one size twice"

@@ -43,13 +43,10 @@ def traced(model, stages=STAGES):
     return fields(trace(model, stages), model="traced", input_px=64)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if any(x in name for x in LARGE) else [])
-        for name in topologies.architectures()
-    ],
-)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] if any(x in name for x in LARGE) else [])
+    for name in topologies.architectures()
+])  # fmt: skip
 def test_table_is_fresh(name):
     row = TABLE.get(name)
     assert row is not None, "run: python -m scripts.topologies --write"
@@ -186,22 +183,19 @@ def test_model_is_left_as_it_was(tiny):
     assert trace(model, STAGES) == trace(model, STAGES)
 
 
-@pytest.mark.parametrize(
-    ("name", "smallest", "largest"),
-    [
-        ("resnet18", [11, 11, 11, 11], [43, 99, 211, 435]),
-        # Stem 4x4, blocks of one 7x7 convolution and a shortcut, 2x2 between the stages.
-        ("convnext_atto", [4, 8, 16, 32], [52, 152, 736, 1136]),
-        # The same 3, 3, 9, 3 blocks, but with linear layers on channels-last maps.
-        ("convnext_tiny", [4, 8, 16, 32], [76, 224, 1096, 1688]),
-        ("regnety_002", [3, 3, 3, 3], [7, 15, 127, 543]),
-        ("mobilenetv3_small_050", None, None),
-        ("efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
-        # Pads on the right only, by an amount that depends on the input's size.
-        ("tf_efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
-        ("densenet121", None, None),
-    ],
-)
+@pytest.mark.parametrize(("name", "smallest", "largest"), [
+    ("resnet18", [11, 11, 11, 11], [43, 99, 211, 435]),
+    # Stem 4x4, blocks of one 7x7 convolution and a shortcut, 2x2 between the stages.
+    ("convnext_atto", [4, 8, 16, 32], [52, 152, 736, 1136]),
+    # The same 3, 3, 9, 3 blocks, but with linear layers on channels-last maps.
+    ("convnext_tiny", [4, 8, 16, 32], [76, 224, 1096, 1688]),
+    ("regnety_002", [3, 3, 3, 3], [7, 15, 127, 543]),
+    ("mobilenetv3_small_050", None, None),
+    ("efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
+    # Pads on the right only, by an amount that depends on the input's size.
+    ("tf_efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
+    ("densenet121", None, None),
+])  # fmt: skip
 def test_other_networks(name, smallest, largest):
     with torch.device("meta"):
         model = timm.create_model(name)

@@ -138,15 +138,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(folder, changes, processes, er
         Batches(open_data(folder), Recipe(**changes), CONFIG, Processes(CPU, 0, processes))
 
 
-@pytest.mark.parametrize(
-    ("images", "processes", "changes", "batch"),
-    [
-        (40, 1, {}, 32), (32, 1, {}, 32), (31, 1, {}, 31), (31, 2, {}, 30),
-        (31, 2, {"accumulate": 4}, 24), (31, 1, {"mixup": 0.2}, 30), (2, 1, {}, 2),
-        (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
-        (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("images", "processes", "changes", "batch"), [
+    (40, 1, {}, 32), (32, 1, {}, 32), (31, 1, {}, 31), (31, 2, {}, 30),
+    (31, 2, {"accumulate": 4}, 24), (31, 1, {"mixup": 0.2}, 30), (2, 1, {}, 2),
+    (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
+    (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
+])  # fmt: skip
 def test_a_small_folder_gets_a_batch_that_it_fills(images, processes, changes, batch):
     recipe = FINE_TUNING.replaced(**changes)
     assert fitted(recipe, images, processes) == recipe.replaced(batch_size=batch)

@@ -6,23 +6,21 @@ from timm.models.resnet import BasicBlock, ResNet
 
 NAME = "trainee"
 
-default_cfgs = generate_default_cfgs(
-    {
-        NAME: {
-            "url": "",
-            "num_classes": 7,
-            "input_size": (3, 32, 32),
-            "pool_size": (1, 1),
-            "crop_pct": 1.0,
-            "interpolation": "bilinear",
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.25, 0.25, 0.25),
-            "first_conv": "conv1",
-            "classifier": "fc",
-            "license": "cc0-1.0",
-        }
+default_cfgs = generate_default_cfgs({
+    NAME: {
+        "url": "",
+        "num_classes": 7,
+        "input_size": (3, 32, 32),
+        "pool_size": (1, 1),
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "cc0-1.0",
     }
-)
+})  # fmt: skip
 
 
 def trainee(pretrained=False, **kwargs):
