@@ -159,10 +159,8 @@ def opens_pictures(tree):
 
 
 @pytest.mark.parametrize(("source", "expected"), [
-    ("from PIL import Image\nImage.open(p)", True),
-    ("from PIL import Image as I\nI.open(p)", True),
-    ("import PIL.Image\nPIL.Image.open(p)", True),
-    ("from PIL.Image import open as o\no(p)", True),
+    ("from PIL import Image\nImage.open(p)", True), ("from PIL import Image as I\nI.open(p)", True),
+    ("import PIL.Image\nPIL.Image.open(p)", True), ("from PIL.Image import open as o\no(p)", True),
     ("from PIL import Image\nImage.new('L', (1, 1))\nopen(p)", False),
     ("'''Image.open(p)'''", False),
 ])  # fmt: skip

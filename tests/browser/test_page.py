@@ -113,8 +113,7 @@ def test_copy_link_gives_the_address(visit):
     ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
     ("?layer=9", "its last one is shown"),
     ("?class=unheard-of", "top-1 prediction is shown instead"),
-    ("?model=no/such/folder", "no model's name"),
-    ("?method=%3Cscript%3E", "method=<script>"),
+    ("?model=no/such/folder", "no model's name"), ("?method=%3Cscript%3E", "method=<script>"),
 ])  # fmt: skip
 def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):
     look = visit(query).ready()
@@ -188,8 +187,7 @@ def test_hostile_names_are_shown_as_text(visit, my_png):
 
 
 @pytest.mark.parametrize("options", [
-    {"viewport": {"width": 1280, "height": 800}},
-    PHONE,
+    {"viewport": {"width": 1280, "height": 800}}, PHONE,
     {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
 ], ids=["wide", "phone", "zoomed to 200 %"])  # fmt: skip
 def test_picture_and_first_answers_are_in_the_first_screen(visit, options):

@@ -88,8 +88,7 @@ def test_a_table_with_a_validation_part(tmp_path):
 
 
 @pytest.mark.parametrize(("prepare", "words"), [
-    (lambda root: None, "is empty"),
-    (lambda root: (root / "a").mkdir(), "no image"),
+    (lambda root: None, "is empty"), (lambda root: (root / "a").mkdir(), "no image"),
     (lambda root: (root / "a.jpg").touch(), "1 images but nothing says"),
     (lambda root: (root / "val_annotations.txt").write_text("a.jpg\n"), "Line 1"),
     (lambda root: root.rmdir(), "There is no folder"),
@@ -179,11 +178,9 @@ def test_however_much_is_held_out_something_is_left_to_learn(tmp_path):
 
 
 @pytest.mark.parametrize(("tree", "said"), [
-    (None, "There is no folder"),
-    ({}, "is empty; make one folder per class"),
+    (None, "There is no folder"), ({}, "is empty; make one folder per class"),
     ({".": 3}, "3 images and no folder per class"),
-    ({"cat": 0, "dog": 0}, "2 folders and no images"),
-    ({"cat": 4}, "one class.*'cat'"),
+    ({"cat": 0, "dog": 0}, "2 folders and no images"), ({"cat": 4}, "one class.*'cat'"),
     ({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/cow": 1}, "'cow'.*'val'.*'train'"),
     ({"train/cat": 2, "train/dog": 2, "val/cat": 0}, "4 training and 0 validation"),
 ])  # fmt: skip
@@ -281,9 +278,7 @@ def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("file,class\na.png,cat", "file, class"),
-    ("", "nothing"),
-    ("path,label\na.png,", "Line 2"),
+    ("file,class\na.png,cat", "file, class"), ("", "nothing"), ("path,label\na.png,", "Line 2"),
     ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
     ("path,label\n", "names no images"),
     ("path,label\na.png,cat\nb.png,cat", "one class.*'cat'"),

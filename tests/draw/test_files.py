@@ -132,9 +132,7 @@ def test_empty_map_leaves_the_photo_and_says_so():
 
 
 @pytest.mark.parametrize(("size", "given", "width"), [
-    ((5000, 2000), (5000, 2000), 2048),
-    ((400, 200), (400, 200), 400),
-    ((32, 32), (32, 32), 256),
+    ((5000, 2000), (5000, 2000), 2048), ((400, 200), (400, 200), 400), ((32, 32), (32, 32), 256),
     # The page keeps a smaller copy of the photo than the geometry speaks of.
     ((2000, 1000), (500, 250), 500),
 ])  # fmt: skip

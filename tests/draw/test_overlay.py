@@ -268,8 +268,7 @@ def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred():
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"vmax": 8.0}, ["0 (transparent)", "8"]),
-    ({"vmax": 8.0, "transparent": False}, ["0", "8"]),
+    ({"vmax": 8.0}, ["0 (transparent)", "8"]), ({"vmax": 8.0, "transparent": False}, ["0", "8"]),
     ({"vmax": 0.01234, "clipped": True}, ["0 (transparent)", "≥ 0.0123"]),
     ({"vmax": 2.5, "signed": True}, ["\N{MINUS SIGN}2.5", "0", "+2.5"]),
     ({"vmax": 2.5, "signed": True, "clipped": True}, ["≤ \N{MINUS SIGN}2.5", "0", "≥ +2.5"]),
@@ -295,8 +294,7 @@ def test_the_scale_is_stated(width, options, words):
 
 
 @pytest.mark.parametrize(("shape", "dtype", "vmax", "match"), [
-    ((30, 40), np.uint8, 1.0, "uint8"),
-    ((30, 40, 3), np.float32, 1.0, "uint8"),
+    ((30, 40), np.uint8, 1.0, "uint8"), ((30, 40, 3), np.float32, 1.0, "uint8"),
     ((30, 40, 3), np.uint8, float("nan"), "finite"),
 ])  # fmt: skip
 def test_legends_that_cannot_be_drawn_are_refused(shape, dtype, vmax, match):

@@ -74,8 +74,7 @@ def engine(loaded, asked, monkeypatch):
     ),
     ("scales", {"target": 5, "name": "n"}, lambda found: found.blocks[-1].maps),
     (
-        "effective_receptive_field",
-        {"point": (0.4, 0.6), "layer": "2"},
+        "effective_receptive_field", {"point": (0.4, 0.6), "layer": "2"},
         lambda found: found.gradient,
     ),
 ])  # fmt: skip
@@ -411,13 +410,11 @@ def test_alone_a_model_says_what_is_wrong(engine, photo):
 
 
 @pytest.mark.parametrize(("use", "models", "says"), [
-    ("compare", [], "0 model"),
-    ("compare", ["one"], "choose 2 to 6"),
+    ("compare", [], "0 model"), ("compare", ["one"], "choose 2 to 6"),
     ("compare", list("abcdefg"), "7 model"),
     ("compare", ["one", "two", "one"], "one was chosen twice"),
     ("compare", ["resnet50", "resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
-    ("sweep", [], "0 model"),
-    ("sweep", list("abcde"), "5 model"),
+    ("sweep", [], "0 model"), ("sweep", list("abcde"), "5 model"),
     ("sweep", ["one", "one"], "one was chosen twice"),
     ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
 ])  # fmt: skip
@@ -428,10 +425,8 @@ def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, as
 
 
 @pytest.mark.parametrize(("picture", "options", "error"), [
-    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
-    (None, {"canvas": "polka dots"}, OptionError),
-    (None, {"factors": ()}, OptionError),
-    (None, {"is_cancelled": lambda: True}, Cancelled),
+    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError), (None, {"canvas": "polka dots"}, OptionError),
+    (None, {"factors": ()}, OptionError), (None, {"is_cancelled": lambda: True}, Cancelled),
     (b"no photo", {}, ImageError),
 ])  # fmt: skip
 def test_what_no_model_can_do_is_refused_for_all(picture, options, error, engine, photo, asked):

@@ -10,15 +10,10 @@ from mscnn.scales.sweep import FACTORS
 
 
 @pytest.mark.parametrize(("text", "box"), [
-    ("", None),
-    ("  ", None),
-    ("25,10,75,90", (0.25, 0.1, 0.75, 0.9)),
-    ("0.25, 0.1, 0.75, 0.9", (0.25, 0.1, 0.75, 0.9)),
-    ("0,0,1,1", (0.0, 0.0, 1.0, 1.0)),
-    ("0,0,100,100", (0.0, 0.0, 1.0, 1.0)),
-    ("0%,0%,1%,1%", (0.0, 0.0, 0.01, 0.01)),
-    ("0.5,0.5,1.5,50", (0.005, 0.005, 0.015, 0.5)),
-    ("[25, 10, 75, 90]", (0.25, 0.1, 0.75, 0.9)),
+    ("", None), ("  ", None), ("25,10,75,90", (0.25, 0.1, 0.75, 0.9)),
+    ("0.25, 0.1, 0.75, 0.9", (0.25, 0.1, 0.75, 0.9)), ("0,0,1,1", (0.0, 0.0, 1.0, 1.0)),
+    ("0,0,100,100", (0.0, 0.0, 1.0, 1.0)), ("0%,0%,1%,1%", (0.0, 0.0, 0.01, 0.01)),
+    ("0.5,0.5,1.5,50", (0.005, 0.005, 0.015, 0.5)), ("[25, 10, 75, 90]", (0.25, 0.1, 0.75, 0.9)),
 ])  # fmt: skip
 def test_a_box_in_percent_or_shares(text, box):
     found = parse_box(text)
@@ -52,11 +47,8 @@ def test_a_count_gives_equal_ratios():
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("1", "number of sizes is 1; give 2 to 48"),
-    ("0", "give 2 to 48"),
-    ("9" * 5000, "give 2 to 48"),
-    ("many", "'many'; give a count"),
-    ("1,,2", "give a count"),
+    ("1", "number of sizes is 1; give 2 to 48"), ("0", "give 2 to 48"),
+    ("9" * 5000, "give 2 to 48"), ("many", "'many'; give a count"), ("1,,2", "give a count"),
     ("1,nan", "give a count"),
     (",".join(str(i / 10) for i in range(1, 60)), "There are 59 sizes"),
 ])  # fmt: skip

@@ -113,10 +113,8 @@ def test_classes_by_name_and_index(wanted, expected, network, photo):
 
 @pytest.mark.parametrize(("wanted", "error", "message"), [
     ("zebra", UnknownClassError, "No class fits 'zebra'"),
-    ("crane", UnknownClassError, "fits 2 classes"),
-    (12, UnknownClassError, "no class 12"),
-    (-1, UnknownClassError, "no class -1"),
-    (["lion", 99], UnknownClassError, "no class 99"),
+    ("crane", UnknownClassError, "fits 2 classes"), (12, UnknownClassError, "no class 12"),
+    (-1, UnknownClassError, "no class -1"), (["lion", 99], UnknownClassError, "no class 99"),
     ([], OptionError, "No class was named"),
 ], ids=str)  # fmt: skip
 def test_a_class_that_is_not_there_is_refused_before_anything_runs(wanted, error, message, network):

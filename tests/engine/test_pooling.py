@@ -78,8 +78,7 @@ def test_one_photo_gives_one_row(network, photo):
 @pytest.mark.parametrize(("stage", "split", "words"), [
     (None, 1, "belongs to a block"),
     ("layer3", 0, "layer3 is no block, so it has no splits; choose one of layer1.0"),
-    ("layer3.1", 4, "0 to 3"),
-    ("layer3.1", -1, "0 to 3"),
+    ("layer3.1", 4, "0 to 3"), ("layer3.1", -1, "0 to 3"),
 ])  # fmt: skip
 def test_splits_that_are_not_there(network, stage, split, words):
     with pytest.raises((OptionError, UnknownLayerError), match=words):

@@ -41,11 +41,8 @@ def sentence(raw, folders):
 @pytest.mark.parametrize(("model", "says"), [
     ("starter_res2nett", "starter_res2net"),
     ("vit_base_patch16_224.augreg_in21k", "vit_base_patch16_224"),
-    ("resnet18.tv_in1k", "resnet18.tv_in1k"),
-    ("   ", "model"),
-    ("a" * 3000, "model"),
-    ("starter_res2net\n", RES2NET),
-    ("model\0", "model"),
+    ("resnet18.tv_in1k", "resnet18.tv_in1k"), ("   ", "model"), ("a" * 3000, "model"),
+    ("starter_res2net\n", RES2NET), ("model\0", "model"),
 ])  # fmt: skip
 def test_a_model_that_cannot_be_used(raw, sentence, photo, model, says):
     if model == "starter_res2net\n":
@@ -118,8 +115,7 @@ def test_without_a_photo_nothing_else_is_looked_at(sentence, endpoint, rest):
 
 
 @pytest.mark.parametrize(("model", "baseline", "says"), [
-    ("no_such_net", "", "no_such_net"),
-    (RES2NET, "no_such_net", "no_such_net"),
+    ("no_such_net", "", "no_such_net"), (RES2NET, "no_such_net", "no_such_net"),
     ("/etc/passwd", "", "no model's name"),
     ("vit_base_patch16_224.augreg_in21k", "", "vit_base_patch16_224"),
 ])  # fmt: skip

@@ -48,11 +48,8 @@ def test_a_tool_takes_the_link_of_an_upload(tool, site, upload, photo_bytes, pho
 
 
 @pytest.mark.parametrize("link", [
-    "http://127.0.0.1:1/photo.png",
-    "https://example.org/photo.png",
-    "http://127.0.0.1:1/gradio_api/file=/etc/passwd",
-    "/etc/passwd",
-    "file:///etc/passwd",
+    "http://127.0.0.1:1/photo.png", "https://example.org/photo.png",
+    "http://127.0.0.1:1/gradio_api/file=/etc/passwd", "/etc/passwd", "file:///etc/passwd",
 ])  # fmt: skip
 def test_a_tool_opens_no_other_link_and_no_path(tool, link):
     failed, text = tool("predict", image=link, model=MODEL, top_k=5)

@@ -132,8 +132,7 @@ def test_pointer_moved_by_a_failed_update(tmp_path, cache_put):
     (200, "", "has no weights at timm/resnest14d"),  # no such file
     (404, "RepoNotFound", "has no weights at timm/resnest14d"),
     (401, "RepoNotFound", "has no weights at timm/resnest14d"),
-    (403, "GatedRepo", "without permission"),
-    (403, "", "without permission"),
+    (403, "GatedRepo", "without permission"), (403, "", "without permission"),
     (500, "", "answers with error 500"),
 ])  # fmt: skip
 def test_hub_says_no(fake_hub, status, code, text):

@@ -94,8 +94,7 @@ def test_resolve(query, index):
 
 
 @pytest.mark.parametrize(("query", "listed"), [
-    ("crane", ["1 crane", "2 crane"]),
-    ("Maillot", ["3 maillot", "4 maillot (tank suit)"]),
+    ("crane", ["1 crane", "2 crane"]), ("Maillot", ["3 maillot", "4 maillot (tank suit)"]),
     ("coffee", ["10 coffee mug", "11 coffeepot"]),
     ("bear", ["6 brown bear", "7 ice bear", "5 bearskin"]),  # not bearskin for its prefix
 ])  # fmt: skip

@@ -276,14 +276,10 @@ def test_folder_of_another_architecture(tmp_path):
     ("res2net50_26w_4", "close names: res2net50_26w_4s"),
     ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
     ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
-    ("resnest50", "close names: .*resnest50d.in1k"),
-    ("res2nxt50", "close names: .*res2next50"),
-    ("starter", "close names: .*starter_res2net"),
-    ("zzzzzz", "give a name of the model list"),
-    ("", "give a name of the model list"),
-    ("./no_such_folder", "no folder ./no_such_folder"),
-    ("runs/none", "no folder runs/none"),
-    ("w.safetensors", "is a weights file, not a model"),
+    ("resnest50", "close names: .*resnest50d.in1k"), ("res2nxt50", "close names: .*res2next50"),
+    ("starter", "close names: .*starter_res2net"), ("zzzzzz", "give a name of the model list"),
+    ("", "give a name of the model list"), ("./no_such_folder", "no folder ./no_such_folder"),
+    ("runs/none", "no folder runs/none"), ("w.safetensors", "is a weights file, not a model"),
 ])  # fmt: skip
 def test_unknown_names(name, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -344,9 +340,7 @@ def prefixed(prefix):
 
 
 @pytest.mark.parametrize(("name", "content"), [
-    ("a.pth", TENSORS),
-    ("a.PT", TENSORS),
-    ("a.bin", prefixed("module.")),
+    ("a.pth", TENSORS), ("a.PT", TENSORS), ("a.bin", prefixed("module.")),
     ("a.pth", prefixed("_orig_mod.module.")),
     ("a.pth.tar", {"state_dict": prefixed("module."), "epoch": 3, "arch": "resnet18"}),
     ("a.pth", {"model": TENSORS, "args": argparse.Namespace(lr=0.1)}),

@@ -52,8 +52,7 @@ def test_a_shelf_is_read_anew_each_time(tmp_path):
 @pytest.mark.parametrize(("place", "says"), [
     ("nowhere", "There is no folder .*nowhere.*finetune"),
     ("starter_resnet", "starter_resnet.* is in the list of models anyway"),
-    ("empty", "holds no model; give one that .*finetune"),
-    ("a file", "There is no folder"),
+    ("empty", "holds no model; give one that .*finetune"), ("a file", "There is no folder"),
 ])  # fmt: skip
 def test_what_holds_no_model_is_a_sentence(tmp_path, monkeypatch, place, says):
     monkeypatch.chdir(tmp_path)

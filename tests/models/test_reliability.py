@@ -44,8 +44,7 @@ def test_bins_with_few_photographs_are_merged_with_their_neighbours():
     (0.2, 100, "0 to 20", 10, True),  # a bin holds its upper edge
     (0.21, 412, "20 to 30", 38, True),  # 157 / 412 = 0.381
     (0.45, 59, "30 to 60", 49, True),  # 29 / 59 = 0.4915
-    (0.65, 50, "60 to 70", 80, False),
-    (1.0, 79, "70 to 100", 87, False),
+    (0.65, 50, "60 to 70", 80, False), (1.0, 79, "70 to 100", 87, False),
 ])  # fmt: skip
 def test_the_sentence(probability, images, range_, right, unsure):
     found = parse(document())
@@ -65,9 +64,7 @@ def test_right_half_of_the_time_is_not_unsure_and_few_photographs_make_one_bin()
 
 
 @pytest.mark.parametrize("change", [
-    {"images": 701},
-    {"bins": []},
-    {"bins": None},
+    {"images": 701}, {"bins": []}, {"bins": None},
     {"bins": [{"from": 0.0, "to": 1.0, "images": 700, "right": 701}]},
     {"bins": [{"from": 0.0, "to": 1.0, "images": "700", "right": 1}]},
     {"bins": [{"from": 0.0, "to": 0.9, "images": 700, "right": 1}]},

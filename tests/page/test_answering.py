@@ -190,8 +190,7 @@ def test_the_served_copy_is_upright_bounded_and_without_metadata(ask, cache):
 
 
 @pytest.mark.parametrize(("request_", "sentence"), [
-    ({"example": ""}, "no photo yet"),
-    ({"example": "unicorn"}, "no such example"),
+    ({"example": ""}, "no photo yet"), ({"example": "unicorn"}, "no such example"),
     ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
     ({"lens": "nothing"}, "cannot be read"),
 ])  # fmt: skip

@@ -119,8 +119,7 @@ def test_a_network_that_cannot_be_had_is_a_sentence_beside_the_others(ask):
 
 
 @pytest.mark.parametrize(("request_", "sentence"), [
-    ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"),
-    ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
+    ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"), ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
     ({"options": {"canvas": "sky"}}, "unknown"),
     ({"target": "unheard-of", "changed": "target"}, "No class fits"),
     ({"models": ["res2net50_26w_4s.in1k"]}, "MB to download first"),
@@ -154,8 +153,7 @@ def step(factor, rank):
 
 @pytest.mark.parametrize(("ranks", "sentence"), [
     ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
-    ([2] * 12, "says “lion” at no size."),
-    ([1] * 12, "says “lion” at every size, down to 0.1x."),
+    ([2] * 12, "says “lion” at no size."), ([1] * 12, "says “lion” at every size, down to 0.1x."),
     ([], "not here"),
 ])  # fmt: skip
 def test_known_down_to_in_one_sentence(ranks, sentence):

@@ -210,8 +210,7 @@ def test_modes(mode, value, expected, tolerance):
 
 @pytest.mark.parametrize("fmt", [None, "PNG", "GIF"])
 @pytest.mark.parametrize(("transparency", "left", "right"), [
-    (None, (10, 20, 30), (200, 100, 50)),
-    (0, (255, 255, 255), (200, 100, 50)),
+    (None, (10, 20, 30), (200, 100, 50)), (0, (255, 255, 255), (200, 100, 50)),
     (1, (10, 20, 30), (255, 255, 255)),
     (b"\xff\x33", (10, 20, 30), (244, 224, 214)),  # alpha 51 = 0.2
 ])  # fmt: skip
@@ -523,8 +522,7 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
     (b"just some words", "not a picture"), (b"\0" * 4096, "not a picture"),
     (b"P6 1 1 255 \0\0\0", "not a picture"),  # PPM, which Pillow could open
     (b"\xff\xd8\xff\xe0", "broken or rare JPEG"), (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
-    (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"),
-    (one_bit_png(0, 1), "no pixels|broken"),
+    (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"), (one_bit_png(0, 1), "no pixels|broken"),
 ])  # fmt: skip
 def test_what_is_no_photo_is_named(tmp_path, data, words):
     path = tmp_path / "upload.jpg"
@@ -551,10 +549,8 @@ def test_links_are_refused(link):
 
 @pytest.mark.parametrize(("path", "words"), [
     ("missing.jpg", "'missing.jpg' does not exist"),
-    ("photo.png/inside.jpg", "'inside.jpg' does not exist"),
-    ("folder", "'folder' is a folder"),
-    ("n" * 300, "nnn.*cannot be read"),
-    ("nul\0.jpg", r"'nul\?\.jpg' cannot be read"),
+    ("photo.png/inside.jpg", "'inside.jpg' does not exist"), ("folder", "'folder' is a folder"),
+    ("n" * 300, "nnn.*cannot be read"), ("nul\0.jpg", r"'nul\?\.jpg' cannot be read"),
     ("line\nbreak.jpg", r"'line\?break\.jpg' does not exist"),
 ])  # fmt: skip
 def test_wrong_paths(tmp_path, path, words):

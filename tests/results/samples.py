@@ -173,8 +173,7 @@ def evaluated(count=3, **changes):
             ClassResult(0, "thing 0", 2, 0.5, 1.0, 1, 1.0),
             ClassResult(1, "=thing 1", 1, 1.0, 1.0, 0, None),
         ),
-        confusion={(0, 0): 1, (0, 2): 1, (1, 1): 1},
-        labels={i: f"thing {i}" for i in range(count)},
+        confusion={(0, 0): 1, (0, 2): 1, (1, 1): 1}, labels={i: f"thing {i}" for i in range(count)},
         unreadable=(("a/bad.png", "'bad.png' is empty."),),
     )  # fmt: skip
     return dataclasses.replace(found, **changes)

@@ -166,16 +166,12 @@ def test_every_canvas_has_one_sentence():
 
 
 @pytest.mark.parametrize(("box", "message"), [
-    ((0.5, 0.2, 0.5, 0.8), "empty"),
-    ((0.2, 0.5, 0.8, 0.5), "empty"),
-    ((0.0, 0.0, 0.0, 0.0), "empty"),
-    ((0.6, 0.2, 0.4, 0.8), "reversed"),
-    ((0.2, 0.8, 0.4, 0.2), "reversed"),
-    ((-0.1, 0.0, 0.5, 0.5), "outside of the photo"),
+    ((0.5, 0.2, 0.5, 0.8), "empty"), ((0.2, 0.5, 0.8, 0.5), "empty"),
+    ((0.0, 0.0, 0.0, 0.0), "empty"), ((0.6, 0.2, 0.4, 0.8), "reversed"),
+    ((0.2, 0.8, 0.4, 0.2), "reversed"), ((-0.1, 0.0, 0.5, 0.5), "outside of the photo"),
     ((0.0, 0.0, 0.5, 1.01), "outside of the photo"),
     ((0.0, 0.0, math.nan, 0.5), "outside of the photo"),
-    ((0.0, 0.0, math.inf, 0.5), "outside of the photo"),
-    ((0.0, 0.0, 0.5), "outside of the photo"),
+    ((0.0, 0.0, math.inf, 0.5), "outside of the photo"), ((0.0, 0.0, 0.5), "outside of the photo"),
     ((0.5, 0.2, 0.509, 0.8), "too small: 0.9 % by 60.0 % of the photo"),
     ((0.2, 0.5, 0.8, 0.505), "too small: 60.0 % by 0.5 % of the photo"),
 ])  # fmt: skip

@@ -81,8 +81,7 @@ def test_splits_of_res2net50(block):
 
 
 @pytest.mark.parametrize(("name", "block", "path"), [
-    ("resnet18", "layer2.0", ("3x3",)),
-    ("resnet50", "layer4.2", ("1x1", "3x3")),
+    ("resnet18", "layer2.0", ("3x3",)), ("resnet50", "layer4.2", ("1x1", "3x3")),
     ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
     ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
     ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
@@ -272,8 +271,7 @@ def test_known_takes_names_as_the_registry_does():
 @pytest.mark.parametrize(("name", "largest", "second_block"), [
     ("starter_resnet", [15, 27, 51, 99], {"layer1.1": [15], "layer4.1": [99]}),
     (
-        "starter_res2net",
-        [23, 51, 107, 219],
+        "starter_res2net", [23, 51, 107, 219],
         {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
     ),
 ])  # fmt: skip

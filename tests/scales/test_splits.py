@@ -352,8 +352,7 @@ def test_a_block_without_evidence_has_no_shares():
         [("1x1", "3x3"), ("1x1", "3x3"), ("1x1", "3x3"), ("1x1", "pool")],
         [("1x1", "3x3"), ("1x1", *["3x3"] * 2), ("1x1", *["3x3"] * 3), ("1x1",)],
     ),
-    ("resnet", [("1x1", "3x3")], [("1x1", "3x3")]),
-    ("basic", [("3x3",)], [("3x3",)]),
+    ("resnet", [("1x1", "3x3")], [("1x1", "3x3")]), ("basic", [("3x3",)], [("3x3",)]),
 ])  # fmt: skip
 @pytest.mark.parametrize("field", [None, StandIn(layer4_9=[1])], ids=["no field", "other blocks"])
 def test_where_fields_are_not_known_the_plain_way_is_named(field, family, first, later, tiny, x):

@@ -226,13 +226,11 @@ def test_the_sizes_are_twelve_from_double_to_a_tenth():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"factors": ()}, "No size was given"),
-    ({"factors": (1.0, 0.0)}, "The size 0 is out of range"),
+    ({"factors": ()}, "No size was given"), ({"factors": (1.0, 0.0)}, "The size 0 is out of range"),
     ({"factors": (4.1,)}, "The size 4.1 is out of range; sizes are 0.05 to 4 times"),
     ({"factors": (-1.0,)}, "The size -1 is out of range"),
     ({"factors": (math.nan,)}, "The size nan is out of range"),
-    ({"canvas": "sky"}, "The canvas 'sky' is unknown"),
-    ({"box": (0.1, 0.1, 0.1, 0.5)}, "empty"),
+    ({"canvas": "sky"}, "The canvas 'sky' is unknown"), ({"box": (0.1, 0.1, 0.1, 0.5)}, "empty"),
 ])  # fmt: skip
 def test_bad_options(options, message):
     with pytest.raises((OptionError, BoxError), match=message):

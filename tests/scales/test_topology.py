@@ -189,8 +189,7 @@ def test_model_is_left_as_it_was(tiny):
     ("convnext_atto", [4, 8, 16, 32], [52, 152, 736, 1136]),
     # The same 3, 3, 9, 3 blocks, but with linear layers on channels-last maps.
     ("convnext_tiny", [4, 8, 16, 32], [76, 224, 1096, 1688]),
-    ("regnety_002", [3, 3, 3, 3], [7, 15, 127, 543]),
-    ("mobilenetv3_small_050", None, None),
+    ("regnety_002", [3, 3, 3, 3], [7, 15, 127, 543]), ("mobilenetv3_small_050", None, None),
     ("efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
     # Pads on the right only, by an amount that depends on the input's size.
     ("tf_efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
