@@ -86,10 +86,7 @@ def test_predict_needs_no_more_than_the_photo(site, ask, photo_file):
     (RES2NET, "last", "top1", "gradcam"), (RESNET, "layer2", "espresso", "gradcam"),
     (RES2NET, "3", "17", "hirescam"), (RESNET, "layer4.0", "sea lion", "eigencam"),
 ])  # fmt: skip
-def test_explain_equals_the_engine(
-    ask, site, photo_file, photo,
-    model, layer, target, method,
-):  # fmt: skip
+def test_explain_equals_the_engine(ask, site, photo_file, photo, model, layer, target, method):
     numbers, picture, raw_map = ask(
         "/explain", image=handle_file(str(photo_file)), model=model, layer=layer, target=target,
         method=method,

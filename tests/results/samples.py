@@ -62,9 +62,8 @@ def predicted(geometry=GEOMETRY, name="/home/me/lion.jpg", target=LION):
 
 
 def explained(
-    raw = ((4, -1), (0, -3)), *, size = (400, 200), target = LION,
-    name = "/home/me/lion.jpg", **more,
-):  # fmt: skip
+    raw=((4, -1), (0, -3)), *, size=(400, 200), target=LION, name="/home/me/lion.jpg", **more
+):
     geometry = on_photo(size)
     cam = CamMap("layer4", 3, "gradcam", np.asarray(raw, dtype=np.float32), geometry)
     return Explanation(predicted(geometry, name, target), VIEW, (target,), (cam,), **more)
@@ -87,10 +86,7 @@ def compared(*columns):
 FLAT = np.stack([np.full((2, 2), 1), np.full((2, 2), 3)])
 
 
-def block(
-    name, kind = "hierarchy", maps = FLAT,
-    shares = (0.25, 0.75), **changes,
-):  # fmt: skip
+def block(name, kind="hierarchy", maps=FLAT, shares=(0.25, 0.75), **changes):
     paths = (("1x1", "3x3"), ("1x1",))
     splits = tuple(
         SplitEvidence(i, paths[i], 11, 27 - 8 * i, 4 * share, share)
