@@ -10,15 +10,11 @@ from __future__ import annotations
 import copy
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-
-if TYPE_CHECKING:
-    pass
-
 
 # Before anything imports huggingface_hub or torch, which read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -87,30 +87,18 @@ def test_light_import(module):
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
 
 
-def test_listing_backbones_is_light():
-    """The public name that needs no network resolves without torch."""
-    result = run_python(
-        "import sys, mscnn\n"
-        "assert len(mscnn.list_backbones()) > 17\n"
-        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
-    )
-    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["models", "--help"]])
-def test_light_help(arguments):
-    result = run_python(
-        "import runpy, sys\n"
-        f"sys.argv = ['mscnn', *{arguments!r}]\n"
-        "try:\n"
-        "    runpy.run_module('mscnn', run_name='__main__')\n"
-        "except SystemExit as stop:\n"
-        "    assert not stop.code, stop.code\n"
-        f"print('loaded', sorted(set({HEAVY!r}) & set(sys.modules)))"
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "loaded []"
-    assert "Usage" in result.stdout
+@pytest.mark.parametrize(("code", "also"), [
+    ("import mscnn\nassert len(mscnn.list_backbones()) > 17", ()),
+    ("import mscnn.maps.methods as m\nassert m.METHODS", ()),
+    ("from mscnn.models.labels import imagenet_labels as names\n"
+     "names().resolve('lion'), names().near('sedan')", ("numpy",)),
+    ("import mscnn.draw.overlay\nassert 'matplotlib.figure' not in sys.modules\n"
+     "import mscnn.draw.evaluation, mscnn.draw.sheets, mscnn.draw.charts", ("matplotlib.pyplot",)),
+])  # fmt: skip
+def test_light_use(code, also):
+    """What needs no network loads none when it is used."""
+    result = run_python(f"import sys\n{code}\nprint({ {*HEAVY, *also} } & set(sys.modules))")
+    assert (result.returncode, result.stdout.strip()) == (0, "set()"), result.stderr
 
 
 def test_public_names():

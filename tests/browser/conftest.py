@@ -6,8 +6,6 @@ something or wrote an error to the console.
 
 import base64
 import io
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.page.serving import make_folders, serving
+from tests.page.serving import chromium, launch_chromium, make_folders, serving
 
 pytest.importorskip("playwright", reason="playwright comes with requirements-test.txt")
 
@@ -32,16 +30,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-
-
-def chromium():
-    """Path of the browser; where there is none the tests are skipped, in CI they fail."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.environ.get("CI", "").lower() == "true":
-        pytest.fail("There is no chromium on this machine, and CI must run the browser tests.")
-    if found is None:
-        pytest.skip("needs chromium, for example by: apt-get install chromium")
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -65,14 +53,9 @@ def site(folders):
 def browser(site):
     # Per module: playwright runs an event loop in this thread, which other tests could not stand.
     with sync_playwright() as playwright:
-        started = _start(playwright)
+        started = launch_chromium(playwright)
         yield started
         started.close()
-
-
-def _start(playwright):
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    return playwright.chromium.launch(executable_path=chromium(), args=arguments)
 
 
 class Visit:

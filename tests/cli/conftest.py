@@ -1,6 +1,5 @@
 """Two starters with seeded, untrained weights in a bundled folder of their own, and a photo."""
 
-import hashlib
 import json
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mscnn.cli import main
+from tests.page.serving import write_weights
 
 CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts", "sea lion")
 
@@ -23,35 +23,10 @@ def run_json(capsys, *argv):
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory):
     """A stand-in for ``assets``: both starters, seeded, and a manifest that vouches for them."""
-    import timm
-    import torch
-    from safetensors.torch import save_file
-
-    import mscnn.models.starters  # noqa: F401 - registers them with timm
+    from torch.nn.init import normal_
 
     root = tmp_path_factory.mktemp("assets")
-    folder = root / "weights"
-    folder.mkdir()
-    entries = []
-    for seed, name in enumerate(("starter_res2net", "starter_resnet")):
-        torch.manual_seed(seed)
-        # timm zeroes each block's last norm, which would make all maps of inner layers flat.
-        model = timm.create_model(name, zero_init_last=False)
-        torch.nn.init.normal_(model.fc.weight, std=0.5)
-        path = folder / f"{name}.safetensors"
-        save_file(model.state_dict(), str(path))
-        data = path.read_bytes()
-        entries.append({
-            "model": name, "file": path.name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "bytes": len(data), "dtype": "float32", "classes": 200,
-            "labels": "two hundred things",
-            "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
-            "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
-            "licence": "Apache-2.0",
-        })  # fmt: skip
-    document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
-    (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
+    write_weights(root / "weights", CLASSES, lambda model: normal_(model.fc.weight, std=0.5))
     return root
 
 

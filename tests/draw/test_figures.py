@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
 
@@ -135,14 +133,3 @@ def test_places_have_one_name(name, words):
     assert f.place(name) == words
     assert f.model_title("starter_res2net") == "Starter Res2Net"
     assert f.model_title("/home/me/mine") == "mine"
-
-
-def test_drawing_loads_neither_torch_nor_pyplot():
-    code = (
-        "import sys, mscnn.draw.overlay\n"
-        "assert 'matplotlib.figure' not in sys.modules\n"
-        "import mscnn.draw.evaluation, mscnn.draw.sheets, mscnn.draw.charts\n"
-        "print(*({'torch', 'timm', 'gradio', 'matplotlib.pyplot'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from typing import Any
 
 import httpx
@@ -12,6 +10,7 @@ import pytest
 
 from tests.golden.conftest import copy_photo
 from tests.golden.trees import mask, skeleton
+from tests.page.serving import chromium, launch_chromium
 
 LIMIT_S = 60.0
 RES2NET, RESNET = "starter_res2net", "starter_resnet"
@@ -147,14 +146,9 @@ def page():
     """One page for all visits, so that a browser fetches gradio's files once."""
     reason = "playwright comes with requirements-test.txt"
     api = pytest.importorskip("playwright.sync_api", reason=reason)
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None and os.environ.get("CI", "").lower() == "true":
-        pytest.fail("There is no chromium on this machine, and CI must run the browser tests.")
-    if path is None:
-        pytest.skip("needs chromium, for example by: apt-get install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    chromium()
     with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=arguments)
+        started = launch_chromium(playwright)
         opened = started.new_page()
         opened.set_default_timeout(1000 * LIMIT_S)
         yield opened

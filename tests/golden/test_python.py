@@ -121,13 +121,15 @@ RF = ["rf", "res2net101_26w_4s.in1k"]
 
 
 @pytest.mark.parametrize("argv", [
-    *(None, ["--help"], ["explain", "--help"], ["models"], RF, [*RF, "--json"], [*RF, "--spectrum"])
+    *(None, ["--help"], ["models"], RF, [*RF, "--json"], [*RF, "--spectrum"]),
+    *([command, "--help"] for command in ("explain", "predict", "models")),
 ])  # fmt: skip
 def test_light_imports(argv, here):
     script = (
         "import sys, mscnn; code = 0\n"
         "if len(sys.argv) > 1: from mscnn.cli import main; code = main(sys.argv[1:])\n"
         "heavy = {'torch', 'torchvision', 'timm', 'gradio', 'matplotlib', 'scipy'}\n"
+        "heavy |= {'pytorch_grad_cam'}\n"
         "sys.stderr.write(' '.join(heavy & set(sys.modules))); sys.exit(code)"
     )
     done = subprocess.run(

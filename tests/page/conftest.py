@@ -1,13 +1,11 @@
 """The page's parts on their own: seeded starters, an empty gradio cache, and a photo."""
 
-from typing import TYPE_CHECKING
+import json
+from types import SimpleNamespace
 
 import pytest
 
-from tests.page.serving import make_folders
-
-if TYPE_CHECKING:
-    pass
+from tests.page.serving import MODELS, make_folders
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +37,31 @@ def _engine():
 def engine(_engine):
     """One engine for all tests of the page; its models load on first use."""
     return _engine
+
+
+@pytest.fixture
+def answering(engine):
+    from mscnn.page.answering import Answering
+    from mscnn.page.photos import PhotoStore
+
+    return Answering(engine, PhotoStore(), lambda: MODELS[0])
+
+
+@pytest.fixture
+def ask(request, answering):
+    """``ask(**request)``: the answers, as the browser gets them, of the module's ``LENS``.
+
+    ``with_progress`` keeps the messages in between; ``on_message`` is called after each message.
+    """
+
+    def of(on_message=None, *, with_progress=False, visitor="a", **fields):
+        data = {"serial": 1, "lens": request.module.LENS, "example": "lion", **fields}
+        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash=visitor)
+        found = []
+        for message in answering.ask(event, http):
+            found.append(json.loads(json.dumps(message)))
+            if on_message is not None:
+                on_message(message)
+        return [m for m in found if with_progress or "progress" not in m]
+
+    return of

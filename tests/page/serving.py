@@ -61,7 +61,7 @@ def make_folders(root):
     """Write the seeded weights below ``root`` and make the other folders."""
     folders = Folders(root / "assets", root / "gradio", root / "no-hub")
     folders.cache.mkdir()
-    _write_weights(folders.assets / "weights")
+    write_weights(folders.assets / "weights")
     shutil.copytree(ROOT / "assets" / "examples", folders.assets / "examples")
     return folders
 
@@ -98,7 +98,8 @@ def serving(folders, owned=(), files=()):
         demo.close(verbose=False)
 
 
-def _write_weights(folder):
+def write_weights(folder, classes=CLASSES, prepare=None):
+    """Both starters, seeded, and a manifest that vouches for them; ``prepare`` sets the head."""
     import timm
     import torch
     from safetensors.torch import save_file
@@ -112,20 +113,20 @@ def _write_weights(folder):
             torch.manual_seed(seed)
             # timm zeroes each block's last norm, which would make all maps of inner layers flat.
             model = timm.create_model(name, zero_init_last=False)
-            _spread_answers(model)
+            (prepare or _spread_answers)(model)
         path = folder / f"{name}.safetensors"
         save_file(model.state_dict(), str(path))
         content = path.read_bytes()
         entries.append({
             "model": name, "file": path.name,
             "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content), "dtype": "float32", "classes": len(CLASSES),
+            "bytes": len(content), "dtype": "float32", "classes": len(classes),
             "labels": "two hundred things",
             "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
             "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
             "licence": "Apache-2.0",
         })  # fmt: skip
-    document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
+    document = {"schema": 1, "labels": {"two hundred things": list(classes)}, "weights": entries}
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -145,6 +146,21 @@ def files_below(folder):
     """All files below a folder, as they are now."""
     found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
     return set(found)
+
+
+def chromium():
+    """Path of the browser; where there is none the tests are skipped, in CI they fail."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and os.environ.get("CI", "").lower() == "true":
+        pytest.fail("There is no chromium on this machine, and CI must run the browser tests.")
+    if found is None:
+        pytest.skip("needs chromium, for example by: apt-get install chromium")
+    return found
+
+
+def launch_chromium(playwright):
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    return playwright.chromium.launch(executable_path=chromium(), args=arguments)
 
 
 TIMES = ("seconds", "latency_ms")

@@ -1,7 +1,6 @@
 """From a request to messages: decoded once, overtaken, stopped, refused, never in the dark."""
 
 import base64
-import json
 import threading
 import zipfile
 from functools import partial
@@ -18,7 +17,6 @@ from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
 from mscnn.page import lenses
-from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
 from mscnn.page.examples import examples
 from mscnn.page.jobs import Jobs
@@ -30,23 +28,7 @@ from mscnn.photos.imaging import load_photo
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
-
-
-@pytest.fixture
-def answering(engine):
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the messages of a request, as the browser gets them."""
-
-    def of(visitor="a", **request):
-        data = {"serial": 1, "lens": "look", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash=visitor)
-        return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
-
-    return of
+LENS = "look"
 
 
 @pytest.fixture
@@ -218,7 +200,7 @@ def test_progress_comes_before_the_answer(ask, toy):
         yield {"html": "done"}
 
     toy(answer)
-    messages = ask(lens="toy")
+    messages = ask(lens="toy", with_progress=True)
     assert messages[-1]["html"] == "done"
     assert messages[-1]["lens"] == "toy"
     assert all("progress" in m for m in messages[:-1])

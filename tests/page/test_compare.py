@@ -13,37 +13,19 @@ from mscnn.engine import pipeline
 from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses import compare
-from mscnn.page.photos import PhotoStore
 from mscnn.results.explanation import Agreement
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "compare"
 LION = examples()[0].path
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
-
-
-@pytest.fixture
-def answering(engine):
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the answers, without progress."""
-
-    def of(lens="compare", **request):
-        event = SimpleNamespace(_data={"serial": 1, "lens": lens, "example": "lion", **request})
-        messages = answering.ask(event, SimpleNamespace(session_hash="a"))
-        return [json.loads(json.dumps(m)) for m in messages if "progress" not in m]
-
-    return of
 
 
 def test_the_pages_model_meets_its_fair_partner_and_numbers_are_the_engines(ask, engine):

@@ -5,40 +5,20 @@ import io
 import json
 import zipfile
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses.rf import glow, paths_text
-from mscnn.page.photos import PhotoStore
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "rf"
 LION = load_photo(examples()[0].path)
 ABSENT = "res2net50_26w_4s.in1k"
-
-
-@pytest.fixture
-def answering(engine):
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the messages of a request, as the browser gets them."""
-
-    def of(**request):
-        data = {"serial": 1, "lens": "rf", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        messages = [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
-        return [m for m in messages if "progress" not in m]
-
-    return of
 
 
 def by_id(message):

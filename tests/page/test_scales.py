@@ -5,39 +5,20 @@ import io
 import json
 import re
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
-from mscnn.page.photos import PhotoStore
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "scales"
 PHOTO = next(example.path for example in examples() if example.id == "lion")
-
-
-@pytest.fixture
-def answering(engine):
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the messages of a request, as the browser gets them."""
-
-    def of(**request):
-        data = {"serial": 1, "lens": "scales", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
-
-    return of
 
 
 @pytest.fixture

@@ -10,44 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses import zoom
-from mscnn.page.photos import PhotoStore
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import SweepCurve
 from mscnn.scales.sweep import FACTORS
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "zoom"
 LION = load_photo(examples()[0].path)
 BOX = [0.2, 0.1, 0.7, 0.8]
-
-
-@pytest.fixture
-def answering(engine):
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(on_message, **request)``: the messages of a request, as the browser gets them."""
-
-    def of(on_message=None, **request):
-        data = {"serial": 1, "lens": "zoom", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        found = []
-        for message in answering.ask(event, http):
-            found.append(json.loads(json.dumps(message)))
-            if on_message is not None:
-                on_message(message)
-        return found
-
-    return of
-
-
-def answers(messages):
-    return [m for m in messages if "progress" not in m]
 
 
 def by_id(message):
@@ -56,7 +29,7 @@ def by_id(message):
 
 @pytest.mark.parametrize("box", [None, BOX])
 def test_every_size_is_the_engines_sweep(ask, engine, box):
-    last = answers(ask(box=box))[-1]
+    last = ask(box=box)[-1]
     sweep = engine.sweep(LION, [RES2NET, RESNET], box=box and tuple(box))
     maps = by_id(last)
     assert len(maps) == 2 * len(FACTORS) == 24
@@ -91,8 +64,8 @@ def test_a_point_of_the_composed_picture_is_a_point_of_the_photo(engine, box):
 
 
 def test_the_second_network_follows_the_first_and_counts_on(ask):
-    messages = ask()
-    found = answers(messages)
+    messages = ask(with_progress=True)
+    found = [m for m in messages if "progress" not in m]
     assert found[0]["more"]
     assert "Next: Starter ResNet" in found[0]["html"]
     done = [(m["progress"]["done"], m["progress"]["total"]) for m in messages if "progress" in m]
@@ -101,18 +74,18 @@ def test_the_second_network_follows_the_first_and_counts_on(ask):
 
 
 def test_the_models_and_the_class_of_the_state_are_those_swept(ask, engine):
-    one = answers(ask(model=RESNET, target="espresso"))[-1]
+    one = ask(model=RESNET, target="espresso")[-1]
     assert one["label"] == "espresso"
     assert {sent["column"] for sent in one["view"]["maps"]} == {RESNET}
     assert "columns" not in one["view"]
     wanted = engine.sweep(LION, [RESNET], target="espresso").curves[0]
     assert zoom.known_down_to(wanted) in html.unescape(one["html"])
-    two = answers(ask(model=RESNET, models=[RES2NET, RESNET]))[-1]
+    two = ask(model=RESNET, models=[RES2NET, RESNET])[-1]
     assert [c["key"] for c in two["view"]["columns"]] == [RESNET, RES2NET]
 
 
 def test_a_network_that_cannot_be_had_is_a_sentence_beside_the_others(ask):
-    last = answers(ask(models=["no_such_model"], agreed=True))[-1]
+    last = ask(models=["no_such_model"], agreed=True)[-1]
     assert "no_such_model" in json.dumps(last)
     if "error" not in last:
         assert len(by_id(last)) == len(FACTORS)
@@ -134,17 +107,17 @@ def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answerin
         if "progress" in message:
             answering.stop(SimpleNamespace(session_hash="a"))
 
-    last = answers(ask(stop, example="cheetah"))[-1]
+    last = ask(stop, example="cheetah")[-1]
     assert last["notice"] == "Stopped."
     assert not last["more"]
     assert 0 < len(by_id(last)) < 24
-    assert len(by_id(answers(ask(example="cheetah"))[-1])) == 24
+    assert len(by_id(ask(example="cheetah")[-1])) == 24
 
 
 def test_a_sweep_is_kept_for_all_visitors(ask, engine, monkeypatch):
-    answers(ask(example="coffee"))
+    ask(example="coffee")
     monkeypatch.setattr(type(engine.session.network(RES2NET)), "sweep", None)
-    assert len(by_id(answers(ask(example="coffee"))[-1])) == 24
+    assert len(by_id(ask(example="coffee")[-1])) == 24
 
 
 def step(factor, rank):
@@ -163,7 +136,7 @@ def test_known_down_to_in_one_sentence(ranks, sentence):
 
 
 def test_without_a_canvas_the_drawn_sizes_come_along(ask):
-    last = answers(ask(static=True))[-1]
+    last = ask(static=True)[-1]
     assert set(last["view"]["pictures"]) == set(by_id(last))
 
 
