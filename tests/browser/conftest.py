@@ -133,7 +133,6 @@ class Visit:
     def point(self, across, down, *, click=False):
         """Move the mouse over the first canvas, to fractions of its width and height."""
         box = self.page.locator("#canvases canvas").first.bounding_box()
-        assert box is not None
         x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
         self.page.mouse.move(x, y)
         if click:

@@ -195,7 +195,6 @@ def test_picture_and_first_answers_are_in_the_first_screen(visit, options):
     height = options["viewport"]["height"]
     for selector in ("#canvases canvas", "#panel-look .lead", "#top5 button"):
         box = look.page.locator(selector).first.bounding_box()
-        assert box is not None
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= height, selector
     width = look.page.evaluate("document.documentElement.scrollWidth")

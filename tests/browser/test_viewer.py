@@ -161,7 +161,6 @@ def test_a_drag_sets_the_box(visit):
     expect(toy.page.locator("#heard")).to_have_text("2")
     toy.ready("toy")
     box = toy.page.locator("#canvases canvas").bounding_box()
-    assert box is not None
     toy.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
     toy.page.mouse.down()
     for part in (0.5, 0.7):
