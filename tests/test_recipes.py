@@ -111,6 +111,7 @@ def surroundings(folder):
     import torch
 
     spec = importlib.util.find_spec("gradio")
+    assert spec is not None
     assert spec.origin is not None
     # gradio.media.get_image("lion.jpg"), without the seconds that importing gradio takes.
     shutil.copy(Path(spec.origin).parent / "media_assets/images/lion.jpg", folder / "photo.jpg")

@@ -12,6 +12,13 @@ from tests.page.serving import write_weights
 CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts", "sea lion")
 
 
+def engine():
+    from mscnn.engine.pipeline import Engine
+    from mscnn.engine.session import Session
+
+    return Engine(Session("cpu"))
+
+
 def run_json(capsys, *argv):
     """Run a command with --json; it must succeed, print one document and leave stderr alone."""
     code = main([*argv, "--json"])

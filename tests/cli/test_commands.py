@@ -12,14 +12,7 @@ from PIL import Image
 
 from mscnn.cli import main
 from mscnn.models import registry
-from tests.cli.conftest import run_json
-
-
-def engine():
-    from mscnn.engine.pipeline import Engine
-    from mscnn.engine.session import Session
-
-    return Engine(Session("cpu"))
+from tests.cli.conftest import engine, run_json
 
 
 def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, capsys):

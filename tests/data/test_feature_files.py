@@ -8,12 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import mscnn.data.feature_files as module
-from mscnn.data.feature_files import (
-    check_format,
-    check_writable,
-    read_feature_file,
-    write_feature_file,
-)
+from mscnn.data import feature_files
 from mscnn.errors import DatasetError, OptionError, OutputError
 from mscnn.results.features import FeatureHead
 
@@ -26,7 +21,7 @@ HEAD = FeatureHead(
 
 
 def write(path):
-    write_feature_file(path, HEAD, NAMES, ROWS)
+    feature_files.write_feature_file(path, HEAD, NAMES, ROWS)
     return path
 
 
@@ -34,7 +29,7 @@ def write(path):
 def test_round_trip(tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    found = read_feature_file(write(tmp_path / f"f{suffix}"))
+    found = feature_files.read_feature_file(write(tmp_path / f"f{suffix}"))
     np.testing.assert_array_equal(found.features, ROWS)
     assert found.features.dtype == np.float32
     assert (found.paths, found.head) == (tuple(NAMES), HEAD)
@@ -75,7 +70,7 @@ def test_pyarrow_reads_parquet_in_groups(tmp_path, monkeypatch):
 def test_parquet_without_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(OptionError, match="pip install pyarrow"):
-        check_format(tmp_path / "f.parquet")
+        feature_files.check_format(tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -90,17 +85,17 @@ def test_the_same_bytes_whenever_written(tmp_path, suffix, monkeypatch):
 def test_what_is_no_feature_file(tmp_path, suffix):
     path = tmp_path / f"f{suffix}"
     with pytest.raises(DatasetError, match="not there"):
-        read_feature_file(path)
+        feature_files.read_feature_file(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(DatasetError, match="no feature file"):
-        read_feature_file(path)
+        feature_files.read_feature_file(path)
 
 
 def test_refusals_before_any_work(tmp_path):
     with pytest.raises(OptionError, match=r"\.npz, \.parquet or \.safetensors"):
-        check_format(tmp_path / "f.csv")
+        feature_files.check_format(tmp_path / "f.csv")
     (tmp_path / "d.npz").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        check_writable(tmp_path / "d.npz")
+        feature_files.check_writable(tmp_path / "d.npz")
     with pytest.raises(OutputError, match="no folder"):
-        check_writable(tmp_path / "no" / "f.npz")
+        feature_files.check_writable(tmp_path / "no" / "f.npz")

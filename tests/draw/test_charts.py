@@ -16,18 +16,9 @@ from mscnn.draw import charts
 from mscnn.draw.figures import NEUTRAL, SERIES, inline_svg, marks, png
 from mscnn.errors import UnknownLayerError
 from mscnn.geometry import ViewGeometry
+from mscnn.results import scales
 from mscnn.results.explanation import PhotoInfo, Prediction, Score, WeightsInfo
 from mscnn.results.receptive_field import BlockField, ReceptiveField, Spectrum, StageField
-from mscnn.results.scales import (
-    AttentionReport,
-    BlockAttention,
-    BlockScales,
-    ScaleReport,
-    SplitEvidence,
-    Sweep,
-    SweepCurve,
-    SweepStep,
-)
 from mscnn.scales.receptive_field import known
 
 GEOMETRY = ViewGeometry(photo=(64, 64), resized=(64, 64), offset=(0, 0), view=(64, 64))
@@ -45,15 +36,15 @@ def predicted(model="net"):
 
 def report(blocks=BLOCKS, shares=SHARES, fields=FIELDS):
     made = [
-        BlockScales(
+        scales.BlockScales(
             name, "hierarchy", 4,
-            tuple(SplitEvidence(i, ("1x1",), rf and rf - 4, rf, 4 * share, share)
+            tuple(scales.SplitEvidence(i, ("1x1",), rf and rf - 4, rf, 4 * share, share)
                   for i, (share, rf) in enumerate(zip(own, sizes, strict=True))),
             np.zeros((len(own), 2, 2), np.float32), 1.0, 3, GEOMETRY,
         )
         for name, own, sizes in zip(blocks, shares, fields, strict=True)
     ]  # fmt: skip
-    return ScaleReport(predicted(), LION, tuple(made), np.zeros((64, 64, 3), np.uint8))
+    return scales.ScaleReport(predicted(), LION, tuple(made), np.zeros((64, 64, 3), np.uint8))
 
 
 def found(figure, gid):
@@ -268,18 +259,20 @@ def test_a_spectrum_of_a_registry_model_by_stage_and_block():
 
 
 def swept(*curves):
-    return Sweep("lion", (2.0, 1.0, 0.5), "mean", (0.0, 0.0, 1.0, 1.0), curves)
+    return scales.Sweep("lion", (2.0, 1.0, 0.5), "mean", (0.0, 0.0, 1.0, 1.0), curves)
 
 
 def curve(model, *values):
     nothing = np.zeros((2, 2), np.float32), np.zeros((8, 8, 3), np.uint8)
-    steps = tuple(SweepStep(f, (0, 0, 8, 8), p, 1, e, rf, *nothing) for f, p, e, rf in values)
-    return SweepCurve(model, 3, "lion", steps, 1.26, 0.5)
+    steps = tuple(
+        scales.SweepStep(f, (0, 0, 8, 8), p, 1, e, rf, *nothing) for f, p, e, rf in values
+    )
+    return scales.SweepCurve(model, 3, "lion", steps, 1.26, 0.5)
 
 
 def test_a_sweep_shows_its_numbers_by_size_the_largest_at_the_left():
     one = curve("one", (2.0, 0.25, 1.0, 40.0), (1.0, 0.75, None, None), (0.5, 0.5, 3.0, 44.0))
-    failed = SweepCurve("other", None, "", (), None, None, "it does not know lions")
+    failed = scales.SweepCurve("other", None, "", (), None, None, "it does not know lions")
     figure = drawn(charts.sweep_chart(swept(one, failed)))
     axes = figure.axes
     assert len(axes) == 3
@@ -317,10 +310,10 @@ def attended(gates, reference):
     def both(values):
         return np.array([values, 1 - np.asarray(values)], np.float32)
 
-    block = BlockAttention("layer3.1", 2, 1, both(gates), 1.0,
+    block = scales.BlockAttention("layer3.1", 2, 1, both(gates), 1.0,
                            None if reference is None else both(reference),
                            np.zeros((2, 2, 2), np.float32), 3, GEOMETRY)  # fmt: skip
-    return AttentionReport(predicted(), LION, (block,), 2 if reference else 0)
+    return scales.AttentionReport(predicted(), LION, (block,), 2 if reference else 0)
 
 
 def test_gates_are_the_fractions_of_their_channels():

@@ -62,6 +62,7 @@ def _isolate(patch, root):
 
 def copy_photo(name, to):
     spec = importlib.util.find_spec("skimage")
+    assert spec is not None
     assert spec.origin is not None
     to.parent.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(Path(spec.origin).parent / PHOTOS[name], to))

@@ -28,16 +28,14 @@ def tool(http):
     return call
 
 
+def data_url(photo):
+    return "data:image/png;base64," + base64.b64encode(photo).decode()
+
+
 def test_a_tool_takes_a_picture_as_data(tool, site, photo_bytes, photo_file):
-    failed, text = tool(
-        "predict",
-        image="data:image/png;base64," + base64.b64encode(photo_bytes).decode(),
-        model=MODEL,
-        top_k=5,
-    )
+    failed, text = tool("predict", image=data_url(photo_bytes), model=MODEL, top_k=5)
     assert not failed, text
-    label = site.engine.predict(str(photo_file), MODEL).top[0].label
-    assert label in text
+    assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
 
 
 def test_a_tool_takes_the_link_of_an_upload(tool, site, upload, photo_bytes, photo_file):
@@ -59,11 +57,6 @@ def test_a_tool_opens_no_other_link_and_no_path(tool, link):
 
 
 def test_a_wrong_argument_is_a_sentence(tool, photo_bytes):
-    failed, text = tool(
-        "predict",
-        image="data:image/png;base64," + base64.b64encode(photo_bytes).decode(),
-        model="no_such_net",
-        top_k=5,
-    )
+    failed, text = tool("predict", image=data_url(photo_bytes), model="no_such_net", top_k=5)
     assert failed
     assert "no_such_net" in text

@@ -334,10 +334,7 @@ def test_fields_and_shares_are_joined():
     assert sum(s.share for s in block.splits) == pytest.approx(1)
     assert block.weighted_rf_px == pytest.approx((7 * 7 + 1.5 * 3) / 8.5)
     np.testing.assert_allclose(block.cam(1).raw, [[2.5, 4.5]])
-
-
-def test_a_block_without_evidence_has_no_shares():
-    field = StandIn(layer1_0=[5, 7, 3])
+    # Without evidence there are no shares.
     (block,) = split_evidence(Paper(), Paper.X, 2, ["layer1"], field).blocks
     assert [s.share for s in block.splits] == [0, 0, 0]
     assert block.weighted_rf_px is None
