@@ -54,7 +54,7 @@ FAINT = """() => {
 }"""
 
 
-def open_tabs(look: Any) -> Any:
+def open_tabs(look):
     """Show one tab after the other, each with its answer or the button that it waits for."""
     for lens in LENSES:
         look.page.locator(f"#tab-{lens}").click()
@@ -64,7 +64,7 @@ def open_tabs(look: Any) -> Any:
         yield lens
 
 
-def findings(look: Any) -> list[str]:
+def findings(look):
     """What axe-core and the contrast of all text complain of."""
     look.page.evaluate(AXE)
     found = look.page.evaluate("axe.run().then(result => result.violations)")
@@ -137,7 +137,7 @@ def test_focus_is_kept_by_the_keyboard_alone(visit, my_png):
     look = visit().ready()
     page, press = look.page, look.page.keyboard.press
 
-    def focused() -> str:
+    def focused():
         return str(page.evaluate("(e => e.id || e.textContent.trim())(document.activeElement)"))
 
     # another class, then another photo, while a fold of the answer has the focus

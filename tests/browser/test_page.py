@@ -13,9 +13,6 @@ RES2NET, RESNET = MODELS
 STALE = "panel stale"
 
 
-# ---- the state ------------------------------------------------------------------------------
-
-
 def test_a_new_photo_dims_the_old_answer_at_once_and_renews_it(visit, my_png):
     look = visit().ready()
     first = look.labels()
@@ -109,17 +106,13 @@ def test_copy_link_gives_the_address(visit):
     assert look.page.evaluate("navigator.clipboard.readText()") == look.page.url
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        ("?tab=nowhere", "tab=nowhere"),
-        ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
-        ("?layer=9", "its last one is shown"),
-        ("?class=unheard-of", "top-1 prediction is shown instead"),
-        ("?model=no/such/folder", "no model's name"),
-        ("?method=%3Cscript%3E", "method=<script>"),
-    ],
-)
+@pytest.mark.parametrize(("query", "words"), [
+    ("?tab=nowhere", "tab=nowhere"),
+    ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
+    ("?layer=9", "its last one is shown"),
+    ("?class=unheard-of", "top-1 prediction is shown instead"),
+    ("?model=no/such/folder", "no model's name"), ("?method=%3Cscript%3E", "method=<script>"),
+])  # fmt: skip
 def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):
     look = visit(query).ready()
     expect(look.notice()).to_contain_text(words)
@@ -134,9 +127,6 @@ def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):
     look.page.locator("#model").select_option(RES2NET)
     look.ready()
     expect(look.page.locator("#run")).to_be_hidden()
-
-
-# ---- photos ---------------------------------------------------------------------------------
 
 
 def test_a_photo_can_be_pasted_and_dropped(visit, my_png):
@@ -202,12 +192,10 @@ def test_everything_can_be_reached_with_the_keyboard(visit):
     reached, ids = set(), ("opacity", "model", "link", "tab-look", "target", "method", "download")
     for _ in range(60):
         look.page.keyboard.press("Tab")
-        reached.add(
-            look.page.evaluate(
-                "(e => e.id || e.dataset.do || e.dataset.set || e.dataset.example || e.tagName)"
-                "(document.activeElement)"
-            )
-        )
+        reached.add(look.page.evaluate(
+            "(e => e.id || e.dataset.do || e.dataset.set || e.dataset.example || e.tagName)"
+            "(document.activeElement)"
+        ))  # fmt: skip
     assert set(ids) <= reached
     assert {"choose", "lion", "CANVAS"} <= reached
     look.page.locator("#top5 button").nth(1).focus()

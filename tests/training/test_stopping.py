@@ -10,15 +10,11 @@ from mscnn.training.state import BestEpoch
 from tests.training.trainee import NAME
 
 
-@pytest.mark.parametrize(
-    ("patience", "results", "over_after", "best"),
-    [
-        (2, [(0.5, 1.0), (0.6, 1.0), (0.6, 1.1), (0.5, 0.1)], 4, 2),
-        (2, [(0.5, 1.0), (0.5, 0.9), (0.5, 0.8), (0.5, 0.7)], None, 4),  # the loss still falls
-        (1, [(0.5, 1.0), (0.5, 1.0)], 2, 1),
-        (0, [(0.5, 1.0), (0.1, 9.0), (0.1, 9.0)], None, 0),
-    ],
-)
+@pytest.mark.parametrize(("patience", "results", "over_after", "best"), [
+    (2, [(0.5, 1.0), (0.6, 1.0), (0.6, 1.1), (0.5, 0.1)], 4, 2),
+    (2, [(0.5, 1.0), (0.5, 0.9), (0.5, 0.8), (0.5, 0.7)], None, 4),  # the loss still falls
+    (1, [(0.5, 1.0), (0.5, 1.0)], 2, 1), (0, [(0.5, 1.0), (0.1, 9.0), (0.1, 9.0)], None, 0),
+])  # fmt: skip
 def test_when_a_run_is_over_and_what_is_kept(patience, results, over_after, best):
     model = nn.Linear(1, 1)
     kept = BestEpoch(patience)
