@@ -10,19 +10,11 @@ from __future__ import annotations
 import copy
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from mscnn.engine.network import Network
-    from mscnn.models.loading import LoadedModel
 
 # Before anything imports huggingface_hub or torch, which read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -36,7 +28,7 @@ CLASSES = 12
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-def _build(family: str, classes: int, seed: int) -> nn.Module:
+def _build(family, classes, seed):
     import torch
     from timm.models.res2net import Bottle2neck
     from timm.models.resnest import ResNestBottleneck
@@ -47,34 +39,24 @@ def _build(family: str, classes: int, seed: int) -> nn.Module:
         "resnext": {"block": Bottleneck, "cardinality": 8, "base_width": 4},
         "res2net": {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}},
         "res2next": {
-            "block": Bottle2neck,
-            "base_width": 4,
-            "cardinality": 8,
-            "block_args": {"scale": 4},
+            "block": Bottle2neck, "base_width": 4, "cardinality": 8, "block_args": {"scale": 4},
         },
         "resnest": {
-            "block": ResNestBottleneck,
-            "stem_type": "deep",
-            "stem_width": 8,
-            "avg_down": True,
+            "block": ResNestBottleneck, "stem_type": "deep", "stem_width": 8, "avg_down": True,
             "block_args": {"radix": 2, "avd": True, "avd_first": False},
         },
-    }[family]
+    }[family]  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ResNet(
-            layers=(2, 2, 2, 2),
-            channels=(16, 24, 32, 48),
-            num_classes=classes,
-            zero_init_last=False,
-            **options,
-        )
+            layers=(2, 2, 2, 2), channels=(16, 24, 32, 48), num_classes=classes,
+            zero_init_last=False, **options,
+        )  # fmt: skip
         randomise_batch_norms(model)
-    built: nn.Module = model.eval().requires_grad_(False)
-    return built
+    return model.eval().requires_grad_(False)
 
 
-def randomise_batch_norms(model: nn.Module) -> None:
+def randomise_batch_norms(model):
     """Give every batch norm statistics and weights that differ from channel to channel."""
     import torch
 
@@ -89,11 +71,11 @@ def randomise_batch_norms(model: nn.Module) -> None:
 class _Watched:
     """A network shared by tests, and the state that every test must leave it in."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model):
         self.model = model
         self.before = self.state()
 
-    def state(self) -> dict[str, Any]:
+    def state(self):
         tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
         return {
             "train flags": {n: m.training for n, m in self.model.named_modules()},
@@ -102,7 +84,7 @@ class _Watched:
             "values": {n: (t.data_ptr(), t._version, t.dtype) for n, t in tensors},
         }
 
-    def problems(self) -> list[str]:
+    def problems(self):
         found = [what for what, value in self.state().items() if value != self.before[what]]
         for name, module in self.model.named_modules():
             hooks = [key for key in vars(module) if key.endswith("_hooks") and vars(module)[key]]
@@ -115,10 +97,10 @@ _SHARED: dict[tuple[str, int, int], _Watched] = {}
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Callable[..., nn.Module]:
+def tiny():
     """``tiny(family, classes=12, seed=0)``: a tiny network, one object for the whole run."""
 
-    def get(family: str, classes: int = CLASSES, seed: int = 0) -> nn.Module:
+    def get(family, classes=CLASSES, seed=0):
         key = (family, classes, seed)
         if key not in _SHARED:
             _SHARED[key] = _Watched(_build(*key))
@@ -128,7 +110,7 @@ def tiny() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture(autouse=True)
-def _networks_are_left_as_they_were() -> Iterator[None]:
+def _networks_are_left_as_they_were():
     yield
     problems = {key: found for key, watched in _SHARED.items() if (found := watched.problems())}
     if problems:
@@ -137,20 +119,20 @@ def _networks_are_left_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_network(request, monkeypatch):
     """Refuse connections to anything but this machine, unless the test is marked ``network``."""
     if request.node.get_closest_marker("network"):
         return
 
-    def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
-        def connect(self: socket.socket, address: Any, *args: Any) -> Any:
+    def guarded(real):
+        def connect(self, address, *args):
             if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_local(address[0]):
                 raise PermissionError(f"a test tried to reach {address}")
             return real(self, address, *args)
 
         return connect
 
-    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+    def getaddrinfo(host, *args, **kwargs):
         if not _is_local(host):
             raise PermissionError(f"a test tried to look up {host!r}")
         return resolve(host, *args, **kwargs)
@@ -161,13 +143,13 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
 
-def _is_local(host: Any) -> bool:
+def _is_local(host):
     name = host.decode() if isinstance(host, bytes) else str(host or "")
     return name in ("", "localhost", "::", "::1", "0.0.0.0") or name.startswith("127.")
 
 
 @pytest.fixture
-def photo() -> Image.Image:
+def photo():
     """A photo of 120 x 90 px that no network sees as flat: gradients, a square and grain."""
     y, x = np.mgrid[:90, :120]
     pixels = np.stack([2 * x, 255 - 2 * y, (x + y) % 256], axis=-1)
@@ -177,7 +159,7 @@ def photo() -> Image.Image:
 
 
 @pytest.fixture
-def x() -> torch.Tensor:
+def x():
     """``(1, 3, 96, 96)`` float32: a seeded normalised input."""
     import torch
 
@@ -185,21 +167,13 @@ def x() -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def loaded(tiny: Callable[..., nn.Module]) -> Callable[..., LoadedModel]:
+def loaded(tiny):
     """``loaded(family, name=..., names=..., fresh=False, **data_config)``: a tiny LoadedModel.
 
     ``names`` are the class names; ``fresh`` copies the network, for tests that change it.
     """
 
-    def make(
-        family: str = "res2net",
-        *,
-        name: str = "",
-        names: tuple[str, ...] | None = None,
-        seed: int = 0,
-        fresh: bool = False,
-        **data_config: Any,
-    ) -> LoadedModel:
+    def make(family="res2net", *, name="", names=None, seed=0, fresh=False, **data_config):
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
         from mscnn.models.labels import LabelSet
@@ -209,31 +183,26 @@ def loaded(tiny: Callable[..., nn.Module]) -> Callable[..., LoadedModel]:
         labels = LabelSet(names or tuple(f"thing {i}" for i in range(CLASSES)))
         model = tiny(family, len(labels), seed)
         return LoadedModel(
-            name=name or f"tiny_{family}",
-            model=copy.deepcopy(model) if fresh else model,
+            name=name or f"tiny_{family}", model=copy.deepcopy(model) if fresh else model,
             labels=labels,
             weights=WeightsInfo("file", f"{family}.safetensors", "0" * 64),
             data_config={
                 "input_size": (3, INPUT_PX, INPUT_PX),
-                "interpolation": "bicubic",
-                "mean": IMAGENET_DEFAULT_MEAN,
-                "std": IMAGENET_DEFAULT_STD,
-                "crop_pct": 0.875,
-                "crop_mode": "center",
+                "interpolation": "bicubic", "mean": IMAGENET_DEFAULT_MEAN,
+                "std": IMAGENET_DEFAULT_STD, "crop_pct": 0.875, "crop_mode": "center",
                 **data_config,
             },
-            stages=STAGES,
-            head="fc",
-        )
+            stages=STAGES, head="fc",
+        )  # fmt: skip
 
     return make
 
 
 @pytest.fixture(scope="session")
-def network(loaded: Callable[..., LoadedModel]) -> Callable[..., Network]:
+def network(loaded):
     """``network(family, **as for loaded)``: a tiny Network on the CPU."""
 
-    def make(family: str = "res2net", **options: Any) -> Network:
+    def make(family="res2net", **options):
         import torch
 
         from mscnn.engine.network import Network

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +25,12 @@ MODEL = "starter_resnet"
 
 
 @pytest.fixture
-def front_ends(loaded: Any, photo: Any, tmp_path: Path, monkeypatch: Any, capsys: Any) -> Any:
+def front_ends(loaded, photo, tmp_path, monkeypatch, capsys):
     """``front_ends(command, *options)``: the document of the command line; and HTTP's functions."""
     monkeypatch.setattr(session_module, "load_model", lambda name, *_, **__: loaded(name=name))
     photo.save(tmp_path / "photo.png")
 
-    def command(name: str, *options: str) -> Any:
+    def command(name, *options):
         code = main([name, str(tmp_path / "photo.png"), "--model", MODEL, "--json", *options])
         out, err = capsys.readouterr()
         assert code == 0, err
@@ -52,7 +50,7 @@ def brightness(model, x, layers, targets, *, method, call, **head):
 
 
 @pytest.fixture
-def row(monkeypatch: pytest.MonkeyPatch) -> Method:
+def row(monkeypatch):
     made = Method(
         "brightness", "Brightness", "forward", False, "this test", "How bright it is.",
         by=f"{__name__}:brightness", packages=("torch",),
@@ -61,7 +59,7 @@ def row(monkeypatch: pytest.MonkeyPatch) -> Method:
     return made
 
 
-def test_a_method_is_a_row_and_a_function(row, network, photo) -> None:
+def test_a_method_is_a_row_and_a_function(row, network, photo):
     net, steps = network("resnet"), []
     found = net.explain(
         photo, method="Brightness", targets=[3, 4], layers=["1", "last"],
@@ -77,9 +75,7 @@ def test_a_method_is_a_row_and_a_function(row, network, photo) -> None:
     assert steps == [(1, 1)]
 
 
-def test_a_method_is_known_to_the_command_line_and_http(
-    row, front_ends, photo, tmp_path, capsys
-) -> None:
+def test_a_method_is_known_to_the_command_line_and_http(row, front_ends, photo, tmp_path, capsys):
     command, http = front_ends
     out = str(tmp_path / "out")
     shown = command("explain", "--method", "brightness", "--out", out)
@@ -102,7 +98,7 @@ class Toy:
 
     @property
     @computed(before="size_px")
-    def twice(self) -> float:
+    def twice(self):
         return 2 * self.size
 
 
@@ -113,7 +109,7 @@ class Grown(Toy):
     depth: int = field(default=7, metadata=column())
 
 
-def test_a_new_field_is_in_json_tables_and_csv() -> None:
+def test_a_new_field_is_in_json_tables_and_csv():
     toy = Grown("a", 1.25, np.zeros(9))
     assert document(toy) == {"name": "a", "twice": 2.5, "size_px": 1.2, "depth": 7}
     assert list(document(toy)) == ["name", "twice", "size_px", "depth"]
@@ -128,9 +124,7 @@ class Marked(Prediction):
     mark: int = 7
 
 
-def test_a_field_is_known_to_the_command_line_and_http(
-    front_ends: tuple[Callable[..., Any], Functions], photo: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_field_is_known_to_the_command_line_and_http(front_ends, photo, monkeypatch):
     monkeypatch.setattr(network_module, "Prediction", Marked)
     command, http = front_ends
     assert command("predict")["results"][0]["mark"] == 7

@@ -1,9 +1,6 @@
 """``mscnn.geometry``: maps land where the network looked; resizing against torch's definition."""
 
-from __future__ import annotations
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -15,18 +12,14 @@ from mscnn.results.explanation import CamMap
 CELLS = 7
 
 
-def config(mode: str, pct: float = 0.875) -> dict[str, object]:
+def config(mode, pct=0.875):
     return {
-        "input_size": (3, 224, 224),
-        "interpolation": "bicubic",
-        "crop_pct": pct,
-        "crop_mode": mode,
-        "mean": (0.0,) * 3,
-        "std": (1.0,) * 3,
-    }
+        "input_size": (3, 224, 224), "interpolation": "bicubic", "crop_pct": pct, "crop_mode": mode,
+        "mean": (0.0,) * 3, "std": (1.0,) * 3,
+    }  # fmt: skip
 
 
-def centroid(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+def centroid(values):
     y, x = np.mgrid[: values.shape[0], : values.shape[1]] + 0.5
     total = values.sum()
     return float((x * values).sum() / total), float((y * values).sum() / total)
@@ -34,7 +27,7 @@ def centroid(values: npt.NDArray[np.float32]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("size", [(640, 480), (300, 500), (500, 500), (1200, 350), (90, 110)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
-def test_the_cell_under_a_spot_lights_up_the_spot(mode: str, size: tuple[int, int]) -> None:
+def test_the_cell_under_a_spot_lights_up_the_spot(mode, size):
     """A white spot on the photo goes through the network's preprocessing; the cell of the map
     that then holds it, made hot, must come back to where the spot is on the photo."""
     run = Preprocessor(config(mode))
@@ -64,7 +57,7 @@ def test_the_cell_under_a_spot_lights_up_the_spot(mode: str, size: tuple[int, in
 
 @pytest.mark.parametrize("size", [(640, 480), (301, 500), (1200, 350)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
-def test_a_hot_cell_lands_on_its_place_to_the_px(mode: str, size: tuple[int, int]) -> None:
+def test_a_hot_cell_lands_on_its_place_to_the_px(mode, size):
     geometry = Preprocessor(config(mode))(Image.new("RGB", size)).geometry
     for row, column in ((3, 3), (2, 4), (4, 2)):
         raw = np.zeros((CELLS, CELLS), np.float32)
@@ -88,9 +81,7 @@ def test_a_hot_cell_lands_on_its_place_to_the_px(mode: str, size: tuple[int, int
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (77, 1000)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
-def test_an_even_map_is_even_inside_the_crop_and_zero_outside(
-    mode: str, size: tuple[int, int]
-) -> None:
+def test_an_even_map_is_even_inside_the_crop_and_zero_outside(mode, size):
     geometry = Preprocessor(config(mode))(Image.new("RGB", size)).geometry
     heat = geometry.project(np.full((224, 224), 3.0, np.float32))
     left, top, right, bottom = (round(v) for v in geometry.crop)
@@ -99,7 +90,7 @@ def test_an_even_map_is_even_inside_the_crop_and_zero_outside(
     np.testing.assert_allclose(heat, expected, rtol=1e-6)
 
 
-def test_negative_evidence_is_not_drawn_but_kept() -> None:
+def test_negative_evidence_is_not_drawn_but_kept():
     geometry = ViewGeometry((10, 10), (10, 10), (0, 0), (10, 10))
     raw = np.array([[-1.0, -2.0], [0.0, -0.5]], np.float32)
     cam = CamMap("layer4", 0, "gradcam", raw, geometry)
@@ -109,7 +100,7 @@ def test_negative_evidence_is_not_drawn_but_kept() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(224, 224), (31, 97), (7, 7), (8, 7)])
-def test_enlarging_is_torchs_bilinear(width: int, height: int) -> None:
+def test_enlarging_is_torchs_bilinear(width, height):
     values = np.random.default_rng(2).normal(size=(7, 7)).astype(np.float32)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(values)[None, None], size=(height, width), mode="bilinear"
@@ -125,36 +116,26 @@ GEOMETRIES = [
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: str(g.photo))
-def test_there_and_back(geometry: ViewGeometry) -> None:
+def test_there_and_back(geometry):
     for point in ((0.0, 0.0), (112.0, 112.0), (224.0, 3.5)):
         assert geometry.to_view(*geometry.to_photo(*point)) == pytest.approx(point, abs=1e-6)
     assert geometry.crop[:2] == pytest.approx(geometry.to_photo(0, 0))
     assert geometry.crop[2:] == pytest.approx(geometry.to_photo(*geometry.view))
 
 
-@pytest.mark.parametrize(
-    ("photo", "limits", "expected"),
-    [
-        ((640, 480), {}, (640, 480)),
-        ((640, 480), {"max_px": 320}, (320, 240)),
-        ((640, 480), {"max_px": 5000}, (640, 480)),
-        ((480, 640), {"max_px": 64}, (48, 64)),
-        ((1, 40_000), {"max_px": 512}, (1, 512)),
-        ((10, 5), {"min_px": 100}, (100, 50)),
-        ((1, 1), {"max_px": 224, "min_px": 224}, (224, 224)),
-    ],
-)
-def test_the_size_of_a_drawing(
-    photo: tuple[int, int], limits: dict[str, int], expected: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize(("photo", "limits", "expected"), [
+    ((640, 480), {}, (640, 480)), ((640, 480), {"max_px": 320}, (320, 240)),
+    ((640, 480), {"max_px": 5000}, (640, 480)), ((480, 640), {"max_px": 64}, (48, 64)),
+    ((1, 40_000), {"max_px": 512}, (1, 512)), ((10, 5), {"min_px": 100}, (100, 50)),
+    ((1, 1), {"max_px": 224, "min_px": 224}, (224, 224)),
+])  # fmt: skip
+def test_the_size_of_a_drawing(photo, limits, expected):
     assert ViewGeometry(photo, photo, (0, 0), photo).drawn_size(**limits) == expected
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 37), (640, 480)])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: str(g.photo))
-def test_the_crop_on_a_drawing_is_never_empty_and_never_outside(
-    geometry: ViewGeometry, size: tuple[int, int]
-) -> None:
+def test_the_crop_on_a_drawing_is_never_empty_and_never_outside(geometry, size):
     x0, y0, x1, y1 = geometry.crop_on(size)
     assert 0 <= x0 < x1 <= size[0]
     assert 0 <= y0 < y1 <= size[1]

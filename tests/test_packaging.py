@@ -1,7 +1,5 @@
 """The promises of the files around the package: dependencies, README, CI, wheel."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re
@@ -10,7 +8,6 @@ import sys
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tomlkit
@@ -37,28 +34,28 @@ SPACE_COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "
 SPACE_HARDWARE = {"cpu-basic", "cpu-upgrade", "t4-small", "t4-medium", "l4x1", "a10g-small"}
 
 
-def pyproject() -> Any:
+def pyproject():
     return tomlkit.parse((ROOT / "pyproject.toml").read_text(encoding="utf-8")).unwrap()
 
 
-def requirements(name: str) -> dict[str, Requirement]:
+def requirements(name):
     """Read a requirements file; its ``-r`` lines and comments are left out."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line.strip() and not line.startswith(("#", "-r"))]
     return {r.name: r for r in map(Requirement, wanted)}
 
 
-def front_matter() -> dict[str, Any]:
+def front_matter():
     _, header, _ = README.split("---\n", 2)
     return dict(yaml.safe_load(header))
 
 
-def test_dependencies_agree() -> None:
+def test_dependencies_agree():
     listed = {r.name: r for r in map(Requirement, pyproject()["project"]["dependencies"])}
     assert listed == requirements("requirements.txt")
 
 
-def test_dependencies_are_ranges() -> None:
+def test_dependencies_are_ranges():
     """Each has a floor that is tested and a ceiling; an installed version lies between."""
     for name, requirement in requirements("requirements.txt").items():
         operators = {clause.operator for clause in requirement.specifier}
@@ -66,14 +63,14 @@ def test_dependencies_are_ranges() -> None:
         assert requirement.specifier.contains(version(name)), name
 
 
-def test_tools_are_pinned() -> None:
+def test_tools_are_pinned():
     text = (ROOT / "requirements-test.txt").read_text(encoding="utf-8")
     assert "-r requirements.txt" in text.splitlines()
     for name, requirement in requirements("requirements-test.txt").items():
         assert [clause.operator for clause in requirement.specifier] == ["=="], name
 
 
-def test_every_import_is_declared() -> None:
+def test_every_import_is_declared():
     """What the package imports is a dependency of its own, not only of a dependency."""
     distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image"}
     distributions |= {"markdown_it": "markdown-it-py"}
@@ -97,7 +94,7 @@ def test_every_import_is_declared() -> None:
     assert needed <= set(requirements("requirements.txt"))
 
 
-def test_space_header() -> None:
+def test_space_header():
     header = front_matter()
     assert set(header) <= SPACE_KEYS
     assert {"title", "emoji", "sdk", "sdk_version", "app_file", "license"} <= set(header)
@@ -110,7 +107,7 @@ def test_space_header() -> None:
     assert header["python_version"] == "3.12"
 
 
-def test_space_runs_the_gradio_that_is_tested() -> None:
+def test_space_runs_the_gradio_that_is_tested():
     """A Space installs sdk_version whatever requirements.txt says."""
     wanted = Version(front_matter()["sdk_version"])
     (floor,) = (
@@ -121,17 +118,17 @@ def test_space_runs_the_gradio_that_is_tested() -> None:
     assert wanted == floor
 
 
-def test_space_models_are_known() -> None:
+def test_space_models_are_known():
     hub_ids = {spec.hub_id for spec in registry.list_backbones()}
     assert set(front_matter()["models"]) <= hub_ids
 
 
-def commands() -> list[str]:
+def commands():
     """Return the README's commands that make the environment."""
     return re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
 
 
-def test_the_two_commands() -> None:
+def test_the_two_commands():
     """One line each; both make and use .venv, so they work where pip refuses global installs."""
     start, test = commands()
     make, install, run = start.split(" && ")
@@ -139,13 +136,11 @@ def test_the_two_commands() -> None:
     assert install == ".venv/bin/pip install -r requirements.txt"
     assert run == ".venv/bin/python app.py"
     assert test.split(" && ") == [
-        make,
-        ".venv/bin/pip install -r requirements-test.txt",
-        ".venv/bin/python -m pytest",
-    ]
+        make, ".venv/bin/pip install -r requirements-test.txt", ".venv/bin/python -m pytest",
+    ]  # fmt: skip
 
 
-def test_ci_runs_the_command_as_printed(tmp_path: Path) -> None:
+def test_ci_runs_the_command_as_printed(tmp_path):
     """The line of .ci/run that picks the command out of the README finds the second one only."""
     (pick,) = re.findall(r"^test_command=\$\((.*)\)$", CI, flags=re.MULTILINE)
     picked = subprocess.run(
@@ -155,7 +150,7 @@ def test_ci_runs_the_command_as_printed(tmp_path: Path) -> None:
     assert re.search(r'^timeout \d+ bash -c "\$test_command"$', CI, flags=re.MULTILINE)
 
 
-def test_ci_is_strict() -> None:
+def test_ci_is_strict():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert CI.startswith("#!/usr/bin/env bash\n")
     assert "\nset -euo pipefail\n" in CI
@@ -163,12 +158,12 @@ def test_ci_is_strict() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(readme.PARTS))
-def test_generated_parts_are_fresh(file: str) -> None:
+def test_generated_parts_are_fresh(file):
     text = (ROOT / file).read_text(encoding="utf-8")
     assert readme.fill(text, readme.PARTS[file]) == text, "run: python -m scripts.readme --write"
 
 
-def test_a_stale_part_is_noticed_and_rewritten(tmp_path: Path) -> None:
+def test_a_stale_part_is_noticed_and_rewritten(tmp_path):
     (tmp_path / "docs").mkdir()
     for file in readme.PARTS:
         text = (ROOT / file).read_text(encoding="utf-8")
@@ -184,7 +179,7 @@ def test_a_stale_part_is_noticed_and_rewritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["no marks", "<!-- a:end -->\n<!-- a:begin -->", "<!-- a:begin -->" * 2]
 )
-def test_broken_marks_are_an_error(text: str) -> None:
+def test_broken_marks_are_an_error(text):
     with pytest.raises(ValueError, match="must stand once each"):
         readme.fill(text, {"a": lambda: ""})
 
@@ -192,7 +187,7 @@ def test_broken_marks_are_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     "file", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/cli.md", "docs/recipes.md"]
 )
-def test_links_lead_somewhere(file: str) -> None:
+def test_links_lead_somewhere(file):
     path = ROOT / file
     text = path.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
@@ -201,7 +196,7 @@ def test_links_lead_somewhere(file: str) -> None:
     assert missing == []
 
 
-def test_readme_python_runs_on_real_names() -> None:
+def test_readme_python_runs_on_real_names():
     """The README's Python compiles, and asks the package for names that it has."""
     blocks = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
@@ -215,17 +210,17 @@ def test_readme_python_runs_on_real_names() -> None:
         assert attribute in {*dir(mscnn.CamMap), *mscnn.CamMap.__dataclass_fields__}
 
 
-def test_changelog_has_this_version() -> None:
+def test_changelog_has_this_version():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", text, re.MULTILINE)
     assert versions[0] == mscnn.__version__
 
 
-def test_contributing_is_short() -> None:
+def test_contributing_is_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 80
 
 
-def test_script_and_version_resolve() -> None:
+def test_script_and_version_resolve():
     """The console script's target exists, and hatch finds the version where it looks."""
     config = pyproject()
     module, _, name = config["project"]["scripts"]["mscnn"].partition(":")
@@ -239,7 +234,7 @@ def test_script_and_version_resolve() -> None:
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_wheel(tmp_path: Path) -> None:
+def test_wheel(tmp_path):
     """The wheel has the code, the page's style, the type marker and the starters."""
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)],

@@ -17,7 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,11 @@ class Ran:
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "recipes"})
     printed: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name):
         return self.names[name]
 
 
-def blocks_of(text: str) -> list[Block]:
+def blocks_of(text):
     found, section, side, opened = [], BEFORE, BEFORE, None
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("```") and opened is None:
@@ -72,7 +72,7 @@ def blocks_of(text: str) -> list[Block]:
     return found
 
 
-def run(blocks: list[Block], ran: Ran) -> Ran:
+def run(blocks, ran):
     """Run blocks in order, in one namespace."""
     for block in blocks:
         out = io.StringIO()
@@ -83,32 +83,28 @@ def run(blocks: list[Block], ran: Ran) -> Ran:
     return ran
 
 
-def run_python(block: Block, ran: Ran) -> None:
+def run_python(block, ran):
     # Empty lines before it, so that a traceback names the line of the page.
     code = compile("\n" * block.line + block.code, "docs/recipes.md", "exec")
     exec(code, ran.names)
 
 
-def run_shell(block: Block, ran: Ran) -> None:
+def run_shell(block, ran):
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     for line in block.code.replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line)
         assert program == "python", f"only Python is started from the page: {line}"
         done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ran.folder,
-            env=env,
-            capture_output=True,
-            text=True,
+            [sys.executable, *arguments], cwd=ran.folder, env=env, capture_output=True, text=True,
             timeout=240,
-        )
+        )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         print(done.stdout, end="")
 
 
 @contextlib.contextmanager
-def surroundings(folder: Path) -> Iterator[None]:
+def surroundings(folder):
     """The photo and the pictures, in the current folder; no GPU and no network."""
     import socket
 
@@ -127,7 +123,7 @@ def surroundings(folder: Path) -> Iterator[None]:
             image = Image.fromarray(pixels.astype(np.uint8))
             image.save(folder / "pictures" / name / f"{i}.png")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_):
         raise PermissionError("a recipe asked the network")
 
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
@@ -141,7 +137,7 @@ def surroundings(folder: Path) -> Iterator[None]:
 
 
 @functools.cache
-def starter(name: str) -> Any:
+def starter(name):
     """The bundled starter, in the architecture that timm builds of its name."""
     import timm
     from safetensors.torch import load_file
@@ -154,57 +150,52 @@ def starter(name: str) -> Any:
 
 
 @functools.cache
-def expected_input(photo: Path) -> Any:
+def expected_input(photo):
     from torchvision import transforms as tv
 
     with Image.open(photo) as image:
         steps = [
-            tv.Resize(64, tv.InterpolationMode.BICUBIC),
-            tv.CenterCrop(64),
-            tv.ToTensor(),
+            tv.Resize(64, tv.InterpolationMode.BICUBIC), tv.CenterCrop(64), tv.ToTensor(),
             tv.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
+        ]  # fmt: skip
         return tv.Compose(steps)(image.convert("RGB"))[None]
 
 
-def softmax(logits: Any) -> Any:
+def softmax(logits):
     values = np.exp(np.asarray(logits, np.float64) - float(np.max(np.asarray(logits))))
     return values / values.sum()
 
 
-def expected(ran: Ran, name: str = "starter_res2net") -> Any:
+def expected(ran, name="starter_res2net"):
     """The right probabilities: ``(classes,)`` float64."""
     return softmax(starter(name)(expected_input(ran.folder / "photo.jpg"))[0])
 
 
-def close(found: Any, right: Any) -> None:
+def close(found, right):
     found, right = np.asarray(found), np.asarray(right)
     assert found.shape == right.shape
     np.testing.assert_allclose(found, right, rtol=0, atol=TOLERANCE)
 
 
-def middle(model: Any) -> Any:
+def middle(model):
     """The weights of a layer in the middle, as a vector."""
     return model.get_submodule("layer2.1.conv3").weight.detach().numpy().ravel()
 
 
-def likeness(model: Any, other: Any) -> float:
+def likeness(model, other):
     """Cosine between those weights: about 1 if one was made of the other, else about 0."""
     first, second = middle(model), middle(other)
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-def opened(folder: str) -> Any:
+def opened(folder):
     """A model folder of the current folder, through timm."""
     import timm
 
     return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
 
-# --- what each section must have done --------------------------------------------------------
-
-
-def check_load(ran: Ran) -> None:
+def check_load(ran):
     for model in (ran["model"], ran["net"].model):
         assert not model.training
         states = model.state_dict()
@@ -213,7 +204,7 @@ def check_load(ran: Ran) -> None:
             np.testing.assert_array_equal(states[key].numpy(), value.numpy(), err_msg=key)
 
 
-def check_preprocess(ran: Ran) -> None:
+def check_preprocess(ran):
     right = expected_input(ran.folder / "photo.jpg")
     close(ran["tensor"], right)
     close(ran["prepared"].x, right)
@@ -229,7 +220,7 @@ def check_preprocess(ran: Ran) -> None:
     np.testing.assert_allclose(found, (side, side, width / 2, height / 2), atol=pixel)
 
 
-def check_predictions(ran: Ran) -> None:
+def check_predictions(ran):
     right = expected(ran)
     close(ran["probabilities"], right)
     close(softmax(ran["found"].logits), right)
@@ -237,7 +228,7 @@ def check_predictions(ran: Ran) -> None:
     close(ran["found"].top[0].probability, right.max())
 
 
-def check_top5(ran: Ran) -> None:
+def check_top5(ran):
     right = expected(ran)
     best = list(np.argsort(-right)[:5])
     assert ran["top5_catid"].tolist() == best
@@ -252,7 +243,7 @@ def check_top5(ran: Ran) -> None:
         close([float(value) for _, value in lines], right[best])
 
 
-def check_variant(ran: Ran) -> None:
+def check_variant(ran):
     from mscnn.models.registry import list_backbones
 
     right = expected(ran, "starter_resnet")
@@ -264,7 +255,7 @@ def check_variant(ran: Ran) -> None:
     assert [line.split()[0] for line in lines] == [spec.name for spec in list_backbones()]
 
 
-def check_features(ran: Ran) -> None:
+def check_features(ran):
     model, x = starter("starter_res2net"), expected_input(ran.folder / "photo.jpg")
     kept: dict[str, Any] = {}
     hooks = [
@@ -284,7 +275,7 @@ def check_features(ran: Ran) -> None:
     close(ran["split_vector"], kept["splits"][:, 2 * width : 3 * width].mean((2, 3)))
 
 
-def check_finetune(ran: Ran) -> None:
+def check_finetune(ran):
     section = "Fine-tune on your own classes"
     photo = expected_input(ran.folder / "photo.jpg")
     for folder in ("my-model", "timm-tuned"):
@@ -303,17 +294,12 @@ def check_finetune(ran: Ran) -> None:
     assert printed[0].startswith("top-1 ")
     assert printed[-1] == CLASSES[int(right.argmax())]
     results = (
-        "README.md",
-        "curves.png",
-        "confusion.png",
-        "confusion.csv",
-        "classes.csv",
-        "classes.png",
-    )
+        "README.md", "curves.png", "confusion.png", "confusion.csv", "classes.csv", "classes.png",
+    )  # fmt: skip
     assert [name for name in results if not (ran.folder / "my-model" / name).is_file()] == []
 
 
-def check_train(ran: Ran) -> None:
+def check_train(ran):
     import mscnn
 
     for folder in ("my-fresh-model", "timm-fresh"):
@@ -343,7 +329,7 @@ SECTIONS: dict[str, Callable[[Ran], None]] = {
 }
 
 
-def test_every_section_has_its_recipe_both_ways() -> None:
+def test_every_section_has_its_recipe_both_ways():
     assert re.findall(r"^## (.+)$", TEXT, flags=re.MULTILINE) == list(SECTIONS)
     found = {(block.section, block.side) for block in blocks_of(TEXT)}
     assert found == {(BEFORE, BEFORE), *((s, side) for s in SECTIONS for side in (TIMM, MSCNN))}
@@ -351,7 +337,7 @@ def test_every_section_has_its_recipe_both_ways() -> None:
         assert "\nWhat mscnn adds: " in part, part.splitlines()[0]
 
 
-def test_every_fence_is_a_block_that_runs() -> None:
+def test_every_fence_is_a_block_that_runs():
     blocks = blocks_of(TEXT)
     assert 2 * len(blocks) == TEXT.count("```")
     assert {block.language for block in blocks} == {"python", "bash"}
@@ -360,14 +346,14 @@ def test_every_fence_is_a_block_that_runs() -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
     with surroundings(folder):
         yield run(blocks_of(TEXT), Ran(folder))
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_both_ways_give_the_right_answer(section: str, ran: Ran) -> None:
+def test_both_ways_give_the_right_answer(section, ran):
     SECTIONS[section](ran)
 
 
@@ -404,14 +390,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("section", "right", "wrong"), WRONG)
-def test_a_wrong_block_is_noticed(
-    section: str,
-    right: str,
-    wrong: str,
-    ran: Ran,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_wrong_block_is_noticed(section, right, wrong, ran, tmp_path, monkeypatch):
     """The block is run again with one thing changed, on what the page left behind."""
     start = TEXT.index(f"## {section}")
     assert right in TEXT[start:]
@@ -427,7 +406,7 @@ def test_a_wrong_block_is_noticed(
         SECTIONS[section](again)
 
 
-def commands_said(ran: Ran, section: str) -> str:
+def commands_said(ran, section):
     """What a command printed, which stands before what the Python after it does."""
     lines = ran.printed[section, MSCNN].splitlines(keepends=True)
     return "".join(line for line in lines if line.startswith("top-1 "))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mscnn.engine.network import Network
 from mscnn.engine.session import Session
 from mscnn.errors import UnknownClassError
 from mscnn.geometry import Box
@@ -17,7 +15,6 @@ from mscnn.models.manifest import assets_folder, load_manifest, weights_folder
 from mscnn.models.reliability import reliability_of
 from mscnn.models.starters import STARTER_NAMES
 from mscnn.page.examples import examples
-from mscnn.results.explanation import CamMap
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
 
 # What is accepted among the five, and where on the photo it is: left, top, right, bottom in px.
@@ -29,17 +26,17 @@ SCENES: dict[str, tuple[tuple[str, ...], tuple[Box, ...]]] = {
 
 
 @pytest.fixture(scope="module", params=STARTER_NAMES)
-def starter(request: pytest.FixtureRequest) -> Network:
+def starter(request):
     return Session("cpu", offline=True).network(request.param)
 
 
-def hottest(cam: CamMap) -> tuple[int, int]:
+def hottest(cam):
     """Row and column of the map's maximum."""
     row, column = np.unravel_index(int(cam.raw.argmax()), cam.raw.shape)
     return int(row), int(column)
 
 
-def on_photo(cam: CamMap, row: int, column: int) -> tuple[float, float]:
+def on_photo(cam, row, column):
     """Centre of a spatial position of the map, in px of the photo."""
     rows, columns = cam.raw.shape
     width, height = cam.geometry.view
@@ -47,7 +44,7 @@ def on_photo(cam: CamMap, row: int, column: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_the_answer_is_sensible_and_the_map_lies_on_the_thing(starter: Network, scene: str) -> None:
+def test_the_answer_is_sensible_and_the_map_lies_on_the_thing(starter, scene):
     accepted, boxes = SCENES[scene]
     path = next(example.path for example in examples() if example.label == scene)
     explanation = starter.explain(path, targets="top5")
@@ -65,7 +62,7 @@ def test_the_answer_is_sensible_and_the_map_lies_on_the_thing(starter: Network, 
 
 
 @pytest.mark.slow
-def test_the_default_model_is_right_on_all_examples_but_the_one_that_is_said_to_fail() -> None:
+def test_the_default_model_is_right_on_all_examples_but_the_one_that_is_said_to_fail():
     network = Session("cpu", offline=True).network("starter_res2net")
     shown = examples()
     assert len(shown) == 7
@@ -78,14 +75,13 @@ def test_the_default_model_is_right_on_all_examples_but_the_one_that_is_said_to_
                 network.labels.resolve(example.expected)
             assert imagenet_labels().resolve(example.expected) == 293
             measured_bins = reliability_of(network.name, network.weights)
-            assert measured_bins is not None
             assert measured_bins.is_unsure(best.probability)
         else:
             assert best.index == network.labels.resolve(example.expected), example.label
             assert best.probability > 2 * second.probability, example.label
 
 
-def test_the_examples_that_are_shipped_are_small_and_their_source_is_stated() -> None:
+def test_the_examples_that_are_shipped_are_small_and_their_source_is_stated():
     folder = assets_folder() / "examples"
     photos = [path for path in folder.iterdir() if path.suffix != ".md"]
     assert {path for path in photos} == {e.path for e in examples() if e.path.parent == folder}
@@ -95,54 +91,50 @@ def test_the_examples_that_are_shipped_are_small_and_their_source_is_stated() ->
         assert f"| `{path.name}` |" in text
 
 
-def test_the_reliability_adds_up_to_the_accuracy(starter: Network) -> None:
+def test_the_reliability_adds_up_to_the_accuracy(starter):
     entry = load_manifest()[starter.name]
     found = reliability_of(starter.name, starter.weights)
-    assert found is not None
-    assert entry.accuracy is not None
     assert found.images == entry.accuracy["images"] == 10_000
     assert sum(b.right for b in found.bins) == round(entry.accuracy["top1"] * found.images)
     assert reliability_of(starter.name, replace(starter.weights, sha256="0" * 64)) is None
 
 
-def test_the_manifest_and_the_files_are_those_of_the_starters() -> None:
+def test_the_manifest_and_the_files_are_those_of_the_starters():
     manifest = load_manifest()
     assert set(manifest) == set(STARTER_NAMES)
     files = {path.name for path in weights_folder().iterdir()}
     assert files == {"MANIFEST.json", *(entry.file for entry in manifest.values())}
 
 
-def test_the_starters_are_small_and_their_accuracy_was_measured(starter: Network) -> None:
+def test_the_starters_are_small_and_their_accuracy_was_measured(starter):
     assert sum(p.numel() for p in starter.model.parameters()) <= 2_500_000
     assert starter.loaded.data_config["input_size"] == (3, 64, 64)
     assert len(starter.labels) == 200
     accuracy = load_manifest()[starter.name].accuracy
-    assert accuracy is not None
     assert accuracy["images"] == 10_000
     # Above a pilot of the same size, which reached 44.7 % and 71.6 %.
     assert accuracy["top1"] > 0.447
     assert accuracy["top5"] > 0.716
 
 
-def test_all_starters_know_the_same_classes_by_the_same_numbers() -> None:
+def test_all_starters_know_the_same_classes_by_the_same_numbers():
     assert len({load_manifest()[name].labels for name in STARTER_NAMES}) == 1
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("fixed") / "set")
 
 
-def test_the_fixed_set_is_as_it_was_measured(starter: Network, pictures: Path) -> None:
+def test_the_fixed_set_is_as_it_was_measured(starter, pictures):
     found = measured(starter.name, pictures)
     assert agrees(found, recorded(starter.name)), found
     # Chance is one in 200 for the top-1 prediction.
     assert found["top1"] > found["images"] // 4
 
 
-def test_other_weights_would_not_pass_for_the_measured_ones(starter: Network) -> None:
+def test_other_weights_would_not_pass_for_the_measured_ones(starter):
     known = recorded(starter.name)
-    assert known is not None
     for key in known:
         changed = {**known, key: known[key] - SLACK - 1}
         assert not agrees(changed, known)

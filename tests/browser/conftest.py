@@ -4,13 +4,8 @@ Every test gets a fresh browser context, and fails when the page asked any other
 something or wrote an error to the console.
 """
 
-from __future__ import annotations
-
 import base64
 import io
-import os
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,69 +14,54 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.page.serving import Folders, Site, make_folders, serving
+from tests.page.serving import chromium, launch_chromium, make_folders, serving
 
 pytest.importorskip("playwright", reason="playwright comes with requirements-test.txt")
 
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 LIMIT_MS = 45_000
 """For one answer of the page, or any other wait; two idle cores need a few seconds."""
 expect.set_options(timeout=LIMIT_MS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
 
 
-def chromium() -> str:
-    """Path of the browser; where there is none the tests are skipped, in CI they fail."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.environ.get("CI", "").lower() == "true":
-        pytest.fail("There is no chromium on this machine, and CI must run the browser tests.")
-    if found is None:
-        pytest.skip("needs chromium, for example by: apt-get install chromium")
-    return found
-
-
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+def folders(tmp_path_factory):
     chromium()
     return make_folders(tmp_path_factory.mktemp("browser"))
 
 
 @pytest.fixture(autouse=True)
-def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_the_starters(folders, monkeypatch):
     folders.use(monkeypatch)
 
 
 @pytest.fixture(scope="session")
-def site(folders: Folders) -> Iterator[Site]:
+def site(folders):
     with serving(folders) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def browser(site: Site) -> Iterator[Browser]:
+def browser(site):
     # Per module: playwright runs an event loop in this thread, which other tests could not stand.
     with sync_playwright() as playwright:
-        started = _start(playwright)
+        started = launch_chromium(playwright)
         yield started
         started.close()
-
-
-def _start(playwright: Playwright) -> Browser:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    return playwright.chromium.launch(executable_path=chromium(), args=arguments)
 
 
 class Visit:
     """One visitor's page, and what can be done on it."""
 
-    def __init__(self, page: Page, site: Site) -> None:
+    def __init__(self, page, site):
         self.page, self.site = page, site
         self.outside: list[str] = []
         self.errors: list[str] = []
@@ -92,7 +72,7 @@ class Visit:
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def _note_request(self, request: Any) -> None:
+    def _note_request(self, request):
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
             self.outside.append(request.url)
@@ -100,12 +80,12 @@ class Visit:
         if last in ("join", "component_server", "upload"):
             self.asked.append(last)
 
-    def open(self, query: str = "") -> Visit:
+    def open(self, query=""):
         """Open the page; ``ready`` waits for the first answer, which needs no click."""
         self.page.goto(f"{self.site.url}/{query}", wait_until="domcontentloaded")
         return self
 
-    def ready(self, lens: str = "look") -> Visit:
+    def ready(self, lens="look"):
         """Wait until the lens in front has its whole answer and nothing is on its way."""
         panel = self.page.locator(f"#panel-{lens}")
         expect(panel).to_be_visible()
@@ -114,55 +94,54 @@ class Visit:
         expect(panel).not_to_have_class("panel stale")
         return self
 
-    def labels(self) -> list[str]:
+    def labels(self):
         """The five class names, best first."""
         return self.page.locator("#top5 .name").all_text_contents()
 
-    def chosen(self) -> str:
+    def chosen(self):
         """The class whose map is shown."""
         return str(self.page.locator("#top5 [aria-pressed=true] .name").text_content())
 
-    def caption(self) -> Locator:
+    def caption(self):
         return self.page.locator("#caption")
 
-    def notice(self) -> Locator:
+    def notice(self):
         return self.page.locator("#notice")
 
-    def link(self) -> dict[str, str]:
+    def link(self):
         """The parameters of the address."""
         return {k: v[0] for k, v in parse_qs(urlsplit(self.page.url).query).items()}
 
-    def pixels(self, selector: str = "#canvases canvas") -> np.ndarray[Any, np.dtype[np.int16]]:
+    def pixels(self, selector="#canvases canvas"):
         """What a canvas shows: ``(h, w, 3)``."""
         locator = self.page.locator(selector).first
         url = locator.evaluate("canvas => canvas.toDataURL()")
         with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
             return np.asarray(image.convert("RGB")).astype(np.int16)
 
-    def upload(self, content: bytes, name: str, kind: str = "image/png") -> None:
+    def upload(self, content, name, kind="image/png"):
         """Choose a file, as the dialogue would."""
         file: Any = {"name": name, "mimeType": kind, "buffer": content}
         self.page.locator("#file").set_input_files(file)
 
-    def slide(self, selector: str, value: float) -> None:
+    def slide(self, selector, value):
         """Move a range."""
         self.page.locator(selector).evaluate(
             "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }", value
         )
 
-    def point(self, across: float, down: float, *, click: bool = False) -> None:
+    def point(self, across, down, *, click=False):
         """Move the mouse over the first canvas, to fractions of its width and height."""
         box = self.page.locator("#canvases canvas").first.bounding_box()
-        assert box is not None
         x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
         self.page.mouse.move(x, y)
         if click:
             self.page.mouse.click(x, y)
 
-    def tab(self, name: str) -> None:
+    def tab(self, name):
         self.page.get_by_role("tab", name=name, exact=True).click()
 
-    def download(self, button: str = "#download") -> Path:
+    def download(self, button="#download"):
         """Press a download button."""
         with self.page.expect_download() as got:
             self.page.locator(button).click()
@@ -171,11 +150,11 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
+def visit(browser, site):
     """``visit(query, **context options)``: open the page in a fresh context."""
     contexts, visits = [], []
 
-    def start(query: str = "", **options: Any) -> Visit:
+    def start(query="", **options):
         script = options.pop("script", "")
         context = browser.new_context(
             **{"viewport": {"width": 1280, "height": 800}, "accept_downloads": True, **options}
@@ -195,19 +174,19 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
 
 
 @pytest.fixture
-def my_photo() -> Image.Image:
+def my_photo():
     """A photo that is none of the examples: coarse coloured patches."""
     generator = np.random.default_rng(5)
     patches = Image.fromarray(generator.integers(0, 256, (5, 7, 3), dtype=np.uint8))
     return patches.resize((210, 150), Image.Resampling.BICUBIC)
 
 
-def png(image: Image.Image) -> bytes:
+def png(image):
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
 
 
 @pytest.fixture
-def my_png(my_photo: Image.Image) -> bytes:
+def my_png(my_photo):
     return png(my_photo)

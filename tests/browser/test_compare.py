@@ -1,7 +1,5 @@
 """The Compare lens: columns, the class carried over, choices that ask nothing, models by chips."""
 
-from __future__ import annotations
-
 import zipfile
 
 import pytest
@@ -17,7 +15,7 @@ LION = next(example.path for example in examples() if example.label == "Lion")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
 
 

@@ -1,12 +1,9 @@
 """The Look lens and the viewer: what they show, and that showing it asks the server nothing."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
 import zipfile
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +24,7 @@ LION = next(example.path for example in examples() if example.label == "Lion")
 def explained(site):
     """``explained(photo, target)``: what the engine says of the last stage."""
 
-    def of(photo: Any, target: Any = "top5", layers: Any = None, model: str = RES2NET) -> Any:
+    def of(photo, target="top5", layers=None, model=RES2NET):
         return site.engine.explain(photo, model, targets=target, layers=layers, name="")
 
     return of
@@ -105,7 +102,6 @@ def test_the_value_under_the_pointer_is_the_maps(visit, explained):
         look.point(across, down)
         text = look.page.locator("#readout").text_content()
         value = float(heat[int(down * height), int(across * width)])
-        assert text is not None
         assert text.endswith("times an even spread")
         shown = float(text.split(": ")[-1].split()[0])
         assert abs(shown - value) < 0.15 + 0.03 * value

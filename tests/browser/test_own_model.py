@@ -1,10 +1,6 @@
 """A page owner's model folder, with classes of its own, and feature file, on every lens."""
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,16 +11,16 @@ from mscnn.data.extraction import extract
 from mscnn.data.loading import Loading
 from mscnn.engine.session import load
 from mscnn.models.loading import load_model
-from mscnn.page.features_sets import open_files
+from mscnn.page.lenses.features import open_files
 from mscnn.training.results import export_folder
 from tests.browser.conftest import png
-from tests.page.serving import Folders, Site, serving
+from tests.page.serving import serving
 
 CLASSES = ["espresso", "lion", "my cat"]
 
 
 @pytest.fixture(scope="module")
-def own(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own(folders, tmp_path_factory):
     """As fine-tuning writes it: a starter's weights below a classifier of three classes."""
     folder = tmp_path_factory.mktemp("own") / "my-animals"
     with pytest.MonkeyPatch.context() as patch:
@@ -38,7 +34,7 @@ def own(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(folders: Folders, own: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(folders, own, tmp_path_factory):
     root = tmp_path_factory.mktemp("features")
     photos = root / "photos"
     shutil.copytree("assets/examples", photos)

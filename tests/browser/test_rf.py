@@ -1,9 +1,6 @@
 """The Receptive field lens: the box under the pointer is the table's, and following it is free."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +21,7 @@ def rf(visit):
     return visit("?tab=rf").ready("rf")
 
 
-def drawn_box(lens: Any, across: float, down: float) -> list[int]:
+def drawn_box(lens, across, down):
     """What the canvas draws when the pointer comes: left, top, right, bottom in canvas px."""
     lens.page.mouse.move(2, 2)
     expect(lens.page.locator("#readout")).to_have_text("")
@@ -38,7 +35,6 @@ def drawn_box(lens: Any, across: float, down: float) -> list[int]:
 
 def test_the_box_follows_the_pointer_without_a_request_and_equals_the_table(rf, site):
     theory, network = known(RES2NET), site.engine.session.network(RES2NET)
-    assert theory is not None
     geometry = network.preprocess(load_photo(LION)).geometry
     height, width = rf.pixels().shape[:2]
     asked = list(rf.asked)

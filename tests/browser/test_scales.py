@@ -1,7 +1,5 @@
 """The Scales lens in the browser: class carried over, no request for choices, boxes, keyboard."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -20,7 +18,7 @@ LION = next(example.path for example in examples() if example.label == "Lion")
 def scales(visit):
     """``scales(query)``: the page with the whole answer of this lens in front."""
 
-    def of(query: str = "", **options):
+    def of(query="", **options):
         return visit(f"?tab=scales&example=lion{query}", **options).ready("scales")
 
     return of
@@ -86,7 +84,6 @@ def test_the_box_under_the_pointer_is_the_one_of_the_table(scales, site, place):
     expect(page.page.locator("#readout")).to_contain_text("Split 0")
     text = page.page.locator("#readout").text_content()
     fields = known(RES2NET)
-    assert fields is not None
     block = site.engine.scales(LION, RES2NET).block("layer2.1")
     left, _, right, _ = block.geometry.crop
     width = block.geometry.photo[0]

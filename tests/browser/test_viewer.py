@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mscnn.page import lenses
 from mscnn.page.lens import Lens
 from mscnn.page.messages import map_message
 from mscnn.results.explanation import CamMap
-from tests.page.serving import Folders, Site, serving
+from tests.page.serving import serving
 
 HTML = """
 <button data-show='{"map": "a"}' id="show-a">A</button>
@@ -32,7 +31,7 @@ HTML = """
 HEARD: list[Any] = []
 
 
-def answer(request: Any, context: Any) -> Iterator[dict[str, Any]]:
+def answer(request, context):
     HEARD.append(request)
     width, height = context.photo(request).image.size
     geometry = ViewGeometry((width, height), (width, height), (0, 0), (width, height))
@@ -58,17 +57,14 @@ def answer(request: Any, context: Any) -> Iterator[dict[str, Any]]:
 
 
 TOY = Lens(
-    id="toy",
-    title="Toy",
-    question="Does it work?",
-    answer=answer,
+    id="toy", title="Toy", question="Does it work?", answer=answer,
     needs=("photo", "model", "models", "options", "point", "box"),
-)
+)  # fmt: skip
 SLOW = Lens(id="slow", title="Slow", question="?", answer=answer, is_auto=False, run="Start it")
 
 
 @pytest.fixture(scope="module")
-def site(folders: Folders) -> Iterator[Site]:
+def site(folders):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(lenses.LENSES, "toy", TOY)
         patch.setitem(lenses.LENSES, "slow", SLOW)
@@ -165,7 +161,6 @@ def test_a_drag_sets_the_box(visit):
     expect(toy.page.locator("#heard")).to_have_text("2")
     toy.ready("toy")
     box = toy.page.locator("#canvases canvas").bounding_box()
-    assert box is not None
     toy.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
     toy.page.mouse.down()
     for part in (0.5, 0.7):

@@ -1,7 +1,5 @@
 """The Zoom lens: a slider of sizes that asks nothing, a box that is dragged, the class carried."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -39,7 +37,6 @@ def test_sizes_are_shown_without_a_request_by_slider_and_by_chart(zoom):
 def test_a_box_is_dragged_and_cleared_again(zoom):
     asked = len(zoom.asked)
     box = zoom.page.locator("#canvases canvas").first.bounding_box()
-    assert box is not None
     mouse = zoom.page.mouse
     mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
     mouse.down()

@@ -1,22 +1,25 @@
 """Two starters with seeded, untrained weights in a bundled folder of their own, and a photo."""
 
-from __future__ import annotations
-
-import hashlib
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mscnn.cli import main
+from tests.page.serving import write_weights
 
 CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts", "sea lion")
 
 
-def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def engine():
+    from mscnn.engine.pipeline import Engine
+    from mscnn.engine.session import Session
+
+    return Engine(Session("cpu"))
+
+
+def run_json(capsys, *argv):
     """Run a command with --json; it must succeed, print one document and leave stderr alone."""
     code = main([*argv, "--json"])
     out, err = capsys.readouterr()
@@ -25,47 +28,17 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(tmp_path_factory):
     """A stand-in for ``assets``: both starters, seeded, and a manifest that vouches for them."""
-    import timm
-    import torch
-    from safetensors.torch import save_file
-
-    import mscnn.models.starters  # noqa: F401 - registers them with timm
+    from torch.nn.init import normal_
 
     root = tmp_path_factory.mktemp("assets")
-    folder = root / "weights"
-    folder.mkdir()
-    entries = []
-    for seed, name in enumerate(("starter_res2net", "starter_resnet")):
-        torch.manual_seed(seed)
-        # timm zeroes each block's last norm, which would make all maps of inner layers flat.
-        model = timm.create_model(name, zero_init_last=False)
-        torch.nn.init.normal_(model.fc.weight, std=0.5)
-        path = folder / f"{name}.safetensors"
-        save_file(model.state_dict(), str(path))
-        data = path.read_bytes()
-        entries.append(
-            {
-                "model": name,
-                "file": path.name,
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "bytes": len(data),
-                "dtype": "float32",
-                "classes": 200,
-                "labels": "two hundred things",
-                "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
-                "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
-                "licence": "Apache-2.0",
-            }
-        )
-    document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
-    (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
+    write_weights(root / "weights", CLASSES, lambda model: normal_(model.fc.weight, std=0.5))
     return root
 
 
 @pytest.fixture
-def bundled(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundled(bundle_folder, tmp_path, monkeypatch):
     """Only the two starters are on this machine, there is no hub, and we stand in ``tmp_path``."""
     monkeypatch.setenv("MSCNN_ASSETS", str(bundle_folder))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-hub-cache"))
@@ -78,7 +51,7 @@ def bundled(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def photo(bundled: Path) -> str:
+def photo(bundled):
     """A landscape photo of 200 x 100 px, by the relative path a user would type."""
     y, x = np.mgrid[0:100, 0:200]
     pixels = np.stack([x, 2 * y, (x * y) % 256], axis=-1).astype(np.uint8)

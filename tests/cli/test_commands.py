@@ -1,12 +1,8 @@
 """What the commands print and write, against the engine and against independent readers."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,14 +12,7 @@ from PIL import Image
 
 from mscnn.cli import main
 from mscnn.models import registry
-from tests.cli.conftest import run_json
-
-
-def engine():
-    from mscnn.engine.pipeline import Engine
-    from mscnn.engine.session import Session
-
-    return Engine(Session("cpu"))
+from tests.cli.conftest import engine, run_json
 
 
 def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, capsys):
@@ -34,9 +23,7 @@ def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, cap
         "results": [
             {
                 "image": {
-                    "path": "photo.png",
-                    "width": 200,
-                    "height": 100,
+                    "path": "photo.png", "width": 200, "height": 100,
                     # 64 px square of the photo resized to 128 x 64.
                     "crop": [50.0, 0.0, 150.0, 100.0],
                 },
@@ -48,15 +35,14 @@ def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, cap
                 "device": "cpu",
                 "top": [
                     {
-                        "index": s.index,
-                        "label": s.label,
+                        "index": s.index, "label": s.label,
                         "probability": pytest.approx(s.probability, rel=1e-6),
                     }
                     for s in expected.top
                 ],
             }
         ]
-    }
+    }  # fmt: skip
 
 
 def test_predict_takes_several_images_in_order_and_named_weights(photo, bundled, capsys):
@@ -132,12 +118,10 @@ def test_compare_writes_sheet_table_and_maps(photo, capsys):
     document = run_json(capsys, *argv, "--out", "both")
     names = ["starter_res2net", "starter_resnet"]
     assert [m["model"] for m in document["models"]] == names
-    assert sorted(p.name for p in Path("both").iterdir()) == sorted(
-        [
-            *("comparison.png", "compare.json", "manifest.json", "table.csv", "agreements.csv"),
-            *(f"cam-{i}-{name}.npy" for i, name in enumerate(names, 1)),
-        ]
-    )
+    assert sorted(p.name for p in Path("both").iterdir()) == sorted([
+        *("comparison.png", "compare.json", "manifest.json", "table.csv", "agreements.csv"),
+        *(f"cam-{i}-{name}.npy" for i, name in enumerate(names, 1)),
+    ])  # fmt: skip
     on_disk = json.loads(Path("both/compare.json").read_text("ascii"))
     assert {k: v for k, v in document.items() if k not in ("out", "files")} == on_disk
     with Path("both/table.csv").open(newline="", encoding="utf-8") as file:
@@ -203,27 +187,3 @@ def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
         {"host": None, "port": None, "device": "auto", "models": [], "features": []},
         {"host": "0.0.0.0", "port": 8000, "device": "auto", "models": ["a", "b"], "features": []},
     ]
-
-
-@pytest.mark.parametrize(
-    "argv",
-    [
-        *(["--help"], ["models"], ["explain", "--help"], ["rf", "res2net101_26w_4s.in1k"]),
-        *(["rf", "res2net101_26w_4s.in1k", extra] for extra in ("--json", "--spectrum")),
-    ],
-)
-def test_light_commands_load_no_heavy_package(argv, bundled):
-    script = (
-        "import sys; from mscnn.cli import main; code = main(sys.argv[1:]); "
-        "heavy = {'torch', 'timm', 'gradio', 'matplotlib', 'scipy'} & set(sys.modules); "
-        "sys.stderr.write(' '.join(heavy)); sys.exit(code)"
-    )
-    root = str(Path(registry.__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", script, *argv],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": root},
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")

@@ -1,7 +1,5 @@
 """Every wrong thing ends in one line on stderr, exit code 2 and an empty stdout."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -49,7 +47,7 @@ SHORT = {
 }
 
 
-def typed(line: str, **more: str) -> list[str]:
+def typed(line, **more):
     for short, long in SHORT.items():
         line = line.replace(short, long)
     return [more.get(text, text) for text in line.split()]
@@ -85,14 +83,11 @@ def test_one_line_and_code_2(case, broken_files, capsys):
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *(f"EXPLAIN {extra}" for extra in ("--method nope", "--opacity 2", "--target top5")),
-        *(f"SCALES {extra}" for extra in ("--opacity 2", "--target top5")),
-        *(f"SWEEP {extra}" for extra in ("--box 1,2,3", "--sizes 1,99", "--canvas polka")),
-    ],
-)
+@pytest.mark.parametrize("line", [
+    *(f"EXPLAIN {extra}" for extra in ("--method nope", "--opacity 2", "--target top5")),
+    *(f"SCALES {extra}" for extra in ("--opacity 2", "--target top5")),
+    *(f"SWEEP {extra}" for extra in ("--box 1,2,3", "--sizes 1,99", "--canvas polka")),
+])  # fmt: skip
 def test_what_can_be_refused_at_once_loads_no_model(line, photo, capsys, monkeypatch):
     def load(*_, **__):
         raise AssertionError("no model is needed to refuse this")
@@ -152,20 +147,15 @@ def test_error_while_writing_leaves_the_old_result(photo, capsys, monkeypatch):
     assert not Path("new").exists()
 
 
-def run_process(argv: list[str], **options) -> subprocess.Popen[str]:
+def run_process(argv, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "mscnn", *argv],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": ROOT, **options},
-    )
+        [sys.executable, "-m", "mscnn", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": ROOT, **options},
+    )  # fmt: skip
 
 
 def test_closed_pipe_is_quiet(bundled):
     process = run_process(["models"])
-    assert process.stdout is not None
-    assert process.stderr is not None
     process.stdout.close()  # as "| head -0" does
     err = process.stderr.read()
     process.stderr.close()

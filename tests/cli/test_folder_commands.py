@@ -1,7 +1,5 @@
 """``evaluate`` and ``features`` as they are typed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -24,7 +22,7 @@ QUICK = ["--workers", "0", "--device", "cpu"]
 
 
 @pytest.fixture
-def data(bundled: Path) -> Path:
+def data(bundled):
     """Three photographs in two class folders, and a file that is none."""
     random = np.random.default_rng(0)
     for number, folder in enumerate(("lion", "lion", "7")):
@@ -35,13 +33,13 @@ def data(bundled: Path) -> Path:
     return Path("data")
 
 
-def run(capsys, *argv: str):
+def run(capsys, *argv):
     code = main([*argv, *QUICK, "--json"])
     out, err = capsys.readouterr()
     return code, json.loads(out) if out else None, err
 
 
-def test_evaluate_prints_the_contract(data, bundled, capsys) -> None:
+def test_evaluate_prints_the_contract(data, bundled, capsys):
     code, document, err = run(capsys, "evaluate", "data", "--model", "starter_resnet")
     assert (code, err) == (0, "")  # nothing is written beside a model of the list
     weights = (bundled / "weights" / "starter_resnet.safetensors").read_bytes()
@@ -57,7 +55,7 @@ def test_evaluate_prints_the_contract(data, bundled, capsys) -> None:
     assert "classes" not in document
 
 
-def test_evaluate_agrees_with_predict(data, capsys) -> None:
+def test_evaluate_agrees_with_predict(data, capsys):
     photos = ["data/7/2.png", "data/lion/0.png", "data/lion/1.png"]
     assert main(["predict", *photos, "--model", "starter_resnet", "--device", "cpu", "--json"]) == 0
     answers = json.loads(capsys.readouterr().out)["results"]
@@ -68,7 +66,7 @@ def test_evaluate_agrees_with_predict(data, capsys) -> None:
     assert document["top5"] == np.mean([w in r for r, w in zip(ranks, wanted, strict=True)])
 
 
-def test_evaluate_writes_files_and_says_so(data, capsys) -> None:
+def test_evaluate_writes_files_and_says_so(data, capsys):
     code, document, _ = run(
         capsys, "evaluate", "data", "--model", "starter_resnet", "--out", "found"
     )
@@ -81,17 +79,12 @@ def test_evaluate_writes_files_and_says_so(data, capsys) -> None:
     assert "left out 7/bad.jpg: 'bad.jpg'" in text
 
 
-@pytest.mark.parametrize(
-    ("labels", "options", "written"),
-    [
-        (("7", "lion"), [], True),
-        (("7", "lion", "tiger"), [], False),  # no photograph of a tiger
-        (("7", "lion"), ["--weights", "mine"], False),
-    ],
-)
-def test_evaluate_keeps_the_reliability_of_a_users_model(
-    labels, options, written, data, capsys
-) -> None:
+@pytest.mark.parametrize(("labels", "options", "written"), [
+    (("7", "lion"), [], True),
+    (("7", "lion", "tiger"), [], False),  # no photograph of a tiger
+    (("7", "lion"), ["--weights", "mine"], False),
+])  # fmt: skip
+def test_evaluate_keeps_the_reliability_of_a_users_model(labels, options, written, data, capsys):
     export_folder(fresh("starter_resnet", len(labels), 0).model, Path("mine"), labels)
     code, document, err = run(capsys, "evaluate", "data", "--model", "./mine", *options)
     assert (code, Path("mine/reliability.json").is_file()) == (0, written)
@@ -106,7 +99,7 @@ def test_evaluate_keeps_the_reliability_of_a_users_model(
     assert sum(b["right"] for b in kept["bins"]) == pytest.approx(3 * document["top1"])
 
 
-def test_features_of_a_folder(data, capsys) -> None:
+def test_features_of_a_folder(data, capsys):
     code, document, err = run(
         capsys, "features", "data", "--model", "starter_res2net", "--out", "f.npz",
         "--split", "layer2.1/3",
@@ -131,7 +124,7 @@ def test_features_of_a_folder(data, capsys) -> None:
         ("features data --model starter_resnet --out f.npz --split layer3.1/1", ["its only one"]),
     ],
 )
-def test_wrong_things_are_one_line(command, words, data, capsys) -> None:
+def test_wrong_things_are_one_line(command, words, data, capsys):
     Path("other/unicorn").mkdir(parents=True)
     Path("other/unicorn/a.png").write_bytes(Path("data/7/2.png").read_bytes())
     Path("real.json").write_text("[[1]]")
@@ -143,7 +136,7 @@ def test_wrong_things_are_one_line(command, words, data, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_torchrun_with_two_processes_gives_the_file_of_one(data, bundled, capsys) -> None:
+def test_torchrun_with_two_processes_gives_the_file_of_one(data, bundled, capsys):
     arguments = ["features", "data", "--model", "starter_resnet", *QUICK, "--batch-size", "2"]
     assert main([*arguments, "--out", "one.npz"]) == 0
     environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}

@@ -1,39 +1,29 @@
 """The commands of the lens: what they print and write, and how they refuse and stop."""
 
-from __future__ import annotations
-
 import csv
 import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mscnn.cli import main
 from mscnn.scales.receptive_field import known
-from tests.cli.conftest import run_json
+from tests.cli.conftest import engine, run_json
 
 RES2NET, RESNET = "starter_res2net", "starter_resnet"
 SWEEP = ["sweep", "photo.png", "--out", "o", "--models", f"{RES2NET},{RESNET}"]
 
 
-def lens():
-    from mscnn.engine.pipeline import Engine
-    from mscnn.engine.session import Session
-
-    return Engine(Session("cpu"))
-
-
-def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+def without(document, *keys):
     return {key: value for key, value in document.items() if key not in keys}
 
 
 def test_scales_prints_and_writes_the_lens_numbers(photo, capsys):
     document = run_json(capsys, "scales", photo, "--target", "lion", "--out", "s")
-    expected = lens().scales(photo, RES2NET, target=198)
+    expected = engine().scales(photo, RES2NET, target=198)
     assert document["image"] == {
         **{"path": "photo.png", "width": 200, "height": 100},
         "crop": [50.0, 0.0, 150.0, 100.0],
@@ -85,7 +75,6 @@ def test_rf_prints_the_contract(bundled, capsys):
 def test_rf_counts_paths_exactly(bundled, capsys):
     document = run_json(capsys, "rf", "res2net101_26w_4s.in1k", "--spectrum")
     field = known("res2net101_26w_4s.in1k")
-    assert field is not None
     last = document["stages"][-1]
     assert last["paths"] == sum(paths for _, paths in last["spectrum"])
     assert last["paths"] > 2**53
@@ -109,7 +98,7 @@ def test_sweep_prints_and_writes_the_lens_numbers(photo, capsys):
         capsys, "sweep", photo, "--models", f"{RES2NET}, {RESNET}", "--target", "198",
         "--box", "25,0,75,100", "--sizes", "1,0.5,0.25", "--canvas", "grey", "--out", "z",
     )  # fmt: skip
-    expected = lens().sweep(
+    expected = engine().sweep(
         photo, [RES2NET, RESNET], target=198, box=(0.25, 0, 0.75, 1),
         factors=(1, 0.5, 0.25), canvas="grey",
     )  # fmt: skip

@@ -1,16 +1,11 @@
 """Small folders of photographs of several shapes and formats."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 
-def draw(seed: int) -> Image.Image:
+def draw(seed):
     """A photo of its own shape and colours: no two seeds look alike to any network."""
     random = np.random.default_rng(seed)
     width, height = (int(side) for side in random.integers(40, 130, 2))
@@ -18,7 +13,7 @@ def draw(seed: int) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def draw_kind(kind: int, seed: int, px: int = 24) -> Image.Image:
+def draw_kind(kind, seed, px=24):
     """Kind 0 is reddish noise, kind 1 bluish."""
     noise = np.random.default_rng([kind, seed]).integers(0, 90, (px, px, 3))
     noise[..., 0 if kind == 0 else 2] += 150
@@ -26,10 +21,10 @@ def draw_kind(kind: int, seed: int, px: int = 24) -> Image.Image:
 
 
 @pytest.fixture
-def fill() -> Callable[..., list[str]]:
+def fill():
     """``fill(root, {"folder": count}, suffix=".png")``: draws photos, returns their names."""
 
-    def make(root: Path, counts: dict[str, int], suffix: str = ".png") -> list[str]:
+    def make(root, counts, suffix=".png"):
         names = []
         seed = 0
         for folder, count in counts.items():

@@ -1,7 +1,5 @@
 """Names of folders to classes of models."""
 
-from __future__ import annotations
-
 import pytest
 from timm.data import ImageNetInfo
 
@@ -12,52 +10,42 @@ from mscnn.models.labels import LabelSet, imagenet_labels, wordnet_lemmas
 ZOO = LabelSet(("lion, king of beasts, Panthera leo", "sea lion", "fox squirrel", "crane", "crane"))
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["lion", "sea lion"], [0, 1]),
-        (["Sea_Lion", "king of beasts"], [1, 0]),
-        (["lion, king of beasts, Panthera leo"], [0]),
-        (["2", "0"], [2, 0]),
-        (["crane (4)", "crane (3)"], [4, 3]),
-        # n02129165 is the lion, n02077923 the sea lion; both are one class of the model twice.
-        (["n02129165", "n02077923", "lion"], [0, 1, 0]),
-    ],
-)
-def test_names_indices_and_wordnet_ids(names: list[str], expected: list[int]) -> None:
+@pytest.mark.parametrize(("names", "expected"), [
+    (["lion", "sea lion"], [0, 1]), (["Sea_Lion", "king of beasts"], [1, 0]),
+    (["lion, king of beasts, Panthera leo"], [0]), (["2", "0"], [2, 0]),
+    (["crane (4)", "crane (3)"], [4, 3]),
+    # n02129165 is the lion, n02077923 the sea lion; both are one class of the model twice.
+    (["n02129165", "n02077923", "lion"], [0, 1, 0]),
+])  # fmt: skip
+def test_names_indices_and_wordnet_ids(names, expected):
     assert map_classes(names, ZOO).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (["lion", "fox"], ["1 of the data's 2", "'fox'"]),  # part of a name is not enough
-        (["crane"], ["several", "'crane'"]),
-        (["5"], ["'5'"]),
-        (["n01440764"], ["'n01440764'"]),
-        ([f"x{i}" for i in range(12)], ["12 of the data's 12", "'x0'", "'x7' and 4 more"]),
-    ],
-)
-def test_what_fits_no_class_is_listed(names: list[str], words: list[str]) -> None:
+@pytest.mark.parametrize(("names", "words"), [
+    (["lion", "fox"], ["1 of the data's 2", "'fox'"]),  # part of a name is not enough
+    (["crane"], ["several", "'crane'"]), (["5"], ["'5'"]), (["n01440764"], ["'n01440764'"]),
+    ([f"x{i}" for i in range(12)], ["12 of the data's 12", "'x0'", "'x7' and 4 more"]),
+])  # fmt: skip
+def test_what_fits_no_class_is_listed(names, words):
     with pytest.raises(DatasetError, match="name folders by") as caught:
         map_classes(names, ZOO)
     assert all(word in str(caught.value) for word in words)
 
 
-def test_the_names_of_the_model_come_before_indices() -> None:
+def test_the_names_of_the_model_come_before_indices():
     """Folders of digits sort "10" before "2": the class called 2 is not the third."""
     digits = LabelSet(tuple(sorted(str(i) for i in range(12))))
     assert map_classes(["10", "2"], digits).tolist() == [2, 4]
 
 
-def test_all_wordnet_ids_of_imagenet_in_order() -> None:
+def test_all_wordnet_ids_of_imagenet_in_order():
     wnids = ImageNetInfo("imagenet-1k").label_names()
     assert map_classes(wnids, imagenet_labels()).tolist() == list(range(1000))
     # The two cranes share their lemmas; their ids tell them apart.
     assert map_classes(["n03126707", "n02012849"], imagenet_labels()).tolist() == [517, 134]
 
 
-def test_a_model_trained_on_folders_of_wordnet_ids() -> None:
+def test_a_model_trained_on_folders_of_wordnet_ids():
     wnids = ("n01629819", "n01443537")
     assert map_classes(wnids, LabelSet(wnids)).tolist() == [0, 1]
     lemmas = LabelSet(tuple(wordnet_lemmas(wnids)))

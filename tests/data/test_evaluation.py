@@ -1,7 +1,5 @@
 """Evaluation against a plain loop of timm's transform, PIL and NumPy."""
 
-from __future__ import annotations
-
 import json
 import math
 import multiprocessing
@@ -10,7 +8,6 @@ import pickle
 import signal
 import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +29,7 @@ HERE = Loading(batch_size=4, workers=0)
 
 
 @pytest.fixture
-def data(tmp_path: Path, fill) -> Path:
+def data(tmp_path, fill):
     fill(tmp_path / "data", COUNTS)
     return tmp_path / "data"
 
@@ -40,19 +37,19 @@ def data(tmp_path: Path, fill) -> Path:
 class Plain(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """What a user would write."""
 
-    def __init__(self, root: Path, config) -> None:
+    def __init__(self, root, config):
         self.files = sorted(root.rglob("*.png"))
         self.transform = create_transform(**config, is_training=False)
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index):
         image = Image.open(self.files[index]).convert("RGB")
         return self.transform(image), INDEX[self.files[index].parent.name]
 
 
-def plain_answers(network, root: Path) -> tuple[np.ndarray, np.ndarray]:
+def plain_answers(network, root):
     loader = DataLoader(Plain(root, network.loaded.data_config), batch_size=3)
     with torch.inference_mode():
         rows = [(network.model(x), target) for x, target in loader]
@@ -61,7 +58,7 @@ def plain_answers(network, root: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_accuracy_equals_a_plain_loop(network, data, workers) -> None:
+def test_accuracy_equals_a_plain_loop(network, data, workers):
     net = network("res2net", fresh=True)
     logits, targets = plain_answers(net, data)
     found = evaluate(net, data, loading=Loading(batch_size=4, workers=workers))
@@ -81,9 +78,7 @@ def test_accuracy_equals_a_plain_loop(network, data, workers) -> None:
     ]
 
 
-def test_the_map_of_classes_is_stated_and_what_was_measured_before_is_kept(
-    network, data, tmp_path
-) -> None:
+def test_the_map_of_classes_is_stated_and_what_was_measured_before_is_kept(network, data, tmp_path):
     found = evaluate(network("resnet", fresh=True), data, loading=HERE)
     assert found.class_map == {n: (i, f"thing {i}") for n, i in INDEX.items()}
     assert [row.images for row in found.classes] == [4, 5, 2]
@@ -100,7 +95,7 @@ def test_the_map_of_classes_is_stated_and_what_was_measured_before_is_kept(
     assert json.loads(path.read_text()) == found.reliability
 
 
-def test_broken_files_are_listed_and_left_out(network, data) -> None:
+def test_broken_files_are_listed_and_left_out(network, data):
     net = network("res2net", fresh=True)
     whole = evaluate(net, data, loading=HERE)
     (data / "3" / "01a.png").write_bytes((data / "3" / "00.png").read_bytes()[:100])
@@ -112,20 +107,20 @@ def test_broken_files_are_listed_and_left_out(network, data) -> None:
     assert found.ece == pytest.approx(whole.ece, abs=1e-6)
 
 
-def test_only_broken_files(network, tmp_path) -> None:
+def test_only_broken_files(network, tmp_path):
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "a.jpg").write_text("no picture")
     with pytest.raises(DatasetError, match=r"None of the 1 photographs.*'a.jpg'"):
         evaluate(network("resnet", fresh=True), tmp_path, loading=HERE)
 
 
-def test_a_class_that_the_model_lacks(network, tmp_path, fill) -> None:
+def test_a_class_that_the_model_lacks(network, tmp_path, fill):
     fill(tmp_path, {"thing 1": 1, "unicorn": 1})
     with pytest.raises(DatasetError, match="'unicorn'"):
         evaluate(network("resnet"), tmp_path, loading=HERE)
 
 
-def test_the_input_is_timms_to_the_last_bit(network, data) -> None:
+def test_the_input_is_timms_to_the_last_bit(network, data):
     net = network("resnet")
     photos = list_photos(data)
     normalise = Normalise(net)
@@ -137,7 +132,7 @@ def test_the_input_is_timms_to_the_last_bit(network, data) -> None:
             assert torch.equal(x, by_name[photos.name(batch.first + row)])
 
 
-def test_memory_does_not_grow_with_the_folder(network, tmp_path, fill, monkeypatch) -> None:
+def test_memory_does_not_grow_with_the_folder(network, tmp_path, fill, monkeypatch):
     fill(tmp_path, {"thing 1": 24})
     alive: list[weakref.ref[torch.Tensor]] = []
     most = 0
@@ -155,7 +150,7 @@ def test_memory_does_not_grow_with_the_folder(network, tmp_path, fill, monkeypat
     assert most <= 2
 
 
-def test_progress_ends_at_the_total(network, data) -> None:
+def test_progress_ends_at_the_total(network, data):
     steps: list[tuple[int, int]] = []
     evaluate(
         network("resnet", fresh=True), data, loading=HERE, on_progress=lambda *s: steps.append(s)
@@ -163,7 +158,7 @@ def test_progress_ends_at_the_total(network, data) -> None:
     assert steps == [(4, 11), (8, 11), (11, 11)]
 
 
-def test_the_model_is_left_as_it_was(network, data) -> None:
+def test_the_model_is_left_as_it_was(network, data):
     net = network("resnet", fresh=True)
     before = net.predict(data / "3" / "00.png").logits
     evaluate(net, data, loading=HERE)
@@ -173,12 +168,12 @@ def test_the_model_is_left_as_it_was(network, data) -> None:
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"workers": -2}, {"workers": 10**6}])
-def test_options_out_of_range(options) -> None:
+def test_options_out_of_range(options):
     with pytest.raises(OptionError, match=str(next(iter(options.values())))):
         Loading(**options)
 
 
-def test_what_loader_processes_need_can_be_pickled(network, data) -> None:
+def test_what_loader_processes_need_can_be_pickled(network, data):
     """Systems without fork send it to them."""
     net = network("resnet")
     photos, preprocess = pickle.loads(pickle.dumps((list_photos(data), net.preprocess)))
@@ -186,16 +181,14 @@ def test_what_loader_processes_need_can_be_pickled(network, data) -> None:
     assert not math.isclose(float(batch.views.float().std()), 0)
 
 
-def test_a_reader_that_is_killed_is_a_sentence(network, data) -> None:
-    def kill_reader(done: int, total: int | None) -> None:
+def test_a_reader_that_is_killed_is_a_sentence(network, data):
+    def kill_reader(done, total):
         (reader,) = multiprocessing.active_children()
         os.kill(reader.pid or 0, signal.SIGKILL)
         reader.join(30)
 
     with pytest.raises(DeviceError, match=r"decodes photographs was killed.*fewer --workers"):
         evaluate(
-            network(fresh=True),
-            data,
-            loading=Loading(batch_size=4, workers=1),
+            network(fresh=True), data, loading=Loading(batch_size=4, workers=1),
             on_progress=kill_reader,
-        )
+        )  # fmt: skip

@@ -1,14 +1,10 @@
 """Feature files of whole folders: right, resumable after any kill, and shared by processes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,16 +23,16 @@ forked = pytest.mark.skipif(not CAN_FORK, reason="starts processes by fork")
 
 
 @pytest.fixture
-def data(tmp_path: Path, fill) -> Path:
+def data(tmp_path, fill):
     fill(tmp_path / "data", {"thing 0": 5, "thing 3/deep": 4, "thing 5": 5})
     (tmp_path / "data" / "thing 3" / "bad.png").write_bytes(b"no picture")
     return tmp_path / "data"
 
 
-def in_child(work: Callable[[], object], environment: dict[str, str] | None = None) -> Any:
+def in_child(work, environment=None):
     """Start ``work`` in a copy of this process, which loads nothing again."""
 
-    def run() -> None:
+    def run():
         os.environ.update(environment or {})
         work()
 
@@ -46,7 +42,7 @@ def in_child(work: Callable[[], object], environment: dict[str, str] | None = No
 
 
 @pytest.mark.parametrize(("stage", "split"), [(None, None), ("layer2", None), ("layer3.1", 2)])
-def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, split) -> None:
+def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, split):
     net = network("res2net", fresh=True)
     found = extract(net, data, tmp_path / "f.npz", stage=stage, split=split, loading=HERE)
     file = read_feature_file(tmp_path / "f.npz")
@@ -67,7 +63,7 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
     assert not part_folder(tmp_path / "f.npz").exists()
 
 
-def test_names_of_any_bytes_fit_into_every_format(network, data, tmp_path) -> None:
+def test_names_of_any_bytes_fit_into_every_format(network, data, tmp_path):
     try:
         (data / "thing 0" / "00.png").rename(data / "thing 0" / "a\udcff.png")
     except OSError:
@@ -77,7 +73,7 @@ def test_names_of_any_bytes_fit_into_every_format(network, data, tmp_path) -> No
         assert "thing 0/a\\udcff.png" in read_feature_file(tmp_path / f"f{suffix}").paths
 
 
-def test_loader_processes_give_the_same_bytes(network, data, tmp_path) -> None:
+def test_loader_processes_give_the_same_bytes(network, data, tmp_path):
     net = network("resnet", fresh=True)
     extract(net, data, tmp_path / "a.npz", loading=HERE)
     extract(net, data, tmp_path / "b.npz", loading=Loading(batch_size=3, workers=2))
@@ -88,19 +84,19 @@ def test_loader_processes_give_the_same_bytes(network, data, tmp_path) -> None:
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_killed_in_the_middle_and_again_while_it_is_put_together(
     network, data, tmp_path, suffix, monkeypatch
-) -> None:
+):
     net = network("res2net", fresh=True)
     extract(net, data, tmp_path / f"whole{suffix}", loading=HERE)
     out = tmp_path / f"killed{suffix}"
 
-    def die(*_: object) -> None:
+    def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def at_the_third_batch(done: int, total: int) -> None:
+    def at_the_third_batch(done, total):
         if done >= 9:
             die()
 
-    def in_the_end() -> None:
+    def in_the_end():
         monkeypatch.setattr(Path, "replace", die)
         extract(net, data, out, loading=HERE)
 
@@ -120,10 +116,10 @@ def test_killed_in_the_middle_and_again_while_it_is_put_together(
 
 
 @forked
-def test_only_what_is_left_is_computed(network, data, tmp_path) -> None:
+def test_only_what_is_left_is_computed(network, data, tmp_path):
     net = network("resnet", fresh=True)
 
-    def stop(done: int, total: int) -> None:
+    def stop(done, total):
         if done >= 6:
             os._exit(3)
 
@@ -137,11 +133,11 @@ def test_only_what_is_left_is_computed(network, data, tmp_path) -> None:
     assert steps == [(9, 15), (12, 15), (15, 15)]
 
 
-def test_other_settings_do_not_go_on(network, data, tmp_path) -> None:
+def test_other_settings_do_not_go_on(network, data, tmp_path):
     net = network("resnet", fresh=True)
     out = tmp_path / "f.npz"
 
-    def stop(done: int, total: int) -> None:
+    def stop(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -152,29 +148,26 @@ def test_other_settings_do_not_go_on(network, data, tmp_path) -> None:
     assert read_feature_file(out).head.stage == "layer2"
 
 
-def free_port() -> str:
+def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return str(found.getsockname()[1])
 
 
 @forked
-def test_two_processes_give_what_one_gives(network, data, tmp_path) -> None:
+def test_two_processes_give_what_one_gives(network, data, tmp_path):
     """With torch's own process group, as torchrun sets it up."""
     net = network("res2net", fresh=True)
     extract(net, data, tmp_path / "one.npz", loading=HERE)
     alone = evaluate(net, data, loading=HERE)
 
-    def work() -> None:
+    def work():
         with sharing(torch.device("cpu")) as processes:
             extract(net, data, tmp_path / "two.npz", loading=HERE, processes=processes)
             found = evaluate(net, data, loading=HERE, processes=processes)
         same = (found.images, found.confusion, found.unreadable, found.top5) == (
-            alone.images,
-            alone.confusion,
-            alone.unreadable,
-            alone.top5,
-        ) and abs(found.ece - alone.ece) < 1e-9
+            alone.images, alone.confusion, alone.unreadable, alone.top5,
+        ) and abs(found.ece - alone.ece) < 1e-9  # fmt: skip
         os._exit(0 if same else 4)
 
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
@@ -187,7 +180,7 @@ def test_two_processes_give_what_one_gives(network, data, tmp_path) -> None:
     assert (tmp_path / "two.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
 
 
-def test_nothing_to_read(network, tmp_path) -> None:
+def test_nothing_to_read(network, tmp_path):
     net = network("resnet", fresh=True)
     with pytest.raises(DatasetError, match="no folder"):
         extract(net, tmp_path / "no", tmp_path / "f.npz", loading=HERE)

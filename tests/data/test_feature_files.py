@@ -1,9 +1,6 @@
 """Feature files, read back by other packages than those that wrote them."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import mscnn.data.feature_files as module
-from mscnn.data.feature_files import (
-    check_format,
-    check_writable,
-    read_feature_file,
-    write_feature_file,
-)
+from mscnn.data import feature_files
 from mscnn.errors import DatasetError, OptionError, OutputError
 from mscnn.results.features import FeatureHead
 
@@ -28,22 +20,22 @@ HEAD = FeatureHead(
 )  # fmt: skip
 
 
-def write(path: Path) -> Path:
-    write_feature_file(path, HEAD, NAMES, ROWS)
+def write(path):
+    feature_files.write_feature_file(path, HEAD, NAMES, ROWS)
     return path
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
-def test_round_trip(tmp_path, suffix) -> None:
+def test_round_trip(tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    found = read_feature_file(write(tmp_path / f"f{suffix}"))
+    found = feature_files.read_feature_file(write(tmp_path / f"f{suffix}"))
     np.testing.assert_array_equal(found.features, ROWS)
     assert found.features.dtype == np.float32
     assert (found.paths, found.head) == (tuple(NAMES), HEAD)
 
 
-def test_numpy_reads_npz(tmp_path) -> None:
+def test_numpy_reads_npz(tmp_path):
     with np.load(write(tmp_path / "f.npz")) as archive:
         assert sorted(archive) == sorted(
             ["features", "paths", "model", "weights_sha256", "stage", "split", "unreadable"]
@@ -53,7 +45,7 @@ def test_numpy_reads_npz(tmp_path) -> None:
         assert str(archive["model"]) == "resnet50"
 
 
-def test_safetensors_reads_safetensors(tmp_path) -> None:
+def test_safetensors_reads_safetensors(tmp_path):
     path = write(tmp_path / "f.safetensors")
     tensors = load_file(path)
     np.testing.assert_array_equal(tensors["features"], ROWS)
@@ -64,7 +56,7 @@ def test_safetensors_reads_safetensors(tmp_path) -> None:
     assert metadata["stage"] == "layer3.1"
 
 
-def test_pyarrow_reads_parquet_in_groups(tmp_path, monkeypatch) -> None:
+def test_pyarrow_reads_parquet_in_groups(tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(module, "_ROW_GROUP", 3)
     file = parquet.ParquetFile(write(tmp_path / "f.parquet"))
@@ -75,14 +67,14 @@ def test_pyarrow_reads_parquet_in_groups(tmp_path, monkeypatch) -> None:
     assert table.schema.metadata[b"model"] == b"resnet50"
 
 
-def test_parquet_without_its_package(tmp_path, monkeypatch) -> None:
+def test_parquet_without_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(OptionError, match="pip install pyarrow"):
-        check_format(tmp_path / "f.parquet")
+        feature_files.check_format(tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_the_same_bytes_whenever_written(tmp_path, suffix, monkeypatch) -> None:
+def test_the_same_bytes_whenever_written(tmp_path, suffix, monkeypatch):
     first = write(tmp_path / f"f{suffix}").read_bytes()
     monkeypatch.setattr("time.time", lambda: 2e9)
     monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 3, 33, 20, 2, 138, 0))
@@ -90,20 +82,20 @@ def test_the_same_bytes_whenever_written(tmp_path, suffix, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_what_is_no_feature_file(tmp_path, suffix) -> None:
+def test_what_is_no_feature_file(tmp_path, suffix):
     path = tmp_path / f"f{suffix}"
     with pytest.raises(DatasetError, match="not there"):
-        read_feature_file(path)
+        feature_files.read_feature_file(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(DatasetError, match="no feature file"):
-        read_feature_file(path)
+        feature_files.read_feature_file(path)
 
 
-def test_refusals_before_any_work(tmp_path) -> None:
+def test_refusals_before_any_work(tmp_path):
     with pytest.raises(OptionError, match=r"\.npz, \.parquet or \.safetensors"):
-        check_format(tmp_path / "f.csv")
+        feature_files.check_format(tmp_path / "f.csv")
     (tmp_path / "d.npz").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        check_writable(tmp_path / "d.npz")
+        feature_files.check_writable(tmp_path / "d.npz")
     with pytest.raises(OutputError, match="no folder"):
-        check_writable(tmp_path / "no" / "f.npz")
+        feature_files.check_writable(tmp_path / "no" / "f.npz")

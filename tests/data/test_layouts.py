@@ -1,7 +1,5 @@
 """What is understood as labelled photographs, to evaluate and to train on."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys
@@ -12,24 +10,24 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from mscnn.data.layouts import DataSet, check_trainable, drop_unreadable, find_labelled, open_data
-from mscnn.data.listing import FileList, Samples, list_photos, walk
+from mscnn.data.layouts import check_trainable, drop_unreadable, find_labelled, open_data
+from mscnn.data.listing import FileList, list_photos, walk
 from mscnn.errors import DatasetError
 from mscnn.photos.imaging import load_photo
 from tests.data.conftest import draw, draw_kind
 
 
-def found(root: Path) -> dict[str, str]:
+def found(root):
     """Name of each photograph to its class."""
     data = find_labelled(root)
     return {data.samples.name(i): data.names[t] for i, t in enumerate(data.samples.targets)}
 
 
-def named(samples: Samples) -> list[tuple[str, int]]:
+def named(samples):
     return [(samples.name(i), target) for i, target in enumerate(samples.targets.tolist())]
 
 
-def make(root: Path, tree: dict[str, int]) -> Path:
+def make(root, tree):
     """``{"a/b": n}``: so many pictures in that folder; 0 makes it empty."""
     for name, count in tree.items():
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -38,10 +36,7 @@ def make(root: Path, tree: dict[str, int]) -> Path:
     return root
 
 
-# --- to evaluate on ------------------------------------------------------------------------------
-
-
-def test_class_folders(tmp_path) -> None:
+def test_class_folders(tmp_path):
     make(tmp_path, {"b": 2, "a/deep": 1, "a": 1})
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "read.txt").touch()
@@ -51,18 +46,15 @@ def test_class_folders(tmp_path) -> None:
     assert find_labelled(tmp_path).words == "all images"
 
 
-def test_one_class_can_be_evaluated(tmp_path) -> None:
+def test_one_class_can_be_evaluated(tmp_path):
     assert set(found(make(tmp_path, {"a": 2})).values()) == {"a"}
 
 
-@pytest.mark.parametrize(
-    ("folders", "part"),
-    [
-        ({"train/a": 2, "train/b": 1, "val/a": 1}, "val"), ({"train/a": 1, "test/a": 2}, "test"),
-        ({"validation/a": 1, "validation/b": 1}, "validation"), ({"train/a": 1}, "train"),
-    ],
-)  # fmt: skip
-def test_a_part_of_its_own(tmp_path, folders, part) -> None:
+@pytest.mark.parametrize(("folders", "part"), [
+    ({"train/a": 2, "train/b": 1, "val/a": 1}, "val"), ({"train/a": 1, "test/a": 2}, "test"),
+    ({"validation/a": 1, "validation/b": 1}, "validation"), ({"train/a": 1}, "train"),
+])  # fmt: skip
+def test_a_part_of_its_own(tmp_path, folders, part):
     make(tmp_path, folders)
     names = [p.relative_to(tmp_path).as_posix() for p in (tmp_path / part).rglob("*.png")]
     assert found(tmp_path) == {name: name.split("/")[1] for name in names}
@@ -70,7 +62,7 @@ def test_a_part_of_its_own(tmp_path, folders, part) -> None:
 
 
 @pytest.mark.parametrize("inside", ["", "val"])
-def test_tiny_imagenets_validation_part(tmp_path, inside) -> None:
+def test_tiny_imagenets_validation_part(tmp_path, inside):
     root = tmp_path / inside
     make(root, {"images": 3})
     lines = ["00.png\tn02\t0\t0\t9\t9", "02.png\tn01\t0\t0\t9\t9", "01.png\tn02\t0\t0\t9\t9"]
@@ -81,31 +73,27 @@ def test_tiny_imagenets_validation_part(tmp_path, inside) -> None:
     }  # fmt: skip
 
 
-def test_a_table_also_beside_loose_photographs(tmp_path) -> None:
+def test_a_table_also_beside_loose_photographs(tmp_path):
     make(tmp_path, {".": 3})
     table = tmp_path / "labels.csv"
     table.write_text("path,label\n00.png,x\n01.png,y\n02.png,x\n")
     assert found(table) == found(tmp_path) == {"00.png": "x", "01.png": "y", "02.png": "x"}
 
 
-def test_a_table_with_a_validation_part(tmp_path) -> None:
+def test_a_table_with_a_validation_part(tmp_path):
     table = make(tmp_path, {"a": 3}) / "t.csv"
     table.write_text("path,label,split\na/00.png,x,train\na/01.png,y,val\na/02.png,z,train\n")
     assert found(table) == {"a/01.png": "y"}
     assert find_labelled(table).names == ("y",)  # the model need not know the other classes
 
 
-@pytest.mark.parametrize(
-    ("prepare", "words"),
-    [
-        (lambda root: None, "is empty"),
-        (lambda root: (root / "a").mkdir(), "no image"),
-        (lambda root: (root / "a.jpg").touch(), "1 images but nothing says"),
-        (lambda root: (root / "val_annotations.txt").write_text("a.jpg\n"), "Line 1"),
-        (lambda root: root.rmdir(), "There is no folder"),
-    ],
-)
-def test_what_cannot_be_evaluated(tmp_path, prepare, words) -> None:
+@pytest.mark.parametrize(("prepare", "words"), [
+    (lambda root: None, "is empty"), (lambda root: (root / "a").mkdir(), "no image"),
+    (lambda root: (root / "a.jpg").touch(), "1 images but nothing says"),
+    (lambda root: (root / "val_annotations.txt").write_text("a.jpg\n"), "Line 1"),
+    (lambda root: root.rmdir(), "There is no folder"),
+])  # fmt: skip
+def test_what_cannot_be_evaluated(tmp_path, prepare, words):
     root = tmp_path / "data"
     root.mkdir()
     prepare(root)
@@ -113,17 +101,14 @@ def test_what_cannot_be_evaluated(tmp_path, prepare, words) -> None:
         find_labelled(root)
 
 
-# --- lists ---------------------------------------------------------------------------------------
-
-
-def test_names_are_packed_as_they_were(tmp_path) -> None:
+def test_names_are_packed_as_they_were(tmp_path):
     names = ["a/b.png", "ü é.jpg", "x" * 200 + ".png", "a\udcff.png"]
     packed = FileList(tmp_path, names)
     assert [packed.name(i) for i in range(len(packed))] == names
     assert packed.source(0) == tmp_path / "a" / "b.png"
 
 
-def test_a_walk_is_sorted_and_follows_links_but_not_in_circles(tmp_path) -> None:
+def test_a_walk_is_sorted_and_follows_links_but_not_in_circles(tmp_path):
     make(tmp_path / "root", {"b": 1, "a": 2})
     make(tmp_path / "other", {"c": 1})
     try:
@@ -135,7 +120,7 @@ def test_a_walk_is_sorted_and_follows_links_but_not_in_circles(tmp_path) -> None
     assert list(walk(tmp_path / "root")) == ["a/00.png", "a/01.png", "b/00.png", "z/c/00.png"]
 
 
-def test_a_digest_tells_changed_photographs(tmp_path) -> None:
+def test_a_digest_tells_changed_photographs(tmp_path):
     before = list_photos(make(tmp_path, {"a": 2})).digest()
     assert list_photos(tmp_path).digest() == before
     with (tmp_path / "a" / "00.png").open("ab") as file:
@@ -143,10 +128,7 @@ def test_a_digest_tells_changed_photographs(tmp_path) -> None:
     assert list_photos(tmp_path).digest() != before
 
 
-# --- to train on ---------------------------------------------------------------------------------
-
-
-def test_one_folder_per_class_holds_out_a_tenth_of_each(tmp_path) -> None:
+def test_one_folder_per_class_holds_out_a_tenth_of_each(tmp_path):
     data = open_data(make(tmp_path, {"red": 16, "blue": 16, "notes": 0}))
     assert data.names == ("blue", "red")  # a folder without pictures is no class
     assert Counter(data.val.targets.tolist()) == {0: 2, 1: 2}
@@ -158,14 +140,14 @@ def test_one_folder_per_class_holds_out_a_tenth_of_each(tmp_path) -> None:
     assert named(open_data(tmp_path, seed=1).val) != named(data.val)
 
 
-def test_a_given_split_is_used(tmp_path) -> None:
+def test_a_given_split_is_used(tmp_path):
     make(tmp_path, {"train/red": 16, "train/blue": 16, "val/red": 1})
     data = open_data(tmp_path)
     assert named(data.val) == [("val/red/00.png", 1)]
     assert len(data.train) == 32
 
 
-def test_tiny_imagenets_layout_and_names(tmp_path) -> None:
+def test_tiny_imagenets_layout_and_names(tmp_path):
     wnids = ("n02123045", "n01443537")  # tabby, goldfish
     make(tmp_path, {**{f"train/{wnid}/images": 1 for wnid in wnids}, "val/images": 1})
     (tmp_path / "wnids.txt").write_text("\n".join(wnids))
@@ -180,56 +162,48 @@ def test_tiny_imagenets_layout_and_names(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("tree", [{"bus": 3, "car": 3, "train": 3}, {"exam": 3, "test": 3}])
-def test_a_class_may_be_called_as_a_part_is(tmp_path, tree) -> None:
+def test_a_class_may_be_called_as_a_part_is(tmp_path, tree):
     assert open_data(make(tmp_path, tree)).names == tuple(tree)
     assert set(found(tmp_path).values()) == set(tree)
 
 
-def test_hidden_copies_do_not_count(tmp_path) -> None:
+def test_hidden_copies_do_not_count(tmp_path):
     data = open_data(make(tmp_path, {"cat": 3, "cat/.ipynb_checkpoints": 2, "dog": 3}))
     assert len(data.train) + len(data.val) == 6
 
 
-def test_however_much_is_held_out_something_is_left_to_learn(tmp_path) -> None:
+def test_however_much_is_held_out_something_is_left_to_learn(tmp_path):
     data = open_data(make(tmp_path, {"cat": 2, "dog": 3}), val_share=0.9)
     assert Counter(data.train.targets.tolist()) == {0: 1, 1: 1}
 
 
-@pytest.mark.parametrize(
-    ("tree", "said"),
-    [
-        (None, "There is no folder"),
-        ({}, "is empty; make one folder per class"),
-        ({".": 3}, "3 images and no folder per class"),
-        ({"cat": 0, "dog": 0}, "2 folders and no images"),
-        ({"cat": 4}, "one class.*'cat'"),
-        ({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/cow": 1}, "'cow'.*'val'.*'train'"),
-        ({"train/cat": 2, "train/dog": 2, "val/cat": 0}, "4 training and 0 validation"),
-    ],
-)
-def test_a_wrong_layout_says_what_was_found_and_what_to_do(tmp_path, tree, said) -> None:
+@pytest.mark.parametrize(("tree", "said"), [
+    (None, "There is no folder"), ({}, "is empty; make one folder per class"),
+    ({".": 3}, "3 images and no folder per class"),
+    ({"cat": 0, "dog": 0}, "2 folders and no images"), ({"cat": 4}, "one class.*'cat'"),
+    ({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/cow": 1}, "'cow'.*'val'.*'train'"),
+    ({"train/cat": 2, "train/dog": 2, "val/cat": 0}, "4 training and 0 validation"),
+])  # fmt: skip
+def test_a_wrong_layout_says_what_was_found_and_what_to_do(tmp_path, tree, said):
     if tree is not None:
         make(tmp_path / "data", {".": 0, **tree})
     with pytest.raises(DatasetError, match=said):
         open_data(tmp_path / "data")
 
 
-@pytest.mark.parametrize(
-    ("tree", "said"),
-    [
-        ({"cat": 4, "dog": 1, "hen": 1}, r"2 classes \('dog', 'hen'\) with a single image"),
-        (
-            {"train/cat": 2, "train/dog": 0, "val/cat": 2, "val/dog": 2},
-            r"class \('dog'\) without a training image",
-        ),
-    ],
-)
-def test_classes_that_cannot_be_learnt_are_named(tmp_path, tree, said) -> None:
+@pytest.mark.parametrize(("tree", "said"), [
+    ({"cat": 4, "dog": 1, "hen": 1}, r"2 classes \('dog', 'hen'\) with a single image"),
+    (
+        {"train/cat": 2, "train/dog": 0, "val/cat": 2, "val/dog": 2},
+        r"class \('dog'\) without a training image",
+    ),
+])  # fmt: skip
+def test_classes_that_cannot_be_learnt_are_named(tmp_path, tree, said):
     with pytest.raises(DatasetError, match=said):
         check_trainable(open_data(make(tmp_path, tree)))
 
 
-def test_a_folder_that_may_not_be_read_is_an_error_and_no_lost_class(tmp_path, monkeypatch) -> None:
+def test_a_folder_that_may_not_be_read_is_an_error_and_no_lost_class(tmp_path, monkeypatch):
     root = make(tmp_path, {"cat": 3, "dog": 3, "hen": 3})
     real = os.scandir
 
@@ -244,7 +218,7 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_no_lost_class(tmp_path, m
             read(root)
 
 
-def test_unreadable_files_are_left_out_and_listed(tmp_path) -> None:
+def test_unreadable_files_are_left_out_and_listed(tmp_path):
     make(tmp_path, {"red": 8, "blue": 8})
     bad = {"00.png": b"", "01.png": b"not a picture", "02.png": b"%PDF-1.7"}
     for name, content in bad.items():
@@ -264,23 +238,20 @@ def test_unreadable_files_are_left_out_and_listed(tmp_path) -> None:
     }
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
-def table(root: Path, text: str) -> Path:
+def table(root, text):
     path = root / "data.csv"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def lines(split=None) -> str:
+def lines(split=None):
     rows = [(f"{kind}{i}.png", ("warm", "cold")[kind]) for kind in (0, 1) for i in range(4)]
     if split is None:
         return "\n".join(["path,label", *(f"{p},{name}" for p, name in rows)])
     return "\n".join(["path,label,split", *(f"{p},{n},{split(p)}" for p, n in rows)])
 
 
-def test_a_table_is_read_relative_to_itself_and_split_per_class(tmp_path) -> None:
+def test_a_table_is_read_relative_to_itself_and_split_per_class(tmp_path):
     data = open_data(table(tmp_path, lines()), val_share=0.25)
     assert data.names == ("cold", "warm")
     assert Counter(data.train.targets.tolist()) == {0: 3, 1: 3}
@@ -291,13 +262,13 @@ def test_a_table_is_read_relative_to_itself_and_split_per_class(tmp_path) -> Non
     assert "25 %" in data.split
 
 
-def test_a_table_may_give_the_split(tmp_path) -> None:
+def test_a_table_may_give_the_split(tmp_path):
     data = open_data(table(tmp_path, lines(lambda p: "Validation" if p[1] == "3" else "train")))
     assert sorted(named(data.val)) == [("03.png", 1), ("13.png", 0)]
     assert len(data.train) == 6
 
 
-def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path) -> None:
+def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path):
     """The photographs of the test part must not choose the epoch that is kept."""
     parts = {"0": "train", "1": "train", "2": "test", "3": "val"}
     data = open_data(table(tmp_path, lines(lambda p: parts[p[1]])))
@@ -306,36 +277,28 @@ def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path) -> N
     assert data.split == "the table's val part; its test part is left out"
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("file,class\na.png,cat", "file, class"),
-        ("", "nothing"),
-        ("path,label\na.png,", "Line 2"),
-        ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
-        ("path,label\n", "names no images"),
-        ("path,label\na.png,cat\nb.png,cat", "one class.*'cat'"),
-        ("path,label,split\na.png,cat,train\nb.png,dog,train", "2 training and 0 validation"),
-    ],
-)
-def test_a_broken_table_says_what_was_found(tmp_path, text, said) -> None:
+@pytest.mark.parametrize(("text", "said"), [
+    ("file,class\na.png,cat", "file, class"), ("", "nothing"), ("path,label\na.png,", "Line 2"),
+    ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
+    ("path,label\n", "names no images"),
+    ("path,label\na.png,cat\nb.png,cat", "one class.*'cat'"),
+    ("path,label,split\na.png,cat,train\nb.png,dog,train", "2 training and 0 validation"),
+])  # fmt: skip
+def test_a_broken_table_says_what_was_found(tmp_path, text, said):
     with pytest.raises(DatasetError, match=said):
         open_data(table(tmp_path, text))
 
 
-def test_a_picture_is_no_table(tmp_path) -> None:
+def test_a_picture_is_no_table(tmp_path):
     draw(0).save(tmp_path / "photo.png")
     with pytest.raises(DatasetError, match=r"'photo\.png'.*path,label"):
         open_data(tmp_path / "photo.png")
 
 
-# --- saved data sets -----------------------------------------------------------------------------
-
-
 class FakeTable:
     """What is used of ``datasets.Dataset``: features, columns, rows and ``cast_column``."""
 
-    def __init__(self, rows, names, decoded=True) -> None:
+    def __init__(self, rows, names, decoded=True):
         self.rows, self.names, self.decoded = rows, names, decoded
         label = type("ClassLabel", (), {"names": names})() if names else type("Value", (), {})()
         self.features = {"id": object(), "picture": type("Image", (), {})(), "label": label}
@@ -351,7 +314,7 @@ class FakeTable:
         return self.rows[key]
 
 
-def fake_rows(count: int, labels=(0, 1)) -> list[dict[str, object]]:
+def fake_rows(count, labels=(0, 1)):
     rows: list[dict[str, object]] = []
     for kind, label in enumerate(labels):
         for i in range(count):
@@ -362,7 +325,7 @@ def fake_rows(count: int, labels=(0, 1)) -> list[dict[str, object]]:
 
 
 @pytest.fixture
-def saved(monkeypatch, tmp_path) -> dict[str, object]:
+def saved(monkeypatch, tmp_path):
     """Install a stand-in for the optional package that returns what is put in here as "it"."""
     found: dict[str, object] = {}
     module = ModuleType("datasets")
@@ -373,14 +336,14 @@ def saved(monkeypatch, tmp_path) -> dict[str, object]:
     return found
 
 
-def check_colours(data: DataSet) -> None:
+def check_colours(data):
     """Class 0 is red, class 1 blue."""
     for photo, index in [*data.train, *data.val]:
         colour = np.asarray(load_photo(photo)).mean(axis=(0, 1))
         assert colour[0 if index == 0 else 2] > 150
 
 
-def test_a_saved_data_set_gives_its_rows(saved, tmp_path) -> None:
+def test_a_saved_data_set_gives_its_rows(saved, tmp_path):
     rows = [*fake_rows(4), {"id": 9, "picture": None, "label": -1}]
     saved["it"] = FakeTable(rows, ["red", "blue"])
     data = open_data(tmp_path, val_share=0.25)
@@ -390,7 +353,7 @@ def test_a_saved_data_set_gives_its_rows(saved, tmp_path) -> None:
     assert list(found(tmp_path)) == [f"train[{i}]" for i in range(8)]
 
 
-def test_a_saved_data_set_with_a_split_and_texts_as_labels(saved, tmp_path) -> None:
+def test_a_saved_data_set_with_a_split_and_texts_as_labels(saved, tmp_path):
     saved["it"] = {
         name: FakeTable(fake_rows(n, ("zebra", "ape")), None)
         for name, n in (("train", 3), ("test", 1))
@@ -402,14 +365,14 @@ def test_a_saved_data_set_with_a_split_and_texts_as_labels(saved, tmp_path) -> N
     assert found(tmp_path) == {"val[0]": "zebra", "val[1]": "ape"}
 
 
-def test_without_the_package_the_sentence_says_how_to_get_it(tmp_path, monkeypatch) -> None:
+def test_without_the_package_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "dataset_dict.json").write_text("{}")
     with pytest.raises(DatasetError, match="pip install datasets"):
         open_data(tmp_path)
 
 
-def test_the_real_package_agrees(tmp_path) -> None:
+def test_the_real_package_agrees(tmp_path):
     datasets = pytest.importorskip("datasets")
     for kind in (0, 1):
         for i in range(16):

@@ -1,7 +1,5 @@
 """Neighbours against angles that can be seen."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -13,7 +11,7 @@ from mscnn.data.neighbours import nearest
 from mscnn.errors import OptionError
 
 
-def test_angles_by_hand() -> None:
+def test_angles_by_hand():
     angles = [0, 90, 30, 180, 60]
     features = np.array([[math.cos(math.radians(a)), math.sin(math.radians(a))] for a in angles])
     features *= np.array([[1.0], [50.0], [0.01], [3.0], [7.0]])  # length does not count
@@ -24,7 +22,7 @@ def test_angles_by_hand() -> None:
     assert [n.row for n in nearest(features[0], features, k=2, leave_out=0)] == [2, 4]
 
 
-def test_against_scipy_in_chunks(monkeypatch) -> None:
+def test_against_scipy_in_chunks(monkeypatch):
     monkeypatch.setattr(neighbours_module, "_CHUNK", 7)
     random = np.random.default_rng(0)
     features = random.normal(size=(40, 6)).astype(np.float32)
@@ -35,7 +33,7 @@ def test_against_scipy_in_chunks(monkeypatch) -> None:
     assert [1 - n.similarity for n in found] == pytest.approx(np.sort(distance)[:10])
 
 
-def test_zeros_are_like_nothing_and_ties_keep_their_order() -> None:
+def test_zeros_are_like_nothing_and_ties_keep_their_order():
     features = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
     assert [(n.row, n.similarity) for n in nearest(np.array([1.0, 0.0]), features)] == [
         (1, 1.0), (2, 1.0), (0, 0.0),
@@ -44,6 +42,6 @@ def test_zeros_are_like_nothing_and_ties_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize(("shape", "k"), [((3, 4), 1), ((5,), 1), ((3, 5), 0)])
-def test_refusals(shape, k) -> None:
+def test_refusals(shape, k):
     with pytest.raises(OptionError, match=r"4|\(5,\)|0 neighbours"):
         nearest(np.ones(5), np.ones(shape), k=k)

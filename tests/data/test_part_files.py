@@ -1,7 +1,5 @@
 """What survives a kill, and what is refused."""
 
-from __future__ import annotations
-
 import errno
 import os
 
@@ -14,7 +12,7 @@ from mscnn.errors import OutputError
 ALL = np.array([True, True])
 
 
-def plan(**changes) -> Plan:
+def plan(**changes):
     settings = {
         "model": "m", "weights_sha256": "0" * 64, "stage": None, "split": None, "device": "cpu",
         "batch_size": 2, "images": 5, "width": 3, "photographs": "p",
@@ -22,11 +20,11 @@ def plan(**changes) -> Plan:
     return Plan(**{**settings, **changes})
 
 
-def rows(number: int) -> np.ndarray:
+def rows(number):
     return np.full((1 if number == 2 else 2, 3), number + 0.5, np.float32)
 
 
-def test_what_is_written_is_there_afterwards(tmp_path) -> None:
+def test_what_is_written_is_there_afterwards(tmp_path):
     out = tmp_path / "f.npz"
     part = PartFiles(out, plan())
     part.write(2, rows(2), ALL[:1])
@@ -39,7 +37,7 @@ def test_what_is_written_is_there_afterwards(tmp_path) -> None:
     assert part.readable_rows()[:, 0].tolist() == [0.5, 1.5, 1.5, 2.5]
 
 
-def test_two_processes_see_each_others_batches(tmp_path) -> None:
+def test_two_processes_see_each_others_batches(tmp_path):
     out = tmp_path / "f.npz"
     first, second = PartFiles(out, plan()), PartFiles(out, plan(), first=False)
     first.write(0, rows(0), ALL)
@@ -52,7 +50,7 @@ def test_two_processes_see_each_others_batches(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.npy", "readable.npy", "done.npy"])
-def test_what_never_reached_the_disk_does_not_count(tmp_path, name) -> None:
+def test_what_never_reached_the_disk_does_not_count(tmp_path, name):
     out = tmp_path / "f.npz"
     part = PartFiles(out, plan())
     part.write(0, rows(0), ALL)
@@ -63,7 +61,7 @@ def test_what_never_reached_the_disk_does_not_count(tmp_path, name) -> None:
     assert PartFiles(out, plan()).done() == [0]
 
 
-def test_another_plan_is_refused_and_says_what_differs(tmp_path) -> None:
+def test_another_plan_is_refused_and_says_what_differs(tmp_path):
     out = tmp_path / "f.npz"
     PartFiles(out, plan())
     with pytest.raises(OutputError, match=r"'f\.npz\.part'.*\(stage, batch size\).*--restart"):
@@ -73,10 +71,10 @@ def test_another_plan_is_refused_and_says_what_differs(tmp_path) -> None:
         PartFiles(out, plan())
 
 
-def test_a_full_disk_is_a_sentence_before_any_work(tmp_path, monkeypatch) -> None:
+def test_a_full_disk_is_a_sentence_before_any_work(tmp_path, monkeypatch):
     """The space is taken first: a map that cannot grow would kill the process."""
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     out = tmp_path / "f.npz"
@@ -87,7 +85,7 @@ def test_a_full_disk_is_a_sentence_before_any_work(tmp_path, monkeypatch) -> Non
     assert PartFiles(out, plan()).done() == []
 
 
-def test_where_space_cannot_be_reserved_it_is_filled(tmp_path, monkeypatch) -> None:
+def test_where_space_cannot_be_reserved_it_is_filled(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     out = tmp_path / "f.npz"
     PartFiles(out, plan()).write(0, rows(0), ALL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,14 +16,14 @@ NAMES = [f"ILSVRC2012_val_{i:08}.JPEG" for i in (4, 1, 2, 3)]
 LISTS: list[list[int]] = [[3, 5], [], [7], [0, 999]]
 
 
-def real(tmp_path: Path, names: list[str] = NAMES, labels: LabelSet | None = None) -> RealLabels:
+def real(tmp_path, names=NAMES, labels=None):
     path = tmp_path / "real.json"
     path.write_text(json.dumps(LISTS))
     photos = FileList(tmp_path, [f"n0144{i}/{name}" for i, name in enumerate(names)])
     return RealLabels(path, photos, labels or imagenet_labels())
 
 
-def answers(*best: list[int]) -> torch.Tensor:
+def answers(*best):
     logits = torch.zeros(len(best), 1000)
     for row, classes in enumerate(best):
         for place, index in enumerate(classes):
@@ -32,7 +31,7 @@ def answers(*best: list[int]) -> torch.Tensor:
     return logits
 
 
-def test_any_of_the_labels_is_right_and_none_leaves_out(tmp_path) -> None:
+def test_any_of_the_labels_is_right_and_none_leaves_out(tmp_path):
     counts = real(tmp_path)
     # Image 4 shows 0 and 999: right. Image 1 shows 3 and 5: right as the third answer.
     counts.add(answers([999], [1, 2, 5]), NAMES[:2])
@@ -43,7 +42,7 @@ def test_any_of_the_labels_is_right_and_none_leaves_out(tmp_path) -> None:
     assert (top1, top5) == pytest.approx((1 / 3, 2 / 3))
 
 
-def test_merging(tmp_path) -> None:
+def test_merging(tmp_path):
     first, second = real(tmp_path), real(tmp_path)
     first.add(answers([999]), NAMES[:1])
     second.add(answers([7]), NAMES[3:])
@@ -51,13 +50,13 @@ def test_merging(tmp_path) -> None:
     assert first.counts() == (2, 1.0, 1.0)
 
 
-def test_nothing_has_a_real_label(tmp_path) -> None:
+def test_nothing_has_a_real_label(tmp_path):
     counts = real(tmp_path)
     counts.add(answers([1]), NAMES[2:3])
     assert counts.counts() == (0, None, None)
 
 
-def test_refusals(tmp_path) -> None:
+def test_refusals(tmp_path):
     with pytest.raises(DatasetError, match="2 other ones"):
         real(tmp_path, labels=LabelSet(("a", "b")))
     with pytest.raises(DatasetError, match=r"'n01440/lion.JPEG' is not called"):

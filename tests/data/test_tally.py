@@ -1,7 +1,5 @@
 """Counts against numbers worked out by hand, and against scikit-learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -12,12 +10,12 @@ from mscnn.errors import WeightsError
 from mscnn.results.evaluation import ClassResult
 
 
-def logits_of(*rows: list[float]) -> torch.Tensor:
+def logits_of(*rows):
     """Logits whose softmax is these probabilities."""
     return torch.tensor(rows).log()
 
 
-def counted(logits: torch.Tensor, targets: torch.Tensor) -> Tally:
+def counted(logits, targets):
     tally = Tally()
     tally.add(logits, targets)
     return tally
@@ -30,7 +28,7 @@ LOGITS = logits_of([0.90, 0.06, 0.04], [0.92, 0.05, 0.03], [0.30, 0.50, 0.20], [
 TARGETS = torch.tensor([0, 1, 1, 0])
 
 
-def test_calibration_error_by_hand() -> None:
+def test_calibration_error_by_hand():
     tally = counted(LOGITS, TARGETS)
     # 2/4 |1/2 - 0.91| + 1/4 |1 - 0.5| + 1/4 |0 - 0.38|
     assert tally.ece() == pytest.approx(0.5 * 0.41 + 0.25 * 0.5 + 0.25 * 0.38, abs=1e-6)
@@ -45,7 +43,7 @@ def test_calibration_error_by_hand() -> None:
     ]
 
 
-def test_reliability_in_ten_bins() -> None:
+def test_reliability_in_ten_bins():
     document = counted(LOGITS, TARGETS).reliability("my photos")
     assert (document["set"], document["images"]) == ("my photos", 4)
     assert [(b["from"], b["to"]) for b in document["bins"]] == [
@@ -61,18 +59,18 @@ def test_reliability_in_ten_bins() -> None:
     }  # fmt: skip
 
 
-def test_a_sure_answer_lies_in_the_last_bin() -> None:
+def test_a_sure_answer_lies_in_the_last_bin():
     tally = counted(torch.tensor([[1000.0, 0.0]]), torch.tensor([0]))
     assert tally.bins()[-1].images == tally.reliability("")["bins"][-1]["images"] == 1
     assert tally.ece() == 0
 
 
-def test_an_edge_belongs_to_the_bin_below() -> None:
+def test_an_edge_belongs_to_the_bin_below():
     tally = counted(torch.zeros(1, 3), torch.tensor([0]))  # 1/3 is 5/15: the bin (4/15, 5/15]
     assert [i for i, row in enumerate(tally.bins()) if row.images] == [4]
 
 
-def test_top5_is_the_five_best() -> None:
+def test_top5_is_the_five_best():
     falling = torch.arange(7, 0, -1).float().repeat(7, 1)
     tally = counted(falling, torch.arange(7))
     assert tally.top5 == {0: 1, 1: 1, 2: 1, 3: 1, 4: 1}
@@ -80,11 +78,11 @@ def test_top5_is_the_five_best() -> None:
 
 
 @pytest.mark.parametrize(("classes", "tells"), [(5, False), (6, True)])
-def test_of_five_classes_top5_says_nothing(classes, tells) -> None:
+def test_of_five_classes_top5_says_nothing(classes, tells):
     assert counted(torch.eye(classes), torch.arange(classes)).accuracy(classes).top5_tells == tells
 
 
-def test_everything_against_scikit_learn() -> None:
+def test_everything_against_scikit_learn():
     generator = torch.Generator().manual_seed(3)
     logits = 2 * torch.randn(200, 8, generator=generator)
     targets = torch.randint(0, 7, (200,), generator=generator)  # there is no photograph of class 7
@@ -113,13 +111,13 @@ def test_everything_against_scikit_learn() -> None:
     assert parts.ece() == pytest.approx(whole.ece(), abs=1e-12)
 
 
-def test_what_was_never_answered_has_no_precision() -> None:
+def test_what_was_never_answered_has_no_precision():
     rows = counted(LOGITS[:2], TARGETS[:2]).classes((0, 2), ["cat", "dog", "hen"].__getitem__)
     assert rows == [
         ClassResult(0, "cat", 1, 1.0, 1.0, 2, 0.5), ClassResult(2, "hen", 0, 0.0, 0.0, 0, None),
     ]  # fmt: skip
 
 
-def test_answers_that_are_not_finite_are_refused() -> None:
+def test_answers_that_are_not_finite_are_refused():
     with pytest.raises(WeightsError, match="not finite"):
         counted(torch.tensor([[0.0, float("nan")]]), torch.tensor([0]))

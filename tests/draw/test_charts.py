@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -20,18 +16,9 @@ from mscnn.draw import charts
 from mscnn.draw.figures import NEUTRAL, SERIES, inline_svg, marks, png
 from mscnn.errors import UnknownLayerError
 from mscnn.geometry import ViewGeometry
+from mscnn.results import scales
 from mscnn.results.explanation import PhotoInfo, Prediction, Score, WeightsInfo
 from mscnn.results.receptive_field import BlockField, ReceptiveField, Spectrum, StageField
-from mscnn.results.scales import (
-    AttentionReport,
-    BlockAttention,
-    BlockScales,
-    ScaleReport,
-    SplitEvidence,
-    Sweep,
-    SweepCurve,
-    SweepStep,
-)
 from mscnn.scales.receptive_field import known
 
 GEOMETRY = ViewGeometry(photo=(64, 64), resized=(64, 64), offset=(0, 0), view=(64, 64))
@@ -41,61 +28,54 @@ SHARES = [[0.25] * 4, [0.1, 0.2, 0.3, 0.4], [1.0], [0.5, 0.25, 0.25, 0.0]]
 FIELDS: list[list[int | None]] = [[19] * 4, [27, 35, 43, 19], [51], [91, 107, 123, 75]]
 
 
-def predicted(model: str = "net") -> Prediction:
+def predicted(model="net"):
     photo = PhotoInfo("lion.jpg", 64, 64, GEOMETRY.crop)
     weights = WeightsInfo("bundled", "x", "ab" * 32)
     return Prediction(photo, model, weights, "cpu", (LION,), np.zeros(4, np.float32))
 
 
-def report(
-    blocks: Sequence[str] = BLOCKS,
-    shares: Sequence[Sequence[float]] = SHARES,
-    fields: Sequence[Sequence[int | None]] = FIELDS,
-) -> ScaleReport:
+def report(blocks=BLOCKS, shares=SHARES, fields=FIELDS):
     made = [
-        BlockScales(
+        scales.BlockScales(
             name, "hierarchy", 4,
-            tuple(SplitEvidence(i, ("1x1",), rf and rf - 4, rf, 4 * share, share)
+            tuple(scales.SplitEvidence(i, ("1x1",), rf and rf - 4, rf, 4 * share, share)
                   for i, (share, rf) in enumerate(zip(own, sizes, strict=True))),
             np.zeros((len(own), 2, 2), np.float32), 1.0, 3, GEOMETRY,
         )
         for name, own, sizes in zip(blocks, shares, fields, strict=True)
     ]  # fmt: skip
-    return ScaleReport(predicted(), LION, tuple(made), np.zeros((64, 64, 3), np.uint8))
+    return scales.ScaleReport(predicted(), LION, tuple(made), np.zeros((64, 64, 3), np.uint8))
 
 
-def found(figure: Figure, gid: str) -> Any:
+def found(figure, gid):
     (artist,) = figure.findobj(lambda a: a.get_gid() == gid)
     return artist
 
 
-def bar(figure: Figure, gid: str) -> Rectangle:
+def bar(figure, gid):
     artist = found(figure, gid)
     assert isinstance(artist, Rectangle)
     return artist
 
 
-def point(figure: Figure, gid: str) -> tuple[float, float]:
+def point(figure, gid):
     artist = found(figure, gid)
     assert isinstance(artist, Line2D)
     return float(np.ravel(artist.get_xdata())[0]), float(np.ravel(artist.get_ydata())[0])
 
 
-def words(figure: Figure) -> str:
+def words(figure):
     texts = figure.findobj(matplotlib.text.Text)
     return " ".join(" ".join(t.get_text() for t in texts).split())
 
 
-def drawn(figure: Figure) -> Figure:
+def drawn(figure):
     """Nothing warns, nothing crashes, and nothing is cut off at the edges of the paper."""
     assert png(figure)
     return figure
 
 
-# --- evidence --------------------------------------------------------------------------------
-
-
-def test_bars_are_the_fractions_and_fill_the_column() -> None:
+def test_bars_are_the_fractions_and_fill_the_column():
     figure = drawn(charts.evidence_chart(report()))
     for name, shares in zip(BLOCKS, SHARES, strict=True):
         for index, share in enumerate(shares):
@@ -109,7 +89,7 @@ def test_bars_are_the_fractions_and_fill_the_column() -> None:
     assert figure.axes[1].get_ylim() == (0, 100)
 
 
-def test_the_split_that_sees_least_is_at_the_bottom_and_more_is_darker() -> None:
+def test_the_split_that_sees_least_is_at_the_bottom_and_more_is_darker():
     figure = charts.evidence_chart(report())
     order = sorted(range(4), key=lambda n: bar(figure, f"part:layer1.1/{n}").get_y())
     assert order == [3, 0, 1, 2]  # by 19, 27, 35, 43 px
@@ -122,20 +102,20 @@ def test_the_split_that_sees_least_is_at_the_bottom_and_more_is_darker() -> None
 
 
 @pytest.mark.parametrize("sizes", [[27, 35, 43, 19], [1, 2], list(range(10, 18))])
-def test_colours_are_ordered_by_lightness(sizes: list[int]) -> None:
+def test_colours_are_ordered_by_lightness(sizes):
     pairs = sorted(zip(sizes, charts.split_colours(sizes), strict=True))
     rgb = np.array([matplotlib.colors.to_rgb(c) for _, c in pairs])
     assert (np.diff(rgb @ [0.299, 0.587, 0.114]) < -0.03).all()
 
 
-def test_equal_fields_share_a_colour_and_unknown_ones_are_grey() -> None:
+def test_equal_fields_share_a_colour_and_unknown_ones_are_grey():
     tied = charts.split_colours([5, 9, 5, 7])
     assert tied[0] == tied[2] != tied[3] != tied[1]
     for sizes in ([51], [19] * 4, [None, 4, 5]):
         assert set(charts.split_colours(sizes)) == {NEUTRAL}
 
 
-def test_the_weighted_field_is_a_logarithmic_line_with_gaps() -> None:
+def test_the_weighted_field_is_a_logarithmic_line_with_gaps():
     shares = [SHARES[0], [0.0] * 4, *SHARES[2:]]
     given = report(shares=shares)
     figure = drawn(charts.evidence_chart(given))
@@ -154,7 +134,7 @@ def test_the_weighted_field_is_a_logarithmic_line_with_gaps() -> None:
     assert f"{given.blocks[-1].weighted_rf_px:.0f} px" in words(figure)
 
 
-def test_words_and_tooltips_say_what_is_shown() -> None:
+def test_words_and_tooltips_say_what_is_shown():
     figure = charts.evidence_chart(report())
     text = words(figure)
     for part in (
@@ -169,7 +149,7 @@ def test_words_and_tooltips_say_what_is_shown() -> None:
     assert "evidence for" not in words(charts.evidence_chart(report(), title=""))
 
 
-def test_without_known_fields_there_is_no_line() -> None:
+def test_without_known_fields_there_is_no_line():
     figure = drawn(charts.evidence_chart(report(["a"], [[0.5, 0.5]], [[None, None]])))
     assert len(figure.axes) == 1
     assert "sees" not in marks(figure)["part:a/0"]
@@ -177,7 +157,7 @@ def test_without_known_fields_there_is_no_line() -> None:
         charts.evidence_chart(report([], [], []))
 
 
-def overlaps(axis: Axes, minor: bool) -> list[str]:
+def overlaps(axis, minor):
     labels = [t for t in axis.get_xticklabels(minor=minor) if t.get_text()]
     boxes = sorted(((t.get_window_extent(), t.get_text()) for t in labels), key=lambda b: b[0].x0)
     return [b for (one, _), (two, b) in itertools.pairwise(boxes) if one.x1 > two.x0]
@@ -187,7 +167,7 @@ def overlaps(axis: Axes, minor: bool) -> list[str]:
     "counts", [(2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 24, 36, 3), (3, 30, 48, 8), (40,)]
 )
 @pytest.mark.parametrize("width", [360, 720])
-def test_names_of_any_depth_keep_apart(counts: tuple[int, ...], width: int) -> None:
+def test_names_of_any_depth_keep_apart(counts, width):
     names = [f"layer{s}.{b}" for s, count in enumerate(counts, 1) for b in range(count)]
     splits: list[list[int | None]] = [[9, 10 + n] for n in range(len(names))]
     given = report(names, [[0.5, 0.5]] * len(names), splits)
@@ -197,12 +177,7 @@ def test_names_of_any_depth_keep_apart(counts: tuple[int, ...], width: int) -> N
     assert len(marks(figure)) == 3 * len(names)
 
 
-# --- theoretical receptive fields ------------------------------------------------------------
-
-
-def field(
-    model: str, sizes: Sequence[tuple[int, int]], spectrum: dict[int, int], input_px: int = 224
-) -> ReceptiveField:
+def field(model, sizes, spectrum, input_px=224):
     extent = {"low": -5, "high": 6}
     blocks = tuple(
         BlockField(f"layer1.{n}", "single", 4, (), Spectrum({low: 1, high: 1}), **extent)
@@ -212,7 +187,7 @@ def field(
     return ReceptiveField(model, input_px, (stage,), blocks)
 
 
-def test_growth_shows_the_largest_and_the_smallest_on_a_logarithmic_axis() -> None:
+def test_growth_shows_the_largest_and_the_smallest_on_a_logarithmic_axis():
     given = field("one", [(10, 11), (10, 100), (10, 1000)], {10: 1, 1000: 1}, 100)
     figure = drawn(charts.growth_chart([given]))
     (axis,) = figure.axes
@@ -228,7 +203,7 @@ def test_growth_shows_the_largest_and_the_smallest_on_a_logarithmic_axis() -> No
     assert "input: 100 px" in words(figure)
 
 
-def test_models_of_different_depth_share_a_relative_axis() -> None:
+def test_models_of_different_depth_share_a_relative_axis():
     short = field("short", [(5, 10), (5, 20), (5, 30)], {5: 1})
     long = field("long", [(5, 10 * n + 10) for n in range(9)], {5: 1})
     figure = drawn(charts.growth_chart([short, long]))
@@ -238,12 +213,12 @@ def test_models_of_different_depth_share_a_relative_axis() -> None:
     assert "depth in the network, % of its blocks" in words(figure)
 
 
-def test_a_model_without_known_blocks_is_drawn_by_its_stages() -> None:
+def test_a_model_without_known_blocks_is_drawn_by_its_stages():
     figure = drawn(charts.growth_chart([field("m", [], {5: 1, 9: 2})]))
     assert list(marks(figure)) == ["point:m/layer1"]
 
 
-def test_a_spectrum_counts_paths_of_any_number() -> None:
+def test_a_spectrum_counts_paths_of_any_number():
     huge = field("m", [], {10: 1, 20: 10**30, 30: 10**500})
     figure = drawn(charts.spectrum_chart(huge))
     assert [point(figure, f"point:m/{size}") for size in (10, 20, 30)] == [
@@ -255,7 +230,7 @@ def test_a_spectrum_counts_paths_of_any_number() -> None:
     assert marks(figure)["point:m/20"] == "m: 1 \N{MULTIPLICATION SIGN} 10³⁰ paths see 20 px"
 
 
-def test_inputs_that_differ_are_each_marked_and_say_whose_they_are() -> None:
+def test_inputs_that_differ_are_each_marked_and_say_whose_they_are():
     models = [field(name, [(9, 9), (9, 400)], {9: 1, 400: 1000}, px)
               for name, px in (("small", 64), ("large", 224), ("big", 224))]  # fmt: skip
     for figure in (charts.growth_chart(models), charts.spectrum_chart(models)):
@@ -264,9 +239,8 @@ def test_inputs_that_differ_are_each_marked_and_say_whose_they_are() -> None:
             assert part in text
 
 
-def test_a_spectrum_of_a_registry_model_by_stage_and_block() -> None:
+def test_a_spectrum_of_a_registry_model_by_stage_and_block():
     model = known("res2net50_26w_4s")
-    assert model is not None
     for where, spectrum in (
         ("", model.stages[-1].spectrum),
         ("layer2", model.stage("layer2").spectrum),
@@ -285,22 +259,21 @@ def test_a_spectrum_of_a_registry_model_by_stage_and_block() -> None:
             chart([])
 
 
-# --- sweep -----------------------------------------------------------------------------------
+def swept(*curves):
+    return scales.Sweep("lion", (2.0, 1.0, 0.5), "mean", (0.0, 0.0, 1.0, 1.0), curves)
 
 
-def swept(*curves: SweepCurve) -> Sweep:
-    return Sweep("lion", (2.0, 1.0, 0.5), "mean", (0.0, 0.0, 1.0, 1.0), curves)
-
-
-def curve(model: str, *values: tuple[float, float, float | None, float | None]) -> SweepCurve:
+def curve(model, *values):
     nothing = np.zeros((2, 2), np.float32), np.zeros((8, 8, 3), np.uint8)
-    steps = tuple(SweepStep(f, (0, 0, 8, 8), p, 1, e, rf, *nothing) for f, p, e, rf in values)
-    return SweepCurve(model, 3, "lion", steps, 1.26, 0.5)
+    steps = tuple(
+        scales.SweepStep(f, (0, 0, 8, 8), p, 1, e, rf, *nothing) for f, p, e, rf in values
+    )
+    return scales.SweepCurve(model, 3, "lion", steps, 1.26, 0.5)
 
 
-def test_a_sweep_shows_its_numbers_by_size_the_largest_at_the_left() -> None:
+def test_a_sweep_shows_its_numbers_by_size_the_largest_at_the_left():
     one = curve("one", (2.0, 0.25, 1.0, 40.0), (1.0, 0.75, None, None), (0.5, 0.5, 3.0, 44.0))
-    failed = SweepCurve("other", None, "", (), None, None, "it does not know lions")
+    failed = scales.SweepCurve("other", None, "", (), None, None, "it does not know lions")
     figure = drawn(charts.sweep_chart(swept(one, failed)))
     axes = figure.axes
     assert len(axes) == 3
@@ -323,31 +296,28 @@ def test_a_sweep_shows_its_numbers_by_size_the_largest_at_the_left() -> None:
         assert part in text
 
 
-def test_a_sweep_without_splits_has_no_field_and_panels_can_be_chosen() -> None:
+def test_a_sweep_without_splits_has_no_field_and_panels_can_be_chosen():
     plain = swept(curve("one", (2.0, 0.25, 1.0, None), (1.0, 0.75, 2.0, None)))
     assert len(drawn(charts.sweep_chart(plain)).axes) == 2
     figure = drawn(charts.sweep_chart(plain, panels=["probability"]))
     assert [gid.partition(":")[0] for gid in marks(figure)] == ["probability"] * 2
 
 
-def test_a_sweep_of_nothing_says_so() -> None:
+def test_a_sweep_of_nothing_says_so():
     assert "nothing to show" in words(drawn(charts.sweep_chart(swept())))
 
 
-# --- gates and all ---------------------------------------------------------------------------
-
-
-def attended(gates: Sequence[float], reference: Sequence[float] | None) -> AttentionReport:
-    def both(values: Sequence[float]) -> Any:
+def attended(gates, reference):
+    def both(values):
         return np.array([values, 1 - np.asarray(values)], np.float32)
 
-    block = BlockAttention("layer3.1", 2, 1, both(gates), 1.0,
+    block = scales.BlockAttention("layer3.1", 2, 1, both(gates), 1.0,
                            None if reference is None else both(reference),
                            np.zeros((2, 2, 2), np.float32), 3, GEOMETRY)  # fmt: skip
-    return AttentionReport(predicted(), LION, (block,), 2 if reference else 0)
+    return scales.AttentionReport(predicted(), LION, (block,), 2 if reference else 0)
 
 
-def test_gates_are_the_fractions_of_their_channels() -> None:
+def test_gates_are_the_fractions_of_their_channels():
     gates = [0.05] * 10 + [0.15] * 20 + [0.95] * 30
     given = attended(gates, [0.55] * 60)
     figure = drawn(charts.gates_chart(given, "layer3.1", bins=10))
@@ -357,14 +327,14 @@ def test_gates_are_the_fractions_of_their_channels() -> None:
         for n, count in ((0, 10), (1, 20), (9, 30))
     }
     (outline,) = [p for p in figure.axes[0].patches if not isinstance(p, Rectangle)]
-    assert outline.get_data().values.max() == 100  # type: ignore[attr-defined]
+    assert outline.get_data().values.max() == 100
     assert "mean of 2 example photographs" in words(figure)
     assert "example" not in words(charts.gates_chart(attended(gates, None), "layer3.1"))
     with pytest.raises(ValueError, match=r"layer9\.9"):
         charts.gates_chart(given, "layer9.9")
 
 
-def test_many_models_with_long_names_leave_room_for_the_chart() -> None:
+def test_many_models_with_long_names_leave_room_for_the_chart():
     name = "a_model_with_a_very_long_name_that_somebody_typed_in_by_hand_and_that_goes_on$"
     fields = [field(f"{name}{n}", [(9, 9), (9, 400 + n)], {9: 1, 400: n + 1}) for n in range(8)]
     curves = [curve(f"{name}{n}", (2.0, 0.5, 1.0, 9.0), (1.0, 0.7, 1.0, 8.0)) for n in range(4)]

@@ -1,25 +1,22 @@
 """Charts of training and evaluation: their numbers, and any number of classes with any name."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from mscnn.draw import evaluation as e
 from mscnn.draw.figures import png
 
 
-def bars(axis: Axes) -> list[Rectangle]:
+def bars(axis):
     return [patch for patch in axis.patches if isinstance(patch, Rectangle)]
 
 
-def labels(axis: Axes) -> list[str]:
+def labels(axis):
     return [label.get_text() for label in axis.get_yticklabels()]
 
 
-def test_curves_are_nats_and_percent() -> None:
+def test_curves_are_nats_and_percent():
     history = [
         {"epoch": n, "train_loss": 3 / n, "val_loss": 4 / n, "val_top1": n / 10, "val_top5": n / 5}
         for n in (1, 2, 3)
@@ -37,7 +34,7 @@ def test_curves_are_nats_and_percent() -> None:
     assert len(e.training_curves(history, "t", with_top5=False).axes[1].lines) == 1
 
 
-def test_a_reliability_diagram_shows_filled_bins_only() -> None:
+def test_a_reliability_diagram_shows_filled_bins_only():
     bins: list[e.Bin] = [(i / 15, (i + 1) / 15, 0, None, None) for i in range(15)]
     assert png(e.reliability_figure(bins, "t"))
     bins[9] = (0.6, 2 / 3, 3, 0.62, 2 / 3)
@@ -51,16 +48,13 @@ def test_a_reliability_diagram_shows_filled_bins_only() -> None:
 @pytest.mark.parametrize(
     ("n", "named", "numbered"), [(2, True, True), (30, True, False), (60, False, False)]
 )
-def test_fractions_are_of_the_row_and_text_stays_where_there_is_room(
-    n: int, named: bool, numbered: bool
-) -> None:
+def test_fractions_are_of_the_row_and_text_stays_where_there_is_room(n, named, numbered):
     counts = np.zeros((n, n), np.int64)
     counts[0, 0], counts[0, 1] = 3, 1  # every other class has no image at all
     figure = e.confusion_figure(counts, [f"thing {i}$_猫, or x" for i in range(n)], "title")
     assert png(figure)
     axis = figure.axes[0]
     drawn = axis.images[0].get_array()
-    assert drawn is not None
     assert drawn[0, :2].tolist() == [0.75, 0.25]
     assert drawn.sum() == 1.0
     assert axis.images[0].get_clim() == (0, 1)
@@ -68,7 +62,7 @@ def test_fractions_are_of_the_row_and_text_stays_where_there_is_room(
     assert (labels(axis)[:1] == ["thing 0$_□"]) == named
 
 
-def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top() -> None:
+def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top():
     classes: list[e.ClassBar] = [
         ("cat, $felis", 4, 0.75, 1.0), ("dog", 2, 0.5, None), ("fox", 8, 0.5, 0.25),
     ]  # fmt: skip
@@ -85,7 +79,7 @@ def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top() -> No
     assert png(e.class_bars_figure([], "no class"))
 
 
-def test_of_many_classes_the_least_found_are_drawn_and_the_title_says_so() -> None:
+def test_of_many_classes_the_least_found_are_drawn_and_the_title_says_so():
     classes: list[e.ClassBar] = [(f"c{i}", 1, i / 100, 1.0) for i in reversed(range(100))]
     figure = e.class_bars_figure(classes, "title")
     assert len(bars(figure.axes[0])) == e.CLASS_BARS
@@ -93,7 +87,7 @@ def test_of_many_classes_the_least_found_are_drawn_and_the_title_says_so() -> No
     assert figure.get_suptitle() == f"title; the {e.CLASS_BARS} least found of 100"
 
 
-def test_the_most_frequent_mistakes_are_bars_with_their_counts() -> None:
+def test_the_most_frequent_mistakes_are_bars_with_their_counts():
     pairs = [(f"class {i}", "b$", 30 - i, 50) for i in range(30)]
     figure = e.confused_pairs_figure(pairs, "a$title")
     assert png(figure)

@@ -1,7 +1,5 @@
 """Files of results: read back by other readers, drawn where they should be, whole also in part."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io
@@ -20,10 +18,8 @@ from mscnn.engine.lens_options import fair_baseline
 from mscnn.errors import OptionError
 from mscnn.models import registry
 from mscnn.results.evaluation import ClassResult
-from mscnn.results.explanation import Explanation, Score
+from mscnn.results.explanation import Score
 from mscnn.results.features import FeatureHead
-from mscnn.results.scales import ScaleReport
-from mscnn.results.writing import Files
 from mscnn.scales.receptive_field import known
 from tests.results import samples
 from tests.results.samples import FLAT, PATHS, STEPS, UNKNOWN
@@ -32,33 +28,33 @@ from tests.results.samples import FLAT, PATHS, STEPS, UNKNOWN
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1)))
 
 
-def grey(size: tuple[int, int] = (400, 200)) -> Image.Image:
+def grey(size=(400, 200)):
     return Image.new("RGB", size, (100, 100, 100))
 
 
 PHOTO = grey()
 
 
-def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+def pixels(png):
     with Image.open(io.BytesIO(png)) as image:
         assert (image.format, image.mode) == ("PNG", "RGB")
         return np.asarray(image).astype(int)
 
 
-def find(picture: np.ndarray[Any, Any], colour: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+def find(picture, colour):
     return np.argwhere((picture == colour).all(axis=-1))
 
 
-def rows(content: bytes) -> list[dict[str, str]]:
+def rows(content):
     return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
 
 
-def arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+def arrays(content):
     with np.load(io.BytesIO(content), allow_pickle=False) as found:
         return dict(found)
 
 
-def manifest_of(found: Files) -> dict[str, Any]:
+def manifest_of(found):
     """The manifest of files; it lists them and gives the time, and no file names a folder."""
     for content in found.values():
         assert b"/home" not in content
@@ -69,12 +65,7 @@ def manifest_of(found: Files) -> dict[str, Any]:
     return manifest
 
 
-# --- one map -------------------------------------------------------------------------------
-
-
-def explanation_files(
-    explanation: Explanation, photo: Image.Image = PHOTO, **options: Any
-) -> Files:
+def explanation_files(explanation, photo=PHOTO, **options):
     cam = explanation.maps[0]
     return files.explanation_files(explanation, cam, photo, created=CREATED, **options)
 
@@ -140,40 +131,27 @@ def test_empty_map_leaves_the_photo_and_says_so():
     assert "empty" in manifest["notices"][0]
 
 
-@pytest.mark.parametrize(
-    ("size", "given", "width"),
-    [
-        ((5000, 2000), (5000, 2000), 2048),
-        ((400, 200), (400, 200), 400),
-        ((32, 32), (32, 32), 256),
-        # The page keeps a smaller copy of the photo than the geometry speaks of.
-        ((2000, 1000), (500, 250), 500),
-    ],
-)
+@pytest.mark.parametrize(("size", "given", "width"), [
+    ((5000, 2000), (5000, 2000), 2048), ((400, 200), (400, 200), 400), ((32, 32), (32, 32), 256),
+    # The page keeps a smaller copy of the photo than the geometry speaks of.
+    ((2000, 1000), (500, 250), 500),
+])  # fmt: skip
 def test_pictures_are_neither_huge_nor_tiny(size, given, width):
     found = explanation_files(samples.explained([[1, 0]], size=size), grey(given))
     for name in ("overlay.png", "heatmap.png"):
         assert pixels(found[name]).shape[1] == width
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"opacity": 1.1}, "between 0 and 1"),
-        ({"opacity": -0.1}, "between 0 and 1"),
-        ({"opacity": float("nan")}, "between 0 and 1"),
-        ({"colour_map": "jet"}, "inferno, viridis"),
-    ],
-)
+@pytest.mark.parametrize(("options", "says"), [
+    ({"opacity": 1.1}, "between 0 and 1"), ({"opacity": -0.1}, "between 0 and 1"),
+    ({"opacity": float("nan")}, "between 0 and 1"), ({"colour_map": "jet"}, "inferno, viridis"),
+])  # fmt: skip
 def test_options_outside_their_range_are_refused(options, says):
     with pytest.raises(OptionError, match=says):
         DrawingOptions(**options)
 
 
-# --- a comparison --------------------------------------------------------------------------
-
-
-def comparison_files(*columns: Any) -> Files:
+def comparison_files(*columns):
     return files.comparison_files(samples.compared(*columns), PHOTO, created=CREATED)
 
 
@@ -201,15 +179,10 @@ def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
     assert list(table[0])[:14] == [
         *("model", "params", "gmacs", "input_px", "top1_published", "top1_source", "latency_ms"),
         *(
-            "latency_max_ms",
-            "threads",
-            "class",
-            "class_probability",
-            "weights_source",
-            "weights_sha256",
-            "note",
+            "latency_max_ms", "threads", "class", "class_probability", "weights_source",
+            "weights_sha256", "note",
         ),
-    ]
+    ]  # fmt: skip
     assert table[0]["model"] == "'@SUM(A1)"
     assert table[0]["class"] == table[0]["top1_label"] == "'+cmd|' /C calc'!A0"
     assert table[1]["note"] == "'=HYPERLINK(1) not here"
@@ -220,10 +193,7 @@ def test_table_is_read_back_by_csv_and_harmless_in_a_spreadsheet():
     assert table[0]["top3_label"] == table[0]["top5_probability"] == table[1]["params"] == ""
 
 
-# --- scales --------------------------------------------------------------------------------
-
-
-def three_blocks() -> ScaleReport:
+def three_blocks():
     return samples.scaled(
         samples.block("layer1.0", "parallel"),
         samples.block("layer1.1", maps=[[[5, -1], [0, -2]], [[0, 0], [0, 1]]]),
@@ -282,9 +252,6 @@ def test_split_attention_is_written_beside_the_scales():
     ]
 
 
-# --- receptive fields ----------------------------------------------------------------------
-
-
 def test_receptive_fields_are_written_exactly():
     found = files.receptive_field_files(samples.theory(), samples.theory("=base"), created=CREATED)
     assert list(found) == ["rf.json", "rf.csv", "spectrum.png", "growth.png", "manifest.json"]
@@ -323,7 +290,6 @@ def test_the_baseline_is_the_registrys():
 @pytest.mark.parametrize("name", ["res2net101_26w_4s.in1k", "resnest50d.in1k"])
 def test_registry_models_are_written_without_weights(name):
     field = known(name)
-    assert field is not None
     found = files.receptive_field_files(field, fair_baseline(name))
     table = [r for r in rows(found["rf.csv"]) if r["model"] == name and r["level"] == "stage"]
     assert [int(r["rf_max_px"]) for r in table] == [s.rf_max_px for s in field.stages]
@@ -344,9 +310,6 @@ def test_units_are_written_with_their_gradients():
     np.testing.assert_array_equal(gradient, measured.gradient)
 
 
-# --- a sweep -------------------------------------------------------------------------------
-
-
 def test_a_sweep_is_written_with_its_numbers():
     sweep = samples.swept(samples.curve("a", *STEPS), UNKNOWN)
     found = files.sweep_files(sweep, name="lion.jpg", created=CREATED)
@@ -357,10 +320,8 @@ def test_a_sweep_is_written_with_its_numbers():
         *("energy_ratio", "weighted_rf_px"),
     ]
     assert [(r["model"], r["factor"], r["size_px"]) for r in table] == [
-        ("a", "2.0", "128"),
-        ("a", "1.0", "64"),
-        ("a", "0.5", "32"),
-    ]
+        ("a", "2.0", "128"), ("a", "1.0", "64"), ("a", "0.5", "32"),
+    ]  # fmt: skip
     assert [r["energy_ratio"] for r in table] == ["1.5", "1.5", ""]
     manifest = manifest_of(found)
     assert manifest["image"] == {"name": "lion.jpg"}
@@ -386,9 +347,6 @@ def test_a_sweep_of_nothing_has_a_table_of_headings_and_no_film():
     assert "film.png" not in found
     assert found["sweep.csv"].startswith(b"model,class,factor,size_px,probability,rank,")
     assert rows(found["sweep.csv"]) == []
-
-
-# --- many photographs ----------------------------------------------------------------------
 
 
 def test_an_evaluation_is_written_with_its_tables():

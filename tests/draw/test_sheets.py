@@ -1,14 +1,10 @@
 """Sheets: every picture is an overlay on the common scale, and the scale is stated."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import matplotlib.text
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -17,13 +13,7 @@ from mscnn.draw.figures import png
 from mscnn.draw.overlay import overlay
 from mscnn.errors import OptionError
 from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
-from mscnn.results.scales import (
-    SPLIT_UNIT,
-    BlockScales,
-    EffectiveField,
-    Square,
-    SweepStep,
-)
+from mscnn.results.scales import SPLIT_UNIT, EffectiveField, Square
 from tests.draw.test_charts import LION, curve, predicted, report, swept
 from tests.results import samples
 
@@ -33,20 +23,20 @@ PHOTO = Image.new("RGB", (400, 200), (100, 100, 100))
 OPTIONS = sheets.DrawingOptions(opacity=1.0)
 
 
-def words(figure: Figure) -> str:
+def words(figure):
     return " ".join(" ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text)).split())
 
 
-def pictures(figure: Figure) -> list[Any]:
+def pictures(figure):
     assert png(figure)
     return [axis.images[0].get_array() for axis in figure.axes if axis.images]
 
 
-def block(maps: Any) -> BlockScales:
+def block(maps):
     return samples.block("layer1.1", maps=maps)
 
 
-def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
+def test_splits_share_one_scale_in_units_of_an_even_spread():
     # All positions of split 0 hold 1, of split 1 hold 3: half and one and a half of their mean.
     heats, top = block(FLAT).heats((40, 20))
     for heat, expected in zip(heats, (0.5, 1.5), strict=True):
@@ -61,7 +51,7 @@ def test_splits_share_one_scale_in_units_of_an_even_spread() -> None:
     assert not np.any(heats)
 
 
-def test_a_strip_draws_each_split_on_the_common_scale() -> None:
+def test_a_strip_draws_each_split_on_the_common_scale():
     figure = sheets.split_strip(report(), block(FLAT), PHOTO, OPTIONS)
     size = GEOMETRY.drawn_size(420, 420)
     heats, top = block(FLAT).heats(size)
@@ -80,19 +70,19 @@ def test_a_strip_draws_each_split_on_the_common_scale() -> None:
         assert part in text
 
 
-def column(name: str, raw: Any) -> ComparedModel:
+def column(name, raw):
     cam = CamMap("layer4", 3, "gradcam", np.asarray(raw, np.float32), GEOMETRY)
     explanation = Explanation(predicted(name), np.zeros((64, 64, 3), np.uint8), (LION,), (cam,))
     return ComparedModel(name, explanation, None, 12.5)
 
 
-def test_a_comparison_shows_one_scale_and_a_difference_for_two_models() -> None:
+def test_a_comparison_shows_one_scale_and_a_difference_for_two_models():
     failed = ComparedModel("c", None, None, None, "not here $_1")
     # The second map is weaker, but both are drawn as evidence per area.
     two = Comparison("lion", "last", (column("a", [[9, 0]]), column("b", [[0, 3]])), (), 4.0)
     three = dataclasses.replace(two, columns=(*two.columns, failed))
 
-    def blue_px(figure: Figure) -> int:
+    def blue_px(figure):
         parts = [picture.astype(int) for picture in pictures(figure)]
         return sum(int((p[..., 2] > p[..., 0] + 60).sum()) for p in parts)
 
@@ -107,7 +97,7 @@ def test_a_comparison_shows_one_scale_and_a_difference_for_two_models() -> None:
     assert len(pictures(more)) == 4
 
 
-def test_a_top_1_prediction_that_is_another_class_is_named() -> None:
+def test_a_top_1_prediction_that_is_another_class_is_named():
     one = column("a", [[9, 0]])
     assert one.explanation is not None
     cat = (Score(0, "cat", 0.125),)
@@ -116,13 +106,13 @@ def test_a_top_1_prediction_that_is_another_class_is_named() -> None:
     assert "cat 12.5%; its top-1 prediction is lion $x 75.0%" in words(figure)
 
 
-def stepped(raw: Any) -> SweepStep:
+def stepped(raw):
     step = curve("m", (1.0, 0.5, 1.0, 40.0)).steps[0]
     view = np.full((64, 64, 3), 100, np.uint8)
     return dataclasses.replace(step, raw=np.asarray(raw, np.float32), view=view)
 
 
-def test_a_film_is_drawn_in_units_of_an_even_spread() -> None:
+def test_a_film_is_drawn_in_units_of_an_even_spread():
     steps = tuple(map(stepped, ([[1, 1], [1, 1]], [[0, 8], [0, 0]], [[-1, 0], [0, 0]])))
     flat, corner, nothing = map(sheets.view_density, steps)
     np.testing.assert_allclose(flat, 1, rtol=1e-6)
@@ -144,10 +134,7 @@ def test_a_film_is_drawn_in_units_of_an_even_spread() -> None:
     assert sheets.film_strip(swept(curve("none")), OPTIONS) is None
 
 
-# --- effective fields ------------------------------------------------------------------------
-
-
-def effective(gradient: np.ndarray, **changes: Any) -> EffectiveField:
+def effective(gradient, **changes):
     squares = (Square(0.5, 11), Square(0.9, 31))
     one = EffectiveField(
         "net", "layer3.1", 2, (3, 3), (30.5, 20.5), gradient, (-10.0, 0.0, 70.0, 80.0), squares,
@@ -157,7 +144,7 @@ def effective(gradient: np.ndarray, **changes: Any) -> EffectiveField:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
-def test_the_measure_does_not_depend_on_the_gradients_scale(scale: float) -> None:
+def test_the_measure_does_not_depend_on_the_gradients_scale(scale):
     values = np.array([[0, 0.001, 0.01, 0.1, 1]], np.float32) * np.float32(scale)
     plain = sheets.field_heat(values, log=False)
     np.testing.assert_allclose(plain, values / values.max(), rtol=1e-6)
@@ -166,7 +153,7 @@ def test_the_measure_does_not_depend_on_the_gradients_scale(scale: float) -> Non
     np.testing.assert_allclose(logs, [0, 0.100343, 0.347131, 0.668107, 1], atol=2e-5)
 
 
-def test_boxes_lie_where_the_geometry_says() -> None:
+def test_boxes_lie_where_the_geometry_says():
     gradient = np.ones((64, 64), np.float32)
     figure = sheets.effective_field_sheet([effective(gradient)], PHOTO)
     assert png(figure)
@@ -193,7 +180,7 @@ def test_boxes_lie_where_the_geometry_says() -> None:
     assert "logarithm" in words(logs)
 
 
-def test_no_gradient_shows_the_photo_and_says_so() -> None:
+def test_no_gradient_shows_the_photo_and_says_so():
     nothing = effective(np.zeros((64, 64), np.float32), squares=(), theoretical=None)
     figure = sheets.effective_field_sheet([nothing], PHOTO)
     (picture, *_) = pictures(figure)
@@ -203,7 +190,7 @@ def test_no_gradient_shows_the_photo_and_says_so() -> None:
     assert "switched off here" in words(figure)
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
+def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match="finite"):
         sheets.field_heat(np.full((4, 4), np.nan, np.float32), log=False)
     with pytest.raises(ValueError, match="at least one panel"):

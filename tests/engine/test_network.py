@@ -1,12 +1,9 @@
 """``mscnn.engine.network``: timm's own answers, classes and layers by name, memory, threads."""
 
-from __future__ import annotations
-
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +24,7 @@ QUICK = ("resnet50.tv_in1k", "resnest14d.gluon_in1k")
 HUB_MODELS = [spec.name for spec in registry.list_backbones() if spec.group != "starter"]
 
 
-def test_every_model_of_the_registry_is_compared() -> None:
+def test_every_model_of_the_registry_is_compared():
     multi_scale = registry.list_backbones("multi-scale")
     assert len(multi_scale) == 17
     assert {spec.baseline for spec in multi_scale if spec.baseline} <= set(HUB_MODELS)
@@ -35,10 +32,9 @@ def test_every_model_of_the_registry_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in HUB_MODELS],
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in HUB_MODELS]
 )
-def test_logits_equal_timms_own_pipeline(name, tmp_path, photo) -> None:
+def test_logits_equal_timms_own_pipeline(name, tmp_path, photo):
     """Seeded weights in a file; timm loads it its way, with its transform and its data config."""
     weights = tmp_path / "seeded.safetensors"
     with torch.random.fork_rng(devices=[]):
@@ -71,7 +67,7 @@ def test_logits_equal_timms_own_pipeline(name, tmp_path, photo) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prediction_and_an_explanation_agree(family, network, photo) -> None:
+def test_a_prediction_and_an_explanation_agree(family, network, photo):
     net = network(family)
     plain = net.predict(photo, top_k=3, name="cup.png")
     explained = net.explain(photo, targets="top5", layers=["1", "last"], top_k=3, name="cup.png")
@@ -93,7 +89,7 @@ def test_a_prediction_and_an_explanation_agree(family, network, photo) -> None:
         explained.map("layer2", 0)
 
 
-def test_probabilities_are_a_softmax(network, photo) -> None:
+def test_probabilities_are_a_softmax(network, photo):
     prediction = network("resnext").predict(photo, top_k=12)
     expected = torch.from_numpy(prediction.logits).double().softmax(0)
     assert sum(score.probability for score in prediction.top) == pytest.approx(1)
@@ -105,43 +101,29 @@ def test_probabilities_are_a_softmax(network, photo) -> None:
 NAMES = ("lion, king of beasts", "tabby, cat", "crane, bird", "crane, machine", *"abcdefgh")
 
 
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        ("lion", (0,)),
-        (1, (1,)),
-        (np.int64(2), (2,)),
-        (["cat", "lion", 0], (1, 0)),
-        ("3", (3,)),
-        ("crane (machine)", (3,)),
-    ],
-    ids=str,
-)
-def test_classes_by_name_and_index(wanted, expected, network, photo) -> None:
+@pytest.mark.parametrize(("wanted", "expected"), [
+    ("lion", (0,)), (1, (1,)), (np.int64(2), (2,)), (["cat", "lion", 0], (1, 0)), ("3", (3,)),
+    ("crane (machine)", (3,)),
+], ids=str)  # fmt: skip
+def test_classes_by_name_and_index(wanted, expected, network, photo):
     explained = network("resnet", names=NAMES).explain(photo, targets=wanted)
     assert tuple(score.index for score in explained.targets) == expected
     assert tuple(cam.target for cam in explained.maps) == expected
 
 
-@pytest.mark.parametrize(
-    ("wanted", "error", "message"),
-    [
-        ("zebra", UnknownClassError, "No class fits 'zebra'"),
-        ("crane", UnknownClassError, "fits 2 classes"),
-        (12, UnknownClassError, "no class 12"),
-        (-1, UnknownClassError, "no class -1"),
-        (["lion", 99], UnknownClassError, "no class 99"),
-        ([], OptionError, "No class was named"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("wanted", "error", "message"), [
+    ("zebra", UnknownClassError, "No class fits 'zebra'"),
+    ("crane", UnknownClassError, "fits 2 classes"), (12, UnknownClassError, "no class 12"),
+    (-1, UnknownClassError, "no class -1"), (["lion", 99], UnknownClassError, "no class 99"),
+    ([], OptionError, "No class was named"),
+], ids=str)  # fmt: skip
 def test_a_class_that_is_not_there_is_refused_before_anything_runs(wanted, error, message, network):
     net = network("resnet", names=NAMES)
     with pytest.raises(error, match=message):
         net.explain("there is no such photo.png", targets=wanted)
 
 
-def test_top1_and_top5(network) -> None:
+def test_top1_and_top5(network):
     net = network("resnet", names=NAMES)
     logits = torch.arange(12.0)
     assert net.targets("top1").choose(logits) == (11,)
@@ -150,47 +132,40 @@ def test_top1_and_top5(network) -> None:
     assert isinstance(net.targets(("cat",)), Targets)
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("last", "layer4"),
-        ("", "layer4"),
-        ("2", "layer2"),
-        ("stage3", "layer3"),
-        (" layer1 ", "layer1"),
-        ("layer3.1.conv3", "layer3.1.conv3"),
-    ],
-)
-def test_layers_by_name_and_number(given, expected, network) -> None:
+@pytest.mark.parametrize(("given", "expected"), [
+    ("last", "layer4"), ("", "layer4"), ("2", "layer2"), ("stage3", "layer3"),
+    (" layer1 ", "layer1"), ("layer3.1.conv3", "layer3.1.conv3"),
+])  # fmt: skip
+def test_layers_by_name_and_number(given, expected, network):
     assert network("res2net").layer(given) == expected
 
 
 @pytest.mark.parametrize("given", ["5", "0", "layer9", "stage7", "head.nothing"])
-def test_an_unknown_layer_is_refused_with_the_stages(given, network, photo) -> None:
+def test_an_unknown_layer_is_refused_with_the_stages(given, network, photo):
     with pytest.raises(UnknownLayerError, match=r"layer1, layer2, layer3, layer4.*layer4\.0"):
         network("res2net").explain(photo, layers=["last", given])
 
 
-def test_one_map_for_a_layer_named_twice(network, photo) -> None:
+def test_one_map_for_a_layer_named_twice(network, photo):
     explained = network("resnest").explain(photo, layers=["4", "last", "layer4"])
     assert [cam.layer for cam in explained.maps] == ["layer4"]
 
 
 @pytest.mark.parametrize("top_k", [0, -3])
-def test_top_k_below_one_is_refused(top_k, network, photo) -> None:
+def test_top_k_below_one_is_refused(top_k, network, photo):
     for ask in (network("resnet").predict, network("resnet").explain):
         with pytest.raises(OptionError, match=f"top-k is {top_k}"):
             ask(photo, top_k=top_k)
 
 
-def test_unknown_methods_and_precisions(network, loaded, photo) -> None:
+def test_unknown_methods_and_precisions(network, loaded, photo):
     with pytest.raises(MethodError, match="no method 'smoothgrad'"):
         network("resnet").explain(photo, method="smoothgrad")
     with pytest.raises(OptionError, match="'fp8' is unknown"):
         Network(loaded("resnet"), torch.device("cpu"), "fp8")
 
 
-def test_a_photo_in_every_form_gives_the_same_answer(network, photo, tmp_path) -> None:
+def test_a_photo_in_every_form_gives_the_same_answer(network, photo, tmp_path):
     net = network("res2next")
     path = tmp_path / "cup.png"
     photo.save(path)
@@ -202,12 +177,12 @@ def test_a_photo_in_every_form_gives_the_same_answer(network, photo, tmp_path) -
         assert got.photo.name == (str(path) if isinstance(form, (str, Path)) else "")
 
 
-def test_a_model_in_bfloat16_on_the_cpu_stays_in_float32(loaded) -> None:
+def test_a_model_in_bfloat16_on_the_cpu_stays_in_float32(loaded):
     net = Network(loaded("resnet"), torch.device("cpu"), "bf16")
     assert {p.dtype for p in net.model.parameters()} == {torch.float32}
 
 
-def test_the_time_of_a_forward_leaves_the_wait_for_others_out(network, photo, monkeypatch) -> None:
+def test_the_time_of_a_forward_leaves_the_wait_for_others_out(network, photo, monkeypatch):
     net = network("resnet")
     clock = iter(np.arange(0.0, 100.0, 0.5))
     monkeypatch.setattr("mscnn.engine.network.time.perf_counter", lambda: float(next(clock)))
@@ -221,11 +196,11 @@ OUT_OF_MEMORY = [
 ]
 
 
-def fail_away_from_cpu(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_away_from_cpu(error, monkeypatch):
     """Make every forward fail with ``error`` while the network believes it is not on the CPU."""
     plain = Network.to_device
 
-    def failing(net: Network, x: torch.Tensor) -> torch.Tensor:
+    def failing(net, x):
         if net.device.type != "cpu":
             raise error
         return plain(net, x)
@@ -254,7 +229,7 @@ def test_a_device_without_memory_is_left_with_a_notice(method, error, network, p
 def test_a_device_too_small_for_the_weights_is_left_with_a_notice(when, loaded, photo, monkeypatch):
     plain = torch.nn.Module.to
 
-    def failing(module: Any, *args: Any, **options: Any) -> Any:
+    def failing(module, *args, **options):
         if options["device"].type == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return plain(module, *args, **options)
@@ -267,8 +242,8 @@ def test_a_device_too_small_for_the_weights_is_left_with_a_notice(when, loaded, 
     assert "ran out of memory" in net.explain(photo).notices[0]
 
 
-def test_without_memory_on_the_cpu_there_is_one_sentence(network, photo, monkeypatch) -> None:
-    def failing(net: Network, x: torch.Tensor) -> torch.Tensor:
+def test_without_memory_on_the_cpu_there_is_one_sentence(network, photo, monkeypatch):
+    def failing(net, x):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 EB")
 
     monkeypatch.setattr(Network, "to_device", failing)
@@ -276,7 +251,7 @@ def test_without_memory_on_the_cpu_there_is_one_sentence(network, photo, monkeyp
         network("resnet").predict(photo)
 
 
-def test_other_faults_are_not_taken_for_missing_memory(network, photo, monkeypatch) -> None:
+def test_other_faults_are_not_taken_for_missing_memory(network, photo, monkeypatch):
     fail_away_from_cpu(RuntimeError("CUDA error: an illegal memory access"), monkeypatch)
     net = network("resnet")
     net.device = torch.device("cuda")
@@ -290,7 +265,7 @@ def test_a_slow_method_holds_nobody_up_and_leaves_the_model_as_it_was(method, ne
     """The slow request is stopped in the middle of its work until another one is answered."""
     net, under_way, answered = network("res2net"), threading.Event(), threading.Event()
 
-    def hold(done: int, total: int) -> None:
+    def hold(done, total):
         if done > 2 and not answered.is_set():  # the first channels are done, more are to come
             assert done < total
             under_way.set()
@@ -309,11 +284,11 @@ def test_a_slow_method_holds_nobody_up_and_leaves_the_model_as_it_was(method, ne
     np.testing.assert_allclose(cam.raw, again.raw, rtol=1e-4, atol=1e-6)
 
 
-def test_eight_threads_get_the_serial_answers(network, photo) -> None:
+def test_eight_threads_get_the_serial_answers(network, photo):
     nets = [network(family) for family in ("res2net", "resnest", "resnet")]
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
-    def ask(i: int) -> list[Any]:
+    def ask(i):
         net, picture = nets[i % 3], (photo, mirrored)[i % 2]
         if i % 5 == 0:
             return [net.predict(picture).logits]

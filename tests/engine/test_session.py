@@ -1,11 +1,8 @@
 """``mscnn.engine.session``: which device, and which networks are kept."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,13 +18,13 @@ from mscnn.errors import DeviceError, WeightsError
 class Loader:
     """Stands in for ``load_model``: counts, waits and fails as told."""
 
-    def __init__(self, loaded: Callable[..., Any]) -> None:
+    def __init__(self, loaded):
         self.loaded = loaded
         self.calls: list[str] = []
         self.wait_s = 0.0
         self.failures: list[Exception] = []
 
-    def __call__(self, name: str, weights: Any = None, **options: Any) -> Any:
+    def __call__(self, name, weights=None, **options):
         self.calls.append(name)
         time.sleep(self.wait_s)
         if self.failures:
@@ -36,13 +33,13 @@ class Loader:
 
 
 @pytest.fixture
-def loader(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Loader:
+def loader(loaded, monkeypatch):
     stand_in = Loader(loaded)
     monkeypatch.setattr(module, "load_model", stand_in)
     return stand_in
 
 
-def test_a_network_is_loaded_once(loader) -> None:
+def test_a_network_is_loaded_once(loader):
     session = Session("cpu")
     assert not session.is_loaded("mine")
     first = session.network("mine")
@@ -51,7 +48,7 @@ def test_a_network_is_loaded_once(loader) -> None:
     assert loader.calls == ["mine"]
 
 
-def test_names_of_one_backbone_are_one_network(loader) -> None:
+def test_names_of_one_backbone_are_one_network(loader):
     session = Session("cpu")
     first = session.network("resnet50.tv_in1k")
     for alias in ("resnet50", "timm/resnet50.tv_in1k", "ResNet50.tv_in1k"):
@@ -59,7 +56,7 @@ def test_names_of_one_backbone_are_one_network(loader) -> None:
     assert len(loader.calls) == 1
 
 
-def test_the_least_recently_used_network_goes_first(loader) -> None:
+def test_the_least_recently_used_network_goes_first(loader):
     session = Session("cpu", capacity=2)
     a = session.network("a")
     session.network("b")
@@ -71,12 +68,12 @@ def test_the_least_recently_used_network_goes_first(loader) -> None:
     assert loader.calls == ["a", "b", "c", "b"]
 
 
-def test_two_threads_share_one_load(loader) -> None:
+def test_two_threads_share_one_load(loader):
     loader.wait_s = 0.2
     session = Session("cpu")
     start = threading.Barrier(8)
 
-    def ask(_: int) -> Any:
+    def ask(_):
         start.wait()
         return session.network("shared")
 
@@ -86,11 +83,11 @@ def test_two_threads_share_one_load(loader) -> None:
     assert loader.calls == ["shared"]
 
 
-def test_different_models_load_side_by_side(loader) -> None:
+def test_different_models_load_side_by_side(loader):
     arrived = threading.Barrier(2, timeout=30)
     loaded = loader.loaded
 
-    def meet(*args: Any, **kwargs: Any) -> Any:
+    def meet(*args, **kwargs):
         arrived.wait()  # breaks unless the other load is under way too
         return loaded(*args, **kwargs)
 
@@ -101,7 +98,7 @@ def test_different_models_load_side_by_side(loader) -> None:
     assert sorted(loader.calls) == ["one", "two"]
 
 
-def test_a_failed_load_is_tried_again(loader) -> None:
+def test_a_failed_load_is_tried_again(loader):
     loader.failures = [WeightsError("The file is broken.")]
     session = Session("cpu")
     with pytest.raises(WeightsError, match="broken"):
@@ -111,7 +108,7 @@ def test_a_failed_load_is_tried_again(loader) -> None:
 
 
 @pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])
-def test_changed_weights_are_loaded_again(as_folder, loader, tmp_path) -> None:
+def test_changed_weights_are_loaded_again(as_folder, loader, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     file = folder / "model.safetensors"
@@ -133,7 +130,7 @@ def test_changed_weights_are_loaded_again(as_folder, loader, tmp_path) -> None:
     assert len(session._networks) == 1, "outdated versions are not kept"
 
 
-def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path) -> None:
+def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"first")
     session = Session("cpu")
@@ -142,7 +139,7 @@ def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path) -> None:
     assert session.network(str(tmp_path)) is not first
 
 
-def test_a_folder_called_like_a_backbone_changes_nothing(loader, tmp_path, monkeypatch) -> None:
+def test_a_folder_called_like_a_backbone_changes_nothing(loader, tmp_path, monkeypatch):
     (tmp_path / "resnet50").mkdir()
     monkeypatch.chdir(tmp_path)
     session = Session("cpu")
@@ -152,14 +149,14 @@ def test_a_folder_called_like_a_backbone_changes_nothing(loader, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "nul\0byte", "a" * 300 + "/b"])
-def test_a_name_that_is_no_path_reaches_the_loader(name, loader) -> None:
+def test_a_name_that_is_no_path_reaches_the_loader(name, loader):
     assert Session("cpu").network(name).name == name
 
 
-def test_the_session_passes_its_wishes_on(loaded, monkeypatch) -> None:
+def test_the_session_passes_its_wishes_on(loaded, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def load(name: str, weights: Any, **options: Any) -> Any:
+    def load(name, weights, **options):
         seen.update(options, name=name, weights=weights)
         return loaded("resnet")
 
@@ -167,49 +164,32 @@ def test_the_session_passes_its_wishes_on(loaded, monkeypatch) -> None:
     ask, count = (lambda: False), (lambda done, total: None)
     Session("cpu", offline=True).network("m", "w", on_progress=count, is_cancelled=ask)
     assert seen == {
-        "name": "m",
-        "weights": "w",
-        "offline": True,
-        "on_progress": count,
-        "is_cancelled": ask,
-    }
+        "name": "m", "weights": "w", "offline": True, "on_progress": count, "is_cancelled": ask,
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("cuda", "mps", "wanted", "expected"),
-    [
-        (0, False, "auto", "cpu"),
-        (2, True, "auto", "cuda"),
-        (0, True, "auto", "mps"),
-        (2, False, "cuda:1", "cuda:1"),
-        (1, True, "cpu", "cpu"),
-        (1, True, "mps", "mps"),
-    ],
-)
-def test_the_device_that_is_chosen(cuda, mps, wanted, expected, monkeypatch) -> None:
+@pytest.mark.parametrize(("cuda", "mps", "wanted", "expected"), [
+    (0, False, "auto", "cpu"), (2, True, "auto", "cuda"), (0, True, "auto", "mps"),
+    (2, False, "cuda:1", "cuda:1"), (1, True, "cpu", "cpu"), (1, True, "mps", "mps"),
+])  # fmt: skip
+def test_the_device_that_is_chosen(cuda, mps, wanted, expected, monkeypatch):
     _pretend(cuda, mps, monkeypatch)
     assert choose_device(wanted) == torch.device(expected)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ("cuda", "'cuda' is not available here"),
-        ("cuda:0", "'cuda:0' is not available"),
-        ("mps", "'mps' is not available"),
-        ("tpu", "no device 'tpu'; choose one of auto, cpu, cuda, mps"),
-        ("cpu:1", "no device 'cpu:1'"),
-        ("cuda:x", "no device 'cuda:x'"),
-        ("", "no device ''"),
-    ],
-)
-def test_a_device_that_is_not_there(wanted, message, monkeypatch) -> None:
+@pytest.mark.parametrize(("wanted", "message"), [
+    ("cuda", "'cuda' is not available here"), ("cuda:0", "'cuda:0' is not available"),
+    ("mps", "'mps' is not available"),
+    ("tpu", "no device 'tpu'; choose one of auto, cpu, cuda, mps"),
+    ("cpu:1", "no device 'cpu:1'"), ("cuda:x", "no device 'cuda:x'"), ("", "no device ''"),
+])  # fmt: skip
+def test_a_device_that_is_not_there(wanted, message, monkeypatch):
     _pretend(0, False, monkeypatch)
     with pytest.raises(DeviceError, match=message):
         Session(wanted)
 
 
-def _pretend(cuda: int, mps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def _pretend(cuda, mps, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)

@@ -1,10 +1,6 @@
 """Whatever crosses to a ZeroGPU worker must survive pickling, in both directions."""
 
-from __future__ import annotations
-
 import pickle
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +15,11 @@ from mscnn.engine.zerogpu import ZeroGpuSession
 class PicklingGpu:
     """Stands in for ``spaces.GPU``: arguments and result go through pickle, as to a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.calls: list[str] = []
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def through_pickle(*args: Any) -> Any:
+    def __call__(self, function):
+        def through_pickle(*args):
             self.calls.append(args[2])
             return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(args)))))
 
@@ -31,7 +27,7 @@ class PicklingGpu:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory):
     import timm
     import torch
     from safetensors.torch import save_file
@@ -50,12 +46,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def picture():
     pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-def test_the_worker_gives_the_same_answer(weights, picture) -> None:
+def test_the_worker_gives_the_same_answer(weights, picture):
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     local = Engine(Session("cpu"))
@@ -69,20 +65,17 @@ def test_the_worker_gives_the_same_answer(weights, picture) -> None:
     np.testing.assert_array_equal(there.prediction.logits, here.prediction.logits)
 
 
-def test_progress_and_stop_stay_behind(weights, picture) -> None:
+def test_progress_and_stop_stay_behind(weights, picture):
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     explanation = remote.explain(
-        picture,
-        "starter_res2net",
-        weights=weights,
-        on_progress=lambda done, total: None,
+        picture, "starter_res2net", weights=weights, on_progress=lambda done, total: None,
         is_cancelled=lambda: False,
-    )
+    )  # fmt: skip
     assert len(explanation.maps) == 1
 
 
-def test_what_needs_no_gpu_is_answered_in_place(weights) -> None:
+def test_what_needs_no_gpu_is_answered_in_place(weights):
     gpu = PicklingGpu()
     network = ZeroGpuSession(gpu, device="cpu").network("starter_res2net", weights)
     assert network.last_stage == "layer4"

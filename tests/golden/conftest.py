@@ -7,14 +7,10 @@ a change that is wanted, record it again and review the difference:
     python -m pytest tests/golden --record -n 0 -m ""
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,15 +24,15 @@ PHOTOS = {"cat.png": "data/chelsea.png", "coffee.png": "data/coffee.png"}
 """Photographs that scikit-image brings, free of rights and stored without loss."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser):
     parser.addoption("--record", action="store_true", help="Write golden copies anew.")
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
+def golden(request):
     """``golden(name, value)``: compare a text or a JSON tree with the copy of that name."""
 
-    def check(name: str, value: Any) -> None:
+    def check(name, value):
         is_text = isinstance(value, str)
         path = RECORDED / f"{name}.{'txt' if is_text else 'json'}"
         if request.config.getoption("--record", default=False):
@@ -53,7 +49,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
     return check
 
 
-def _isolate(patch: pytest.MonkeyPatch, root: Path) -> None:
+def _isolate(patch, root):
     """Only the starters that the project ships are here; there is no hub and no wide screen."""
     for name in ("MSCNN_ASSETS", "MSCNN_DEBUG", "HF_HOME"):
         patch.delenv(name, raising=False)
@@ -64,7 +60,7 @@ def _isolate(patch: pytest.MonkeyPatch, root: Path) -> None:
         patch.setenv(name, value)
 
 
-def copy_photo(name: str, to: Path) -> Path:
+def copy_photo(name, to):
     spec = importlib.util.find_spec("skimage")
     assert spec is not None
     assert spec.origin is not None
@@ -73,7 +69,7 @@ def copy_photo(name: str, to: Path) -> Path:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path, monkeypatch):
     """An empty working folder with two photographs, where relative names can be typed."""
     _isolate(monkeypatch, tmp_path)
     work = tmp_path / "work"
@@ -84,7 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def app_url(tmp_path_factory):
     """Address of the page, without a slash at its end; served by ``python app.py``."""
     root = tmp_path_factory.mktemp("golden-app")
     with pytest.MonkeyPatch.context() as patch, (root / "log").open("w") as log:

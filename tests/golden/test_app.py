@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,44 +10,42 @@ import pytest
 
 from tests.golden.conftest import copy_photo
 from tests.golden.trees import mask, skeleton
+from tests.page.serving import chromium, launch_chromium
 
 LIMIT_S = 60.0
 RES2NET, RESNET = "starter_res2net", "starter_resnet"
 
 
 @pytest.fixture(scope="module")
-def http(app_url: str) -> Iterator[httpx.Client]:
+def http(app_url):
     with httpx.Client(base_url=app_url, timeout=LIMIT_S) as client:
         yield client
-
-
-# --- HTTP and MCP --------------------------------------------------------------------------
 
 
 def test_endpoints(http, golden):
     info = http.get("/gradio_api/info").json()
     assert info["unnamed_endpoints"] == {}
+    assert all(e["description"].endswith(".") for e in info["named_endpoints"].values())
     kept = ("parameter_name", "parameter_has_default", "parameter_default", "component")
-    golden(
-        "http/endpoints",
-        {
-            name: {
-                "parameters": [
-                    {key: p[key] for key in kept} | {"type": p["python_type"]["type"]}
-                    for p in endpoint["parameters"]
-                ],
-                "returns": [
-                    {"label": r["label"], "component": r["component"]} for r in endpoint["returns"]
-                ],
-            }
-            for name, endpoint in info["named_endpoints"].items()
-        },
-    )
+    golden("http/endpoints", {
+        name: {
+            "parameters": [
+                {key: p[key] for key in kept} | {"type": p["python_type"]["type"]}
+                for p in endpoint["parameters"]
+            ],
+            "returns": [
+                {"label": r["label"], "component": r["component"]} for r in endpoint["returns"]
+            ],
+        }
+        for name, endpoint in info["named_endpoints"].items()
+    })  # fmt: skip
 
 
 def test_tools(http, golden):
     tools = http.get("/gradio_api/mcp/schema").json()
     golden("http/tools", {tool["name"]: tool["inputSchema"] for tool in tools})
+    described = [p for tool in tools for p in tool["inputSchema"]["properties"].values()]
+    assert all(parameter["description"].endswith(".") for parameter in described)
 
 
 PHOTO = object()
@@ -75,10 +69,10 @@ REFUSED: dict[str, list[Any]] = {
 
 
 @pytest.fixture
-def ask(http: httpx.Client, tmp_path: Path) -> Callable[[str, list[Any]], tuple[str, Any]]:
+def ask(http, tmp_path):
     """``ask(endpoint, data)``: the last event of the answer, and what it carries."""
 
-    def call(endpoint: str, data: list[Any]) -> tuple[str, Any]:
+    def call(endpoint, data):
         photo = copy_photo("cat.png", tmp_path / "cat.png").read_bytes()
         uploaded = http.post("/gradio_api/upload", files={"files": ("cat.png", photo)}).json()[0]
         file = {"path": uploaded, "meta": {"_type": "gradio.FileData"}}
@@ -91,7 +85,7 @@ def ask(http: httpx.Client, tmp_path: Path) -> Callable[[str, list[Any]], tuple[
     return call
 
 
-def without_addresses(answer: Any) -> Any:
+def without_addresses(answer):
     """A file by its name instead of where it lies for this visitor."""
     if isinstance(answer, dict) and "orig_name" in answer:
         return f"<file {answer['orig_name']}>"
@@ -112,8 +106,6 @@ def test_refusals(ask, golden):
         found[endpoint] = {"event": event, "error": answer["error"]}
     golden("http/refusals", found)
 
-
-# --- the page in a browser -----------------------------------------------------------------
 
 ALWAYS = ("photo", "model", "run", "notice")
 TABS = {
@@ -150,25 +142,20 @@ SHOWS = """([selector, words]) => {
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
+def page():
     """One page for all visits, so that a browser fetches gradio's files once."""
     reason = "playwright comes with requirements-test.txt"
     api = pytest.importorskip("playwright.sync_api", reason=reason)
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None and os.environ.get("CI", "").lower() == "true":
-        pytest.fail("There is no chromium on this machine, and CI must run the browser tests.")
-    if path is None:
-        pytest.skip("needs chromium, for example by: apt-get install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    chromium()
     with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=arguments)
+        started = launch_chromium(playwright)
         opened = started.new_page()
         opened.set_default_timeout(1000 * LIMIT_S)
         yield opened
         started.close()
 
 
-def in_front(page: Any, name: str) -> None:
+def in_front(page, name):
     page.get_by_role("tab", name=name, exact=True, selected=True).wait_for(state="attached")
 
 

@@ -1,12 +1,8 @@
 """The command line: help, errors, JSON documents and written files."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +34,6 @@ def test_short_help_and_version(here, capsys):
     assert main(["--version"]) == 0
     assert re.fullmatch(r"mscnn \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
-
-# --- errors --------------------------------------------------------------------------------
 
 ERRORS = """
 xyz
@@ -155,8 +149,6 @@ def test_errors(here, golden, capsys):
     assert sorted(here.rglob("*")) == before
 
 
-# --- documents and files -------------------------------------------------------------------
-
 BOTH = "starter_res2net,starter_resnet"
 QUICK = "--workers 0 --device cpu"
 TRAINING = f"--out o --epochs 1 --batch-size 4 {QUICK}"
@@ -181,7 +173,7 @@ DOCUMENTS = {
 
 
 @pytest.fixture
-def data(here: Path) -> Path:
+def data(here):
     """Photographs of two classes, and a file that is none."""
     copy_photo("cat.png", here / "data/tabby/cat.png")
     copy_photo("coffee.png", here / "data/espresso/coffee.png")
@@ -190,10 +182,10 @@ def data(here: Path) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+def run(data, capsys):
     """``run(line)``: what a command that succeeds prints and which files it writes."""
 
-    def go(line: str, also: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def go(line, also=frozenset()):
         before = {path.relative_to(data).as_posix() for path in data.rglob("*")}
         code = main(line.split())
         out, err = capsys.readouterr()

@@ -1,7 +1,5 @@
 """``import mscnn``: its names, their attributes, what the results hold, and a light import."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import os
@@ -20,14 +18,14 @@ from tests.golden.trees import merge_all
 ROOT = str(Path(__file__).parents[2])
 
 
-def signature(function: Any) -> str:
+def signature(function):
     """Parameters with their defaults; annotations name types that may move."""
     found = inspect.signature(function)
     bare = [p.replace(annotation=p.empty) for p in found.parameters.values()]
     return str(found.replace(parameters=bare, return_annotation=found.empty))
 
 
-def surface(thing: Any) -> Any:
+def surface(thing):
     """Public attributes of a class, or the signature of a function."""
     if not inspect.isclass(thing):
         return signature(thing)
@@ -46,7 +44,7 @@ def surface(thing: Any) -> Any:
     return found
 
 
-def _sort(value: Any) -> str:
+def _sort(value):
     computed = isinstance(value, property) or type(value).__name__ == "cached_property"
     return "property" if computed else "value"
 
@@ -61,7 +59,7 @@ def test_public_names(golden):
     golden("python/names", names)
 
 
-def shape(thing: Any) -> Any:
+def shape(thing):
     """Fields and properties of a result, all the way down, with types and shapes of arrays."""
     if isinstance(thing, np.ndarray):
         return f"{thing.dtype} {list(thing.shape)}"
@@ -89,7 +87,7 @@ def shape(thing: Any) -> Any:
 
 
 @pytest.fixture
-def net(here: Path) -> Any:
+def net(here):
     return mscnn.load("starter_res2net", device="cpu")
 
 
@@ -119,12 +117,19 @@ def test_a_loaded_network(net, golden):
     golden("python/network", [name for name in own if not name.startswith("_")])
 
 
-@pytest.mark.parametrize("argv", [None, ["--help"], ["models"], ["rf", "res2net50_26w_4s.in1k"]])
+RF = ["rf", "res2net101_26w_4s.in1k"]
+
+
+@pytest.mark.parametrize("argv", [
+    *(None, ["--help"], ["models"], RF, [*RF, "--json"], [*RF, "--spectrum"]),
+    *([command, "--help"] for command in ("explain", "predict", "models")),
+])  # fmt: skip
 def test_light_imports(argv, here):
     script = (
         "import sys, mscnn; code = 0\n"
         "if len(sys.argv) > 1: from mscnn.cli import main; code = main(sys.argv[1:])\n"
         "heavy = {'torch', 'torchvision', 'timm', 'gradio', 'matplotlib', 'scipy'}\n"
+        "heavy |= {'pytorch_grad_cam'}\n"
         "sys.stderr.write(' '.join(heavy & set(sys.modules))); sys.exit(code)"
     )
     done = subprocess.run(

@@ -11,8 +11,6 @@ import math
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,10 +28,7 @@ MOST_DIGITS = 8
 """A number with more digits after the point has not been rounded."""
 
 
-# --- documents -----------------------------------------------------------------------------
-
-
-def mask(document: Any, also: frozenset[str] = frozenset()) -> Any:
+def mask(document, also=frozenset()):
     """Replace what is not deterministic by its type."""
     if isinstance(document, dict):
         hidden = MASKED | also
@@ -44,11 +39,11 @@ def mask(document: Any, also: frozenset[str] = frozenset()) -> Any:
     return [mask(item, also) for item in document] if isinstance(document, list) else document
 
 
-def kind(value: Any) -> str:
+def kind(value):
     return "null" if value is None else type(value).__name__
 
 
-def skeleton(document: Any) -> Any:
+def skeleton(document):
     """Keys in their order with the types of their values; a list has one merged element."""
     if isinstance(document, dict):
         return {key: skeleton(value) for key, value in document.items()}
@@ -57,14 +52,14 @@ def skeleton(document: Any) -> Any:
     return document if isinstance(document, str) and document[:1] == "<" else kind(document)
 
 
-def merge_all(parts: list[Any]) -> Any:
+def merge_all(parts):
     merged = parts[0]
     for part in parts[1:]:
         merged = merge(merged, part)
     return merged
 
 
-def merge(a: Any, b: Any) -> Any:
+def merge(a, b):
     """One skeleton for both; ``key?`` is not in all elements, ``{"null or": ...}`` may be null."""
     if a == b:
         return a
@@ -85,12 +80,12 @@ def merge(a: Any, b: Any) -> Any:
     return "|".join(sorted({*str(a).split("|"), *str(b).split("|")}))
 
 
-def differences(got: Any, wanted: Any, where: str = "") -> list[str]:
+def differences(got, wanted, where=""):
     """Say where two trees differ: keys and their order, types, values, digits after the point."""
     return [*_differences(got, wanted, where), *_rounding(got, wanted)]
 
 
-def _differences(got: Any, wanted: Any, where: str) -> Iterator[str]:
+def _differences(got, wanted, where):
     if type(got) is not type(wanted):
         yield f"{where}: {got!r:.200} is not {wanted!r:.200}"
     elif isinstance(wanted, dict):
@@ -111,7 +106,7 @@ def _differences(got: Any, wanted: Any, where: str) -> Iterator[str]:
         yield f"{where}: {got!r} is not {wanted!r}"
 
 
-def _rounding(got: Any, wanted: Any) -> Iterator[str]:
+def _rounding(got, wanted):
     found, expected = _digits(got, ""), _digits(wanted, "")
     for where, digits in expected.items():
         most = max(found.get(where, [0]))
@@ -121,7 +116,7 @@ def _rounding(got: Any, wanted: Any) -> Iterator[str]:
             yield f"{where}: {most} digits after the point, not {max(digits)}"
 
 
-def _digits(tree: Any, where: str) -> dict[str, list[int]]:
+def _digits(tree, where):
     """Digits after the point of all floats, by their place with list indices left out."""
     found = defaultdict(list)
     inner: list[tuple[str, Any]] = []
@@ -138,45 +133,40 @@ def _digits(tree: Any, where: str) -> dict[str, list[int]]:
     return found
 
 
-def as_text(tree: Any) -> str:
+def as_text(tree):
     """JSON with an element per line, short lists of numbers on one."""
     text = json.dumps(tree, indent=1, ensure_ascii=False)
     one_line = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     return one_line + "\n"
 
 
-# --- files ---------------------------------------------------------------------------------
-
-
-def describe_folder(
-    root: Path, *, but: set[str], also: frozenset[str] = frozenset()
-) -> dict[str, Any]:
+def describe_folder(root, *, but, also=frozenset()):
     """What is fixed of each file below a folder, by its relative name; some are left out."""
     files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
     return {name: describe(files[name], also) for name in sorted(set(files) - but)}
 
 
-def describe(path: Path, also: frozenset[str] = frozenset()) -> Any:
+def describe(path, also=frozenset()):
     """Shapes and types of arrays, headers of tables, skeletons of JSON; pictures only open."""
     return _READERS.get(path.suffix, lambda path, also: "a file")(path, also)
 
 
-def _array(array: Any) -> str:
+def _array(array):
     # The length of a text column is that of its longest text.
     name = "text" if array.dtype.kind in "US" else str(array.dtype)
     return f"{name} {list(array.shape)}"
 
 
-def _npy(path: Path, also: frozenset[str]) -> str:
+def _npy(path, also):
     return _array(np.load(path, allow_pickle=False))
 
 
-def _npz(path: Path, also: frozenset[str]) -> dict[str, str]:
+def _npz(path, also):
     with np.load(path, allow_pickle=False) as arrays:
         return {key: _array(arrays[key]) for key in arrays.files}
 
 
-def _safetensors(path: Path, also: frozenset[str]) -> dict[str, Any]:
+def _safetensors(path, also):
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -185,7 +175,7 @@ def _safetensors(path: Path, also: frozenset[str]) -> dict[str, Any]:
     return {"metadata": metadata, "tensors": tensors if len(tensors) < 9 else len(tensors)}
 
 
-def _parquet(path: Path, also: frozenset[str]) -> dict[str, Any]:
+def _parquet(path, also):
     from pyarrow import parquet
 
     table = parquet.read_table(path)
@@ -194,24 +184,24 @@ def _parquet(path: Path, also: frozenset[str]) -> dict[str, Any]:
     return {"rows": table.num_rows, "columns": columns, "metadata": metadata}
 
 
-def _picture(path: Path, also: frozenset[str]) -> str:
+def _picture(path, also):
     with Image.open(path) as image:
         image.load()
         return f"a {image.format} picture"
 
 
-def _csv(path: Path, also: frozenset[str]) -> dict[str, Any]:
+def _csv(path, also):
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     return {"header": ",".join(header), "rows": len(rows)}
 
 
-def _json(path: Path, also: frozenset[str]) -> Any:
+def _json(path, also):
     document = mask(json.loads(path.read_text("utf-8")), also)
     return document if path.name in WITH_VALUES else skeleton(document)
 
 
-def _markdown(path: Path, also: frozenset[str]) -> list[str]:
+def _markdown(path, also):
     return [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
 
 

@@ -1,11 +1,7 @@
 """The page's HTTP interface, served once from this process; see ``tests/ui/serving.py``."""
 
-from __future__ import annotations
-
 import io
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,38 +10,38 @@ import pytest
 from gradio_client import Client
 from PIL import Image
 
-from tests.page.serving import Folders, Site, make_folders, serving
+from tests.page.serving import make_folders, serving
 
 ANSWER_LIMIT_S = 120.0
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+def folders(tmp_path_factory):
     return make_folders(tmp_path_factory.mktemp("api"))
 
 
 @pytest.fixture(autouse=True)
-def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_the_starters(folders, monkeypatch):
     folders.use(monkeypatch)
 
 
 @pytest.fixture(scope="session")
-def site(folders: Folders) -> Iterator[Site]:
+def site(folders):
     with serving(folders) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def _client(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Client:
+def _client(site, tmp_path_factory):
     got = tmp_path_factory.mktemp("downloads")
     return Client(site.url, verbose=False, analytics_enabled=False, download_files=str(got))
 
 
 @pytest.fixture
-def ask(_client: Client) -> Callable[..., Any]:
+def ask(_client):
     """``ask("/predict", image=..., model=...)``: a request through gradio's own client."""
 
-    def request(endpoint: str, **arguments: Any) -> Any:
+    def request(endpoint, **arguments):
         job = _client.submit(**arguments, api_name=endpoint)
         return job.result(timeout=ANSWER_LIMIT_S)
 
@@ -53,7 +49,7 @@ def ask(_client: Client) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def http(site: Site) -> Iterator[httpx.Client]:
+def http(site):
     with httpx.Client(base_url=site.url, timeout=ANSWER_LIMIT_S) as client:
         yield client
 
@@ -63,10 +59,10 @@ Answer = tuple[str, Any]
 
 
 @pytest.fixture
-def raw(http: httpx.Client) -> Callable[..., Answer]:
+def raw(http):
     """``raw("predict", [image, model, 5])``: a request as anyone can send it, without a client."""
 
-    def call(endpoint: str, data: list[Any]) -> Answer:
+    def call(endpoint, data):
         started = http.post(f"/gradio_api/call/{endpoint}", json={"data": data})
         assert started.status_code == httpx.codes.OK, started.text
         event_id = started.json()["event_id"]
@@ -78,10 +74,10 @@ def raw(http: httpx.Client) -> Callable[..., Answer]:
 
 
 @pytest.fixture
-def upload(http: httpx.Client) -> Callable[..., dict[str, Any]]:
+def upload(http):
     """``upload(content, name)``: store a file as the page does; returns what names it."""
 
-    def send(content: bytes, name: str = "photo.png") -> dict[str, Any]:
+    def send(content, name="photo.png"):
         answer = http.post("/gradio_api/upload", files={"files": (name, content)})
         assert answer.status_code == httpx.codes.OK, answer.text
         return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
@@ -89,7 +85,7 @@ def upload(http: httpx.Client) -> Callable[..., dict[str, Any]]:
     return send
 
 
-def synthetic(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
+def synthetic(seed, size=(120, 90)):
     """A photo of coarse coloured patches with grain, different for each seed."""
     generator = np.random.default_rng(seed)
     patches = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
@@ -99,19 +95,19 @@ def synthetic(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def make_photo() -> Callable[..., Image.Image]:
+def make_photo():
     return synthetic
 
 
 @pytest.fixture
-def photo_bytes() -> bytes:
+def photo_bytes():
     out = io.BytesIO()
     synthetic(1).save(out, "PNG")
     return out.getvalue()
 
 
 @pytest.fixture
-def photo_file(tmp_path: Path, photo_bytes: bytes) -> Path:
+def photo_file(tmp_path, photo_bytes):
     path = tmp_path / "photo.png"
     path.write_bytes(photo_bytes)
     return path

@@ -6,11 +6,9 @@ import io
 import json
 import random
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +20,7 @@ from PIL import Image
 from mscnn.draw.files import DrawingOptions, comparison_files, explanation_files
 from mscnn.photos.imaging import load_photo
 from mscnn.results.schema import document
-from tests.page.serving import MODELS, Site, differences, files_below
+from tests.page.serving import MODELS, differences, files_below
 
 CLIENTS, REQUESTS, COMPARISONS = 8, 200, 9
 SIZES = ((120, 90), (64, 64), (40, 130), (200, 100), (97, 53), (150, 150))
@@ -44,7 +42,7 @@ Answer = tuple[Any, dict[str, bytes]]
 """The JSON, and the files by name."""
 
 
-def requests() -> list[Request]:
+def requests():
     """Two hundred requests of about seventy kinds, in an order that mixes everything."""
     choose = random.Random(3)
     kinds = []
@@ -67,7 +65,7 @@ def requests() -> list[Request]:
     return wanted
 
 
-def files(make_photo: Callable[..., Image.Image]) -> list[bytes]:
+def files(make_photo):
     """The photos as different kinds of files: alpha, grey, palette, turned by EXIF."""
     found = []
     for seed, (size, mode) in enumerate(
@@ -88,7 +86,7 @@ def files(make_photo: Callable[..., Image.Image]) -> list[bytes]:
     return found
 
 
-def serial(site: Site, request: Request, content: bytes) -> Answer:
+def serial(site, request, content):
     """The answer without HTTP and with nobody else around."""
     engine, photo = site.engine, load_photo(content)
     when, drawing = datetime.now(timezone.utc), DrawingOptions()
@@ -107,7 +105,7 @@ def serial(site: Site, request: Request, content: bytes) -> Answer:
     return document(compared), {"comparison.png": made["comparison.png"]}
 
 
-def visitor(url: str, share: list[tuple[Request, bytes]]) -> list[Answer]:
+def visitor(url, share):
     """One client: upload, ask, fetch the files, request by request."""
     answers = []
     with httpx.Client(base_url=url, timeout=300) as http:
@@ -124,7 +122,7 @@ def visitor(url: str, share: list[tuple[Request, bytes]]) -> list[Answer]:
     return answers
 
 
-def problems(got: Answer, wanted: Answer) -> list[str]:
+def problems(got, wanted):
     found = differences(got[0], wanted[0])
     if set(got[1]) != set(wanted[1]):
         return [*found, f"files {sorted(got[1])}"]
@@ -139,12 +137,12 @@ def problems(got: Answer, wanted: Answer) -> list[str]:
     return found
 
 
-def pixels(content: bytes) -> np.ndarray[Any, np.dtype[np.int16]]:
+def pixels(content):
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB")).astype(np.int16)
 
 
-def traces(model: torch.nn.Module) -> list[str]:
+def traces(model):
     """What a request may have left behind on a shared network."""
     found = [f"{n} trains" for n, m in model.named_modules() if m.training]
     for name, module in model.named_modules():
@@ -161,9 +159,7 @@ def traces(model: torch.nn.Module) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_hundred_mixed_requests_from_eight_clients(
-    site: Site, make_photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_hundred_mixed_requests_from_eight_clients(site, make_photo, tmp_path, monkeypatch):
     temporary, work = tmp_path / "system-tmp", tmp_path / "work"
     temporary.mkdir()
     work.mkdir()

@@ -1,32 +1,25 @@
 """The endpoints as MCP tools: listed, described, callable with an upload, closed to links."""
 
-from __future__ import annotations
-
 import base64
 import json
-from typing import Any
 
-import httpx
 import pytest
 
 MODEL = "starter_res2net"
 
 
 @pytest.fixture
-def tool(http: httpx.Client):
+def tool(http):
     """``tool("predict", image=..., ...)``: (is it an error, the text of the answer)."""
 
-    def call(name: str, **arguments: Any) -> tuple[bool, str]:
+    def call(name, **arguments):
         answer = http.post(
-            "/gradio_api/mcp/",
-            headers={"Accept": "application/json, text/event-stream"},
+            "/gradio_api/mcp/", headers={"Accept": "application/json, text/event-stream"},
             json={
-                "jsonrpc": "2.0",
-                "id": 1,
-                "method": "tools/call",
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
                 "params": {"name": name, "arguments": arguments},
             },
-        )
+        )  # fmt: skip
         line = next(row for row in answer.text.splitlines() if row.startswith(("data:", "{")))
         result = json.loads(line.removeprefix("data:"))["result"]
         text = " ".join(part.get("text", "") for part in result["content"])
@@ -35,35 +28,14 @@ def tool(http: httpx.Client):
     return call
 
 
-def test_the_endpoints_are_the_tools(http):
-    tools = {tool["name"]: tool for tool in http.get("/gradio_api/mcp/schema").json()}
-    assert set(tools) == {
-        *("predict", "explain", "compare"),
-        *("scales", "receptive_field", "sweep"),
-    }
-    assert set(tools["explain"]["inputSchema"]["properties"]) == {
-        "image",
-        "model",
-        "layer",
-        "target",
-        "method",
-    }
-    assert tools["explain"]["inputSchema"]["required"] == ["image"]
-    for tool in tools.values():
-        for parameter in tool["inputSchema"]["properties"].values():
-            assert parameter["description"].endswith(".")
+def data_url(photo):
+    return "data:image/png;base64," + base64.b64encode(photo).decode()
 
 
 def test_a_tool_takes_a_picture_as_data(tool, site, photo_bytes, photo_file):
-    failed, text = tool(
-        "predict",
-        image="data:image/png;base64," + base64.b64encode(photo_bytes).decode(),
-        model=MODEL,
-        top_k=5,
-    )
+    failed, text = tool("predict", image=data_url(photo_bytes), model=MODEL, top_k=5)
     assert not failed, text
-    label = site.engine.predict(str(photo_file), MODEL).top[0].label
-    assert label in text
+    assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
 
 
 def test_a_tool_takes_the_link_of_an_upload(tool, site, upload, photo_bytes, photo_file):
@@ -73,16 +45,10 @@ def test_a_tool_takes_the_link_of_an_upload(tool, site, upload, photo_bytes, pho
     assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "http://127.0.0.1:1/photo.png",
-        "https://example.org/photo.png",
-        "http://127.0.0.1:1/gradio_api/file=/etc/passwd",
-        "/etc/passwd",
-        "file:///etc/passwd",
-    ],
-)
+@pytest.mark.parametrize("link", [
+    "http://127.0.0.1:1/photo.png", "https://example.org/photo.png",
+    "http://127.0.0.1:1/gradio_api/file=/etc/passwd", "/etc/passwd", "file:///etc/passwd",
+])  # fmt: skip
 def test_a_tool_opens_no_other_link_and_no_path(tool, link):
     failed, text = tool("predict", image=link, model=MODEL, top_k=5)
     assert failed
@@ -91,11 +57,6 @@ def test_a_tool_opens_no_other_link_and_no_path(tool, link):
 
 
 def test_a_wrong_argument_is_a_sentence(tool, photo_bytes):
-    failed, text = tool(
-        "predict",
-        image="data:image/png;base64," + base64.b64encode(photo_bytes).decode(),
-        model="no_such_net",
-        top_k=5,
-    )
+    failed, text = tool("predict", image=data_url(photo_bytes), model="no_such_net", top_k=5)
     assert failed
     assert "no_such_net" in text

@@ -1,11 +1,8 @@
 """Nothing on the server can be read through the page: no path, no link, no metadata."""
 
-from __future__ import annotations
-
 import io
 import json
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ REPOSITORY = Path(mscnn.__path__[0]).parent
 
 
 @pytest.fixture
-def secret(tmp_path: Path, photo_bytes: bytes) -> Path:
+def secret(tmp_path, photo_bytes):
     """A photo on the server that nobody uploaded."""
     path = tmp_path / "private" / "secret.png"
     path.parent.mkdir()
@@ -31,12 +28,12 @@ def secret(tmp_path: Path, photo_bytes: bytes) -> Path:
 
 
 @pytest.fixture
-def decoy(photo_bytes: bytes) -> Iterator[Any]:
+def decoy(photo_bytes):
     """A web server inside the network, which must never be asked."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_GET(self):
             asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Type", "image/png")
@@ -45,7 +42,7 @@ def decoy(photo_bytes: bytes) -> Iterator[Any]:
 
         do_HEAD = do_GET
 
-        def log_message(self, *args: Any) -> None:
+        def log_message(self, *args):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -58,7 +55,7 @@ def decoy(photo_bytes: bytes) -> Iterator[Any]:
     server.server_close()
 
 
-def refused(raw: Any, image: dict[str, Any], *paths: object) -> None:
+def refused(raw, image, *paths):
     for endpoint, rest in (
         ("predict", [RES2NET, 5]),
         ("explain", [RES2NET, "last", "top1", "gradcam"]),
@@ -80,21 +77,10 @@ def test_a_file_of_the_server_is_refused(raw, secret, folders, named):
     refused(raw, {**fields, "meta": META}, folders.cache)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/etc/passwd",
-        str(REPOSITORY / "README.md"),
-        "README.md",
-        "mscnn/ui/app.py",
-        "../../etc/passwd",
-        "file:///etc/passwd",
-        "/proc/self/environ",
-        "/dev/zero",
-        "",
-        "a\0b",
-    ],
-)
+@pytest.mark.parametrize("path", [
+    "/etc/passwd", str(REPOSITORY / "README.md"), "README.md", "mscnn/ui/app.py",
+    "../../etc/passwd", "file:///etc/passwd", "/proc/self/environ", "/dev/zero", "", "a\0b",
+])  # fmt: skip
 def test_paths_are_refused_before_they_are_opened(raw, path):
     refused(raw, {"path": path, "meta": META})
     refused(raw, {"path": path, "orig_name": "photo.png", "size": 5, "meta": META})
@@ -146,7 +132,7 @@ def test_an_uploaded_picture_cannot_run_as_a_page(http, upload):
     )
 
 
-def marked_jpeg() -> bytes:
+def marked_jpeg():
     """A JPEG with a place, a camera, a comment and a colour profile that must not travel on."""
     image = Image.new("RGB", (160, 120), "teal")
     exif = Image.Exif()

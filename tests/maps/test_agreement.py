@@ -1,11 +1,6 @@
 """Agreement of maps, against SciPy and brute force."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy.stats import spearmanr
 
@@ -26,11 +21,11 @@ WIDE = ViewGeometry((400, 200), (448, 224), (112, 0), (224, 224))
 ALL_OF_WIDE = ViewGeometry((400, 200), (224, 224), (0, 0), (224, 224))
 
 
-def cam(raw: npt.ArrayLike, geometry: ViewGeometry = SQUARE) -> CamMap:
+def cam(raw, geometry=SQUARE):
     return CamMap("layer4", 0, "gradcam", np.asarray(raw, np.float32), geometry)
 
 
-def random(seed: int, kind: str) -> npt.NDArray[np.float64]:
+def random(seed, kind):
     values = np.random.default_rng(seed).normal(size=(40, 30))
     return {
         "distinct": values,
@@ -42,7 +37,7 @@ def random(seed: int, kind: str) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("first", ["distinct", "ties", "sparse", "outlier"])
 @pytest.mark.parametrize("second", ["distinct", "ties", "sparse"])
-def test_rank_correlation_is_scipys(first, second) -> None:
+def test_rank_correlation_is_scipys(first, second):
     a = random(1, first)
     for b in (random(2, second), a + 0.5 * random(3, second), -a):
         got = spearman(a, b)
@@ -51,7 +46,7 @@ def test_rank_correlation_is_scipys(first, second) -> None:
 
 
 @pytest.mark.parametrize("flat", [np.zeros((4, 4)), np.full((4, 4), 2.5), np.ones((0,)), [1.0]])
-def test_a_flat_or_empty_map_has_no_agreement(flat) -> None:
+def test_a_flat_or_empty_map_has_no_agreement(flat):
     other = np.arange(np.size(flat), dtype=float)
     assert spearman(flat, other) is None
     assert spearman(other, flat) is None
@@ -59,7 +54,7 @@ def test_a_flat_or_empty_map_has_no_agreement(flat) -> None:
     assert iou_of_strongest(other, flat) is None
 
 
-def brute_force_iou(a: npt.NDArray[Any], b: npt.NDArray[Any], share: float) -> float:
+def brute_force_iou(a, b, share):
     """Sort all places of each map, take the best, count by hand."""
     tops = []
     for values in (a.ravel().tolist(), b.ravel().tolist()):
@@ -70,13 +65,13 @@ def brute_force_iou(a: npt.NDArray[Any], b: npt.NDArray[Any], share: float) -> f
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
-def test_iou_is_the_brute_force_one_where_values_differ(mix, share) -> None:
+def test_iou_is_the_brute_force_one_where_values_differ(mix, share):
     a, b = random(1, "distinct"), random(2, "distinct")
     b = mix * a + (1 - mix) * b
     assert iou_of_strongest(a, b, share) == pytest.approx(brute_force_iou(a, b, share))
 
 
-def test_zeros_of_a_sparse_map_are_never_among_the_strongest() -> None:
+def test_zeros_of_a_sparse_map_are_never_among_the_strongest():
     a, b = np.zeros(100), np.zeros(100)
     a[:6] = [6, 5, 4, 3, 2, 1]
     b[3:9] = [1, 2, 3, 4, 5, 6]
@@ -84,20 +79,20 @@ def test_zeros_of_a_sparse_map_are_never_among_the_strongest() -> None:
     assert iou_of_strongest(a, b) == pytest.approx(3 / 9)
 
 
-def test_equal_values_stand_or_fall_together() -> None:
+def test_equal_values_stand_or_fall_together():
     a = np.array([3, 2, 2, 2, 0, 0, 0, 0, 0, 0.0])
     b = np.array([0, 0, 0, 0, 0, 0, 2, 2, 2, 3.0])
     assert iou_of_strongest(a, a[::-1], 0.2) == iou_of_strongest(a, b, 0.2) == 0
     assert iou_of_strongest(a, np.array([3, 1, 1, 1, 0, 0, 0, 0, 0, 0.0]), 0.1) == 1
 
 
-def test_the_order_of_the_places_does_not_matter() -> None:
+def test_the_order_of_the_places_does_not_matter():
     a, b = random(1, "ties").ravel(), random(2, "sparse").ravel()
     shuffled = np.random.default_rng(0).permutation(a.size)
     assert iou_of_strongest(a, b) == iou_of_strongest(a[shuffled], b[shuffled])
 
 
-def test_density_is_one_where_the_evidence_is_even() -> None:
+def test_density_is_one_where_the_evidence_is_even():
     assert density(cam(np.full((7, 7), 0.3))) == pytest.approx(1, rel=1e-5)
     half = np.zeros((8, 8), np.float32)
     half[:, :4] = 9.0
@@ -107,13 +102,13 @@ def test_density_is_one_where_the_evidence_is_even() -> None:
     assert heat.mean() == pytest.approx(1, rel=0.01)
 
 
-def test_density_forgets_the_logits_scale_and_negative_evidence() -> None:
+def test_density_forgets_the_logits_scale_and_negative_evidence():
     raw = np.random.default_rng(0).normal(size=(7, 7))
     np.testing.assert_allclose(density(cam(raw)), density(cam(40 * raw)), rtol=1e-4, atol=1e-5)
     assert density(cam(-np.abs(raw))).max() == 0
 
 
-def test_maps_are_compared_where_both_networks_looked() -> None:
+def test_maps_are_compared_where_both_networks_looked():
     # One sees the middle half, squashed into its view, the other the whole photo.
     left_to_right = np.tile(np.linspace(0.1, 1, 14), (7, 1))
     narrow, whole = cam(left_to_right, WIDE), cam(left_to_right, ALL_OF_WIDE)
@@ -127,7 +122,7 @@ def test_maps_are_compared_where_both_networks_looked() -> None:
     assert np.abs(outside).max() == 0
 
 
-def test_a_difference_is_signed_second_less_first() -> None:
+def test_a_difference_is_signed_second_less_first():
     left, right = np.zeros((8, 8)), np.zeros((8, 8))
     left[:, :4], right[:, 4:] = 1, 1
     change = difference(cam(left), cam(right))
@@ -137,11 +132,9 @@ def test_a_difference_is_signed_second_less_first() -> None:
     assert np.abs(difference(cam(left), cam(left))).max() == 0
 
 
-def test_every_pair_is_compared_once_in_order() -> None:
+def test_every_pair_is_compared_once_in_order():
     maps = [(name, cam(random(i, "distinct"))) for i, name in enumerate("abc")]
     assert [(r.first, r.second) for r in all_agreements(maps)] == [
-        ("a", "b"),
-        ("a", "c"),
-        ("b", "c"),
-    ]
+        ("a", "b"), ("a", "c"), ("b", "c"),
+    ]  # fmt: skip
     assert all_agreements(maps[:1]) == ()

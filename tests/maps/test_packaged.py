@@ -1,7 +1,5 @@
 """The methods that go through the grad-cam package: same maps, no traces, stoppable."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from typing import Any
@@ -39,12 +37,12 @@ GRADIENT_FREE = ("eigencam", "kpcacam", "scorecam", "ablationcam")
 
 
 @pytest.fixture
-def x() -> torch.Tensor:
+def x():
     """Smaller than elsewhere, for the methods with a forward for every channel."""
     return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
 
-def call_package(model: Any, x: torch.Tensor, method: str, target: int) -> npt.NDArray[Any]:
+def call_package(model, x, method, target):
     """The package used as its README says, without anything of ours."""
     options: dict[str, Any] = {}
     if method == "ablationcam":
@@ -56,13 +54,13 @@ def call_package(model: Any, x: torch.Tensor, method: str, target: int) -> npt.N
     return result
 
 
-def test_every_method_has_a_class_behind_it() -> None:
+def test_every_method_has_a_class_behind_it():
     assert set(THEIR_CLASSES) == set(METHODS) == set(packaged._CLASSES)
 
 
 @pytest.mark.parametrize("family", ["res2net", "resnest"])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_map_is_the_packages_before_it_is_rescaled(method, family, loaded, tiny, x) -> None:
+def test_the_map_is_the_packages_before_it_is_rescaled(method, family, loaded, tiny, x):
     # A class of these random networks whose map is not all negative, for every method.
     target = 11
     raw = packaged_map(tiny(family), x, LAYER, target, method)
@@ -75,7 +73,7 @@ def test_the_map_is_the_packages_before_it_is_rescaled(method, family, loaded, t
 
 
 @pytest.mark.parametrize("method", ["hirescam", "layercam"])
-def test_methods_that_coincide_with_a_formula(method, tiny, x) -> None:
+def test_methods_that_coincide_with_a_formula(method, tiny, x):
     model = tiny("resnext")
     with torch.no_grad():
         y = model.layer1(model.maxpool(model.act1(model.bn1(model.conv1(x)))))
@@ -90,7 +88,7 @@ def test_methods_that_coincide_with_a_formula(method, tiny, x) -> None:
     )
 
 
-def test_grad_cam_is_signed_and_equals_the_single_pass(tiny, x) -> None:
+def test_grad_cam_is_signed_and_equals_the_single_pass(tiny, x):
     raw = packaged_map(tiny("res2next"), x, LAYER, 1, "gradcam")
     ours = grad_cam(tiny("res2next"), x, [LAYER], Targets([1])).maps[LAYER, 1]
     assert raw.min() < 0
@@ -98,14 +96,14 @@ def test_grad_cam_is_signed_and_equals_the_single_pass(tiny, x) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_stop_works_before_the_first_forward_and_leaves_nothing(method, tiny, x) -> None:
+def test_stop_works_before_the_first_forward_and_leaves_nothing(method, tiny, x):
     # The guard of conftest.py looks for hooks, gradients and swapped layers after the test.
     with pytest.raises(Cancelled):
         packaged_map(tiny("res2net"), x, LAYER, 0, method, call=Call(is_cancelled=lambda: True))
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
-def test_stop_works_between_the_forwards(method, tiny, x, monkeypatch) -> None:
+def test_stop_works_between_the_forwards(method, tiny, x, monkeypatch):
     monkeypatch.setattr(packaged, "MOST_IN_BATCH", 16)
     done: list[tuple[int, int]] = []
     with pytest.raises(Cancelled):
@@ -117,11 +115,11 @@ def test_stop_works_between_the_forwards(method, tiny, x, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_error_in_the_model_leaves_nothing(method, tiny, x) -> None:
+def test_an_error_in_the_model_leaves_nothing(method, tiny, x):
     class Broken(Exception):
         pass
 
-    def fail(done: int, total: int) -> None:
+    def fail(done, total):
         # In the middle of the work, where AblationCAM has another layer in the model.
         if total == 1 or done > 2:
             raise Broken
@@ -131,7 +129,7 @@ def test_an_error_in_the_model_leaves_nothing(method, tiny, x) -> None:
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
-def test_progress_counts_the_forwards_it_promised(method, tiny, x, monkeypatch) -> None:
+def test_progress_counts_the_forwards_it_promised(method, tiny, x, monkeypatch):
     monkeypatch.setattr(packaged, "MOST_IN_BATCH", 48)
     steps: list[tuple[int, int]] = []
     packaged_map(tiny("resnet"), x, LAYER, 0, method, call=Call(lambda *s: steps.append(s)))
@@ -143,19 +141,18 @@ def test_progress_counts_the_forwards_it_promised(method, tiny, x, monkeypatch) 
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
-def test_an_estimate_is_what_the_clock_says(method, tiny, x, monkeypatch) -> None:
+def test_an_estimate_is_what_the_clock_says(method, tiny, x, monkeypatch):
     """By a clock that only forwards move: a fixed cost each, and one per picture."""
     now = [0.0]
 
     class Clocked(torch.nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.inner = tiny("resnet")
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x):
             now[0] += 0.2 + 0.05 * len(x)
-            y: torch.Tensor = self.inner(x)
-            return y
+            return self.inner(x)
 
     monkeypatch.setattr(packaged, "MOST_IN_BATCH", 16)
     monkeypatch.setattr("mscnn.maps.packaged.time.perf_counter", lambda: now[0])
@@ -167,7 +164,7 @@ def test_an_estimate_is_what_the_clock_says(method, tiny, x, monkeypatch) -> Non
     assert cost < now[0] / 2
 
 
-def test_no_method_keeps_the_graph_alive(tiny, x) -> None:
+def test_no_method_keeps_the_graph_alive(tiny, x):
     """The package's objects hold graphs; without a collection they must be gone all the same."""
     seen: list[weakref.ref[Any]] = []
     handle = tiny("resnet").layer1.register_forward_hook(
@@ -185,7 +182,7 @@ def test_no_method_keeps_the_graph_alive(tiny, x) -> None:
 
 
 @pytest.mark.parametrize("method", ["layercam", "eigencam"])
-def test_several_layers_and_classes(method, tiny, x) -> None:
+def test_several_layers_and_classes(method, tiny, x):
     steps: list[tuple[int, int]] = []
     result = packaged_maps(
         tiny("res2net"), x, ["layer2", LAYER], Targets([3, "top1"]), method,
@@ -202,7 +199,7 @@ def test_several_layers_and_classes(method, tiny, x) -> None:
     assert steps[-1] == (len(steps), len(steps))
 
 
-def test_bfloat16_networks_are_explained_in_float32(loaded, x) -> None:
+def test_bfloat16_networks_are_explained_in_float32(loaded, x):
     model = loaded("resnet", fresh=True).model.bfloat16()
     result = packaged_maps(model, x.bfloat16(), [LAYER], Targets([1]), "layercam")
     assert next(model.parameters()).dtype == torch.bfloat16
@@ -212,7 +209,7 @@ def test_bfloat16_networks_are_explained_in_float32(loaded, x) -> None:
 
 @pytest.mark.parametrize("target", [12, -1, "thing 99"])
 def test_a_class_out_of_range_never_reaches_the_package(target, network, photo, monkeypatch):
-    def never(*args: Any, **kwargs: Any) -> None:
+    def never(*args, **kwargs):
         raise AssertionError("the package was called")
 
     monkeypatch.setattr(packaged, "packaged_maps", never)
@@ -221,5 +218,5 @@ def test_a_class_out_of_range_never_reaches_the_package(target, network, photo, 
 
 
 @pytest.mark.parametrize(("px", "expected"), [(64, 128), (96, 128), (224, 32), (416, 9), (4000, 1)])
-def test_large_inputs_go_in_small_batches(px, expected) -> None:
+def test_large_inputs_go_in_small_batches(px, expected):
     assert packaged.batch_size(px, px) == expected

@@ -1,7 +1,5 @@
 """``mscnn.maps.recorder``: what it keeps, what it refuses, and that it leaves nothing."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn
@@ -10,11 +8,11 @@ from mscnn.errors import UnknownLayerError
 from mscnn.maps.recorder import record
 
 
-def hooks(model: nn.Module) -> int:
+def hooks(model):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
-def test_it_keeps_what_the_layer_put_out_although_an_in_place_relu_follows() -> None:
+def test_it_keeps_what_the_layer_put_out_although_an_in_place_relu_follows():
     convolution = nn.Conv2d(1, 1, 1, bias=False)
     nn.init.constant_(convolution.weight, -2.0)
     model = nn.Sequential(convolution, nn.ReLU(inplace=True))
@@ -27,7 +25,7 @@ def test_it_keeps_what_the_layer_put_out_although_an_in_place_relu_follows() -> 
 
 
 @pytest.mark.parametrize("family", ["resnet", "res2net", "resnest"])
-def test_the_answer_is_the_same_to_the_bit(family, tiny, x) -> None:
+def test_the_answer_is_the_same_to_the_bit(family, tiny, x):
     model = tiny(family)
     with torch.no_grad():
         plain = model(x)
@@ -38,7 +36,7 @@ def test_the_answer_is_the_same_to_the_bit(family, tiny, x) -> None:
 
 
 @pytest.mark.parametrize("trainable", [False, True])
-def test_the_graph_starts_at_the_first_tap(trainable, x) -> None:
+def test_the_graph_starts_at_the_first_tap(trainable, x):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
     model.requires_grad_(trainable)
     with record(model, ["1", "2"], with_graph=True) as taps:
@@ -50,7 +48,7 @@ def test_the_graph_starts_at_the_first_tap(trainable, x) -> None:
     assert first.abs().sum() > 0
 
 
-def test_hooks_are_gone_after_an_error_in_the_model(tiny) -> None:
+def test_hooks_are_gone_after_an_error_in_the_model(tiny):
     model = tiny("res2net")
     seven_channels = torch.zeros(1, 7, 32, 32)
     with pytest.raises(RuntimeError), record(model, ["layer1", "layer4"]):
@@ -62,25 +60,19 @@ def test_hooks_are_gone_after_an_error_in_the_model(tiny) -> None:
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("layer9", "has no layer 'layer9'"),
-        ("", "has no layer ''"),
-        ("global_pool", "does not give a map"),
-        ("fc", "does not give a map"),
-        ("layer2.1.relu", "runs several times"),
-        ("layer2.0.convs", "takes no part"),
-    ],
-)
-def test_a_layer_without_one_map_is_refused(layer, message, tiny, x) -> None:
+@pytest.mark.parametrize(("layer", "message"), [
+    ("layer9", "has no layer 'layer9'"), ("", "has no layer ''"),
+    ("global_pool", "does not give a map"), ("fc", "does not give a map"),
+    ("layer2.1.relu", "runs several times"), ("layer2.0.convs", "takes no part"),
+])  # fmt: skip
+def test_a_layer_without_one_map_is_refused(layer, message, tiny, x):
     model = tiny("res2net")
     with pytest.raises(UnknownLayerError, match=message), record(model, ["layer1", layer]):
         model(x)
     assert hooks(model) == 0
 
 
-def test_it_keeps_what_a_layer_took_in() -> None:
+def test_it_keeps_what_a_layer_took_in():
     model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(inplace=True))
     nn.init.constant_(model[0].weight, -2.0)  # type: ignore[arg-type]
     x = torch.ones(1, 1, 2, 2)
@@ -95,21 +87,20 @@ def test_it_keeps_what_a_layer_took_in() -> None:
 class Named(nn.Module):
     """Hands its layer two arguments, by place or by name."""
 
-    def __init__(self, by_name: bool) -> None:
+    def __init__(self, by_name):
         super().__init__()
         self.layer, self.by_name = Adding(), by_name
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.layer(x=x, more=1) if self.by_name else self.layer(x, 1)
-        return y
+    def forward(self, x):
+        return self.layer(x=x, more=1) if self.by_name else self.layer(x, 1)
 
 
 class Adding(nn.Module):
-    def forward(self, x: torch.Tensor, more: float) -> torch.Tensor:
+    def forward(self, x, more):
         return x + more
 
 
-def test_further_arguments_pass_through() -> None:
+def test_further_arguments_pass_through():
     model, x = Named(by_name=False), torch.zeros(1, 1, 2, 2)
     with record(model, [], inputs=["layer"]) as taps:
         y = model(x)
@@ -118,7 +109,7 @@ def test_further_arguments_pass_through() -> None:
 
 
 @pytest.mark.parametrize("first", ["input", "output"])
-def test_the_graph_starts_at_the_first_tap_of_either_kind(first) -> None:
+def test_the_graph_starts_at_the_first_tap_of_either_kind(first):
     model = nn.Sequential(*(nn.Conv2d(1, 1, 1, bias=False) for _ in range(4)))
     for number, weight in enumerate((2.0, 3.0, 5.0, 7.0)):
         nn.init.constant_(model[number].weight, weight)  # type: ignore[arg-type]
@@ -135,16 +126,15 @@ def test_the_graph_starts_at_the_first_tap_of_either_kind(first) -> None:
     assert got == ([105, 7] if first == "input" else [105, 35])
 
 
-def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x) -> None:
+def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x):
     class Beside(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.left, self.right = nn.Conv2d(3, 1, 1), nn.Conv2d(3, 1, 1)
             self.requires_grad_(False)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y: torch.Tensor = 2 * self.left(x) + 3 * self.right(x)
-            return y
+        def forward(self, x):
+            return 2 * self.left(x) + 3 * self.right(x)
 
     with record(model := Beside(), ["left", "right"], with_graph=True) as taps:
         y = model(x)
@@ -152,7 +142,7 @@ def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x) -> None:
     assert (float(left.unique()), float(right.unique())) == (2, 3)
 
 
-def test_other_shapes_are_kept_where_asked_for(tiny, x) -> None:
+def test_other_shapes_are_kept_where_asked_for(tiny, x):
     model = tiny("resnest")
     names = ["layer1.1.conv2.rsoftmax", "fc"]
     with torch.no_grad(), record(model, names, inputs=["fc"], maps_only=False) as taps:
@@ -163,16 +153,11 @@ def test_other_shapes_are_kept_where_asked_for(tiny, x) -> None:
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize(
-    ("layer", "maps_only", "message"),
-    [
-        ("layer9", True, "has no layer 'layer9'"),
-        ("fc", True, "does not take a map"),
-        ("layer2.1.relu", True, "runs several times"),
-        ("layer2.0.convs", False, "takes no part"),
-    ],
-)
-def test_an_input_that_is_not_one_map_is_refused(layer, maps_only, message, tiny, x) -> None:
+@pytest.mark.parametrize(("layer", "maps_only", "message"), [
+    ("layer9", True, "has no layer 'layer9'"), ("fc", True, "does not take a map"),
+    ("layer2.1.relu", True, "runs several times"), ("layer2.0.convs", False, "takes no part"),
+])  # fmt: skip
+def test_an_input_that_is_not_one_map_is_refused(layer, maps_only, message, tiny, x):
     model = tiny("res2net")
     with (
         pytest.raises(UnknownLayerError, match=message),
@@ -182,7 +167,7 @@ def test_an_input_that_is_not_one_map_is_refused(layer, maps_only, message, tiny
     assert hooks(model) == 0
 
 
-def test_an_input_given_by_name_is_refused(x) -> None:
+def test_an_input_given_by_name_is_refused(x):
     model = Named(by_name=True)
     with (
         pytest.raises(UnknownLayerError, match="does not take a single tensor"),

@@ -1,9 +1,6 @@
 """Grad-CAM in one pass, against paper arithmetic, plain autograd and the grad-cam package."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,9 +19,7 @@ from tests.conftest import FAMILIES, STAGES, randomise_batch_norms
 Maps = npt.NDArray[np.float32]
 
 
-def by_package(
-    model: nn.Module, x: torch.Tensor, layer: str, target: int, method: type = GradCAM
-) -> Maps:
+def by_package(model, x, layer, target, method=GradCAM):
     """The package's own map: after its ReLU, resize to the input and min-max scaling."""
     x = x.clone().requires_grad_()  # the parameters are frozen, something has to start the graph
     cam = method(model, [model.get_submodule(layer)])
@@ -35,15 +30,14 @@ def by_package(
     return result
 
 
-def as_package(raw: Maps, x: torch.Tensor) -> Maps:
+def as_package(raw, x):
     """Our raw map, put through the package's normalisation (twice, as it does itself)."""
     size = (x.shape[-1], x.shape[-2])
-    scaled: Maps = scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], size))[0]
-    return scaled
+    return scale_cam_image(scale_cam_image(np.maximum(raw, 0)[None], size))[0]
 
 
 @contextmanager
-def counted_forwards(model: nn.Module) -> Iterator[list[int]]:
+def counted_forwards(model):
     calls: list[int] = []
     handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
@@ -60,7 +54,7 @@ class Paper(nn.Module):
     [[5, 3], [0, 0]]. The pooled channels are 30 and 2.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(1, 2, 2, stride=2)
         self.act = nn.ReLU(inplace=True)
@@ -74,28 +68,25 @@ class Paper(nn.Module):
             self.fc.bias.copy_(torch.tensor([0.5, 0.0, 1.0]))
         self.eval().requires_grad_(False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.fc(self.act(self.conv(x)).mean(dim=(2, 3)))
-        return y
+    def forward(self, x):
+        return self.fc(self.act(self.conv(x)).mean(dim=(2, 3)))
 
 
 PAPER_INPUT = torch.arange(16.0).reshape(1, 1, 4, 4)
 PAPER_MAPS = {
     # W[c] / 4 times the two channels: 0: (A0 + 2 A1) / 4, 1: (A0 / 2 - 4 A1) / 4.
-    ("act", 0): [[5.0, 6.0], [10.5, 12.5]],
-    ("act", 1): [[-3.75, -0.75], [5.25, 6.25]],
+    ("act", 0): [[5.0, 6.0], [10.5, 12.5]], ("act", 1): [[-3.75, -0.75], [5.25, 6.25]],
     ("act", 2): [[0.0, 0.0], [0.0, 0.0]],
     # Before the ReLU two of channel 1's four places have no gradient, so its weight is half as
     # large: class 0: A0 / 4 + A1 / 4, class 1: A0 / 8 - A1 / 2, with A1 = [[5, 3], [-3, -5]].
-    ("conv", 0): [[3.75, 5.25], [9.75, 11.25]],
-    ("conv", 1): [[-1.25, 0.75], [6.75, 8.75]],
+    ("conv", 0): [[3.75, 5.25], [9.75, 11.25]], ("conv", 1): [[-1.25, 0.75], [6.75, 8.75]],
     ("conv", 2): [[0.0, 0.0], [0.0, 0.0]],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("closed_form", [False, True], ids=["autograd", "closed form"])
 @pytest.mark.parametrize("layers", [["act"], ["conv", "act"], ["act", "conv"], ["conv"]], ids=str)
-def test_the_maps_computed_on_paper(layers, closed_form) -> None:
+def test_the_maps_computed_on_paper(layers, closed_form):
     model = Paper()
     linear = model.fc if closed_form else None
     result = grad_cam(model, PAPER_INPUT, layers, Targets([0, 1, 2]), linear=linear, last="act")
@@ -106,7 +97,7 @@ def test_the_maps_computed_on_paper(layers, closed_form) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_stage_equals_the_package(family, tiny, x) -> None:
+def test_each_stage_equals_the_package(family, tiny, x):
     model = tiny(family)
     result = grad_cam(model, x, STAGES, Targets(["top1", 3]))
     assert len(result.maps) == 4 * len(result.targets)
@@ -115,16 +106,13 @@ def test_each_stage_equals_the_package(family, tiny, x) -> None:
         np.testing.assert_allclose(as_package(raw, x), theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"),
-    [
-        pytest.param("resnet50", "layer2", marks=pytest.mark.slow),
-        pytest.param("res2net50_26w_4s", "layer3", marks=pytest.mark.slow),
-        pytest.param("resnest50d", "layer4", marks=pytest.mark.slow),
-        pytest.param("resnest14d", "layer1", marks=pytest.mark.slow),
-    ],
-)
-def test_a_real_backbone_equals_the_package(name, layer, x) -> None:
+@pytest.mark.parametrize(("name", "layer"), [
+    pytest.param("resnet50", "layer2", marks=pytest.mark.slow),
+    pytest.param("res2net50_26w_4s", "layer3", marks=pytest.mark.slow),
+    pytest.param("resnest50d", "layer4", marks=pytest.mark.slow),
+    pytest.param("resnest14d", "layer1", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_real_backbone_equals_the_package(name, layer, x):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = timm.create_model(name, zero_init_last=False)
@@ -139,7 +127,7 @@ def test_a_real_backbone_equals_the_package(name, layer, x) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_plain_autograd_in_float64_gives_the_same_maps(family, loaded, x) -> None:
+def test_plain_autograd_in_float64_gives_the_same_maps(family, loaded, x):
     """An oracle without hooks: the stages are called one by one, in float64."""
     shared, model = loaded(family).model, loaded(family, fresh=True).model.double()
     y = model.maxpool(model.act1(model.bn1(model.conv1(x.double()))))
@@ -164,7 +152,7 @@ def test_plain_autograd_in_float64_gives_the_same_maps(family, loaded, x) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_closed_form_equals_autograd(family, dtype, loaded, x) -> None:
+def test_the_closed_form_equals_autograd(family, dtype, loaded, x):
     model = loaded(family, fresh=dtype != torch.float32).model.to(dtype)
     x = x.to(dtype)
     closed = grad_cam(model, x, ["layer4"], Targets(best=5), linear=model.fc, last="layer4")
@@ -180,7 +168,7 @@ def test_the_closed_form_equals_autograd(family, dtype, loaded, x) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_at_the_last_stage_grad_cam_is_hirescam(family, tiny, x) -> None:
+def test_at_the_last_stage_grad_cam_is_hirescam(family, tiny, x):
     """The gradient is the same at all places there, so averaging it changes nothing."""
     model = tiny(family)
     result = grad_cam(model, x, ["layer4"], Targets([1]), linear=model.fc, last="layer4")
@@ -191,12 +179,10 @@ def test_at_the_last_stage_grad_cam_is_hirescam(family, tiny, x) -> None:
     assert np.abs(as_package(first, x) - other).max() > 0.05, "at layer1 the two differ"
 
 
-@pytest.mark.parametrize(
-    ("layers", "targets", "linear"),
-    [(["layer4"], Targets(best=5), True), (list(STAGES), Targets([3]), False)],
-    ids=["default view", "four stages"],
-)
-def test_one_forward_serves_everything(layers, targets, linear, tiny, x) -> None:
+@pytest.mark.parametrize(("layers", "targets", "linear"), [
+    (["layer4"], Targets(best=5), True), (list(STAGES), Targets([3]), False),
+], ids=["default view", "four stages"])  # fmt: skip
+def test_one_forward_serves_everything(layers, targets, linear, tiny, x):
     model = tiny("res2net")
     with counted_forwards(model) as calls:
         grad_cam(model, x, layers, targets, linear=model.fc if linear else None, last="layer4")
@@ -206,16 +192,15 @@ def test_one_forward_serves_everything(layers, targets, linear, tiny, x) -> None
 class ScaledHead(nn.Module):
     """A head that doubles what the linear layer says, so that the closed form would be wrong."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model):
         super().__init__()
         self.model = model
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = 2 * self.model(x)
-        return y
+    def forward(self, x):
+        return 2 * self.model(x)
 
 
-def test_a_head_that_does_more_is_noticed(tiny, x) -> None:
+def test_a_head_that_does_more_is_noticed(tiny, x):
     model = ScaledHead(tiny("resnet")).eval()
     last, linear = "model.layer4", model.get_submodule("model.fc")
     assert isinstance(linear, nn.Linear)
@@ -226,7 +211,7 @@ def test_a_head_that_does_more_is_noticed(tiny, x) -> None:
     np.testing.assert_allclose(result.maps[last, 2], 2 * plain, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_inside_a_block_equals_the_package(tiny, x) -> None:
+def test_a_layer_inside_a_block_equals_the_package(tiny, x):
     # In-place additions and ReLUs follow these; the package's own record of them is overwritten
     # on the CPU, so the oracle is a copy of the network without in-place operations.
     model = tiny("resnet")
@@ -240,16 +225,9 @@ def test_a_layer_inside_a_block_equals_the_package(tiny, x) -> None:
         np.testing.assert_allclose(as_package(raw, x), theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("targets", "expected"),
-    [
-        (Targets([4, 1, 4]), (4, 1)),
-        (Targets(["top1"]), (2,)),
-        (Targets(["top1", 2, 0]), (2, 0)),
-        (Targets(best=3), (2, 4, 0)),
-        (Targets(best=99), (2, 4, 0, 1, 3)),
-    ],
-    ids=["repeats", "top1", "top1 named again", "best 3", "more than there are"],
-)
-def test_targets_are_settled_from_the_answer(targets, expected) -> None:
+@pytest.mark.parametrize(("targets", "expected"), [
+    (Targets([4, 1, 4]), (4, 1)), (Targets(["top1"]), (2,)), (Targets(["top1", 2, 0]), (2, 0)),
+    (Targets(best=3), (2, 4, 0)), (Targets(best=99), (2, 4, 0, 1, 3)),
+], ids=["repeats", "top1", "top1 named again", "best 3", "more than there are"])  # fmt: skip
+def test_targets_are_settled_from_the_answer(targets, expected):
     assert targets.choose(torch.tensor([0.5, 0.1, 3.0, -1.0, 2.0])) == expected

@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,25 +47,25 @@ class FakeHub:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     address: str = ""
 
-    def gets(self) -> list[tuple[str, str, str]]:
+    def gets(self):
         return [request for request in self.requests if request[0] == "GET"]
 
 
-def sha256(content: bytes) -> str:
+def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def _handler(fake: FakeHub) -> type[BaseHTTPRequestHandler]:
+def _handler(fake):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
+        def do_HEAD(self):
             self._answer(body=False)
 
-        def do_GET(self) -> None:
+        def do_GET(self):
             self._answer(body=True)
 
-        def _answer(self, body: bool) -> None:
+        def _answer(self, body):
             wanted = self.headers.get("Range", "")
             fake.requests.append((self.command, self.path, wanted))
             time.sleep(fake.hang_s)
@@ -93,7 +92,7 @@ def _handler(fake: FakeHub) -> type[BaseHTTPRequestHandler]:
             if body:
                 self._send(content[start:])
 
-        def _send(self, content: bytes) -> None:
+        def _send(self, content):
             cut = fake.cuts.pop(0) if fake.cuts else 0
             try:
                 for position in range(0, cut or len(content), CHUNK):
@@ -109,7 +108,7 @@ def _handler(fake: FakeHub) -> type[BaseHTTPRequestHandler]:
                     self.wfile.flush()
                     self.connection.close()
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format, *args):
             """Say nothing."""
 
     return Handler
@@ -118,12 +117,12 @@ def _handler(fake: FakeHub) -> type[BaseHTTPRequestHandler]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request, client_address):
         """A connection that a test cut on purpose is no news."""
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Networks this small only lose time to a second thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -132,7 +131,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_outside(tmp_path, monkeypatch):
     """Empty assets, an empty hub cache, and a hub address where nobody listens."""
     for name in ("HF_HUB_OFFLINE", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -144,7 +143,7 @@ def no_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fake_hub(no_outside: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+def fake_hub(no_outside, monkeypatch):
     fake = FakeHub()
     server = _Server(("127.0.0.1", 0), _handler(fake))
     fake.address = f"http://127.0.0.1:{server.server_address[1]}"
@@ -157,7 +156,7 @@ def fake_hub(no_outside: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
     server.server_close()
 
 
-def put_into_cache(cache: Path, repo_id: str, content: bytes, *, sha: str | None = None) -> Path:
+def put_into_cache(cache, repo_id, content, *, sha=None):
     """Lay out a downloaded file the way ``huggingface_hub`` does; return the snapshot's link."""
     repo = cache / f"models--{repo_id.replace('/', '--')}"
     blob = repo / "blobs" / (sha or sha256(content))
@@ -172,6 +171,6 @@ def put_into_cache(cache: Path, repo_id: str, content: bytes, *, sha: str | None
 
 
 @pytest.fixture
-def cache_put(tmp_path: Path) -> Callable[..., Path]:
+def cache_put(tmp_path):
     """``cache_put(repo_id, content, sha=None)`` into this test's hub cache."""
     return partial(put_into_cache, tmp_path / "hub")

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import errno
 import hashlib
 import os
@@ -7,9 +5,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import huggingface_hub.file_download
 import pytest
@@ -25,16 +21,16 @@ CONTENT = os.urandom(3 * 2**20 + 17)
 
 
 @pytest.fixture
-def stocked(fake_hub: Any) -> Any:
+def stocked(fake_hub):
     fake_hub.files[KEY] = CONTENT
     return fake_hub
 
 
-def partial_files(tmp_path: Path) -> list[Path]:
+def partial_files(tmp_path):
     return list((tmp_path / "hub").rglob("*.incomplete"))
 
 
-def test_download_then_cache(stocked: Any) -> None:
+def test_download_then_cache(stocked):
     before = locate(NAME)
     assert before.kind == "download"
     assert before.download_bytes is not None
@@ -45,7 +41,7 @@ def test_download_then_cache(stocked: Any) -> None:
     assert len(stocked.requests) == seen, "a cached file needs no request"
 
 
-def test_progress_reaches_the_total_in_the_callers_thread(stocked: Any) -> None:
+def test_progress_reaches_the_total_in_the_callers_thread(stocked):
     stocked.pause_s = 0.02
     calls: list[tuple[int, int | None, int]] = []
     fetch(NAME, on_progress=lambda d, t: calls.append((d, t, threading.get_ident())))
@@ -56,7 +52,7 @@ def test_progress_reaches_the_total_in_the_callers_thread(stocked: Any) -> None:
     assert {call[1:] for call in calls} == {(len(CONTENT), threading.get_ident())}
 
 
-def test_cancel_is_prompt_and_leaves_nothing(stocked: Any, tmp_path: Path) -> None:
+def test_cancel_is_prompt_and_leaves_nothing(stocked, tmp_path):
     stocked.pause_s = 0.2
     started = time.monotonic()
     with pytest.raises(Cancelled):
@@ -70,7 +66,7 @@ def test_cancel_is_prompt_and_leaves_nothing(stocked: Any, tmp_path: Path) -> No
     assert partial_files(tmp_path) == []
 
 
-def test_broken_transfer_resumes(stocked: Any, tmp_path: Path) -> None:
+def test_broken_transfer_resumes(stocked, tmp_path):
     stocked.cuts = [2 * 2**20]
     assert fetch(NAME).read_bytes() == CONTENT
     ranges = [request[2] for request in stocked.gets()]
@@ -79,13 +75,13 @@ def test_broken_transfer_resumes(stocked: Any, tmp_path: Path) -> None:
     assert partial_files(tmp_path) == []
 
 
-def test_reset_connection_starts_again(stocked: Any) -> None:
+def test_reset_connection_starts_again(stocked):
     stocked.cuts, stocked.reset = [2**20], True
     assert fetch(NAME).read_bytes() == CONTENT
     assert len(stocked.gets()) == 2
 
 
-def test_transfer_that_stays_broken(stocked: Any) -> None:
+def test_transfer_that_stays_broken(stocked):
     # 64 KiB each: older versions of the library go on where they were, newer ones start again.
     stocked.cuts, stocked.reset = [1] * 3, True
     with pytest.raises(DownloadError, match="broke off; try again"):
@@ -95,7 +91,7 @@ def test_transfer_that_stays_broken(stocked: Any) -> None:
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-def test_wrong_checksum_is_not_kept(stocked: Any, tmp_path: Path) -> None:
+def test_wrong_checksum_is_not_kept(stocked, tmp_path):
     stocked.etags[KEY] = "ab" * 32
     with pytest.raises(DownloadError, match="arrived damaged"):
         fetch(NAME)
@@ -105,19 +101,18 @@ def test_wrong_checksum_is_not_kept(stocked: Any, tmp_path: Path) -> None:
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-def test_damaged_cache_is_replaced_online(stocked: Any, cache_put: Any) -> None:
+def test_damaged_cache_is_replaced_online(stocked, cache_put):
     # The blob's name promises the good content.
     cache_put(f"timm/{NAME}", b"broken", sha=hashlib.sha256(CONTENT).hexdigest())
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    ("offline", "kind", "said"),
-    [("1", WeightsError, r"are damaged .* offline"), ("0", DownloadError, "error 503")],
-)
+@pytest.mark.parametrize(("offline", "kind", "said"), [
+    ("1", WeightsError, r"are damaged .* offline"), ("0", DownloadError, "error 503"),
+])  # fmt: skip
 def test_a_failed_replacement_keeps_the_old_file(
-    cache_put: Any, fake_hub: Any, monkeypatch: Any, offline: str, kind: Any, said: str
-) -> None:
+    cache_put, fake_hub, monkeypatch, offline, kind, said
+):
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     link = cache_put(f"timm/{NAME}", b"broken", sha="cd" * 32)
     fake_hub.status = 503
@@ -126,46 +121,42 @@ def test_a_failed_replacement_keeps_the_old_file(
     assert link.read_bytes() == b"broken", "nothing is removed before there is better"
 
 
-def test_pointer_moved_by_a_failed_update(tmp_path: Path, cache_put: Any) -> None:
+def test_pointer_moved_by_a_failed_update(tmp_path, cache_put):
     """The library moves ``refs/main`` before the new file is there."""
     link = cache_put(f"timm/{NAME}", CONTENT)
     (tmp_path / "hub" / f"models--timm--{NAME}" / "refs" / "main").write_text("f" * 40)
     assert fetch(NAME) == link
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "text"),
-    [
-        (200, "", "has no weights at timm/resnest14d"),  # no such file
-        (404, "RepoNotFound", "has no weights at timm/resnest14d"),
-        (401, "RepoNotFound", "has no weights at timm/resnest14d"),
-        (403, "GatedRepo", "without permission"),
-        (403, "", "without permission"),
-        (500, "", "answers with error 500"),
-    ],
-)
-def test_hub_says_no(fake_hub: Any, status: int, code: str, text: str) -> None:
+@pytest.mark.parametrize(("status", "code", "text"), [
+    (200, "", "has no weights at timm/resnest14d"),  # no such file
+    (404, "RepoNotFound", "has no weights at timm/resnest14d"),
+    (401, "RepoNotFound", "has no weights at timm/resnest14d"),
+    (403, "GatedRepo", "without permission"), (403, "", "without permission"),
+    (500, "", "answers with error 500"),
+])  # fmt: skip
+def test_hub_says_no(fake_hub, status, code, text):
     fake_hub.status, fake_hub.error_code = status, code
     with pytest.raises(DownloadError, match=text) as raised:
         fetch(NAME)
     assert "http" not in str(raised.value)
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens():
     started = time.monotonic()
     with pytest.raises(DownloadError, match="not on this machine, and the hub cannot be reached"):
         fetch(NAME)
     assert time.monotonic() - started < 5
 
 
-def test_hub_does_not_answer(stocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_does_not_answer(stocked, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
     stocked.hang_s = 1.0
     with pytest.raises(DownloadError, match="does not answer in time"):
         fetch(NAME)
 
 
-def test_offline_mode_asks_nobody(stocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_asks_nobody(stocked, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DownloadError, match="offline mode is on; choose a model"):
         fetch(NAME)
@@ -175,7 +166,7 @@ def test_offline_mode_asks_nobody(stocked: Any, monkeypatch: pytest.MonkeyPatch)
     assert stocked.requests == []
 
 
-def test_disk_too_small_is_said_before(stocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_too_small_is_said_before(stocked, monkeypatch):
     room = SimpleNamespace(free=10 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
     with pytest.raises(DownloadError, match=r"they need 3 MiB and 10 MiB are free"):
@@ -183,8 +174,8 @@ def test_disk_too_small_is_said_before(stocked: Any, monkeypatch: pytest.MonkeyP
     assert stocked.gets() == []
 
 
-def test_disk_fills_up(stocked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+def test_disk_fills_up(stocked, tmp_path, monkeypatch):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     with monkeypatch.context() as patch:
@@ -195,14 +186,14 @@ def test_disk_fills_up(stocked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-def test_cache_folder_is_no_folder(stocked: Any, tmp_path: Path) -> None:
+def test_cache_folder_is_no_folder(stocked, tmp_path):
     (tmp_path / "hub").write_text("in the way")
     with pytest.raises(DownloadError, match="hub cache cannot be written") as raised:
         fetch(NAME)
     assert str(tmp_path) not in str(raised.value)
 
 
-def test_leftovers_of_a_killed_process(stocked: Any, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process(stocked, tmp_path):
     blobs = tmp_path / "hub" / f"models--timm--{NAME}" / "blobs"
     blobs.mkdir(parents=True)
     old, young = blobs / "x.1.incomplete", blobs / "x.2.incomplete"
@@ -214,13 +205,13 @@ def test_leftovers_of_a_killed_process(stocked: Any, tmp_path: Path) -> None:
     assert partial_files(tmp_path) == [young], "another process may still write the young one"
 
 
-def test_two_users_at_once(stocked: Any) -> None:
+def test_two_users_at_once(stocked):
     stocked.pause_s = 0.01
     with ThreadPoolExecutor(2) as pool:
         assert [path.read_bytes() for path in pool.map(fetch, [NAME] * 2)] == [CONTENT, CONTENT]
 
 
-def test_transformer_is_refused_before_any_request(fake_hub: Any) -> None:
+def test_transformer_is_refused_before_any_request(fake_hub):
     with pytest.raises(UnsupportedModelError, match="tokens"):
         fetch("vit_tiny_patch16_224")
     assert fake_hub.requests == []

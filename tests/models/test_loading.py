@@ -28,7 +28,7 @@ TINY = "test_resnet.r160_in1k"
 TINY_CONVNEXT = "test_convnext.r160_in1k"
 
 
-def seeded(name: str, **arguments: Any) -> torch.nn.Module:
+def seeded(name, **arguments):
     """Build a network whose every tensor, batch statistics included, is random."""
     model: torch.nn.Module = timm.create_model(name, **arguments).eval()
     generator = torch.Generator().manual_seed(1)
@@ -39,34 +39,29 @@ def seeded(name: str, **arguments: Any) -> torch.nn.Module:
     return model
 
 
-def picture(model: torch.nn.Module) -> torch.Tensor:
+def picture(model):
     size: Any = model.pretrained_cfg
     return torch.randn(2, *size["input_size"], generator=torch.Generator().manual_seed(2))
 
 
-def logits(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+def logits(model, x):
     with torch.inference_mode():
         result: torch.Tensor = model(x)
     return result
 
 
-def write_run(folder: Path, name: str = TINY, classes: int = 3, **config: Any) -> torch.nn.Module:
+def write_run(folder, name=TINY, classes=3, **config):
     model = seeded(name, num_classes=classes)
     save_for_hf(model, str(folder), model_config=config, safe_serialization=True)
     return model
 
 
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [
-        (TINY, "fc"),
-        ("starter_res2net", "fc"),
-        ("resnest14d.gluon_in1k", "fc"),
-        # Its head normalises after the pooling, so its CAM is not the plain one.
-        (TINY_CONVNEXT, None),
-    ],
-)
-def test_logits_equal_timm(tmp_path: Path, name: str, head: str | None) -> None:
+@pytest.mark.parametrize(("name", "head"), [
+    (TINY, "fc"), ("starter_res2net", "fc"), ("resnest14d.gluon_in1k", "fc"),
+    # Its head normalises after the pooling, so its CAM is not the plain one.
+    (TINY_CONVNEXT, None),
+])  # fmt: skip
+def test_logits_equal_timm(tmp_path, name, head):
     path = tmp_path / "w.safetensors"
     save_file(seeded(name).state_dict(), path)
     loaded = load_model(name, path)
@@ -90,7 +85,7 @@ def test_logits_equal_timm(tmp_path: Path, name: str, head: str | None) -> None:
         loaded.model.get_submodule(stage)
 
 
-def test_stages_and_labels() -> None:
+def test_stages_and_labels():
     four = ("layer1", "layer2", "layer3", "layer4")
     for name in ("res2net50_26w_4s", "resnest14d", "resnet50", "starter_resnet"):
         assert check_supported(from_name(name)) == four
@@ -99,27 +94,21 @@ def test_stages_and_labels() -> None:
     assert len(check_supported(from_name("convmixer_768_32"))) == 4
 
 
-def test_names_without_a_tag() -> None:
+def test_names_without_a_tag():
     # Of the registry: the fair partner of Res2Net, not timm's own default.
     assert from_name("resnet50").name == "resnet50.tv_in1k"
     assert from_name("timm/res2net50d").name == "res2net50d.in1k"
     assert from_name("resnet34").name == f"resnet34.{timm.get_pretrained_cfg('resnet34').tag}"
 
 
-@pytest.mark.parametrize(
-    ("change", "tolerance"),
-    [
-        # Half precision keeps 11 bits of each weight; the other forms keep all.
-        (lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, 2e-2),
-        (lambda s: {k: v for k, v in s.items() if "num_batches_tracked" not in k}, 0),
-        (lambda s: {f"module.{k}": v for k, v in s.items()}, 0),
-        (lambda s: {"state_dict": s, "epoch": 1}, 0),
-    ],
-    ids=["half", "no-counters", "data-parallel", "nested"],
-)
-def test_other_forms_of_the_same_weights(
-    tmp_path: Path, change: Callable[..., Any], tolerance: float
-) -> None:
+@pytest.mark.parametrize(("change", "tolerance"), [
+    # Half precision keeps 11 bits of each weight; the other forms keep all.
+    (lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, 2e-2),
+    (lambda s: {k: v for k, v in s.items() if "num_batches_tracked" not in k}, 0),
+    (lambda s: {f"module.{k}": v for k, v in s.items()}, 0),
+    (lambda s: {"state_dict": s, "epoch": 1}, 0),
+], ids=["half", "no-counters", "data-parallel", "nested"])  # fmt: skip
+def test_other_forms_of_the_same_weights(tmp_path, change, tolerance):
     model = seeded(TINY)
     torch.save(change(model.state_dict()), tmp_path / "w.pth")
     loaded = load_model(TINY, tmp_path / "w.pth")
@@ -129,7 +118,7 @@ def test_other_forms_of_the_same_weights(
     assert torch.allclose(logits(loaded.model, x), wanted, rtol=0, atol=atol)
 
 
-def test_timms_own_conversion_is_applied(tmp_path: Path) -> None:
+def test_timms_own_conversion_is_applied(tmp_path):
     """OpenCLIP stores ConvNeXt under another prefix; timm's ``checkpoint_filter_fn`` knows."""
     model = seeded(TINY_CONVNEXT)
     state = {f"visual.trunk.{k}": v for k, v in model.state_dict().items()}
@@ -140,7 +129,7 @@ def test_timms_own_conversion_is_applied(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(loaded.model, x), logits(model, x), rtol=1e-5, atol=1e-6)
 
 
-def test_hub_cache_offline(cache_put: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_hub_cache_offline(cache_put, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     model = seeded(TINY)
     save_file(model.state_dict(), tmp_path / "w.safetensors")
@@ -158,7 +147,7 @@ def test_hub_cache_offline(cache_put: Any, tmp_path: Path, monkeypatch: Any) -> 
 @pytest.mark.parametrize(
     ("file", "save"), [("model.safetensors", save_file), ("pytorch_model.bin", torch.save)]
 )
-def test_hub_download_then_load(file: str, save: Any, fake_hub: Any, tmp_path: Path) -> None:
+def test_hub_download_then_load(file, save, fake_hub, tmp_path):
     save(seeded(TINY).state_dict(), tmp_path / file)
     fake_hub.files[f"timm/{TINY}/{file}"] = (tmp_path / file).read_bytes()
     assert load_model(TINY).weights.kind == "hub"
@@ -166,7 +155,7 @@ def test_hub_download_then_load(file: str, save: Any, fake_hub: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("as_weights", [False, True])
-def test_model_folder(tmp_path: Path, as_weights: bool) -> None:
+def test_model_folder(tmp_path, as_weights):
     run = tmp_path / "my run"
     model = write_run(run, label_names=["ant", "bee", "cat"])
     loaded = load_model(TINY, run) if as_weights else load_model(str(run))
@@ -178,37 +167,34 @@ def test_model_folder(tmp_path: Path, as_weights: bool) -> None:
     assert torch.equal(logits(loaded.model, x), logits(model, x))
 
 
-def test_a_folder_called_like_a_model_of_the_list_keeps_its_own_facts(tmp_path: Path) -> None:
+def test_a_folder_called_like_a_model_of_the_list_keeps_its_own_facts(tmp_path):
     write_run(tmp_path / "resnet50", label_names=["a", "b", "c"])
     loaded = load_model(str(tmp_path / "resnet50"))
     assert loaded.name == "./resnet50"
     assert Network(loaded, torch.device("cpu")).spec is None
 
 
-def test_folder_in_the_working_directory(tmp_path: Path, monkeypatch: Any) -> None:
+def test_folder_in_the_working_directory(tmp_path, monkeypatch):
     write_run(tmp_path / "mine", label_names=["a", "b", "c"])
     monkeypatch.chdir(tmp_path)
     assert load_model("mine").name == "mine"
     assert load_model("./mine/").name == "mine"
 
 
-@pytest.mark.parametrize(
-    ("config", "names"),
-    [
-        ({}, ("class 0", "class 1", "class 2")),
-        ({"label_names": {"0": "a", "2": "c", "1": "b"}}, ("a", "b", "c")),
-        ({"label_names": ["n02129165", "n02123045", "n07920052"]},
-         ("lion, king of beasts, Panthera leo", "tabby, tabby cat", "espresso")),
-        ({"label_names": ["x", "y", "z"], "label_descriptions": {"x": "a long x"}},
-         ("a long x", "y", "z")),
-    ],
-)  # fmt: skip
-def test_folder_labels(tmp_path: Path, config: dict[str, Any], names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("config", "names"), [
+    ({}, ("class 0", "class 1", "class 2")),
+    ({"label_names": {"0": "a", "2": "c", "1": "b"}}, ("a", "b", "c")),
+    ({"label_names": ["n02129165", "n02123045", "n07920052"]},
+     ("lion, king of beasts, Panthera leo", "tabby, tabby cat", "espresso")),
+    ({"label_names": ["x", "y", "z"], "label_descriptions": {"x": "a long x"}},
+     ("a long x", "y", "z")),
+])  # fmt: skip
+def test_folder_labels(tmp_path, config, names):
     write_run(tmp_path / "run", **config)
     assert load_model(str(tmp_path / "run")).labels.names == names
 
 
-def test_safetensors_that_names_its_classes(tmp_path: Path) -> None:
+def test_safetensors_that_names_its_classes(tmp_path):
     path = tmp_path / "w.safetensors"
     state = seeded(TINY, num_classes=2).state_dict()
     save_file(state, path, metadata={"label_names": json.dumps(["ant", "bee"])})
@@ -221,7 +207,7 @@ def test_safetensors_that_names_its_classes(tmp_path: Path) -> None:
         load_model(TINY, path)
 
 
-def test_folder_cannot_reach_out(tmp_path: Path, fake_hub: Any) -> None:
+def test_folder_cannot_reach_out(tmp_path, fake_hub):
     """A folder from a stranger names shapes; it opens no other file and asks no hub."""
     write_run(tmp_path / "run", label_names=["a", "b", "c"])
     path = tmp_path / "run" / "config.json"
@@ -234,46 +220,39 @@ def test_folder_cannot_reach_out(tmp_path: Path, fake_hub: Any) -> None:
     assert fake_hub.requests == []
 
 
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda: seeded(TINY, num_classes=10).state_dict(),
-         r"w.pth has 10 classes, but test_resnet.r160_in1k expects 1000; give the folder"),
-        (lambda: seeded(TINY_CONVNEXT).state_dict(),
-         r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
-         r"conv1.*; \d+ belong to another network, such as stem"),
-        (lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
-         "1 are missing, such as bn1.weight"),
-        (lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
-         "1 belong to another network, such as layer9.weight"),
-        (lambda: seeded(TINY).state_dict() | {"conv1.0.weight": torch.zeros(2, 3)},
-         r"conv1.0.weight is 2x3 instead of \d+x3x3x3"),
-    ],
-    ids=["classes", "architecture", "missing", "extra", "shape"],
-)  # fmt: skip
-def test_weights_that_do_not_fit(tmp_path: Path, make: Callable[[], Any], text: str) -> None:
+@pytest.mark.parametrize(("make", "text"), [
+    (lambda: seeded(TINY, num_classes=10).state_dict(),
+     r"w.pth has 10 classes, but test_resnet.r160_in1k expects 1000; give the folder"),
+    (lambda: seeded(TINY_CONVNEXT).state_dict(),
+     r"does not fit test_resnet.r160_in1k: \d+ of \d+ tensors fit; \d+ are missing, such as "
+     r"conv1.*; \d+ belong to another network, such as stem"),
+    (lambda: {k: v for k, v in seeded(TINY).state_dict().items() if k != "bn1.weight"},
+     "1 are missing, such as bn1.weight"),
+    (lambda: seeded(TINY).state_dict() | {"layer9.weight": torch.zeros(1)},
+     "1 belong to another network, such as layer9.weight"),
+    (lambda: seeded(TINY).state_dict() | {"conv1.0.weight": torch.zeros(2, 3)},
+     r"conv1.0.weight is 2x3 instead of \d+x3x3x3"),
+], ids=["classes", "architecture", "missing", "extra", "shape"])  # fmt: skip
+def test_weights_that_do_not_fit(tmp_path, make, text):
     torch.save(make(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=text) as raised:
         load_model(TINY, tmp_path / "w.pth")
     assert str(tmp_path) not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("edit", "text"),
-    [
-        (lambda run: (run / "config.json").unlink(), "has no config.json"),
-        (lambda run: (run / "model.safetensors").unlink(), "has no model.safetensors"),
-        (lambda run: (run / "config.json").write_text("{"), "not valid JSON"),
-        (lambda run: (run / "config.json").write_text("[]"), "not in timm's format"),
-        (lambda run: _edit(run, architecture="resnet9000"), "'resnet9000', which timm does not"),
-        (lambda run: _edit(run, architecture=None), "names the architecture None"),
-        (lambda run: _edit(run, label_names=["a", "b"]), "has 2 label names for 3 classes"),
-        (lambda run: _edit(run, label_names="abc"), "no list of names"),
-        (lambda run: _edit(run, model_args={"layerz": 3}), "does not describe a network"),
-        (lambda run: _edit(run, num_classes=7, model_args={}), "3 classes, but run expects 7"),
-    ],
-)
-def test_broken_folder(tmp_path: Path, edit: Callable[[Path], object], text: str) -> None:
+@pytest.mark.parametrize(("edit", "text"), [
+    (lambda run: (run / "config.json").unlink(), "has no config.json"),
+    (lambda run: (run / "model.safetensors").unlink(), "has no model.safetensors"),
+    (lambda run: (run / "config.json").write_text("{"), "not valid JSON"),
+    (lambda run: (run / "config.json").write_text("[]"), "not in timm's format"),
+    (lambda run: _edit(run, architecture="resnet9000"), "'resnet9000', which timm does not"),
+    (lambda run: _edit(run, architecture=None), "names the architecture None"),
+    (lambda run: _edit(run, label_names=["a", "b"]), "has 2 label names for 3 classes"),
+    (lambda run: _edit(run, label_names="abc"), "no list of names"),
+    (lambda run: _edit(run, model_args={"layerz": 3}), "does not describe a network"),
+    (lambda run: _edit(run, num_classes=7, model_args={}), "3 classes, but run expects 7"),
+])  # fmt: skip
+def test_broken_folder(tmp_path, edit, text):
     run = tmp_path / "run"
     write_run(run)
     edit(run)
@@ -282,73 +261,61 @@ def test_broken_folder(tmp_path: Path, edit: Callable[[Path], object], text: str
     assert str(tmp_path) not in str(raised.value)
 
 
-def _edit(run: Path, **changes: Any) -> None:
+def _edit(run, **changes):
     path = run / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_folder_of_another_architecture(tmp_path: Path) -> None:
+def test_folder_of_another_architecture(tmp_path):
     write_run(tmp_path / "run")
     with pytest.raises(WeightsError, match="run holds a test_resnet, not a starter_res2net"):
         load_model("starter_res2net", tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("res2net50_26w_4", "close names: res2net50_26w_4s"),
-        ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
-        ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
-        ("resnest50", "close names: .*resnest50d.in1k"),
-        ("res2nxt50", "close names: .*res2next50"),
-        ("starter", "close names: .*starter_res2net"),
-        ("zzzzzz", "give a name of the model list"),
-        ("", "give a name of the model list"),
-        ("./no_such_folder", "no folder ./no_such_folder"),
-        ("runs/none", "no folder runs/none"),
-        ("w.safetensors", "is a weights file, not a model"),
-    ],
-)
-def test_unknown_names(name: str, text: str, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("name", "text"), [
+    ("res2net50_26w_4", "close names: res2net50_26w_4s"),
+    ("resnet50.no_such_tag", "close names: resnet50.tv_in1k"),
+    ("res2net-50", "close names: .*res2net50_26w_4s.in1k"),
+    ("resnest50", "close names: .*resnest50d.in1k"), ("res2nxt50", "close names: .*res2next50"),
+    ("starter", "close names: .*starter_res2net"), ("zzzzzz", "give a name of the model list"),
+    ("", "give a name of the model list"), ("./no_such_folder", "no folder ./no_such_folder"),
+    ("runs/none", "no folder runs/none"), ("w.safetensors", "is a weights file, not a model"),
+])  # fmt: skip
+def test_unknown_names(name, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"x")
     with pytest.raises(UnknownModelError, match=text):
         load_model(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("vit_tiny_patch16_224", "gives tokens"), ("mixer_b16_224", "gives tokens"),
-        ("swin_tiny_patch4_window7_224", "channels last"),
-        ("swinv2_cr_tiny_ns_224", "not made of convolutions"), ("hrnet_w18_small", "no single map"),
-    ],
-)  # fmt: skip
-def test_unsupported(name: str, reason: str, fake_hub: Any) -> None:
+@pytest.mark.parametrize(("name", "reason"), [
+    ("vit_tiny_patch16_224", "gives tokens"), ("mixer_b16_224", "gives tokens"),
+    ("swin_tiny_patch4_window7_224", "channels last"),
+    ("swinv2_cr_tiny_ns_224", "not made of convolutions"), ("hrnet_w18_small", "no single map"),
+])  # fmt: skip
+def test_unsupported(name, reason, fake_hub):
     with pytest.raises(UnsupportedModelError, match=f"{reason}.*; accepted are convolutional"):
         load_model(name)
     assert fake_hub.requests == []
 
 
-def test_a_network_without_feature_stages() -> None:
+def test_a_network_without_feature_stages():
     bare: Any = SimpleNamespace(name="mine", build=lambda device: torch.nn.Linear(2, 2))
     with pytest.raises(UnsupportedModelError, match="timm describes no feature stages for it"):
         check_supported(bare)
 
 
-def test_a_copy_on_meta_leaves_the_model_alone() -> None:
+def test_a_copy_on_meta_leaves_the_model_alone():
     model = seeded(TINY)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     assert all(tensor.is_meta for tensor in on_meta(model).state_dict().values())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_published_nowhere() -> None:
+def test_published_nowhere():
     with pytest.raises(WeightsError, match="No weights of starter_res2net are bundled"):
         load_model("starter_res2net")
 
-
-# --- files ---
 
 TENSORS = {
     "conv.weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),
@@ -361,32 +328,27 @@ LARGE = {"w": torch.zeros(5000)}
 class Evil:
     """A pickle of this runs code that makes the marker file."""
 
-    def __init__(self, marker: Path) -> None:
+    def __init__(self, marker):
         self.marker = marker
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return exec, (f"open({str(self.marker)!r}, 'w').close()",)
 
 
-def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+def prefixed(prefix):
     return {prefix + key: value for key, value in TENSORS.items()}
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.pth", TENSORS),
-        ("a.PT", TENSORS),
-        ("a.bin", prefixed("module.")),
-        ("a.pth", prefixed("_orig_mod.module.")),
-        ("a.pth.tar", {"state_dict": prefixed("module."), "epoch": 3, "arch": "resnet18"}),
-        ("a.pth", {"model": TENSORS, "args": argparse.Namespace(lr=0.1)}),
-        ("a.pth", {"state_dict": {"conv.weight": torch.zeros(1)}, "state_dict_ema": TENSORS}),
-        ("a.pth", {**TENSORS, "epoch": 3}),
-    ],
-)
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.pth", TENSORS), ("a.PT", TENSORS), ("a.bin", prefixed("module.")),
+    ("a.pth", prefixed("_orig_mod.module.")),
+    ("a.pth.tar", {"state_dict": prefixed("module."), "epoch": 3, "arch": "resnet18"}),
+    ("a.pth", {"model": TENSORS, "args": argparse.Namespace(lr=0.1)}),
+    ("a.pth", {"state_dict": {"conv.weight": torch.zeros(1)}, "state_dict_ema": TENSORS}),
+    ("a.pth", {**TENSORS, "epoch": 3}),
+])  # fmt: skip
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pickled_forms(tmp_path: Path, name: str, content: Any, zipped: bool) -> None:
+def test_pickled_forms(tmp_path, name, content, zipped):
     torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
     tensors, _ = read_checkpoint(tmp_path / name)
     assert set(tensors) == set(TENSORS)
@@ -396,7 +358,7 @@ def test_pickled_forms(tmp_path: Path, name: str, content: Any, zipped: bool) ->
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_every_float_becomes_float32(tmp_path: Path, dtype: torch.dtype, suffix: str) -> None:
+def test_every_float_becomes_float32(tmp_path, dtype, suffix):
     path = tmp_path / f"a{suffix}"
     stored = {key: v.to(dtype) if v.is_floating_point() else v for key, v in TENSORS.items()}
     if suffix == ".pth":
@@ -410,19 +372,19 @@ def test_every_float_becomes_float32(tmp_path: Path, dtype: torch.dtype, suffix:
     assert metadata == ({"label_names": "[]"} if suffix == ".safetensors" else {})
 
 
-def _truncated(write: Callable[[Path], object]) -> Callable[[Path], object]:
-    def half(path: Path) -> None:
+def _truncated(write):
+    def half(path):
         write(path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
     return half
 
 
-def _safetensors(path: Path) -> None:
+def _safetensors(path):
     save_file({"w": torch.zeros(1000)}, path)
 
 
-def _header(length: int, rest: bytes) -> Callable[[Path], object]:
+def _header(length, rest):
     return lambda path: path.write_bytes(length.to_bytes(8, "little") + rest)
 
 
@@ -456,7 +418,7 @@ BAD_FILES: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("name", "write", "text"), BAD_FILES)
-def test_bad_file(tmp_path: Path, name: str, write: Callable[[Path], object], text: str) -> None:
+def test_bad_file(tmp_path, name, write, text):
     write(tmp_path / name)
     with pytest.raises(WeightsError, match=text) as raised:
         read_checkpoint(tmp_path / name)
@@ -464,11 +426,11 @@ def test_bad_file(tmp_path: Path, name: str, write: Callable[[Path], object], te
     assert "\n" not in str(raised.value)
 
 
-def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permission_denied(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     torch.save(TENSORS, path)
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
     # The test may run as root, whom no mode bits stop.
@@ -479,7 +441,7 @@ def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("nested", [True, False])
-def test_malicious_pickle_is_refused_unrun(tmp_path: Path, zipped: bool, nested: bool) -> None:
+def test_malicious_pickle_is_refused_unrun(tmp_path, zipped, nested):
     marker, path = tmp_path / "owned", tmp_path / "a.pth"
     evil = {"state_dict": {**TENSORS, "x": Evil(marker)}} if nested else Evil(marker)
     torch.save(evil, path, _use_new_zipfile_serialization=zipped)
@@ -491,7 +453,7 @@ def test_malicious_pickle_is_refused_unrun(tmp_path: Path, zipped: bool, nested:
     assert marker.exists()
 
 
-def test_bare_malicious_pickle(tmp_path: Path) -> None:
+def test_bare_malicious_pickle(tmp_path):
     marker, path = tmp_path / "owned", tmp_path / "a.bin"
     path.write_bytes(pickle.dumps(Evil(marker)))
     with pytest.raises(WeightsError):
@@ -499,7 +461,7 @@ def test_bare_malicious_pickle(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_sha256_follows_the_content(tmp_path: Path) -> None:
+def test_sha256_follows_the_content(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"abc")
     # FIPS 180-2, appendix B.1.

@@ -1,7 +1,5 @@
 """Model folders of a page's owner, and the names under which visitors know them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from mscnn.errors import OptionError, UnknownModelError
 from mscnn.models.owners import OwnersModels
 
 
-def made(folder: Path) -> Path:
+def made(folder):
     """A model folder as far as this module looks."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
@@ -51,15 +49,11 @@ def test_a_shelf_is_read_anew_each_time(tmp_path):
     assert owners.folder("b") is None
 
 
-@pytest.mark.parametrize(
-    ("place", "says"),
-    [
-        ("nowhere", "There is no folder .*nowhere.*finetune"),
-        ("starter_resnet", "starter_resnet.* is in the list of models anyway"),
-        ("empty", "holds no model; give one that .*finetune"),
-        ("a file", "There is no folder"),
-    ],
-)
+@pytest.mark.parametrize(("place", "says"), [
+    ("nowhere", "There is no folder .*nowhere.*finetune"),
+    ("starter_resnet", "starter_resnet.* is in the list of models anyway"),
+    ("empty", "holds no model; give one that .*finetune"), ("a file", "There is no folder"),
+])  # fmt: skip
 def test_what_holds_no_model_is_a_sentence(tmp_path, monkeypatch, place, says):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()

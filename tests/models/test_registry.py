@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,13 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.errors import UnknownModelError
-from mscnn.models.registry import (
-    BackboneSpec,
-    fair_pair_hint,
-    find,
-    get,
-    list_backbones,
-)
+from mscnn.models.registry import fair_pair_hint, find, get, list_backbones
 from mscnn.models.starters import STARTER_NAMES  # importing it registers them with timm
 from scripts import readme
 
@@ -53,30 +46,30 @@ PUBLISHED: dict[str, tuple[float, float | None]] = {
 
 
 @functools.cache
-def built(name: str) -> Any:  # timm is untyped
+def built(name):  # timm is untyped
     """Return timm's model on the meta device: shapes without memory."""
     with torch.device("meta"):
         return timm.create_model(name, pretrained=False).eval()
 
 
-def blocks(model: Any) -> list[Any]:
+def blocks(model):
     kinds = (BasicBlock, Bottleneck, Bottle2neck, ResNestBottleneck)
     return [m for m in model.modules() if isinstance(m, kinds)]
 
 
-def test_all_required_names_are_there_once() -> None:
+def test_all_required_names_are_there_once():
     assert sorted(NAMES) == sorted([*PUBLISHED, *STARTER_NAMES])
     assert len({spec.title for spec in ALL}) == len(ALL)
 
 
 @every_hub_spec
-def test_timm_has_weights_of_this_name(spec: BackboneSpec) -> None:
+def test_timm_has_weights_of_this_name(spec):
     assert spec.name in timm.list_models(pretrained=True)
     assert spec.hub_id == built(spec.name).pretrained_cfg["hf_hub_id"]
 
 
 @every_spec
-def test_params_and_bytes(spec: BackboneSpec) -> None:
+def test_params_and_bytes(spec):
     model = built(spec.name)
     assert spec.params == sum(p.numel() for p in model.parameters())
     if spec.group == "starter":
@@ -87,10 +80,9 @@ def test_params_and_bytes(spec: BackboneSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [*STARTER_NAMES, "resnet18.tv_in1k", "res2next50.in1k", "resnest50d.in1k"],
+    "name", [*STARTER_NAMES, "resnet18.tv_in1k", "res2next50.in1k", "resnest50d.in1k"]
 )
-def test_gmacs_are_what_torch_counts(name: str) -> None:
+def test_gmacs_are_what_torch_counts(name):
     spec = get(name)
     x = torch.empty(1, 3, spec.input_px, spec.input_px, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -99,13 +91,13 @@ def test_gmacs_are_what_torch_counts(name: str) -> None:
 
 
 @every_hub_spec
-def test_gmacs_agree_with_timms_benchmark(spec: BackboneSpec) -> None:
+def test_gmacs_agree_with_timms_benchmark(spec):
     theirs, _ = PUBLISHED[spec.name]
     assert 0.990 * theirs < spec.gmacs < theirs
 
 
 @every_spec
-def test_input_is_timms_default(spec: BackboneSpec) -> None:
+def test_input_is_timms_default(spec):
     resolve: Any = timm.data.config.resolve_model_data_config
     config = resolve(built(spec.name))
     assert config["input_size"] == (3, spec.input_px, spec.input_px)
@@ -115,7 +107,7 @@ def test_input_is_timms_default(spec: BackboneSpec) -> None:
 
 
 @every_spec
-def test_block_class_fits_the_family(spec: BackboneSpec) -> None:
+def test_block_class_fits_the_family(spec):
     found = {type(b) for b in blocks(built(spec.name))}
     expected: type[nn.Module] = Bottleneck
     if spec.family in ("res2net", "res2next"):
@@ -128,7 +120,7 @@ def test_block_class_fits_the_family(spec: BackboneSpec) -> None:
 
 
 @every_spec
-def test_scales_radix_and_cardinality_fit_the_model(spec: BackboneSpec) -> None:
+def test_scales_radix_and_cardinality_fit_the_model(spec):
     for block in blocks(built(spec.name)):
         scales = block.scale if isinstance(block, Bottle2neck) else 1
         radix = block.radix if isinstance(block, ResNestBottleneck) else 0
@@ -145,7 +137,7 @@ def test_scales_radix_and_cardinality_fit_the_model(spec: BackboneSpec) -> None:
 
 
 @every_spec
-def test_every_number_has_a_source(spec: BackboneSpec) -> None:
+def test_every_number_has_a_source(spec):
     assert spec.top1_source
     assert (spec.paper_top1 is None) == (spec.paper_source == "")
     for value in (spec.top1, spec.paper_top1):
@@ -157,7 +149,7 @@ def test_every_number_has_a_source(spec: BackboneSpec) -> None:
 
 
 @every_hub_spec
-def test_paper_accuracy_is_one_minus_the_published_error(spec: BackboneSpec) -> None:
+def test_paper_accuracy_is_one_minus_the_published_error(spec):
     _, error = PUBLISHED[spec.name]
     # ResNeSt's authors publish accuracies, and some baselines nobody measured for a paper.
     if error is not None:
@@ -166,7 +158,7 @@ def test_paper_accuracy_is_one_minus_the_published_error(spec: BackboneSpec) -> 
 
 
 @every_spec
-def test_licence_is_timms_or_stricter(spec: BackboneSpec) -> None:
+def test_licence_is_timms_or_stricter(spec):
     timms = built(spec.name).pretrained_cfg["license"]
     if spec.family in ("res2net", "res2next") and spec.group != "starter":
         assert timms == "unknown"
@@ -180,7 +172,7 @@ def test_licence_is_timms_or_stricter(spec: BackboneSpec) -> None:
 
 
 @every_spec
-def test_baseline_is_a_plain_partner_of_like_cost(spec: BackboneSpec) -> None:
+def test_baseline_is_a_plain_partner_of_like_cost(spec):
     if spec.group == "baseline":
         assert spec.baseline is None
         assert spec.baseline_reason == ""
@@ -200,28 +192,23 @@ def test_baseline_is_a_plain_partner_of_like_cost(spec: BackboneSpec) -> None:
         assert "part of any gap is training" in spec.baseline_reason
 
 
-@pytest.mark.parametrize(
-    ("name", "other", "words", "ratio"),
-    [
-        ("res2net50_26w_6s", "resnet101", "24 % more", lambda own, his: his / own - 1),
-        ("res2net50_26w_6s", "resnet50", "35 % fewer", lambda own, his: 1 - his / own),
-        ("resnest50d", "resnet50d", "24 % more", lambda own, his: own / his - 1),
-        ("resnest101e", "resnet101d", "27 % more", lambda own, his: own / his - 1),
-    ],
-)
-def test_costs_named_in_reasons(
-    name: str, other: str, words: str, ratio: Callable[[float, float], float]
-) -> None:
+@pytest.mark.parametrize(("name", "other", "words", "ratio"), [
+    ("res2net50_26w_6s", "resnet101", "24 % more", lambda own, his: his / own - 1),
+    ("res2net50_26w_6s", "resnet50", "35 % fewer", lambda own, his: 1 - his / own),
+    ("resnest50d", "resnet50d", "24 % more", lambda own, his: own / his - 1),
+    ("resnest101e", "resnet101d", "27 % more", lambda own, his: own / his - 1),
+])  # fmt: skip
+def test_costs_named_in_reasons(name, other, words, ratio):
     assert words in get(name).baseline_reason
     assert f"{100 * ratio(get(name).gmacs, get(other).gmacs):.0f} %" == words[:4]
 
 
-def test_the_better_recipe_is_not_the_pair() -> None:
+def test_the_better_recipe_is_not_the_pair():
     assert get("res2net50_26w_4s").baseline == "resnet50.tv_in1k"
     assert "resnet50.a1_in1k would not be fair" in get("res2net50_26w_4s").baseline_reason
 
 
-def test_order_and_filters() -> None:
+def test_order_and_filters():
     groups = [spec.group for spec in ALL]
     assert groups == sorted(groups, key=["starter", "multi-scale", "baseline"].index)
     scales = [spec.family for spec in list_backbones("multi-scale")]
@@ -231,63 +218,57 @@ def test_order_and_filters() -> None:
     assert list_backbones("baseline", "resnest") == ()
 
 
-@pytest.mark.parametrize(
-    ("query", "name"),
-    [
-        ("res2next50.in1k", "res2next50.in1k"), ("res2next50", "res2next50.in1k"),
-        (" Res2NeXt50 ", "res2next50.in1k"), ("timm/res2next50.in1k", "res2next50.in1k"),
-        ("hf-hub:timm/res2next50.in1k", "res2next50.in1k"),
-        ("hf_hub:timm/RES2NEXT50.IN1K", "res2next50.in1k"), ("resnet50", "resnet50.tv_in1k"),
-        ("resnet101d", "resnet101d.ra2_in1k"), ("starter_res2net", "starter_res2net"),
-        ("", None), ("  ", None), ("res2net50.tv_in1k", None), ("resnet50.a1_in1k", None),
-        ("vit", None), ("timm/", None),
-    ],
-)  # fmt: skip
-def test_find(query: str, name: str | None) -> None:
+@pytest.mark.parametrize(("query", "name"), [
+    ("res2next50.in1k", "res2next50.in1k"), ("res2next50", "res2next50.in1k"),
+    (" Res2NeXt50 ", "res2next50.in1k"), ("timm/res2next50.in1k", "res2next50.in1k"),
+    ("hf-hub:timm/res2next50.in1k", "res2next50.in1k"),
+    ("hf_hub:timm/RES2NEXT50.IN1K", "res2next50.in1k"), ("resnet50", "resnet50.tv_in1k"),
+    ("resnet101d", "resnet101d.ra2_in1k"), ("starter_res2net", "starter_res2net"),
+    ("", None), ("  ", None), ("res2net50.tv_in1k", None), ("resnet50.a1_in1k", None),
+    ("vit", None), ("timm/", None),
+])  # fmt: skip
+def test_find(query, name):
     spec = find(query)
     assert (spec and spec.name) == name
     assert spec is None or get(query) is spec
 
 
 @every_spec
-def test_names_take_apart_and_lead_back(spec: BackboneSpec) -> None:
+def test_names_take_apart_and_lead_back(spec):
     assert get(spec.name) is spec
     assert spec.name == ".".join(part for part in (spec.architecture, spec.tag) if part)
     assert spec.hub_id == (None if spec.group == "starter" else f"timm/{spec.name}")
 
 
 @pytest.mark.parametrize("query", ["res2net50.tv_in1k", "qqqqqqqq", "x" * 10_000, "a\nb"])
-def test_get_of_an_unknown_name_is_one_short_line(query: str) -> None:
+def test_get_of_an_unknown_name_is_one_short_line(query):
     with pytest.raises(UnknownModelError, match="`mscnn models`") as caught:
         get(query)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize(
-    ("names", "parts"),
-    [
-        ("", []), ("resnet50", []), ("resnet50 resnet50.tv_in1k", []),
-        ("res2net50_26w_4s resnet50",
-         ["Fair pair: Res2Net-50 (26w x 4s) and ResNet-50. Same classic recipe"]),
-        ("resnet50d resnest50d",
-         ["Nearest pair: ResNeSt-50 and ResNet-50d (RA2).", "part of any gap is training"]),
-        ("resnet50 res2net50_26w_4s res2net50_14w_8s",
-         ["Pairs: Res2Net-50 (26w x 4s) with ResNet-50", "Each pair shares"]),
-        ("res2net50_26w_4s resnet50 resnest50d resnet50d",
-         ["Pairs: ", "still differ for ResNeSt-50, so"]),
-        ("res2net50_26w_4s resnet50 resnest50d mine",
-         ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"]),
-        ("res2net50_26w_4s res2net50_26w_8s", ["share one training recipe", "4.3 to 8.3 GMACs"]),
-        ("res2net50_26w_4s res2net50_14w_8s", ["share one training recipe"]),
-        ("resnet50 resnest50d",
-         ["Not a fair pair", "nearest partner of ResNeSt-50 is resnet50d.ra2_in1k."]),
-        ("resnest14d resnest200e", ["Not a fair pair", "ResNeSt-14: No plain 14-layer"]),
-        ("starter_res2net mine", ["of how mine was trained", "is starter_resnet."]),
-        ("mine yours", ["Nothing is known here of how mine and yours were trained"]),
-    ],
-)  # fmt: skip
-def test_fair_pair_hint(names: str, parts: list[str]) -> None:
+@pytest.mark.parametrize(("names", "parts"), [
+    ("", []), ("resnet50", []), ("resnet50 resnet50.tv_in1k", []),
+    ("res2net50_26w_4s resnet50",
+     ["Fair pair: Res2Net-50 (26w x 4s) and ResNet-50. Same classic recipe"]),
+    ("resnet50d resnest50d",
+     ["Nearest pair: ResNeSt-50 and ResNet-50d (RA2).", "part of any gap is training"]),
+    ("resnet50 res2net50_26w_4s res2net50_14w_8s",
+     ["Pairs: Res2Net-50 (26w x 4s) with ResNet-50", "Each pair shares"]),
+    ("res2net50_26w_4s resnet50 resnest50d resnet50d",
+     ["Pairs: ", "still differ for ResNeSt-50, so"]),
+    ("res2net50_26w_4s resnet50 resnest50d mine",
+     ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"]),
+    ("res2net50_26w_4s res2net50_26w_8s", ["share one training recipe", "4.3 to 8.3 GMACs"]),
+    ("res2net50_26w_4s res2net50_14w_8s", ["share one training recipe"]),
+    ("resnet50 resnest50d",
+     ["Not a fair pair", "nearest partner of ResNeSt-50 is resnet50d.ra2_in1k."]),
+    ("resnest14d resnest200e", ["Not a fair pair", "ResNeSt-14: No plain 14-layer"]),
+    ("starter_res2net mine", ["of how mine was trained", "is starter_resnet."]),
+    ("mine yours", ["Nothing is known here of how mine and yours were trained"]),
+])  # fmt: skip
+def test_fair_pair_hint(names, parts):
     hint = fair_pair_hint(names.split())
     assert (hint == "") == (not parts)
     for part in parts:
@@ -296,7 +277,7 @@ def test_fair_pair_hint(names: str, parts: list[str]) -> None:
     assert ("GMACs" in hint) == any("GMACs" in part for part in parts)
 
 
-def test_markdown_table() -> None:
+def test_markdown_table():
     text = readme.models()
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == NAMES

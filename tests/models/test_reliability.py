@@ -1,11 +1,7 @@
 """What a model's validation says of a probability: merged bins and sentences, by hand."""
 
-from __future__ import annotations
-
 import json
 import logging
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +18,7 @@ COUNTS = (
 )
 
 
-def document(counts: tuple[tuple[int, int], ...] = COUNTS) -> dict[str, Any]:
+def document(counts=COUNTS):
     bins = [
         {"from": i / 10, "to": (i + 1) / 10, "images": n, "right": k, "mean_probability": None}
         for i, (n, k) in enumerate(counts)
@@ -30,9 +26,8 @@ def document(counts: tuple[tuple[int, int], ...] = COUNTS) -> dict[str, Any]:
     return {"set": "seven hundred photographs", "images": sum(n for n, _ in counts), "bins": bins}
 
 
-def test_bins_with_few_photographs_are_merged_with_their_neighbours() -> None:
+def test_bins_with_few_photographs_are_merged_with_their_neighbours():
     found = parse(document())
-    assert found is not None
     assert (found.set, found.images) == ("seven hundred photographs", 700)
     assert found.bins == (
         Bin(0.0, 0.2, 100, 10),
@@ -43,22 +38,15 @@ def test_bins_with_few_photographs_are_merged_with_their_neighbours() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("probability", "images", "range_", "right", "unsure"),
-    [
-        (0.0, 100, "0 to 20", 10, True),
-        (0.2, 100, "0 to 20", 10, True),  # a bin holds its upper edge
-        (0.21, 412, "20 to 30", 38, True),  # 157 / 412 = 0.381
-        (0.45, 59, "30 to 60", 49, True),  # 29 / 59 = 0.4915
-        (0.65, 50, "60 to 70", 80, False),
-        (1.0, 79, "70 to 100", 87, False),
-    ],
-)
-def test_the_sentence(
-    probability: float, images: int, range_: str, right: int, unsure: bool
-) -> None:
+@pytest.mark.parametrize(("probability", "images", "range_", "right", "unsure"), [
+    (0.0, 100, "0 to 20", 10, True),
+    (0.2, 100, "0 to 20", 10, True),  # a bin holds its upper edge
+    (0.21, 412, "20 to 30", 38, True),  # 157 / 412 = 0.381
+    (0.45, 59, "30 to 60", 49, True),  # 29 / 59 = 0.4915
+    (0.65, 50, "60 to 70", 80, False), (1.0, 79, "70 to 100", 87, False),
+])  # fmt: skip
+def test_the_sentence(probability, images, range_, right, unsure):
     found = parse(document())
-    assert found is not None
     assert found.sentence(probability) == (
         f"Of {images} validation pictures answered about this surely ({range_} %), "
         f"{right} % were right."
@@ -66,36 +54,28 @@ def test_the_sentence(
     assert found.is_unsure(probability) is unsure
 
 
-def test_right_half_of_the_time_is_not_unsure_and_few_photographs_make_one_bin() -> None:
+def test_right_half_of_the_time_is_not_unsure_and_few_photographs_make_one_bin():
     found = parse(document((*[(0, 0)] * 4, (6, 3), *[(0, 0)] * 5)))
-    assert found is not None
     assert found.bins == (Bin(0.0, 1.0, 6, 3),)
     assert not found.is_unsure(0.1)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"images": 701},
-        {"bins": []},
-        {"bins": None},
-        {"bins": [{"from": 0.0, "to": 1.0, "images": 700, "right": 701}]},
-        {"bins": [{"from": 0.0, "to": 1.0, "images": "700", "right": 1}]},
-        {"bins": [{"from": 0.0, "to": 0.9, "images": 700, "right": 1}]},
-        {"bins": [{"from": 0.1, "to": 1.0, "images": 700, "right": 1}]},
-        {"bins": [{"from": 0.0, "to": 1.0, "images": 0, "right": 0}], "images": 0},
-        {"bins": [{"from": float("nan"), "to": 1.0, "images": 700, "right": 1}]},
-    ],
-)
-def test_a_malformed_document_is_none(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [
+    {"images": 701}, {"bins": []}, {"bins": None},
+    {"bins": [{"from": 0.0, "to": 1.0, "images": 700, "right": 701}]},
+    {"bins": [{"from": 0.0, "to": 1.0, "images": "700", "right": 1}]},
+    {"bins": [{"from": 0.0, "to": 0.9, "images": 700, "right": 1}]},
+    {"bins": [{"from": 0.1, "to": 1.0, "images": 700, "right": 1}]},
+    {"bins": [{"from": 0.0, "to": 1.0, "images": 0, "right": 0}], "images": 0},
+    {"bins": [{"from": float("nan"), "to": 1.0, "images": 700, "right": 1}]},
+])  # fmt: skip
+def test_a_malformed_document_is_none(change):
     assert parse({**document(), **change}) is None
     assert parse([]) is None
     assert parse(None) is None
 
 
-def test_a_folder_is_read_by_its_path_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_is_read_by_its_path_alone(tmp_path, caplog):
     assert reliability_of(tmp_path) is None
     (tmp_path / reliability.FILE).write_text(json.dumps(document()), encoding="utf-8")
     assert reliability_of(tmp_path) == parse(document())
@@ -110,12 +90,12 @@ def test_a_folder_is_read_by_its_path_alone(
     assert "malformed" in caplog.text
 
 
-def test_models_that_nobody_measured() -> None:
+def test_models_that_nobody_measured():
     assert reliability_of("res2net50_26w_4s.in1k") is None
     assert reliability_of("no such model") is None
 
 
-def test_the_script_counts_as_it_is_read() -> None:
+def test_the_script_counts_as_it_is_read():
     answers = [(0.1, True), (0.1, False), (0.11, True), (1.0, True), (0.0, False)]
     written = accuracy.reliability(answers)
     counts = [(row["images"], row["right"]) for row in written["bins"]]
@@ -123,5 +103,4 @@ def test_the_script_counts_as_it_is_read() -> None:
     assert written["bins"][0]["mean_probability"] == pytest.approx(0.2 / 3, abs=1e-6)
     assert written["bins"][2]["mean_probability"] is None
     found = parse(json.loads(json.dumps(written)))
-    assert found is not None
     assert found.bins == (Bin(0.0, 1.0, 5, 3),)

@@ -1,12 +1,8 @@
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -28,7 +24,7 @@ ACCURACY = {"top1": 0.5, "top5": 0.75, "images": 100, "set": "held out"}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory):
     """A folder with ``run``, as training writes it, and ``assets`` with its bundled weights."""
     folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(3)
@@ -44,18 +40,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
+def run(trained, tmp_path):
     return shutil.copytree(trained / "run", tmp_path / "run")
 
 
 @pytest.fixture
-def bundled(trained: Path, tmp_path: Path) -> Path:
+def bundled(trained, tmp_path):
     """A bundled folder with one entry; returns its weights file."""
     shutil.copytree(trained / "assets", tmp_path / "assets")
     return manifest.weights_folder() / f"{NAME}.safetensors"
 
 
-def test_bundle_round_trip(run: Path, bundled: Path) -> None:
+def test_bundle_round_trip(run, bundled):
     entry = manifest.load_manifest()[NAME]
     assert entry.labels == tuple(LABELS)
     assert (entry.training, entry.accuracy, entry.licence) == (TRAINING, ACCURACY, "MIT")
@@ -74,7 +70,7 @@ def test_bundle_round_trip(run: Path, bundled: Path) -> None:
     assert not list(bundled.parent.glob("*.part"))
 
 
-def test_bundling_again_replaces_and_others_stay(run: Path, bundled: Path) -> None:
+def test_bundling_again_replaces_and_others_stay(run, bundled):
     other = {"label_set": "things", "training": TRAINING, "accuracy": None, "licence": "MIT"}
     bundle.bundle(run, model="starter_resnet", **other)  # type: ignore[arg-type]
     bundle.bundle(run, **other)  # type: ignore[arg-type]
@@ -83,12 +79,12 @@ def test_bundling_again_replaces_and_others_stay(run: Path, bundled: Path) -> No
     assert entries[NAME].accuracy is None
 
 
-def test_label_set_with_other_names(bundled: Path) -> None:
+def test_label_set_with_other_names(bundled):
     with pytest.raises(WeightsError, match="label set things already has other names"):
         bundle.add_to_manifest({"model": "x", "labels": "things"}, ["a"])
 
 
-def test_a_bundle_that_is_refused_leaves_the_old_weights(run: Path, bundled: Path) -> None:
+def test_a_bundle_that_is_refused_leaves_the_old_weights(run, bundled):
     before = bundled.read_bytes()
     config = json.loads((run / "config.json").read_text())
     config["label_names"] = [f"other {name}" for name in LABELS]
@@ -99,13 +95,13 @@ def test_a_bundle_that_is_refused_leaves_the_old_weights(run: Path, bundled: Pat
     assert load_model(NAME).labels.names == tuple(LABELS)
 
 
-def test_bundle_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
+def test_bundle_that_cannot_be_written(run, tmp_path):
     (tmp_path / "assets").write_text("in the way")
     with pytest.raises(OutputError, match=r"starter_res2net.safetensors could not be written"):
         bundle.bundle(run, label_set="t", training={}, accuracy=None, licence="MIT")
 
 
-def test_bundle_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bundle_command(run, capsys):
     facts = {
         "recipe": {"seed": 4, "epochs": 9},
         **{"top1": 0.51, "top5": 0.77, "val_images": 10000, "train_images": 100000},
@@ -122,54 +118,46 @@ def test_bundle_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.accuracy == {"top1": 0.51, "top5": 0.77, "images": 10000, "set": "m"}
 
 
-def _flip_last_bit(path: Path) -> None:
+def _flip_last_bit(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("damage", "text"),
-    [
-        (_flip_last_bit, r"starter_res2net.safetensors is damaged: its sha256"),
-        (lambda p: p.write_bytes(p.read_bytes()[:-1]), r"has \d+ bytes instead of \d+"),
-        (lambda p: p.unlink(), "is missing"),
-    ],
-)
-def test_damaged_bundled_file(
-    bundled: Path, damage: Callable[[Path], object], text: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("damage", "text"), [
+    (_flip_last_bit, r"starter_res2net.safetensors is damaged: its sha256"),
+    (lambda p: p.write_bytes(p.read_bytes()[:-1]), r"has \d+ bytes instead of \d+"),
+    (lambda p: p.unlink(), "is missing"),
+])  # fmt: skip
+def test_damaged_bundled_file(bundled, damage, text, tmp_path):
     damage(bundled)
     with pytest.raises(WeightsError, match=f"{text}.*git checkout -- assets/weights") as raised:
         load_model(NAME)
     assert str(tmp_path) not in str(raised.value)
 
 
-def _change(path: Path, **fields: Any) -> None:
+def _change(path, **fields):
     document = json.loads(path.read_text())
     document["weights"][0] |= fields
     path.write_text(json.dumps(document))
 
 
-@pytest.mark.parametrize(
-    ("damage", "text"),
-    [
-        (lambda p: p.write_text("{"), "is not valid JSON"),
-        (lambda p: p.write_text('{"schema": 2}'), "is not of schema 1"),
-        (lambda p: p.write_text('{"schema": 1, "labels": {}}'), "lacks 'labels' or 'weights'"),
-        (lambda p: _change(p, bytes="many"), "no usable 'bytes' for starter_res2net"),
-        (lambda p: _change(p, file="../../x.safetensors"), "names a file outside its folder"),
-        (lambda p: _change(p, classes=10), "has 200 names for the 10 classes"),
-        (lambda p: _change(p, labels="others"), "has no names for the 200 classes"),
-    ],
-)
-def test_broken_manifest(bundled: Path, damage: Callable[[Path], object], text: str) -> None:
+@pytest.mark.parametrize(("damage", "text"), [
+    (lambda p: p.write_text("{"), "is not valid JSON"),
+    (lambda p: p.write_text('{"schema": 2}'), "is not of schema 1"),
+    (lambda p: p.write_text('{"schema": 1, "labels": {}}'), "lacks 'labels' or 'weights'"),
+    (lambda p: _change(p, bytes="many"), "no usable 'bytes' for starter_res2net"),
+    (lambda p: _change(p, file="../../x.safetensors"), "names a file outside its folder"),
+    (lambda p: _change(p, classes=10), "has 200 names for the 10 classes"),
+    (lambda p: _change(p, labels="others"), "has no names for the 200 classes"),
+])  # fmt: skip
+def test_broken_manifest(bundled, damage, text):
     damage(bundled.parent / "MANIFEST.json")
     with pytest.raises(WeightsError, match=text):
         locate(NAME)
 
 
-def test_order_of_sources(run: Path, bundled: Path, cache_put: Any, tmp_path: Path) -> None:
+def test_order_of_sources(run, bundled, cache_put, tmp_path):
     assert locate(NAME).kind == "bundled"
     assert locate(NAME, bundled).kind == "file"
     assert locate(NAME, run).kind == "folder"
@@ -185,7 +173,7 @@ def test_order_of_sources(run: Path, bundled: Path, cache_put: Any, tmp_path: Pa
     assert fetch(cached) == bundled
 
 
-def test_availability_of_a_download() -> None:
+def test_availability_of_a_download():
     known = locate("res2net50d")
     assert known.download_bytes == registry.get("res2net50d.in1k").download_bytes
     assert known.note == "to download, 98 MiB"
@@ -193,7 +181,7 @@ def test_availability_of_a_download() -> None:
     assert locate("resnet34").note == "to download, size unknown"
 
 
-def test_default_model(bundled: Path, cache_put: Any) -> None:
+def test_default_model(bundled, cache_put):
     assert default_model() == NAME
     cache_put("timm/resnest14d.gluon_in1k", b"x")
     assert default_model() == "resnest14d.gluon_in1k"
@@ -206,17 +194,17 @@ def test_default_model(bundled: Path, cache_put: Any) -> None:
     assert (tops["resnest14d.gluon_in1k"] or 0) < (tops["res2net50d.in1k"] or 0)
 
 
-def test_default_model_with_another_starter_only(bundled: Path) -> None:
+def test_default_model_with_another_starter_only(bundled):
     _change(bundled.parent / "MANIFEST.json", model="starter_resnet")
     assert default_model() == "starter_resnet"
 
 
-def test_nothing_on_this_machine() -> None:
+def test_nothing_on_this_machine():
     with pytest.raises(WeightsError, match="No weights are on this machine"):
         default_model()
 
 
-def test_assets_beside_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_assets_beside_the_package(monkeypatch, tmp_path):
     monkeypatch.delenv("MSCNN_ASSETS")
     package = tmp_path / "site" / "mscnn"
     package.mkdir(parents=True)
@@ -226,7 +214,7 @@ def test_assets_beside_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert manifest.assets_folder() == tmp_path / "site" / "assets"
 
 
-def test_table_of_models_needs_no_torch() -> None:
+def test_table_of_models_needs_no_torch():
     code = (
         "import sys; from mscnn.models import registry\n"
         "from mscnn.models.sources import locate\n"

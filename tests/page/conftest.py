@@ -1,36 +1,31 @@
 """The page's parts on their own: seeded starters, an empty gradio cache, and a photo."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING
+import json
+from types import SimpleNamespace
 
 import pytest
 
-from tests.page.serving import Folders, make_folders
-
-if TYPE_CHECKING:
-    from mscnn.engine.pipeline import Engine
+from tests.page.serving import MODELS, make_folders
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+def folders(tmp_path_factory):
     return make_folders(tmp_path_factory.mktemp("ui"))
 
 
 @pytest.fixture(autouse=True)
-def _only_the_starters(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_the_starters(folders, monkeypatch):
     folders.use(monkeypatch)
 
 
 @pytest.fixture
-def cache(folders: Folders) -> Path:
+def cache(folders):
     """gradio's upload folder."""
     return folders.cache
 
 
 @pytest.fixture(scope="session")
-def _engine() -> Engine:
+def _engine():
     from mscnn.engine.pipeline import Engine
     from mscnn.engine.session import Session
     from mscnn.models.owners import OwnersModels
@@ -39,6 +34,34 @@ def _engine() -> Engine:
 
 
 @pytest.fixture
-def engine(_engine: Engine) -> Engine:
+def engine(_engine):
     """One engine for all tests of the page; its models load on first use."""
     return _engine
+
+
+@pytest.fixture
+def answering(engine):
+    from mscnn.page.answering import Answering
+    from mscnn.page.photos import PhotoStore
+
+    return Answering(engine, PhotoStore(), lambda: MODELS[0])
+
+
+@pytest.fixture
+def ask(request, answering):
+    """``ask(**request)``: the answers, as the browser gets them, of the module's ``LENS``.
+
+    ``with_progress`` keeps the messages in between; ``on_message`` is called after each message.
+    """
+
+    def of(on_message=None, *, with_progress=False, visitor="a", **fields):
+        data = {"serial": 1, "lens": request.module.LENS, "example": "lion", **fields}
+        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash=visitor)
+        found = []
+        for message in answering.ask(event, http):
+            found.append(json.loads(json.dumps(message)))
+            if on_message is not None:
+                on_message(message)
+        return [m for m in found if with_progress or "progress" not in m]
+
+    return of

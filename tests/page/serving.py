@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,9 @@ from scripts.smoke import free_port
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("starter_res2net", "starter_resnet")
 CLASSES = (
-    "lion, king of beasts, Panthera leo",
-    "sea lion",
-    "espresso",
-    "tabby, tabby cat",
-    'pot <b class="x">bold</b> & lid',
-    *(f"thing {i}" for i in range(195)),
-)
+    "lion, king of beasts, Panthera leo", "sea lion", "espresso", "tabby, tabby cat",
+    'pot <b class="x">bold</b> & lid', *(f"thing {i}" for i in range(195)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Folders:
     cache: Path
     hub: Path
 
-    def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def use(self, monkeypatch):
         """Point this process at the folders: only the two starters are here, and no hub."""
         monkeypatch.setenv("MSCNN_ASSETS", str(self.assets))
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(self.cache))
@@ -62,19 +57,17 @@ class Site:
     folders: Folders
 
 
-def make_folders(root: Path) -> Folders:
+def make_folders(root):
     """Write the seeded weights below ``root`` and make the other folders."""
     folders = Folders(root / "assets", root / "gradio", root / "no-hub")
     folders.cache.mkdir()
-    _write_weights(folders.assets / "weights")
+    write_weights(folders.assets / "weights")
     shutil.copytree(ROOT / "assets" / "examples", folders.assets / "examples")
     return folders
 
 
 @contextmanager
-def serving(
-    folders: Folders, owned: Sequence[str] = (), files: Sequence[Any] = ()
-) -> Iterator[Site]:
+def serving(folders, owned=(), files=()):
     """Serve the page with the options it has in earnest, on a free port of this machine.
 
     ``owned`` are model folders of the page's owner, or folders that hold such; ``files`` the
@@ -105,7 +98,8 @@ def serving(
         demo.close(verbose=False)
 
 
-def _write_weights(folder: Path) -> None:
+def write_weights(folder, classes=CLASSES, prepare=None):
+    """Both starters, seeded, and a manifest that vouches for them; ``prepare`` sets the head."""
     import timm
     import torch
     from safetensors.torch import save_file
@@ -119,29 +113,24 @@ def _write_weights(folder: Path) -> None:
             torch.manual_seed(seed)
             # timm zeroes each block's last norm, which would make all maps of inner layers flat.
             model = timm.create_model(name, zero_init_last=False)
-            _spread_answers(model)
+            (prepare or _spread_answers)(model)
         path = folder / f"{name}.safetensors"
         save_file(model.state_dict(), str(path))
         content = path.read_bytes()
-        entries.append(
-            {
-                "model": name,
-                "file": path.name,
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
-                "dtype": "float32",
-                "classes": len(CLASSES),
-                "labels": "two hundred things",
-                "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
-                "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
-                "licence": "Apache-2.0",
-            }
-        )
-    document = {"schema": 1, "labels": {"two hundred things": list(CLASSES)}, "weights": entries}
+        entries.append({
+            "model": name, "file": path.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content), "dtype": "float32", "classes": len(classes),
+            "labels": "two hundred things",
+            "training": {"command": "none", "data": "none", "seed": seed, "epochs": 0},
+            "accuracy": {"top1": 0.25, "top5": 0.5, "images": 4, "set": "four photographs"},
+            "licence": "Apache-2.0",
+        })  # fmt: skip
+    document = {"schema": 1, "labels": {"two hundred things": list(classes)}, "weights": entries}
     (folder / "MANIFEST.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def _spread_answers(model: Any) -> None:
+def _spread_answers(model):
     """Give an untrained network a last layer that answers differently from photo to photo."""
     import torch
 
@@ -153,17 +142,32 @@ def _spread_answers(model: Any) -> None:
         model.fc.bias.copy_(-weight @ seen.mean(0))
 
 
-def files_below(folder: Path) -> set[Path]:
+def files_below(folder):
     """All files below a folder, as they are now."""
     found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
     return set(found)
+
+
+def chromium():
+    """Path of the browser; where there is none the tests are skipped, in CI they fail."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and os.environ.get("CI", "").lower() == "true":
+        pytest.fail("There is no chromium on this machine, and CI must run the browser tests.")
+    if found is None:
+        pytest.skip("needs chromium, for example by: apt-get install chromium")
+    return found
+
+
+def launch_chromium(playwright):
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    return playwright.chromium.launch(executable_path=chromium(), args=arguments)
 
 
 TIMES = ("seconds", "latency_ms")
 """What differs from run to run in an answer."""
 
 
-def differences(got: Any, wanted: Any, where: str = "answer") -> list[str]:
+def differences(got, wanted, where="answer"):
     """Say where two JSON documents differ; numbers to 1e-5, times not at all."""
     if isinstance(wanted, dict) and isinstance(got, dict):
         found = [f"{where}: {sorted(set(got) ^ set(wanted))}"] if set(got) != set(wanted) else []

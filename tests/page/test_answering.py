@@ -1,9 +1,6 @@
 """From a request to messages: decoded once, overtaken, stopped, refused, never in the dark."""
 
-from __future__ import annotations
-
 import base64
-import json
 import threading
 import zipfile
 from functools import partial
@@ -20,7 +17,6 @@ from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
 from mscnn.page import lenses
-from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
 from mscnn.page.examples import examples
 from mscnn.page.jobs import Jobs
@@ -32,30 +28,14 @@ from mscnn.photos.imaging import load_photo
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
-
-
-@pytest.fixture
-def answering(engine) -> Answering:
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the messages of a request, as the browser gets them."""
-
-    def of(visitor: str = "a", **request: Any) -> list[dict[str, Any]]:
-        data = {"serial": 1, "lens": "look", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash=visitor)
-        return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
-
-    return of
+LENS = "look"
 
 
 @pytest.fixture
 def upload(cache):
     """``upload(size)``: a photo in the upload folder."""
 
-    def of(size: tuple[int, int] = (120, 90), name: str = "mine.png") -> str:
+    def of(size=(120, 90), name="mine.png"):
         folder = cache / "up"
         folder.mkdir(exist_ok=True)
         values = np.random.default_rng(size[0]).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
@@ -66,17 +46,14 @@ def upload(cache):
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch):
+def toy(monkeypatch):
     """``toy(answer)``: a lens "toy" with this answer."""
 
-    def of(answer: Any, **fields: Any) -> None:
+    def of(answer, **fields):
         lens = Lens(id="toy", title="Toy", question="?", answer=answer, **fields)
         monkeypatch.setitem(lenses.LENSES, "toy", lens)
 
     return of
-
-
-# ---- Look -----------------------------------------------------------------------------------
 
 
 def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine):
@@ -167,13 +144,10 @@ def test_the_file_of_what_is_shown(answering):
         assert set(answering.pack(broken)) == {"error"}
 
 
-# ---- photos ---------------------------------------------------------------------------------
-
-
 def test_an_upload_is_decoded_once(ask, upload, monkeypatch):
     decoded: list[Any] = []
 
-    def counted(source: Any) -> Image.Image:
+    def counted(source):
         decoded.append(source)
         return load_photo(source)
 
@@ -197,15 +171,11 @@ def test_the_served_copy_is_upright_bounded_and_without_metadata(ask, cache):
         assert not served.getexif()
 
 
-@pytest.mark.parametrize(
-    ("request_", "sentence"),
-    [
-        ({"example": ""}, "no photo yet"),
-        ({"example": "unicorn"}, "no such example"),
-        ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
-        ({"lens": "nothing"}, "cannot be read"),
-    ],
-)
+@pytest.mark.parametrize(("request_", "sentence"), [
+    ({"example": ""}, "no photo yet"), ({"example": "unicorn"}, "no such example"),
+    ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
+    ({"lens": "nothing"}, "cannot be read"),
+])  # fmt: skip
 def test_refusals_are_one_sentence(ask, request_, sentence):
     (message,) = ask(**request_)
     assert sentence in message["error"]
@@ -220,27 +190,24 @@ def test_a_broken_upload_is_named_by_its_file_name(ask, cache):
     assert str(cache) not in message["error"]
 
 
-def visitor_called(name: str) -> Any:
+def visitor_called(name):
     return SimpleNamespace(session_hash=name)
 
 
-# ---- jobs -----------------------------------------------------------------------------------
-
-
 def test_progress_comes_before_the_answer(ask, toy):
-    def answer(request: Any, context: Any) -> Any:
+    def answer(request, context):
         context.progress(1, 2, "Half")
         yield {"html": "done"}
 
     toy(answer)
-    messages = ask(lens="toy")
+    messages = ask(lens="toy", with_progress=True)
     assert messages[-1]["html"] == "done"
     assert messages[-1]["lens"] == "toy"
     assert all("progress" in m for m in messages[:-1])
 
 
 def test_an_unexpected_error_is_logged_and_hidden(ask, toy, caplog):
-    def answer(request: Any, context: Any) -> Any:
+    def answer(request, context):
         raise KeyError("/srv/secret")
         yield
 
@@ -252,7 +219,7 @@ def test_an_unexpected_error_is_logged_and_hidden(ask, toy, caplog):
 def test_a_newer_request_overtakes_and_stop_stops_only_the_own(answering, toy):
     started, seen = threading.Semaphore(0), []
 
-    def answer(request: Any, context: Any) -> Any:
+    def answer(request, context):
         started.release()
         for _ in range(500):
             if context.is_cancelled():
@@ -264,7 +231,7 @@ def test_a_newer_request_overtakes_and_stop_stops_only_the_own(answering, toy):
 
     toy(answer)
 
-    def run(serial: int, visitor: str, **options: Any) -> None:
+    def run(serial, visitor, **options):
         event = {"serial": serial, "lens": "toy", "example": "lion", "options": options}
         asked: Any = SimpleNamespace(_data=event), SimpleNamespace(session_hash=visitor)
         seen.extend(answering.ask(*asked))
@@ -298,7 +265,7 @@ def test_a_job_leaves_nothing_behind():
 def test_the_cache_keeps_to_its_bytes_and_computes_once():
     cache, made = Cache(1000), []
 
-    def make(n: int) -> Any:
+    def make(n):
         made.append(n)
         return np.zeros(100, dtype=np.float32)
 

@@ -1,13 +1,10 @@
 """The Compare lens: numbers are the engine's, one scale, and who is left out says why."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import zipfile
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,37 +13,19 @@ from mscnn.engine import pipeline
 from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses import compare
-from mscnn.page.photos import PhotoStore
 from mscnn.results.explanation import Agreement
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "compare"
 LION = examples()[0].path
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
-
-
-@pytest.fixture
-def answering(engine) -> Answering:
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the answers, without progress."""
-
-    def of(lens: str = "compare", **request: Any) -> list[dict[str, Any]]:
-        event = SimpleNamespace(_data={"serial": 1, "lens": lens, "example": "lion", **request})
-        messages = answering.ask(event, SimpleNamespace(session_hash="a"))
-        return [json.loads(json.dumps(m)) for m in messages if "progress" not in m]
-
-    return of
 
 
 def test_the_pages_model_meets_its_fair_partner_and_numbers_are_the_engines(ask, engine):
@@ -130,7 +109,7 @@ def test_fewer_than_two_are_filled_up(ask, chosen, models):
 
 
 def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
-    def stopping(*values: Any) -> Any:
+    def stopping(*values):
         answering.stop(SimpleNamespace(session_hash="a"))
         return compared(*values)
 
@@ -142,7 +121,7 @@ def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
 
 
 def test_agreement_in_words():
-    def said(order: float | None, overlap: float | None) -> str:
+    def said(order, overlap):
         return compare.agreement_in_words(Agreement(*MODELS, order, overlap))
 
     assert "nearly the same places" in said(0.9, 0.7)

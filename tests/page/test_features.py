@@ -1,7 +1,5 @@
 """The Features lens: neighbours are SciPy's, files of the owner's, and nothing of their disk."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile
@@ -19,7 +17,7 @@ from mscnn.data.extraction import extract
 from mscnn.data.loading import Loading
 from mscnn.errors import DatasetError
 from mscnn.page.answering import Answering
-from mscnn.page.features_sets import OwnersFile, open_files
+from mscnn.page.lenses.features import open_files
 from mscnn.page.photos import PhotoStore
 from tests.page.serving import MODELS
 
@@ -28,7 +26,7 @@ HOSTILE = "a <b>bold & 'x'.png"
 
 
 @pytest.fixture(scope="module")
-def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def animals(tmp_path_factory):
     """Five photographs, of which one has a hostile name."""
     folder = tmp_path_factory.mktemp("secret") / "animals"
     folder.mkdir()
@@ -37,13 +35,13 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def patches(seed: int) -> Image.Image:
+def patches(seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((90, 70), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
-def owned(engine, animals, tmp_path) -> OwnersFile:
+def owned(engine, animals, tmp_path):
     """Features of four photographs that are there, and of one that is gone since."""
     out, gone = tmp_path / "animals.npz", animals / "gone.png"
     patches(9).save(gone)
@@ -57,7 +55,7 @@ def owned(engine, animals, tmp_path) -> OwnersFile:
 def ask(engine, owned):
     """``ask(options, files=..., **request)``: the last message."""
 
-    def of(options: Any = None, files: Any = (owned,), **request: Any) -> dict[str, Any]:
+    def of(options=None, files=(owned,), **request):
         answering = Answering(engine, PhotoStore(), lambda: RES2NET, files=tuple(files))
         data = {"serial": 1, "lens": "features", "example": "lion", "options": options, **request}
         if request.get("pack"):
@@ -69,7 +67,7 @@ def ask(engine, owned):
     return of
 
 
-def rows(message: dict[str, Any]) -> list[tuple[str, float]]:
+def rows(message):
     """Names and similarities of the table."""
     found = re.findall(r"<td>\d+</td><td>(.*?)</td><td>(-?[\d.]+)</td>", message["html"])
     return [(name, float(value)) for name, value in found]
@@ -118,13 +116,10 @@ def test_an_owners_file_is_asked_of_its_own_network(ask, owned, engine):
     assert ask({"among": "0"}, model=RESNET)["notice"] == ""
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"weights_sha256": "0" * 64}, "features of different weights cannot be compared"),
-        ({"model": "my-old-folder"}, "my-old-folder, which is not offered here"),
-    ],
-)
+@pytest.mark.parametrize(("change", "said"), [
+    ({"weights_sha256": "0" * 64}, "features of different weights cannot be compared"),
+    ({"model": "my-old-folder"}, "my-old-folder, which is not offered here"),
+])  # fmt: skip
 def test_a_file_of_other_weights_or_of_an_unknown_model_is_refused(ask, owned, change, said):
     other = replace(owned, head=replace(owned.head, **change))
     assert said in ask({"among": "0"}, files=[other])["error"]

@@ -19,15 +19,13 @@ def test_a_sound_request_is_read(cache):
     photo = cache / "abc" / "mine.png"
     photo.parent.mkdir(exist_ok=True)
     photo.write_bytes(b"x")
-    request = Request.parse(
-        {
-            "serial": 7, "lens": "scales", "photo": str(photo), "example": "", "model": " resnet ",
-            "models": ["a ", "", "b"], "target": "lion", "layer": "3", "method": "eigencam",
-            "point": [0, 1], "box": [0.1, 0.2, 0.5, 1], "agreed": True, "static": False,
-            "options": {"also": ["x", 2, True], "n": 1, "flag": False, "nothing": None},
-            "changed": "model", "unknown": object(),
-        }
-    )  # fmt: skip
+    request = Request.parse({
+        "serial": 7, "lens": "scales", "photo": str(photo), "example": "", "model": " resnet ",
+        "models": ["a ", "", "b"], "target": "lion", "layer": "3", "method": "eigencam",
+        "point": [0, 1], "box": [0.1, 0.2, 0.5, 1], "agreed": True, "static": False,
+        "options": {"also": ["x", 2, True], "n": 1, "flag": False, "nothing": None},
+        "changed": "model", "unknown": object(),
+    })  # fmt: skip
     assert request.photo == photo.resolve()
     assert (request.model, request.models) == ("resnet", ("a", "b"))
     assert (request.target, request.layer, request.method) == ("lion", "3", "eigencam")
@@ -42,21 +40,18 @@ def test_what_is_left_out_has_its_default():
     assert request == Request(1, "look")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"serial": True}, {"serial": -1}, {"serial": "1"}, {"serial": 2**40}, {"serial": None},
-        {"lens": 3}, {"lens": ["look"]}, {"model": {"a": 1}}, {"model": "x" * 301},
-        {"model": "a\0b"}, {"models": "a,b"}, {"models": [1]}, {"models": ["a"] * 7},
-        {"target": 7}, {"layer": "0"}, {"layer": "12"}, {"layer": "٣"}, {"layer": "layer4"},
-        {"point": [0.5]}, {"point": [0, 1.01]}, {"point": [math.nan, 0]}, {"point": "ab"},
-        {"point": [True, 0]}, {"box": [0, 0, 0, 1]}, {"box": [0, 0, 1, math.inf]},
-        {"box": [0.5, 0, 0.4, 1]}, {"options": []}, {"options": {"a": {}}},
-        {"options": {"a": math.nan}}, {"options": {"a": 10**400}}, {"options": {"a": ["x"] * 99}},
-        {"options": {"a": [["x"]]}}, {"options": {"x" * 400: 1}},
-        {"options": {str(i): 1 for i in range(99)}},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"serial": True}, {"serial": -1}, {"serial": "1"}, {"serial": 2**40}, {"serial": None},
+    {"lens": 3}, {"lens": ["look"]}, {"model": {"a": 1}}, {"model": "x" * 301},
+    {"model": "a\0b"}, {"models": "a,b"}, {"models": [1]}, {"models": ["a"] * 7},
+    {"target": 7}, {"layer": "0"}, {"layer": "12"}, {"layer": "٣"}, {"layer": "layer4"},
+    {"point": [0.5]}, {"point": [0, 1.01]}, {"point": [math.nan, 0]}, {"point": "ab"},
+    {"point": [True, 0]}, {"box": [0, 0, 0, 1]}, {"box": [0, 0, 1, math.inf]},
+    {"box": [0.5, 0, 0.4, 1]}, {"options": []}, {"options": {"a": {}}},
+    {"options": {"a": math.nan}}, {"options": {"a": 10**400}}, {"options": {"a": ["x"] * 99}},
+    {"options": {"a": [["x"]]}}, {"options": {"x" * 400: 1}},
+    {"options": {str(i): 1 for i in range(99)}},
+])  # fmt: skip
 def test_unsound_values_are_refused_with_one_sentence(change):
     with pytest.raises(OptionError) as caught:
         Request.parse({**SOUND, **change})

@@ -1,59 +1,36 @@
 """The Receptive field lens: its boxes are the table's, its glow is the engine's gradient."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import zipfile
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses.rf import glow, paths_text
-from mscnn.page.photos import PhotoStore
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "rf"
 LION = load_photo(examples()[0].path)
 ABSENT = "res2net50_26w_4s.in1k"
 
 
-@pytest.fixture
-def answering(engine) -> Answering:
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the messages of a request, as the browser gets them."""
-
-    def of(**request: Any) -> list[dict[str, Any]]:
-        data = {"serial": 1, "lens": "rf", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        messages = [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
-        return [m for m in messages if "progress" not in m]
-
-    return of
-
-
-def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(message):
     return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
-def numbers(sent: dict[str, Any]) -> Any:
+def numbers(sent):
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype="<f2").reshape(sent["shape"])
     return raw.astype(np.float64)
 
 
-def box_of(sent: dict[str, Any], unit: tuple[int, int]) -> list[float]:
+def box_of(sent, unit):
     """The box that the viewer draws for ``(row, column)``, px of the network's input."""
     middles = [sent["start"][axis] + unit[1 - axis] * sent["stride"][axis] for axis in (0, 1)]
     halves = [side / 2 for side in sent["size"]]
@@ -87,7 +64,6 @@ def test_theory_comes_first_and_then_every_stage_as_the_engine_measures_it(ask, 
 @pytest.mark.parametrize("model", [RES2NET, ABSENT, "resnest50d.in1k"])
 def test_the_box_under_the_pointer_is_the_tables_with_or_without_weights(ask, model):
     theory = known(model)
-    assert theory is not None
     sent = ask(model=model)[0]["view"]["fields"]
     assert [one["stage"] for one in sent] == ["1", "2", "3", "4"]
     for one, stage in zip(sent, theory.stages, strict=True):
@@ -115,7 +91,6 @@ def test_a_block_is_measured_with_all_its_splits(ask, engine):
     maps = by_id(last)
     assert set(maps) == {"layer3.1", *(f"layer3.1/{n}" for n in range(4))}
     field = known(RES2NET)
-    assert field is not None
     block = field.block("layer3.1")
     for split, sent in ((n, maps[f"layer3.1/{n}"]) for n in range(4)):
         one = engine.effective_receptive_field(

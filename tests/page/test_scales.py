@@ -1,46 +1,24 @@
 """The Scales lens: its numbers are the engine's, and refusals are words."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import re
 import zipfile
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
-from mscnn.page.photos import PhotoStore
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "scales"
 PHOTO = next(example.path for example in examples() if example.id == "lion")
-
-
-@pytest.fixture
-def answering(engine) -> Answering:
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(**request)``: the messages of a request, as the browser gets them."""
-
-    def of(**request: Any) -> list[dict[str, Any]]:
-        data = {"serial": 1, "lens": "scales", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        return [json.loads(json.dumps(m)) for m in answering.ask(event, http)]
-
-    return of
 
 
 @pytest.fixture
@@ -61,13 +39,13 @@ def gated(engine, monkeypatch):
     return network
 
 
-def numbers(sent: dict[str, Any]) -> Any:
+def numbers(sent):
     kind = "<f2" if sent["half"] else "<f4"
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype=kind).reshape(sent["shape"])
     return raw.astype(np.float64) / sent["divisor"]
 
 
-def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(message):
     return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
@@ -96,7 +74,6 @@ def test_one_answer_holds_every_split_with_the_engines_numbers(ask, engine, half
 def test_a_splits_field_is_the_table_of_theoretical_fields(ask):
     sent = by_id(ask()[-1])
     fields = known(RES2NET)
-    assert fields is not None
     for block in fields.blocks:
         for split in block.splits:
             box = split.box(2, 3)
@@ -158,7 +135,7 @@ def test_split_attention_comes_second_and_beside_the_examples_third(ask, gated):
 
 
 def test_what_is_no_residual_network_is_refused_in_a_sentence(ask, engine, monkeypatch):
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(*_, **__):
         raise UnsupportedModelError("This is not built of residual blocks.")
 
     monkeypatch.setattr(engine.session.network(RES2NET), "scales", refuse)

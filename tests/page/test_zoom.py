@@ -1,65 +1,35 @@
 """The Zoom lens: curves, pictures and maps are the engine's sweep; Stop keeps what is there."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json
 import zipfile
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn.page.answering import Answering
 from mscnn.page.examples import examples
 from mscnn.page.lenses import zoom
-from mscnn.page.photos import PhotoStore
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import SweepCurve
 from mscnn.scales.sweep import FACTORS
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
+LENS = "zoom"
 LION = load_photo(examples()[0].path)
 BOX = [0.2, 0.1, 0.7, 0.8]
 
 
-@pytest.fixture
-def answering(engine) -> Answering:
-    return Answering(engine, PhotoStore(), lambda: RES2NET)
-
-
-@pytest.fixture
-def ask(answering):
-    """``ask(on_message, **request)``: the messages of a request, as the browser gets them."""
-
-    def of(on_message: Any = None, **request: Any) -> list[dict[str, Any]]:
-        data = {"serial": 1, "lens": "zoom", "example": "lion", **request}
-        event, http = SimpleNamespace(_data=data), SimpleNamespace(session_hash="a")
-        found = []
-        for message in answering.ask(event, http):
-            found.append(json.loads(json.dumps(message)))
-            if on_message is not None:
-                on_message(message)
-        return found
-
-    return of
-
-
-def answers(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [m for m in messages if "progress" not in m]
-
-
-def by_id(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(message):
     return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
 @pytest.mark.parametrize("box", [None, BOX])
 def test_every_size_is_the_engines_sweep(ask, engine, box):
-    last = answers(ask(box=box))[-1]
+    last = ask(box=box)[-1]
     sweep = engine.sweep(LION, [RES2NET, RESNET], box=box and tuple(box))
     maps = by_id(last)
     assert len(maps) == 2 * len(FACTORS) == 24
@@ -94,8 +64,8 @@ def test_a_point_of_the_composed_picture_is_a_point_of_the_photo(engine, box):
 
 
 def test_the_second_network_follows_the_first_and_counts_on(ask):
-    messages = ask()
-    found = answers(messages)
+    messages = ask(with_progress=True)
+    found = [m for m in messages if "progress" not in m]
     assert found[0]["more"]
     assert "Next: Starter ResNet" in found[0]["html"]
     done = [(m["progress"]["done"], m["progress"]["total"]) for m in messages if "progress" in m]
@@ -104,69 +74,61 @@ def test_the_second_network_follows_the_first_and_counts_on(ask):
 
 
 def test_the_models_and_the_class_of_the_state_are_those_swept(ask, engine):
-    one = answers(ask(model=RESNET, target="espresso"))[-1]
+    one = ask(model=RESNET, target="espresso")[-1]
     assert one["label"] == "espresso"
     assert {sent["column"] for sent in one["view"]["maps"]} == {RESNET}
     assert "columns" not in one["view"]
     wanted = engine.sweep(LION, [RESNET], target="espresso").curves[0]
     assert zoom.known_down_to(wanted) in html.unescape(one["html"])
-    two = answers(ask(model=RESNET, models=[RES2NET, RESNET]))[-1]
+    two = ask(model=RESNET, models=[RES2NET, RESNET])[-1]
     assert [c["key"] for c in two["view"]["columns"]] == [RESNET, RES2NET]
 
 
 def test_a_network_that_cannot_be_had_is_a_sentence_beside_the_others(ask):
-    last = answers(ask(models=["no_such_model"], agreed=True))[-1]
+    last = ask(models=["no_such_model"], agreed=True)[-1]
     assert "no_such_model" in json.dumps(last)
     if "error" not in last:
         assert len(by_id(last)) == len(FACTORS)
 
 
-@pytest.mark.parametrize(
-    ("request_", "sentence"),
-    [
-        ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"),
-        ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
-        ({"options": {"canvas": "sky"}}, "unknown"),
-        ({"target": "unheard-of", "changed": "target"}, "No class fits"),
-        ({"models": ["res2net50_26w_4s.in1k"]}, "MB to download first"),
-    ],
-)
+@pytest.mark.parametrize(("request_", "sentence"), [
+    ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"), ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
+    ({"options": {"canvas": "sky"}}, "unknown"),
+    ({"target": "unheard-of", "changed": "target"}, "No class fits"),
+    ({"models": ["res2net50_26w_4s.in1k"]}, "MB to download first"),
+])  # fmt: skip
 def test_what_is_refused_or_costs_a_download_is_a_sentence(ask, request_, sentence):
     last = ask(**request_)[-1]
     assert sentence in (last.get("error") or last["need"]["sentence"])
 
 
 def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answering):
-    def stop(message: dict[str, Any]) -> None:
+    def stop(message):
         if "progress" in message:
             answering.stop(SimpleNamespace(session_hash="a"))
 
-    last = answers(ask(stop, example="cheetah"))[-1]
+    last = ask(stop, example="cheetah")[-1]
     assert last["notice"] == "Stopped."
     assert not last["more"]
     assert 0 < len(by_id(last)) < 24
-    assert len(by_id(answers(ask(example="cheetah"))[-1])) == 24
+    assert len(by_id(ask(example="cheetah")[-1])) == 24
 
 
 def test_a_sweep_is_kept_for_all_visitors(ask, engine, monkeypatch):
-    answers(ask(example="coffee"))
+    ask(example="coffee")
     monkeypatch.setattr(type(engine.session.network(RES2NET)), "sweep", None)
-    assert len(by_id(answers(ask(example="coffee"))[-1])) == 24
+    assert len(by_id(ask(example="coffee")[-1])) == 24
 
 
-def step(factor: float, rank: int) -> Any:
+def step(factor, rank):
     return SimpleNamespace(factor=factor, rank=rank, probability=1 / rank)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "sentence"),
-    [
-        ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
-        ([2] * 12, "says “lion” at no size."),
-        ([1] * 12, "says “lion” at every size, down to 0.1x."),
-        ([], "not here"),
-    ],
-)
+@pytest.mark.parametrize(("ranks", "sentence"), [
+    ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
+    ([2] * 12, "says “lion” at no size."), ([1] * 12, "says “lion” at every size, down to 0.1x."),
+    ([], "not here"),
+])  # fmt: skip
 def test_known_down_to_in_one_sentence(ranks, sentence):
     steps = tuple(step(f, r) for f, r in zip(FACTORS, ranks, strict=False))
     curve = SweepCurve(RES2NET, 0, "lion", steps, None, None, "not here")
@@ -174,7 +136,7 @@ def test_known_down_to_in_one_sentence(ranks, sentence):
 
 
 def test_without_a_canvas_the_drawn_sizes_come_along(ask):
-    last = answers(ask(static=True))[-1]
+    last = ask(static=True)[-1]
     assert set(last["view"]["pictures"]) == set(by_id(last))
 
 

@@ -1,13 +1,9 @@
 """Preprocessing against timm's own pipeline, and its geometry against pictures of coordinates."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -32,15 +28,15 @@ CONFIGS = [
 ]
 
 
-def config_id(config: dict[str, Any]) -> str:
+def config_id(config):
     return f"{config['crop_mode']}-{config['crop_pct']}-{config['input_size'][1:]}"
 
 
-def full(config: dict[str, Any], mean: float = 0.4, std: float = 0.25) -> dict[str, Any]:
+def full(config, mean=0.4, std=0.25):
     return {"mean": (mean, 0.5, 0.6), "std": (std, 0.2, 0.3), **config}
 
 
-def timm_fails(config: dict[str, Any], size: tuple[int, int]) -> bool:
+def timm_fails(config, size):
     """timm rounds the shorter side of a long strip to 0 px when it fits the longer one."""
     if config["crop_mode"] != "border":
         return False
@@ -49,7 +45,7 @@ def timm_fails(config: dict[str, Any], size: tuple[int, int]) -> bool:
     return min(round(size[0] / ratio), round(size[1] / ratio)) == 0
 
 
-def cases(least_px: int = 1) -> list[Any]:
+def cases(least_px=1):
     """All pairs of a configuration and a size that timm can handle."""
     return [
         pytest.param(config, size, id=f"{config_id(config)}-{size[0]}x{size[1]}")
@@ -59,13 +55,13 @@ def cases(least_px: int = 1) -> list[Any]:
     ]
 
 
-def noise(size: tuple[int, int]) -> Image.Image:
+def noise(size):
     pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 @pytest.mark.parametrize(("config", "size"), cases())
-def test_the_tensor_is_timms_to_the_bit(config: dict[str, Any], size: tuple[int, int]) -> None:
+def test_the_tensor_is_timms_to_the_bit(config, size):
     photo = noise(size)
     ours = Preprocessor(full(config))(photo)
     height, width = config["input_size"][1:]
@@ -79,7 +75,7 @@ def test_the_tensor_is_timms_to_the_bit(config: dict[str, Any], size: tuple[int,
 
 
 @pytest.mark.parametrize("size", [(1, 300), (300, 1)])
-def test_where_timm_fails_there_is_a_view_all_the_same(size: tuple[int, int]) -> None:
+def test_where_timm_fails_there_is_a_view_all_the_same(size):
     config = next(c for c in CONFIGS if c["crop_mode"] == "border")
     assert timm_fails(config, size)
     with pytest.raises(ValueError, match="must be > 0"):
@@ -90,9 +86,7 @@ def test_where_timm_fails_there_is_a_view_all_the_same(size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize(("config", "size"), cases())
-def test_the_short_way_for_long_strips_gives_the_same_view(
-    config: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_short_way_for_long_strips_gives_the_same_view(config, size, monkeypatch):
     photo = noise(size)
     whole = Preprocessor(full(config))(photo)
     monkeypatch.setattr(preprocess, "_MOST_PX", 0)
@@ -104,16 +98,14 @@ def test_the_short_way_for_long_strips_gives_the_same_view(
     assert difference.mean() < 0.05
 
 
-def coordinates(size: tuple[int, int], axis: int) -> Image.Image:
+def coordinates(size, axis):
     """A float picture in which every pixel is its own centre's coordinate, in px."""
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
     return Image.fromarray(np.ascontiguousarray((x, y)[axis]))
 
 
-def timms_view_of_coordinates(
-    config: dict[str, Any], size: tuple[int, int], axis: int
-) -> npt.NDArray[np.float32]:
+def timms_view_of_coordinates(config, size, axis):
     """Push the coordinates through timm's geometric steps: what each view px shows."""
     transform = create_transform(**full(config), is_training=False)
     image = coordinates(size, axis)
@@ -125,9 +117,7 @@ def timms_view_of_coordinates(
 
 
 @pytest.mark.parametrize(("config", "size"), cases(least_px=2))
-def test_each_view_px_shows_the_place_that_the_geometry_names(
-    config: dict[str, Any], size: tuple[int, int]
-) -> None:
+def test_each_view_px_shows_the_place_that_the_geometry_names(config, size):
     geometry = Preprocessor(full(config))(noise(size)).geometry
     height, width = config["input_size"][1:]
     checked = 0
@@ -149,7 +139,7 @@ def test_each_view_px_shows_the_place_that_the_geometry_names(
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=config_id)
-def test_the_crop_holds_what_timm_shows_of_a_photo(config: dict[str, Any]) -> None:
+def test_the_crop_holds_what_timm_shows_of_a_photo(config):
     """Coarse but without any filter's theory: the first and last colours in the view."""
     size = (500, 333)
     left, top, right, bottom = Preprocessor(full(config))(noise(size)).geometry.crop
@@ -163,7 +153,7 @@ def test_the_crop_holds_what_timm_shows_of_a_photo(config: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1), (3, 40_000)], ids=str)
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
-def test_a_strip_gives_a_view_of_its_middle(mode: str, size: tuple[int, int]) -> None:
+def test_a_strip_gives_a_view_of_its_middle(mode, size):
     config = {"crop_mode": mode, "crop_pct": 0.9, "input_size": (3, 224, 224)}
     photo = Image.new("RGB", size, (10, 200, 30))
     result = Preprocessor(full({**config, "interpolation": "bicubic"}))(photo)
@@ -178,7 +168,7 @@ def test_a_strip_gives_a_view_of_its_middle(mode: str, size: tuple[int, int]) ->
     assert heat.max() == 1
 
 
-def test_a_strip_needs_little_memory() -> None:
+def test_a_strip_needs_little_memory():
     """timm's way takes 8 GB; measured in a process of its own, since peaks only ever grow."""
     code = """
 import resource, sys
@@ -199,7 +189,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(done.stdout) < 100 * 1024
 
 
-def test_an_unknown_step_is_not_guessed() -> None:
+def test_an_unknown_step_is_not_guessed():
     config = full({"crop_mode": "center", "crop_pct": 1.0, "input_size": (3, 32, 32)})
     run = Preprocessor({**config, "interpolation": "bilinear"})
     run._geometric.append(lambda image: image.rotate(90))

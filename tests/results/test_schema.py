@@ -12,15 +12,7 @@ import pytest
 
 from mscnn.results.evaluation import RealAccuracy
 from mscnn.results.explanation import SPREAD_UNIT, Score
-from mscnn.results.schema import (
-    Table,
-    column,
-    csv_text,
-    document,
-    manifest,
-    safe_integers,
-    table,
-)
+from mscnn.results.schema import Table, column, csv_text, document, manifest, safe_integers, table
 from tests.results import samples
 from tests.results.samples import LION, NAN, PATHS
 
@@ -45,8 +37,7 @@ def test_what_is_not_finite_becomes_null(bad):
 def test_tables_have_a_cell_per_heading_and_run_nothing_in_a_spreadsheet():
     content = table([{"b": "=HYPERLINK(1)\nx", "c": 10**30}, {"a": None, "d": -1.5}], ("a", "b"))
     assert content == Table(
-        ["a", "b", "c", "d"],
-        [[None, "=HYPERLINK(1)\nx", 10**30, None], [None, None, None, -1.5]],
+        ["a", "b", "c", "d"], [[None, "=HYPERLINK(1)\nx", 10**30, None], [None, None, None, -1.5]]
     )
     assert list(csv.reader(io.StringIO(csv_text(content))))[1:] == [
         ["", "'=HYPERLINK(1) x", str(10**30), ""],
@@ -65,9 +56,6 @@ def test_a_manifest_says_when_and_with_which_versions():
     assert list(shown["versions"]) == ["mscnn", "torch", "no-such-package"]
     assert shown["versions"]["no-such-package"] is None
     assert shown["class"] == SCORE
-
-
-# --- results -------------------------------------------------------------------------------
 
 
 def test_prediction_has_the_contracts_keys_and_values():
@@ -228,12 +216,10 @@ def test_sweep_keeps_a_model_that_failed():
     steps = (samples.stepped(2), samples.stepped(0.001, energy_ratio=None, weighted_rf_px=NAN))
     shown = document(samples.swept(samples.curve("net", *steps), samples.UNKNOWN, partial=True))
     good, bad = shown.pop("models")
-    assert json.dumps(shown) == json.dumps(
-        {
-            **{"class": "lion", "canvas": "mean", "box": [0.1, 0.2, 0.333333, 1.0]},
-            **{"factors": [2.0, 1.0, 0.5], "partial": True},
-        }
-    )
+    assert json.dumps(shown) == json.dumps({
+        **{"class": "lion", "canvas": "mean", "box": [0.1, 0.2, 0.333333, 1.0]},
+        **{"factors": [2.0, 1.0, 0.5], "partial": True},
+    })  # fmt: skip
     first, last = good.pop("steps")
     assert good == {
         **{"model": "net", "target": 3, "label": "lion", "octaves": 1.5},
@@ -249,14 +235,12 @@ def test_sweep_keeps_a_model_that_failed():
 def test_effective_field_is_described_without_its_map():
     assert document(samples.effective()) == {
         **{"model": "net", "layer": "layer2.1", "split": 1, "input_px": 64},
-        "crop": [100.0, 0.0, 300.0, 200.0],
-        "unit": [1, 2],
-        "centre": [3.5, None],
+        "crop": [100.0, 0.0, 300.0, 200.0], "unit": [1, 2], "centre": [3.5, None],
         "theoretical": [-4.0, -3.0, 9.0, 10.0],
         "squares": [{"share": 0.5, "side_px": 3}, {"share": 0.99, "side_px": 7}],
         "log_squares": [{"share": 0.5, "side_px": 3}],
         **{"inputs": 2, "trained": False, "seconds": 0.25},
-    }
+    }  # fmt: skip
 
 
 def test_evaluation_has_the_contracts_keys_first():

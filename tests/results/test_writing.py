@@ -1,7 +1,5 @@
 """Files are written whole or not at all, and nothing but them is touched."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ from mscnn.errors import OutputError
 from mscnn.results.writing import bare_name, check_folder, reason, replacing, safe_name, write
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -39,7 +37,7 @@ def test_failure_in_the_middle_leaves_nothing_new(tmp_path, monkeypatch, existin
         write(folder, {"x.txt": b"old"})
     real, calls = Path.write_bytes, []
 
-    def second_fails(self: Path, content: bytes) -> int:
+    def second_fails(self, content):
         calls.append(self.name)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
@@ -74,7 +72,7 @@ def test_a_file_is_replaced_at_once_or_stays(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
 
-    def interrupted() -> None:
+    def interrupted():
         with replacing(path) as part:
             part.write_bytes(b"half")
             raise KeyboardInterrupt

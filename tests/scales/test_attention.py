@@ -16,7 +16,7 @@ from mscnn.errors import UnsupportedModelError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.scales import attention
-from mscnn.scales.attention import RawAttention, entropy_bits, gates, mean_gates
+from mscnn.scales.attention import entropy_bits, gates, mean_gates
 from tests.conftest import STAGES, randomise_batch_norms
 
 BLOCKS = [f"{stage}.{number}" for stage in STAGES for number in (0, 1)]
@@ -25,41 +25,35 @@ _MADE: dict[tuple[int, int], nn.Module] = {}
 GEOMETRY = ViewGeometry((64, 64), (64, 64), (0, 0), (64, 64))
 
 
-def gated_maps(model: nn.Module, x: torch.Tensor, targets: Targets) -> RawAttention:
+def gated_maps(model, x, targets):
     return attention.gated_maps(model, x, targets, GEOMETRY)
 
 
-def resnest(radix: int, cardinality: int) -> nn.Module:
+def resnest(radix, cardinality):
     """A small ResNeSt in float64; as in timm, 1s4x24d and 4s2x40d pool before the convolution."""
     key = (radix, cardinality)
     if key not in _MADE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(11 + 10 * radix + cardinality)
             model = ResNet(
-                block=ResNestBottleneck,
-                layers=(2, 2, 2, 2),
-                channels=(8, 16, 16, 24),
-                num_classes=6,
-                stem_type="deep",
-                stem_width=4,
-                avg_down=True,
-                base_width=64 if cardinality == 1 else 32,
-                cardinality=cardinality,
+                block=ResNestBottleneck, layers=(2, 2, 2, 2), channels=(8, 16, 16, 24),
+                num_classes=6, stem_type="deep", stem_width=4, avg_down=True,
+                base_width=64 if cardinality == 1 else 32, cardinality=cardinality,
                 zero_init_last=False,
                 block_args={"radix": radix, "avd": True, "avd_first": cardinality > 1},
-            )
+            )  # fmt: skip
             randomise_batch_norms(model)
         _MADE[key] = model.double().eval().requires_grad_(False)
     return _MADE[key]
 
 
 @pytest.fixture
-def small() -> torch.Tensor:
+def small():
     """``(1, 3, 64, 64)`` float64."""
     return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
 
 
-def by_hand(module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def by_hand(module, x):
     """Equations 1 to 3 of the paper: gates ``(radix, C)`` and branches ``(radix, C, h, w)``.
 
     The cardinal groups are treated one by one, as the paper draws them.
@@ -80,7 +74,7 @@ def by_hand(module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return gate, branches
 
 
-def inputs_and_outputs(model: nn.Module, x: torch.Tensor) -> dict[str, tuple[Any, ...]]:
+def inputs_and_outputs(model, x):
     """What each SplitAttn takes in and puts out, by torch's own hooks."""
     seen: dict[str, tuple[Any, ...]] = {}
     handles = [
@@ -98,7 +92,7 @@ def inputs_and_outputs(model: nn.Module, x: torch.Tensor) -> dict[str, tuple[Any
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), SETTINGS)
-def test_gates_equal_the_papers_equations(radix, cardinality, small) -> None:
+def test_gates_equal_the_papers_equations(radix, cardinality, small):
     model = resnest(radix, cardinality)
     found = gates(model, small)
     assert list(found) == BLOCKS
@@ -115,7 +109,7 @@ def test_gates_equal_the_papers_equations(radix, cardinality, small) -> None:
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), SETTINGS)
-def test_gates_add_up_to_one_over_radix(radix, cardinality, small) -> None:
+def test_gates_add_up_to_one_over_radix(radix, cardinality, small):
     for gate in gates(resnest(radix, cardinality), small).values():
         assert ((gate > 0) & (gate < 1)).all()
         if radix > 1:
@@ -125,7 +119,7 @@ def test_gates_add_up_to_one_over_radix(radix, cardinality, small) -> None:
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), SETTINGS)
-def test_branch_maps_equal_autograd_and_add_up_to_grad_cam(radix, cardinality, small) -> None:
+def test_branch_maps_equal_autograd_and_add_up_to_grad_cam(radix, cardinality, small):
     model = resnest(radix, cardinality)
     raw = gated_maps(model, small, Targets([3]))
     layers = [f"{block}.conv2" for block in BLOCKS]
@@ -149,11 +143,11 @@ def test_branch_maps_equal_autograd_and_add_up_to_grad_cam(radix, cardinality, s
         np.testing.assert_allclose(block.gates, gate, rtol=1e-5)
 
 
-def gradient_at(model: nn.Module, x: torch.Tensor, layer: str, target: int) -> torch.Tensor:
+def gradient_at(model, x, layer, target):
     """The gradient of a logit at a layer's output: a zero leaf is added there."""
     leaves: list[torch.Tensor] = []
 
-    def add(_: object, __: object, out: torch.Tensor) -> torch.Tensor:
+    def add(_, __, out):
         leaves.append(torch.zeros_like(out, requires_grad=True))
         return out + leaves[0]
 
@@ -165,7 +159,7 @@ def gradient_at(model: nn.Module, x: torch.Tensor, layer: str, target: int) -> t
     return gradient[0]
 
 
-def test_a_map_of_one_place(small) -> None:
+def test_a_map_of_one_place(small):
     """On 32 px the last stage is one place; its gates must not be taken for its branches."""
     blocks = gated_maps(resnest(1, 1), small[..., :32, :32], Targets([0])).blocks
     assert blocks[-1].maps.shape == (1, 1, 1)
@@ -175,21 +169,18 @@ def test_a_map_of_one_place(small) -> None:
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [
-        ([[0.5, 0.5], [0.5, 0.5]], 1.0),
-        ([[1.0, 0.0], [0.0, 1.0]], 0.0),
-        ([[0.25] * 3] * 4, 2.0),
-        ([[0.5, 1.0], [0.5, 0.0]], 0.5),
-        ([[0.75], [0.25]], 0.75 * np.log2(4 / 3) + 0.25 * 2),
+        ([[0.5, 0.5], [0.5, 0.5]], 1.0), ([[1.0, 0.0], [0.0, 1.0]], 0.0), ([[0.25] * 3] * 4, 2.0),
+        ([[0.5, 1.0], [0.5, 0.0]], 0.5), ([[0.75], [0.25]], 0.75 * np.log2(4 / 3) + 0.25 * 2),
         ([[0.3, 0.9]], None),
     ],
     ids=["even", "decided", "four branches", "half of the channels decided", "3 to 1", "radix 1"],
-)
-def test_entropy(gate, expected) -> None:
+)  # fmt: skip
+def test_entropy(gate, expected):
     got = entropy_bits(np.array(gate, dtype=np.float32))
     assert got == (None if expected is None else pytest.approx(expected, abs=1e-7))
 
 
-def test_mean_gates() -> None:
+def test_mean_gates():
     one = {"a": np.array([[0.2], [0.8]], np.float32), "b": np.array([[0.5]], np.float32)}
     two = {"a": np.array([[0.6], [0.4]], np.float32), "b": np.array([[0.1]], np.float32)}
     mean = mean_gates([one, two])
@@ -201,7 +192,7 @@ def test_mean_gates() -> None:
 
 
 @pytest.mark.parametrize("family", ["resnet", "res2net"])
-def test_a_model_without_split_attention_is_refused(family, tiny, x) -> None:
+def test_a_model_without_split_attention_is_refused(family, tiny, x):
     with pytest.raises(UnsupportedModelError, match="ResNeSt"):
         gates(tiny(family), x)
     with pytest.raises(UnsupportedModelError, match="ResNeSt"):

@@ -1,10 +1,7 @@
 """``mscnn.scales.effective``: against float64 autograd without hooks, squares by brute force."""
 
-from __future__ import annotations
-
 import copy
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +15,6 @@ from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import Square
 from mscnn.scales.effective import (
     SHARES,
-    Measured,
     as_field,
     log_scaled,
     squares,
@@ -34,10 +30,7 @@ from tests.conftest import FAMILIES, INPUT_PX, STAGES
 Doubles = npt.NDArray[np.float64]
 
 
-# --- the gradient ------------------------------------------------------------------------------
-
-
-def splits_of(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
+def splits_of(block, x):
     """The splits of a Bottle2neck by the paper's equation 1, in timm's order."""
     x = torch.relu(block.bn1(block.conv1(x)))
     parts = list(x.chunk(4, dim=1))
@@ -48,9 +41,7 @@ def splits_of(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
     return [*done, block.pool(parts[3]) if block.is_first else parts[3]]
 
 
-def by_hand(
-    model: nn.Module, x: torch.Tensor, layer: str, split: int | None, unit: tuple[int, int]
-) -> Doubles:
+def by_hand(model, x, layer, split, unit):
     """|gradient| of a unit in float64, module by module, without hooks."""
     model, x = copy.deepcopy(model).double(), x.double().requires_grad_()
     stage, _, number = layer.partition(".")
@@ -66,14 +57,12 @@ def by_hand(
         y = blocks[wanted](y) if split is None else splits_of(blocks[wanted], y)[split]
         break
     y[0, :, unit[0], unit[1]].sum().backward()
-    assert x.grad is not None
-    gradient: Doubles = x.grad[0].abs().sum(0).numpy()
-    return gradient
+    return x.grad[0].abs().sum(0).numpy()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("layer", ["layer1", "layer3.0", "layer4"])
-def test_a_layers_gradient_is_autograds(family, layer, tiny, x) -> None:
+def test_a_layers_gradient_is_autograds(family, layer, tiny, x):
     at = find_point(tiny(family), layer, None)
     found = unit_gradient(tiny(family), [x], at, (50.0, 20.0))
     cells = {"layer1": 24, "layer3.0": 6, "layer4": 3}[layer]
@@ -84,17 +73,12 @@ def test_a_layers_gradient_is_autograds(family, layer, tiny, x) -> None:
     np.testing.assert_allclose(found.gradient, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
-@pytest.mark.parametrize(
-    ("family", "block"),
-    [
-        ("res2net", "layer1.0"),
-        ("res2net", "layer2.0"),
-        ("res2net", "layer4.1"),
-        ("res2next", "layer2.1"),
-    ],
-)
+@pytest.mark.parametrize(("family", "block"), [
+    ("res2net", "layer1.0"), ("res2net", "layer2.0"), ("res2net", "layer4.1"),
+    ("res2next", "layer2.1"),
+])  # fmt: skip
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
-def test_a_splits_gradient_is_autograds(family, block, split, tiny, x) -> None:
+def test_a_splits_gradient_is_autograds(family, block, split, tiny, x):
     at = find_point(tiny(family), block, split)
     found = unit_gradient(tiny(family), [x], at, (60.0, 30.0))
     expected = by_hand(tiny(family), x, block, split, found.unit)
@@ -102,7 +86,7 @@ def test_a_splits_gradient_is_autograds(family, block, split, tiny, x) -> None:
     assert found.gradient.max() > 0
 
 
-def test_the_gradient_is_averaged_over_the_inputs(tiny, x) -> None:
+def test_the_gradient_is_averaged_over_the_inputs(tiny, x):
     model, at = tiny("resnet"), UnitPoint("layer2", "layer2")
     one, two = (unit_gradient(model, [i], at, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
     both = unit_gradient(model, [x, x.flip(-1)], at, (9.0, 9.0)).gradient
@@ -110,23 +94,16 @@ def test_the_gradient_is_averaged_over_the_inputs(tiny, x) -> None:
     assert not np.allclose(one, two)
 
 
-@pytest.mark.parametrize(
-    ("point", "unit"),
-    [
-        ((0.0, 0.0), (0, 0)),
-        ((95.999, 95.999), (2, 2)),
-        ((31.999, 0.0), (0, 0)),
-        ((32.0, 0.0), (0, 1)),
-        ((0.0, 64.0), (2, 0)),
-        ((96.0, 96.0), (2, 2)),
-    ],
-)
-def test_the_unit_is_the_cell_under_the_point(point, unit, tiny, x) -> None:
+@pytest.mark.parametrize(("point", "unit"), [
+    ((0.0, 0.0), (0, 0)), ((95.999, 95.999), (2, 2)), ((31.999, 0.0), (0, 0)),
+    ((32.0, 0.0), (0, 1)), ((0.0, 64.0), (2, 0)), ((96.0, 96.0), (2, 2)),
+])  # fmt: skip
+def test_the_unit_is_the_cell_under_the_point(point, unit, tiny, x):
     at = find_point(tiny("resnet"), "layer4", None)
     assert unit_gradient(tiny("resnet"), [x], at, point).unit == unit
 
 
-def test_an_input_of_another_shape_has_its_own_cells(tiny) -> None:
+def test_an_input_of_another_shape_has_its_own_cells(tiny):
     wide = torch.randn(1, 3, 64, 160, generator=torch.Generator().manual_seed(0))
     found = unit_gradient(
         tiny("res2net"), [wide], find_point(tiny("res2net"), "layer4.1", 2), (159.0, 40.0)
@@ -135,7 +112,7 @@ def test_an_input_of_another_shape_has_its_own_cells(tiny) -> None:
     assert (found.map_size, found.unit) == ((2, 5), (1, 4))
 
 
-def made_positive(model: nn.Module) -> nn.Module:
+def made_positive(model):
     """No weight cancels another, no ReLU cuts, no maximum chooses: the gradient goes all ways."""
     model = copy.deepcopy(model).double()
     model.maxpool = nn.AvgPool2d(3, stride=2, padding=1)
@@ -149,10 +126,10 @@ def made_positive(model: nn.Module) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def theory(tiny: Any) -> Any:
+def theory(tiny):
     found: dict[str, ReceptiveField] = {}
 
-    def get(family: str) -> ReceptiveField:
+    def get(family):
         if family not in found:
             graph = trace(copy.deepcopy(tiny(family)), STAGES)
             found[family] = fields(graph, model=family, input_px=INPUT_PX)
@@ -161,7 +138,7 @@ def theory(tiny: Any) -> Any:
     return get
 
 
-def result(measured: Measured, at: UnitPoint, field: ReceptiveField | None, geometry: Any) -> Any:
+def result(measured, at, field, geometry):
     view = np.zeros((*measured.gradient.shape, 3), np.uint8)
     return as_field(
         measured, field=field, at=at, model="m", inputs=1, trained=True, view=view,
@@ -169,18 +146,11 @@ def result(measured: Measured, at: UnitPoint, field: ReceptiveField | None, geom
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("family", "layer", "split"),
-    [
-        ("resnet", "layer2", None),
-        ("resnet", "layer3.0", 0),
-        ("res2net", "layer2.1", None),
-        ("res2net", "layer2.1", 0),
-        ("res2net", "layer2.1", 3),
-        ("res2next", "layer1.1", 2),
-        ("resnext", "layer4", None),
-    ],
-)
+@pytest.mark.parametrize(("family", "layer", "split"), [
+    ("resnet", "layer2", None), ("resnet", "layer3.0", 0), ("res2net", "layer2.1", None),
+    ("res2net", "layer2.1", 0), ("res2net", "layer2.1", 3), ("res2next", "layer1.1", 2),
+    ("resnext", "layer4", None),
+])  # fmt: skip
 def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, split, tiny, theory):
     model, x = made_positive(tiny(family)), torch.ones(1, 3, 96, 96).double()
     at = find_point(model, layer, split)
@@ -194,10 +164,7 @@ def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, s
         assert erf.centre == ((left + right) / 2, (top + bottom) / 2)
 
 
-# --- the result --------------------------------------------------------------------------------
-
-
-def test_without_theory_the_centre_is_the_cells(tiny, x) -> None:
+def test_without_theory_the_centre_is_the_cells(tiny, x):
     at = find_point(tiny("resnet"), "layer4", None)
     measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 90.0))
     erf = result(measured, at, None, None)
@@ -208,16 +175,13 @@ def test_without_theory_the_centre_is_the_cells(tiny, x) -> None:
     assert (erf.layer, erf.split, erf.seconds) == ("layer4", None, 0.5)
 
 
-def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(tiny, x, theory) -> None:
+def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(tiny, x, theory):
     at = find_point(tiny("resnet"), "layer2.0.conv1", None)
     measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 40.0))
     assert result(measured, at, theory("resnet"), None).theoretical is None
 
 
-# --- squares -----------------------------------------------------------------------------------
-
-
-def smallest_square(gradient: Doubles, row: int, column: int, share: float) -> int:
+def smallest_square(gradient, row, column, share):
     """By trying one side after the other, pixel by pixel."""
     total = math.fsum(gradient.ravel())
     for reach in range(max(gradient.shape)):
@@ -233,7 +197,7 @@ def smallest_square(gradient: Doubles, row: int, column: int, share: float) -> i
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 5), (8, 8), (13, 20)])
 @pytest.mark.parametrize("seed", range(3))
-def test_squares_are_the_smallest_that_hold_the_share(shape, seed) -> None:
+def test_squares_are_the_smallest_that_hold_the_share(shape, seed):
     rng = np.random.default_rng(seed)
     gradient = rng.integers(0, 50, shape).astype(np.float64) ** 2
     gradient[0, 0] += 1
@@ -244,7 +208,7 @@ def test_squares_are_the_smallest_that_hold_the_share(shape, seed) -> None:
         assert squares(gradient, (x, y)) == expected
 
 
-def test_squares_on_paper() -> None:
+def test_squares_on_paper():
     # 50 of 100 in the middle, 42 in the ring around it, 8 in the outermost ring.
     gradient = np.zeros((5, 5))
     gradient[2, 2], gradient[1, 1], gradient[4, 0] = 50, 42, 8
@@ -254,64 +218,52 @@ def test_squares_on_paper() -> None:
     assert squares(gradient, (0.0, 4.0), shares=(0.08, 0.5)) == (Square(0.08, 1), Square(0.5, 5))
 
 
-def test_a_zero_gradient_has_no_squares() -> None:
+def test_a_zero_gradient_has_no_squares():
     assert squares(np.zeros((4, 6)), (1.0, 1.0)) == ()
     assert squares(log_scaled(np.zeros((4, 6))), (1.0, 1.0)) == ()
 
 
-def test_the_log_does_not_depend_on_the_scale() -> None:
+def test_the_log_does_not_depend_on_the_scale():
     gradient = np.array([[0.0, 0.009], [0.099, 0.0999], [1.0, 0.5]])
     expected = [[0.0, 1.0], [2.0, math.log10(100.9)], [math.log10(1001), math.log10(501)]]
     for scale in (1e-30, 1.0, 1e30):
         np.testing.assert_allclose(log_scaled(scale * gradient), expected, rtol=1e-12)
 
 
-# --- where units are read ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("family", "layer", "split", "at"),
-    [
-        ("resnet", "layer4", None, UnitPoint("layer4", "layer4")),
-        ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1")),
-        ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0)),
-        ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0)),
-        # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
-        ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6))),
-        ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24))),
-        ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27))),
-    ],
-)
-def test_where_a_unit_is_read(family, layer, split, at, tiny) -> None:
+@pytest.mark.parametrize(("family", "layer", "split", "at"), [
+    ("resnet", "layer4", None, UnitPoint("layer4", "layer4")),
+    ("resnet", "layer2.1", None, UnitPoint("layer2.1", "layer2.1")),
+    ("resnet", "layer2.1", 0, UnitPoint("layer2.1", "layer2.1.conv3", 0)),
+    ("resnest", "layer3.0", 0, UnitPoint("layer3.0", "layer3.0.conv3", 0)),
+    # 16 channels * 26 / 64, rounded down: 6 per split in stage 1, 24 * 26 / 64: 9 in stage 2.
+    ("res2net", "layer1.1", 0, UnitPoint("layer1.1", "layer1.1.conv3", 0, (0, 6))),
+    ("res2net", "layer1.1", 3, UnitPoint("layer1.1", "layer1.1.conv3", 3, (18, 24))),
+    ("res2net", "layer2.0", 2, UnitPoint("layer2.0", "layer2.0.conv3", 2, (18, 27))),
+])  # fmt: skip
+def test_where_a_unit_is_read(family, layer, split, at, tiny):
     assert find_point(tiny(family), layer, split) == at
 
 
-@pytest.mark.parametrize(
-    ("family", "layer", "split", "message"),
-    [
-        ("res2net", "layer2.1", 4, "layer2.1 has no split 4; give a number from 0 to 3"),
-        ("res2net", "layer2.1", -1, "has no split -1; give a number from 0 to 3"),
-        ("resnet", "layer2.1", 1, "has no split 1; give 0, its only one"),
-        ("res2net", "layer2", 0, "layer2 is no block, .* choose one of layer1.0, layer1.1, "),
-        ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
-    ],
-)
-def test_splits_that_do_not_exist(family, layer, split, message, tiny) -> None:
+@pytest.mark.parametrize(("family", "layer", "split", "message"), [
+    ("res2net", "layer2.1", 4, "layer2.1 has no split 4; give a number from 0 to 3"),
+    ("res2net", "layer2.1", -1, "has no split -1; give a number from 0 to 3"),
+    ("resnet", "layer2.1", 1, "has no split 1; give 0, its only one"),
+    ("res2net", "layer2", 0, "layer2 is no block, .* choose one of layer1.0, layer1.1, "),
+    ("res2net", "layer2.1.conv3", 0, "layer2.1.conv3 is no block"),
+])  # fmt: skip
+def test_splits_that_do_not_exist(family, layer, split, message, tiny):
     with pytest.raises(UnknownLayerError, match=message):
         find_point(tiny(family), layer, split)
 
 
-def test_a_split_of_a_network_without_blocks() -> None:
+def test_a_split_of_a_network_without_blocks():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     with pytest.raises(UnsupportedModelError, match="not built of residual blocks"):
         find_point(model, "0", 0)
 
 
-# --- random weights ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny) -> None:
+def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny):
     model = tiny(family)
     state = torch.get_rng_state()
     one, two = with_random_weights(model), with_random_weights(model)
@@ -323,22 +275,21 @@ def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny)
     for module in one.modules():
         assert not module.training
         if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
             assert module.running_var is not None
             assert not module.running_mean.any()
             assert bool((module.running_var == 1).all())
             assert bool((module.weight == 1).all()), "timm's zeroes would cut the branch off"
 
 
-def test_a_unit_of_a_random_network_sees_something(tiny, x) -> None:
+def test_a_unit_of_a_random_network_sees_something(tiny, x):
     model = with_random_weights(tiny("res2net"))
     found = unit_gradient(model, [x], find_point(model, "layer4.1", 2), (48.0, 48.0))
     assert np.count_nonzero(found.gradient) > 0.9 * 96 * 96
 
 
-def test_weights_that_no_module_can_draw_anew_are_not_called_random() -> None:
+def test_weights_that_no_module_can_draw_anew_are_not_called_random():
     class Scaled(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.gamma = nn.Parameter(torch.ones(3))
 
@@ -346,16 +297,12 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random() -> None:
         with_random_weights(nn.Sequential(nn.Conv2d(3, 3, 1), Scaled()))
 
 
-# --- through the network -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("layer", ["layer2", "layer3.1", "layer4"])
 @pytest.mark.parametrize("point", [(47.4, 30.2), (1.0, 95.0), (60.5, 12.0)])
-def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny, theory) -> None:
+def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny, theory):
     model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
     at = find_point(model, layer, None)
     field = theory_of(theory("res2net"), at)
-    assert field is not None
     measured = unit_gradient(model, [x], at, point, field)
     rows, columns = measured.map_size
     distances = {
@@ -368,7 +315,7 @@ def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (640, 480)])
 @pytest.mark.parametrize(("layer", "split"), [("last", None), ("layer2.1", 2)])
-def test_every_size_of_photo(size, layer, split, network) -> None:
+def test_every_size_of_photo(size, layer, split, network):
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     erf = network("res2net").effective_receptive_field(
         Image.fromarray(noise), layer=layer, split=split
@@ -388,19 +335,19 @@ def test_every_size_of_photo(size, layer, split, network) -> None:
 @pytest.mark.parametrize(
     ("point", "unit"), [((0.14, 0.01), (0, 0)), ((0.86, 0.99), (2, 2)), ((0.5, 0.01), (0, 1))]
 )
-def test_the_photos_border_and_corners(point, unit, photo, network) -> None:
+def test_the_photos_border_and_corners(point, unit, photo, network):
     # 120 x 90 px become 128 x 96; the middle 96 x 96 are seen: shares 0.125 to 0.875 of the width.
     erf = network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
     assert erf.unit == unit
 
 
 @pytest.mark.parametrize("point", [(0.0, 0.5), (0.12, 0.5), (0.88, 0.5), (-1.0, 0.5), (0.5, 1.0)])
-def test_a_point_that_the_network_did_not_see(point, photo, network) -> None:
+def test_a_point_that_the_network_did_not_see(point, photo, network):
     with pytest.raises(PointError, match="did not see that point"):
         network("resnet", crop_pct=1.0).effective_receptive_field(photo, point=point)
 
 
-def test_a_network_without_finite_numbers_is_refused(network) -> None:
+def test_a_network_without_finite_numbers_is_refused(network):
     net = network("res2net", fresh=True)
     with torch.no_grad():
         net.model.conv1.weight.fill_(float("nan"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 
 from mscnn.errors import UnknownLayerError
 from mscnn.models import registry
-from mscnn.results.receptive_field import ReceptiveField
 from mscnn.scales.graph import Graph, Node, Op, from_row, to_row
 from mscnn.scales.receptive_field import fields, known
 
@@ -51,19 +49,19 @@ SPLITS_PX = {
 }
 
 
-def of(name: str) -> ReceptiveField:
+def of(name):
     found = known(name)
     assert found is not None
     return found
 
 
-def chain(*nodes: Node, **taps: int) -> ReceptiveField:
+def chain(*nodes, **taps):
     graph = Graph((Node("input", ()), *nodes), taps or {"layer1": len(nodes)}, {})
     return fields(graph, model="chain", input_px=32)
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_stages_of_the_paper_arithmetic(name) -> None:
+def test_stages_of_the_paper_arithmetic(name):
     largest, distinct = PAPER[name]
     field = of(name)
     assert tuple(stage.rf_max_px for stage in field.stages) == largest
@@ -72,7 +70,7 @@ def test_stages_of_the_paper_arithmetic(name) -> None:
 
 
 @pytest.mark.parametrize("block", SPLITS_PX)
-def test_splits_of_res2net50(block) -> None:
+def test_splits_of_res2net50(block):
     found = of("res2net50_26w_4s").block(block)
     assert tuple(split.rf_max_px for split in found.splits) == SPLITS_PX[block]
     assert found.kind == ("parallel" if block.endswith(".0") else "hierarchy")
@@ -82,24 +80,20 @@ def test_splits_of_res2net50(block) -> None:
     assert [s.index for s in found.splits] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("name", "block", "path"),
-    [
-        ("resnet18", "layer2.0", ("3x3",)),
-        ("resnet50", "layer4.2", ("1x1", "3x3")),
-        ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
-        ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
-        ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
-    ],
-)
-def test_single_paths(name, block, path) -> None:
+@pytest.mark.parametrize(("name", "block", "path"), [
+    ("resnet18", "layer2.0", ("3x3",)), ("resnet50", "layer4.2", ("1x1", "3x3")),
+    ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
+    ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
+    ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
+])  # fmt: skip
+def test_single_paths(name, block, path):
     found = of(name).block(block)
     assert found.kind == "single"
     assert [split.path for split in found.splits] == [path]
     assert not of(name).has_splits
 
 
-def sizes_of_residual_net(layers: Sequence[int], splits: int) -> Counter[int]:
+def sizes_of_residual_net(layers, splits):
     """Spectrum of a ResNet (one split) or Res2Net at layer4, block by block on paper.
 
     Every way through a block widens by one of a few amounts; a spectrum is the product.
@@ -122,18 +116,12 @@ def sizes_of_residual_net(layers: Sequence[int], splits: int) -> Counter[int]:
     return spectrum
 
 
-@pytest.mark.parametrize(
-    ("name", "layers", "splits"),
-    [
-        ("resnet50", (3, 4, 6, 3), 1),
-        ("resnet101", (3, 4, 23, 3), 1),
-        ("res2net50_48w_2s", (3, 4, 6, 3), 2),
-        ("res2net50_26w_4s", (3, 4, 6, 3), 4),
-        ("res2net101_26w_4s", (3, 4, 23, 3), 4),
-        ("res2net50_14w_8s", (3, 4, 6, 3), 8),
-    ],
-)
-def test_spectrum_block_by_block(name, layers, splits) -> None:
+@pytest.mark.parametrize(("name", "layers", "splits"), [
+    ("resnet50", (3, 4, 6, 3), 1), ("resnet101", (3, 4, 23, 3), 1),
+    ("res2net50_48w_2s", (3, 4, 6, 3), 2), ("res2net50_26w_4s", (3, 4, 6, 3), 4),
+    ("res2net101_26w_4s", (3, 4, 23, 3), 4), ("res2net50_14w_8s", (3, 4, 6, 3), 8),
+])  # fmt: skip
+def test_spectrum_block_by_block(name, layers, splits):
     expected = sizes_of_residual_net(layers, splits)
     spectrum = of(name).stage("layer4").spectrum
     assert spectrum.sizes == expected
@@ -146,7 +134,7 @@ def test_spectrum_block_by_block(name, layers, splits) -> None:
         assert spectrum.paths == 5**4 * 8 ** (sum(layers) - 4)
 
 
-def random_nodes(generator: np.random.Generator) -> tuple[Node, ...]:
+def random_nodes(generator):
     """Up to 14 nodes, each reading earlier ones; joins only where the strides agree."""
     nodes, strides = [Node("input", ())], [1]
     for _ in range(int(generator.integers(3, 14))):
@@ -166,7 +154,7 @@ def random_nodes(generator: np.random.Generator) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def all_paths(nodes: Sequence[Node], node: int) -> Iterator[list[Node]]:
+def all_paths(nodes, node):
     """Every way from the input to a node, last operation first."""
     if nodes[node].op == "input":
         yield []
@@ -175,7 +163,7 @@ def all_paths(nodes: Sequence[Node], node: int) -> Iterator[list[Node]]:
             yield [nodes[node], *path]
 
 
-def seen_backwards(path: Sequence[Node], unit: int) -> tuple[int, int]:
+def seen_backwards(path, unit):
     """First and last px that a unit sees along one path, going from the unit to the input."""
     first = last = unit
     for node in path:
@@ -186,7 +174,7 @@ def seen_backwards(path: Sequence[Node], unit: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_spectra_equal_an_enumeration_of_all_paths(seed) -> None:
+def test_spectra_equal_an_enumeration_of_all_paths(seed):
     nodes = random_nodes(np.random.default_rng(seed))
     names = {str(i): i for i in range(len(nodes))}
     field = fields(Graph(nodes, names, {}), model="random", input_px=32)
@@ -200,7 +188,7 @@ def test_spectra_equal_an_enumeration_of_all_paths(seed) -> None:
         assert (top, bottom) == (min(further)[0], max(last for _, last in further) + 1)
 
 
-def test_box_and_centre() -> None:
+def test_box_and_centre():
     """A 3x3 convolution of stride 2 and padding 1: unit (2, 5) sees rows 3-5, columns 9-11."""
     (stage,) = chain(Node("conv", (0,), 3, 2, 1, 1)).stages
     assert (stage.low, stage.high, stage.stride_px) == (-1, 2, 2)
@@ -209,7 +197,7 @@ def test_box_and_centre() -> None:
     assert stage.box(0, 0) == (-1, -1, 2, 2)
 
 
-def test_boxes_join_paths_that_are_not_aligned() -> None:
+def test_boxes_join_paths_that_are_not_aligned():
     """A 2x2 pool sees px 0-1 of unit 0; a 3x3 convolution px -1 to 1: three in all."""
     join = chain(
         Node("pool", (0,), 2, 2), Node("conv", (0,), 3, 2, 1, 1), Node("merge", (1, 2)), join=3
@@ -221,7 +209,7 @@ def test_boxes_join_paths_that_are_not_aligned() -> None:
     assert (shifted.rf_min_px, shifted.rf_max_px) == (2, 2)
 
 
-def test_counts_are_exact_beyond_floats() -> None:
+def test_counts_are_exact_beyond_floats():
     """Ninety joins of two ways: 2^90 paths; a float would be off from 2^53 on."""
     nodes: list[Node] = []
     for _ in range(90):
@@ -233,23 +221,20 @@ def test_counts_are_exact_beyond_floats() -> None:
     assert spectrum.sizes[3] == 90
 
 
-@pytest.mark.parametrize(
-    ("nodes", "message"),
-    [
-        ((Node("conv", (0,), 3, 2), Node("merge", (0, 1))), r"different strides: \[1, 2\]"),
-        ((Node("conv", (1,), 3),), "do not come before"),
-        ((Node("conv", (-1,), 3),), "do not come before"),
-        ((Node("conv", (0, 0), 3),), "cannot have 2 inputs"),
-        ((Node("merge", ()),), "cannot have 0 inputs"),
-        ((Node("input", (0,)),), "cannot have 1 inputs"),
-    ],
-)
-def test_broken_graphs(nodes, message) -> None:
+@pytest.mark.parametrize(("nodes", "message"), [
+    ((Node("conv", (0,), 3, 2), Node("merge", (0, 1))), r"different strides: \[1, 2\]"),
+    ((Node("conv", (1,), 3),), "do not come before"),
+    ((Node("conv", (-1,), 3),), "do not come before"),
+    ((Node("conv", (0, 0), 3),), "cannot have 2 inputs"),
+    ((Node("merge", ()),), "cannot have 0 inputs"),
+    ((Node("input", (0,)),), "cannot have 1 inputs"),
+])  # fmt: skip
+def test_broken_graphs(nodes, message):
     with pytest.raises(ValueError, match=message):
         chain(*nodes)
 
 
-def test_names_of_stages_and_blocks() -> None:
+def test_names_of_stages_and_blocks():
     field = of("res2net50d")
     assert field.stage("2") == field.stage("stage2") == field.stage(" layer2 ")
     assert field.stage("layer2").stage == "layer2"
@@ -263,7 +248,7 @@ def test_names_of_stages_and_blocks() -> None:
 
 
 @pytest.mark.parametrize("spec", registry.list_backbones(), ids=lambda spec: spec.name)
-def test_known_models_fit_their_registry_row(spec) -> None:
+def test_known_models_fit_their_registry_row(spec):
     field = of(spec.name)
     assert (field.model, field.input_px) == (spec.name, spec.input_px)
     assert {len(block.splits) for block in field.blocks} == {spec.scales}
@@ -277,24 +262,20 @@ def test_known_models_fit_their_registry_row(spec) -> None:
     assert last.spectrum == field.stages[-1].spectrum
 
 
-def test_known_takes_names_as_the_registry_does() -> None:
+def test_known_takes_names_as_the_registry_does():
     assert of("timm/resnet50").model == "resnet50.tv_in1k"
     assert known("convnext_atto") is None
     assert known("no such model") is None
 
 
-@pytest.mark.parametrize(
-    ("name", "largest", "second_block"),
-    [
-        ("starter_resnet", [15, 27, 51, 99], {"layer1.1": [15], "layer4.1": [99]}),
-        (
-            "starter_res2net",
-            [23, 51, 107, 219],
-            {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
-        ),
-    ],
-)
-def test_starters(name, largest, second_block) -> None:
+@pytest.mark.parametrize(("name", "largest", "second_block"), [
+    ("starter_resnet", [15, 27, 51, 99], {"layer1.1": [15], "layer4.1": [99]}),
+    (
+        "starter_res2net", [23, 51, 107, 219],
+        {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
+    ),
+])  # fmt: skip
+def test_starters(name, largest, second_block):
     """By hand: 7x7 stride 2 without pooling, strides 2, 4, 8, 8, the last block dilated by 2."""
     field = of(name)
     assert [stage.stride_px for stage in field.stages] == [2, 4, 8, 8]
@@ -303,15 +284,11 @@ def test_starters(name, largest, second_block) -> None:
         assert [split.rf_max_px for split in field.block(block).splits] == expected
 
 
-def test_rows_of_the_table_are_lossless() -> None:
+def test_rows_of_the_table_are_lossless():
     nodes = (
-        Node("input", ()),
-        Node("conv", (0,), 3, 2, 1, 1),
-        Node("pool", (0,), 1, 2),
-        Node("merge", (1, 2)),
-        Node("conv", (3,), 1, 1, 1, -2),
-        Node("conv", (4,)),
-    )
+        Node("input", ()), Node("conv", (0,), 3, 2, 1, 1), Node("pool", (0,), 1, 2),
+        Node("merge", (1, 2)), Node("conv", (3,), 1, 1, 1, -2), Node("conv", (4,)),
+    )  # fmt: skip
     taps = {"layer1": 5, "layer1.0": 5, "layer1.0/input": 0, "layer1.0/split0": 3}
     taps |= {"layer1.0/split1": 2, "layer1.1": 5, "layer1.1/split0": 4}
     graph = Graph(nodes, taps, {"layer1.0": "hierarchy", "layer1.1": "single"})
@@ -321,7 +298,7 @@ def test_rows_of_the_table_are_lossless() -> None:
     assert blocks[1].splits[0].path == ()
 
 
-def test_any_model_under_a_second_without_torch() -> None:
+def test_any_model_under_a_second_without_torch():
     code = (
         "import sys, time\n"
         "from mscnn.scales import receptive_field\n"
@@ -332,11 +309,7 @@ def test_any_model_under_a_second_without_torch() -> None:
         "print(field.stage('4').rf_max_px)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
     assert done.stdout == "2567\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from mscnn.errors import UnsupportedModelError
 from mscnn.models.architecture import from_name
-from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
+from mscnn.results.receptive_field import BlockField, SplitField, StageField
 from mscnn.scales.graph import to_row
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
@@ -39,32 +39,26 @@ AnyField = StageField | BlockField | SplitField
 Build = Callable[..., nn.Module]
 
 
-def traced(model: nn.Module, stages: Sequence[str] = STAGES) -> ReceptiveField:
+def traced(model, stages=STAGES):
     return fields(trace(model, stages), model="traced", input_px=64)
 
 
-# --- the shipped table -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if any(x in name for x in LARGE) else [])
-        for name in topologies.architectures()
-    ],
-)
-def test_table_is_fresh(name) -> None:
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] if any(x in name for x in LARGE) else [])
+    for name in topologies.architectures()
+])  # fmt: skip
+def test_table_is_fresh(name):
     row = TABLE.get(name)
     assert row is not None, "run: python -m scripts.topologies --write"
     fresh = to_row(trace(from_name(name).build(device="meta"), STAGES))
     assert fresh == row, "run: python -m scripts.topologies --write"
 
 
-def test_table_has_the_registry_and_nothing_else() -> None:
+def test_table_has_the_registry_and_nothing_else():
     assert list(TABLE) == list(topologies.architectures())
 
 
-def test_stale_table_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys) -> None:
+def test_stale_table_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(topologies, "PATH", tmp_path / "table.json")
     monkeypatch.setattr(topologies, "architectures", lambda: ("starter_resnet",))
     assert topologies.main([]) == 1
@@ -76,17 +70,14 @@ def test_stale_table_is_noticed_and_rewritten(tmp_path, monkeypatch, capsys) -> 
     assert topologies.main([]) == 0
 
 
-# --- real networks ---------------------------------------------------------------------------
-
-
 class Ones(nn.Module):
     """Stands in for a gate: global context is no part of the local path."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x):
         return torch.ones_like(x)
 
 
-def positive(model: nn.Module) -> nn.Module:
+def positive(model):
     """A float64 copy with positive weights, without nonlinearities, norms and gates."""
     model = copy.deepcopy(model).double()
     for name, module in list(model.named_modules()):
@@ -106,19 +97,19 @@ def positive(model: nn.Module) -> nn.Module:
     return model
 
 
-def support(gradient: torch.Tensor, axis: int) -> tuple[int, int]:
+def support(gradient, axis):
     """First px with a gradient, and one past the last, along an axis of ``(1, C, H, W)``."""
     others = [dim for dim in range(4) if dim != axis]
     px = (gradient.sum(dim=others) > 0).nonzero().flatten()
     return int(px.min()), int(px.max()) + 1
 
 
-def unit_for(field: AnyField) -> int:
+def unit_for(field):
     """The first unit whose box lies 3 px or more inside the input."""
     return max(0, -(-(3 - field.low) // field.stride_px))
 
 
-def places(field: ReceptiveField) -> dict[str, AnyField]:
+def places(field):
     found: dict[str, AnyField] = {stage.stage: stage for stage in field.stages}
     for block in field.blocks:
         found[block.block] = block
@@ -126,7 +117,7 @@ def places(field: ReceptiveField) -> dict[str, AnyField]:
     return found
 
 
-def record(model: nn.Module, field: ReceptiveField, x: torch.Tensor) -> dict[str, torch.Tensor]:
+def record(model, field, x):
     """Run once; the tensor of each place, without the code under test."""
     seen: dict[str, torch.Tensor] = {}
     for name in [s.stage for s in field.stages] + [b.block for b in field.blocks]:
@@ -146,7 +137,7 @@ def record(model: nn.Module, field: ReceptiveField, x: torch.Tensor) -> dict[str
 
 @pytest.mark.parametrize("along", ["rows", "columns"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fields_equal_gradient_support(tiny, family, along) -> None:
+def test_fields_equal_gradient_support(tiny, family, along):
     """All stages, blocks and splits of a small net of each family, and where their boxes lie.
 
     The input is one px wide across: kernels then only reach into padding on that side, and
@@ -173,48 +164,38 @@ def test_fields_equal_gradient_support(tiny, family, along) -> None:
         assert box[1] - box[0] == expected.rf_max_px, name
 
 
-def test_golden_splits() -> None:
+def test_golden_splits():
     """Res2Net 26w4s with layers 2-2-2-2, measured by gradient support in another program."""
     with torch.device("meta"):
         model = timm.create_model("res2net50_26w_4s", layers=[2, 2, 2, 2])
     field = traced(model)
     golden = {
-        "layer1.0": [19, 19, 19, 19],
-        "layer1.1": [27, 35, 43, 19],
-        "layer2.0": [51, 51, 51, 51],
-        "layer2.1": [67, 83, 99, 51],
-        "layer3.1": [147, 179, 211, 115],
-    }
+        "layer1.0": [19, 19, 19, 19], "layer1.1": [27, 35, 43, 19], "layer2.0": [51, 51, 51, 51],
+        "layer2.1": [67, 83, 99, 51], "layer3.1": [147, 179, 211, 115],
+    }  # fmt: skip
     for block, expected in golden.items():
         assert [split.rf_max_px for split in field.block(block).splits] == expected
 
 
-def test_model_is_left_as_it_was(tiny) -> None:
+def test_model_is_left_as_it_was(tiny):
     """The autouse guard of conftest.py looks for hooks and moved weights; twice gives the same."""
     model = tiny("resnest")
     assert trace(model, STAGES) == trace(model, STAGES)
 
 
-# --- other networks of timm ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "smallest", "largest"),
-    [
-        ("resnet18", [11, 11, 11, 11], [43, 99, 211, 435]),
-        # Stem 4x4, blocks of one 7x7 convolution and a shortcut, 2x2 between the stages.
-        ("convnext_atto", [4, 8, 16, 32], [52, 152, 736, 1136]),
-        # The same 3, 3, 9, 3 blocks, but with linear layers on channels-last maps.
-        ("convnext_tiny", [4, 8, 16, 32], [76, 224, 1096, 1688]),
-        ("regnety_002", [3, 3, 3, 3], [7, 15, 127, 543]),
-        ("mobilenetv3_small_050", None, None),
-        ("efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
-        # Pads on the right only, by an amount that depends on the input's size.
-        ("tf_efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
-        ("densenet121", None, None),
-    ],
-)
-def test_other_networks(name, smallest, largest) -> None:
+@pytest.mark.parametrize(("name", "smallest", "largest"), [
+    ("resnet18", [11, 11, 11, 11], [43, 99, 211, 435]),
+    # Stem 4x4, blocks of one 7x7 convolution and a shortcut, 2x2 between the stages.
+    ("convnext_atto", [4, 8, 16, 32], [52, 152, 736, 1136]),
+    # The same 3, 3, 9, 3 blocks, but with linear layers on channels-last maps.
+    ("convnext_tiny", [4, 8, 16, 32], [76, 224, 1096, 1688]),
+    ("regnety_002", [3, 3, 3, 3], [7, 15, 127, 543]), ("mobilenetv3_small_050", None, None),
+    ("efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
+    # Pads on the right only, by an amount that depends on the input's size.
+    ("tf_efficientnet_b0", [11, 27, 107, 235], [19, 67, 339, 851]),
+    ("densenet121", None, None),
+])  # fmt: skip
+def test_other_networks(name, smallest, largest):
     with torch.device("meta"):
         model = timm.create_model(name)
     infos = [info for info in model.feature_info if info["reduction"] >= 4][-4:]
@@ -226,7 +207,7 @@ def test_other_networks(name, smallest, largest) -> None:
     assert bool(field.blocks) == (name in ("resnet18", "regnety_002", "densenet121"))
 
 
-def test_padding_to_same_moves_the_box() -> None:
+def test_padding_to_same_moves_the_box():
     """TensorFlow's padding of an even input at stride 2: none on the left, one on the right."""
     with torch.device("meta"):
         plain, tf = (timm.create_model(f"{kind}efficientnet_b0") for kind in ("", "tf_"))
@@ -234,16 +215,13 @@ def test_padding_to_same_moves_the_box() -> None:
     assert (traced(plain, stage).stages[0].low, traced(tf, stage).stages[0].low) == (-3, -2)
 
 
-@pytest.mark.parametrize(
-    ("name", "stages", "message"),
-    [
-        ("vit_tiny_patch16_224", ["blocks.11"], "could not be run"),
-        ("selecsls42b", ["features.3"], "does not give one map"),
-        ("edgenext_xx_small", ["stages.1"], "mixes places by the matrix product bmm"),
-        ("resnet18", ["layer9"], "no module layer9"),
-    ],
-)
-def test_networks_that_cannot_be_followed(name, stages, message) -> None:
+@pytest.mark.parametrize(("name", "stages", "message"), [
+    ("vit_tiny_patch16_224", ["blocks.11"], "could not be run"),
+    ("selecsls42b", ["features.3"], "does not give one map"),
+    ("edgenext_xx_small", ["stages.1"], "mixes places by the matrix product bmm"),
+    ("resnet18", ["layer9"], "no module layer9"),
+])  # fmt: skip
+def test_networks_that_cannot_be_followed(name, stages, message):
     with torch.device("meta"):
         model = timm.create_model(name)
     with pytest.raises(UnsupportedModelError, match=message):
@@ -253,7 +231,7 @@ def test_networks_that_cannot_be_followed(name, stages, message) -> None:
 class Step(nn.Module):
     """A module from a function, after a 3x3 convolution of stride 2 to 8 channels."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.wide = nn.Conv2d(8, 8, 5, padding=2)
@@ -261,16 +239,16 @@ class Step(nn.Module):
         self.function = function
         self.stage = nn.Identity()
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, x):
         return self.stage(self.function(self, self.conv(x)))
 
 
-def _written(m: Step, x: torch.Tensor) -> torch.Tensor:
+def _written(m, x):
     x[:, :4] += m.wide(x)[:, :4]
     return x
 
 
-def _filled(m: Step, x: torch.Tensor) -> torch.Tensor:
+def _filled(m, x):
     y = torch.zeros(1, 8, x.shape[2], x.shape[3], device=x.device)
     y[:, :4] = m.wide(x)[:, :4]
     return x + y
@@ -300,14 +278,14 @@ KEEPS: dict[str, tuple[Any, dict[int, int]]] = {
 
 
 @pytest.mark.parametrize("name", KEEPS)
-def test_operations_that_keep_positions(name) -> None:
+def test_operations_that_keep_positions(name):
     function, sizes = KEEPS[name]
     (stage,) = traced(Step(function), ["stage"]).stages
     assert stage.spectrum.sizes == sizes
     assert stage.stride_px == 2
 
 
-def test_explicit_padding_moves_the_box() -> None:
+def test_explicit_padding_moves_the_box():
     """Unit 0 of the 5x5 reads padded places -2 to 2, places -4 to 0, px -9 to 1."""
     model = Step(lambda m, x: m.wide(functional.pad(x, (2, 1, 2, 3))))
     (stage,) = traced(model, ["stage"]).stages
@@ -315,7 +293,7 @@ def test_explicit_padding_moves_the_box() -> None:
     assert stage.box(3, 0) == (-9, -3, 2, 8)
 
 
-def _ones(size: int) -> torch.Tensor:
+def _ones(size):
     return torch.ones(8, 8, size, size, device="meta")
 
 
@@ -345,19 +323,16 @@ LOSES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", LOSES)
-def test_operations_that_lose_positions(name) -> None:
+def test_operations_that_lose_positions(name):
     function, message = LOSES[name]
     with pytest.raises(UnsupportedModelError, match=message):
         trace(Step(function), ["stage"])
 
 
-def test_wider_side_of_a_kernel_that_is_not_square() -> None:
+def test_wider_side_of_a_kernel_that_is_not_square():
     model = nn.Sequential(nn.Conv2d(1, 1, (1, 7), padding=(0, 3)))
     (stage,) = traced(model, ["0"]).stages
     assert (stage.rf_max_px, stage.low, stage.high) == (7, -3, 4)
-
-
-# --- random small topologies -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -370,7 +345,7 @@ class Window:
     dilation: int
     padding: int
 
-    def module(self) -> nn.Module:
+    def module(self):
         if self.op == "pool":
             return nn.AvgPool2d(self.kernel, self.stride, self.padding)
         conv = nn.LazyConv2d(2, self.kernel, self.stride, self.padding, self.dilation, bias=False)
@@ -382,19 +357,19 @@ Part = Any
 
 
 class Ways(nn.Module):
-    def __init__(self, join: str, ways: Sequence[nn.Module]) -> None:
+    def __init__(self, join, ways):
         super().__init__()
         self.join = join
         self.ways = nn.ModuleList(ways)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x):
         outputs = [way(x) for way in self.ways]
         if self.join == "cat":
             return torch.cat(outputs, 1)
         return torch.stack([output.sum(1, keepdim=True) for output in outputs]).sum(0)
 
 
-def build(parts: Sequence[Part]) -> nn.Sequential:
+def build(parts):
     return nn.Sequential(
         *(
             part.module()
@@ -405,7 +380,7 @@ def build(parts: Sequence[Part]) -> nn.Sequential:
     )
 
 
-def flat(parts: Sequence[Part]) -> list[list[Window]]:
+def flat(parts):
     """Every way through the parts, as its operations in order."""
     ways: list[list[Window]] = [[]]
     for part in parts:
@@ -415,7 +390,7 @@ def flat(parts: Sequence[Part]) -> list[list[Window]]:
 
 
 @st.composite
-def same(draw: st.DrawFn, stride: int = 1) -> Window:
+def same(draw, stride=1):
     """An operation with ceil(n / stride) rows from n, so that ways around it can be joined."""
     op = draw(st.sampled_from(["conv", "conv", "pool"]))
     kernel = draw(st.sampled_from([3, 3, 5, 1]))
@@ -424,14 +399,14 @@ def same(draw: st.DrawFn, stride: int = 1) -> Window:
 
 
 @st.composite
-def free(draw: st.DrawFn) -> Window:
+def free(draw):
     """Any operation: even kernels, no padding or uneven padding."""
     op, kernel = draw(st.sampled_from(["conv", "pool"])), draw(st.integers(2, 4))
     return Window(op, kernel, draw(st.integers(1, 2)), 1, draw(st.integers(0, kernel // 2)))
 
 
 @st.composite
-def joined(draw: st.DrawFn, depth: int = 2) -> Part:
+def joined(draw, depth=2):
     stride = draw(st.sampled_from([1, 1, 2]))
     ways: list[tuple[Part, ...]] = []
     for number in range(draw(st.integers(2, 3))):
@@ -447,7 +422,7 @@ def joined(draw: st.DrawFn, depth: int = 2) -> Part:
     return draw(st.sampled_from(["add", "cat"])), tuple(ways)
 
 
-def stride_of(part: Part) -> int:
+def stride_of(part):
     result = 1
     for window in flat([part])[0]:
         result *= window.stride
@@ -458,14 +433,11 @@ networks = st.lists(st.one_of(free(), same(), joined()), min_size=1, max_size=4)
 
 
 @settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    database=None,
+    max_examples=100, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+)  # fmt: skip
 @given(networks)
-def test_random_topologies(parts) -> None:
+def test_random_topologies(parts):
     """The spectrum is the enumeration of all ways; the box is where the gradient is."""
     model = nn.Sequential(build(parts))
     model(torch.zeros(1, 1, 96, 96))  # settles the numbers of channels

@@ -3,8 +3,6 @@
 That hooks, ``requires_grad`` and ``.grad`` of shared networks are gone is checked after every test.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,25 +24,25 @@ GEOMETRY = ViewGeometry((96, 96), (96, 96), (0, 0), (96, 96))
 Run = Callable[[nn.Module, torch.Tensor, Any], list[Any]]
 
 
-def _evidence(model: nn.Module, x: torch.Tensor, target: Any) -> list[Any]:
+def _evidence(model, x, target):
     raw = splits.split_evidence(model, x, Targets([target]), STAGES, None, GEOMETRY)
     return [raw.logits, *(block.maps for block in raw.blocks)]
 
 
-def _batch(model: nn.Module, x: torch.Tensor, target: Any) -> list[Any]:
+def _batch(model, x, target):
     return list(splits.batch_evidence(model, x, [target], STAGES).evidence)
 
 
-def _gates(model: nn.Module, x: torch.Tensor, target: Any) -> list[Any]:
+def _gates(model, x, target):
     raw = attention.gated_maps(model, x, Targets([target]), GEOMETRY)
     return [*(block.maps for block in raw.blocks), *attention.gates(model, x).values()]
 
 
-def _unit(model: nn.Module, x: torch.Tensor, target: Any) -> list[Any]:
+def _unit(model, x, target):
     return [unit_gradient(model, [x], find_point(model, "layer3.1", 1), (5.0, 5.0)).gradient]
 
 
-def _cam(model: nn.Module, x: torch.Tensor, target: Any) -> list[Any]:
+def _cam(model, x, target):
     return list(grad_cam(model, x, ["layer2"], Targets([target])).maps.values())
 
 
@@ -56,7 +54,7 @@ EACH = pytest.mark.parametrize(
 
 @EACH
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
-def test_the_callers_gradient_mode_does_not_matter(mode, family, run: Run, tiny, x) -> None:
+def test_the_callers_gradient_mode_does_not_matter(mode, family, run, tiny, x):
     expected = run(tiny(family), x, 0)
     with mode():
         got = run(tiny(family), x.clone(), 0)
@@ -65,7 +63,7 @@ def test_the_callers_gradient_mode_does_not_matter(mode, family, run: Run, tiny,
 
 
 @EACH
-def test_nothing_stays_after_an_error(family, run: Run, tiny) -> None:
+def test_nothing_stays_after_an_error(family, run, tiny):
     with pytest.raises(RuntimeError):
         run(tiny(family), torch.zeros(1, 7, 64, 64), 0)
     if run is not _unit:
@@ -74,7 +72,7 @@ def test_nothing_stays_after_an_error(family, run: Run, tiny) -> None:
 
 
 @EACH
-def test_trainable_parameters_get_no_gradient(family, run: Run, tiny, x) -> None:
+def test_trainable_parameters_get_no_gradient(family, run, tiny, x):
     model = copy.deepcopy(tiny(family)).requires_grad_(True)
     for a, b in zip(run(model, x, 0), run(tiny(family), x, 0), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
@@ -83,7 +81,7 @@ def test_trainable_parameters_get_no_gradient(family, run: Run, tiny, x) -> None
 
 
 @pytest.mark.parametrize("run", [_evidence, _batch, _cam, _unit])
-def test_one_forward_serves_everything(run: Run, tiny, x) -> None:
+def test_one_forward_serves_everything(run, tiny, x):
     model, calls = tiny("res2net"), []
     handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
     try:

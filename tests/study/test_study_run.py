@@ -1,12 +1,9 @@
 """A whole study on a few photographs with seeded networks, against the engine itself."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +33,7 @@ SETTINGS = ("mean", "shuffled")
 PHOTOS = 5
 
 
-def weights(folder: Path, name: str, seed: int) -> Path:
+def weights(folder, name, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # timm zeroes each block's last norm, which would leave no evidence in any split.
@@ -46,7 +43,7 @@ def weights(folder: Path, name: str, seed: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Network]:
+def networks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     made = []
     for seed, name in enumerate(("starter_resnet", "starter_res2net")):
@@ -56,7 +53,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Network
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     generator = np.random.default_rng(0)
     for i in range(PHOTOS):
@@ -67,12 +64,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(networks: tuple[Network, Network], photos: Path) -> Study:
+def study(networks, photos):
     options = StudyOptions(limit=PHOTOS, factors=FACTORS, settings=SETTINGS)
     return run_study([networks[1]], photos, options)
 
 
-def test_loose_photographs_count_by_the_first_models_answer(networks, photos) -> None:
+def test_loose_photographs_count_by_the_first_models_answer(networks, photos):
     files, labelled = find_photos(photos, 0)
     assert (len(files), labelled) == (PHOTOS + 1, False)
     chosen = choose(networks[:1], files, limit=3)
@@ -89,7 +86,7 @@ def test_loose_photographs_count_by_the_first_models_answer(networks, photos) ->
         assert photo.targets == (best,)
 
 
-def test_only_photographs_that_all_models_agree_on(networks, photos) -> None:
+def test_only_photographs_that_all_models_agree_on(networks, photos):
     files, _ = find_photos(photos, 0)
     both = []
     for network in networks:
@@ -104,7 +101,7 @@ def test_only_photographs_that_all_models_agree_on(networks, photos) -> None:
             choose(networks, files, limit=PHOTOS)
 
 
-def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path) -> None:
+def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path):
     """Of the same photographs, those whose folder bears another class's name are left out."""
     files, _ = find_photos(photos, 0)
     answers = choose(networks[:1], files, limit=PHOTOS).photos
@@ -126,7 +123,7 @@ def test_folders_of_classes_say_what_is_right(networks, photos, tmp_path) -> Non
     assert names == {photo.path.name for photo in answers[1:]}
 
 
-def test_every_number_equals_the_engines(study, networks, photos) -> None:
+def test_every_number_equals_the_engines(study, networks, photos):
     """The network's own sweep and scale report, photograph by photograph."""
     network = networks[1]
     model = study.models[0]
@@ -156,7 +153,7 @@ def test_every_number_equals_the_engines(study, networks, photos) -> None:
     assert change.rf_max_px == network.receptive_field().block("layer3.1").splits[3].rf_max_px
 
 
-def test_the_control_keeps_colours_and_loses_the_object() -> None:
+def test_the_control_keeps_colours_and_loses_the_object():
     view = np.arange(10 * 12 * 3, dtype=np.uint8).reshape(10, 12, 3)
     out = shuffled(view, (2, 3, 9, 8), seed=1)
     inside = (slice(3, 8), slice(2, 9))
@@ -167,7 +164,7 @@ def test_the_control_keeps_colours_and_loses_the_object() -> None:
     np.testing.assert_array_equal(out, view)
 
 
-def test_the_files_say_the_same_as_the_document(study) -> None:
+def test_the_files_say_the_same_as_the_document(study):
     files = study_files(study)
     shown = json.loads(files["study.json"])
     assert shown == json.loads(json.dumps(document(study)))
@@ -185,7 +182,7 @@ def test_the_files_say_the_same_as_the_document(study) -> None:
     assert all(row["half_side_px"]["trained"]["mean"] <= 2 * 64 + 1 for row in fields)
 
 
-def test_a_study_by_command(photos, tmp_path) -> None:
+def test_a_study_by_command(photos, tmp_path):
     out = tmp_path / "out"
     arguments = ["--models", "starter_res2net", "--out", str(out), "--limit", "1"]
     result = CliRunner().invoke(app, ["study", str(photos), *arguments])
@@ -194,19 +191,18 @@ def test_a_study_by_command(photos, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
-    [({"limit": 1}, "2 or more"), ({"factors": (1.0, 0.5)}, "must hold")],
+    ("options", "words"), [({"limit": 1}, "2 or more"), ({"factors": (1.0, 0.5)}, "must hold")]
 )
-def test_refused_options(options, words) -> None:
+def test_refused_options(options, words):
     with pytest.raises(OptionError, match=words):
         StudyOptions(**options)
 
 
-def number(mean: float, low: float = float("nan"), high: float = float("nan")) -> Interval:
+def number(mean, low=float("nan"), high=float("nan")):
     return Interval(mean, low, high, 3)
 
 
-def test_the_words_say_larger_smaller_or_nothing() -> None:
+def test_the_words_say_larger_smaller_or_nothing():
     nothing = "no difference that these photographs can show"
     changes = {
         "mean": (number(1.0, 0.9, 1.1), "+1.00 (+0.90 to +1.10) px: larger."),
@@ -230,17 +226,14 @@ def test_the_words_say_larger_smaller_or_nothing() -> None:
     assert document(number(0.1)) == {"mean": 0.1, "low": None, "high": None, "photos": 3}
 
 
-def test_an_empty_folder_is_a_sentence(tmp_path) -> None:
+def test_an_empty_folder_is_a_sentence(tmp_path):
     with pytest.raises(DatasetError):
         find_photos(tmp_path, 0)
     with pytest.raises(DatasetError, match="no folder"):
         find_photos(tmp_path / "none", 0)
 
 
-# --- means and intervals, against published t values and a simulation ---------------------------
-
-
-def test_an_interval_by_hand() -> None:
+def test_an_interval_by_hand():
     """Four numbers with mean 5 and standard deviation 2; t(0.975, 3) = 3.182446 (any t table)."""
     values = [5 - math.sqrt(6), 5.0, 5.0, 5 + math.sqrt(6)]
     assert np.std(values, ddof=1) == pytest.approx(2)
@@ -253,7 +246,7 @@ def test_an_interval_by_hand() -> None:
     assert not interval([-1.0, 1.0, 0.5]).excludes_zero
 
 
-def test_missing_values_are_left_out() -> None:
+def test_missing_values_are_left_out():
     with_gaps = interval([1.0, float("nan"), 3.0, float("nan")])
     assert with_gaps == interval([1.0, 3.0])
     assert with_gaps.count == 2
@@ -264,14 +257,14 @@ def test_missing_values_are_left_out() -> None:
     assert interval([]).count == 0
 
 
-def test_pairs_remove_what_photographs_differ_in() -> None:
+def test_pairs_remove_what_photographs_differ_in():
     before = np.array([0.0, 10.0, 20.0, 30.0])
     got = paired(before + np.array([1.0, 1.1, 0.9, 1.0]), before)
     assert got.mean == pytest.approx(1.0)
     assert got.high - got.low < 0.3
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_as_often_as_it_says():
     generator = np.random.default_rng(3)
     draws = generator.normal(2.0, 1.0, (2000, 8))
     covered = np.mean([i.low <= 2.0 <= i.high for i in map(interval, draws)])

@@ -1,10 +1,5 @@
 """A small data set of two kinds of picture that any net can learn."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 import tests.training.trainee  # noqa: F401 - registers the network with timm
@@ -13,7 +8,7 @@ from tests.data.conftest import draw_kind
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """Two classes of 16 images, one folder each."""
     root = tmp_path / "data"
     for kind, name in enumerate(("red", "blue")):
@@ -24,12 +19,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def recipe() -> Callable[..., Recipe]:
-    def make(**changes: object) -> Recipe:
+def recipe():
+    def make(**changes):
         settings: dict[str, object] = {
             "epochs": 2, "batch_size": 7, "lr": 0.01, "workers": 0, "ema": 0.5, "threads": 1,
             "warmup_epochs": 0.0,
         }  # fmt: skip
-        return Recipe(**{**settings, **changes})  # type: ignore[arg-type]
+        return Recipe(**{**settings, **changes})
 
     return make

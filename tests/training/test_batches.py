@@ -127,34 +127,23 @@ def test_each_validation_image_is_measured_by_one_process(folder):
     assert [len(part) for part in targets] == [4, 4, 4]
 
 
-@pytest.mark.parametrize(
-    ("changes", "processes", "error", "said"),
-    [
-        ({"batch_size": 64}, 1, DatasetError, "28 training images.*--batch-size"),
-        ({"batch_size": 10}, 4, OptionError, "4 processes of 1 part.*multiple of 4"),
-        ({"batch_size": 12, "accumulate": 3}, 3, OptionError, "multiple of 9"),
-        ({"batch_size": 6, "mixup": 0.1}, 2, OptionError, "pairs.*has 3.*even multiple of 2"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "processes", "error", "said"), [
+    ({"batch_size": 64}, 1, DatasetError, "28 training images.*--batch-size"),
+    ({"batch_size": 10}, 4, OptionError, "4 processes of 1 part.*multiple of 4"),
+    ({"batch_size": 12, "accumulate": 3}, 3, OptionError, "multiple of 9"),
+    ({"batch_size": 6, "mixup": 0.1}, 2, OptionError, "pairs.*has 3.*even multiple of 2"),
+])  # fmt: skip
 def test_a_batch_that_cannot_be_shared_is_refused(folder, changes, processes, error, said):
     with pytest.raises(error, match=said):
         Batches(open_data(folder), Recipe(**changes), CONFIG, Processes(CPU, 0, processes))
 
 
-@pytest.mark.parametrize(
-    ("images", "processes", "changes", "batch"),
-    [
-        (40, 1, {}, 32),
-        (32, 1, {}, 32),
-        (31, 1, {}, 31),
-        (31, 2, {}, 30),
-        (31, 2, {"accumulate": 4}, 24),
-        (31, 1, {"mixup": 0.2}, 30),
-        (2, 1, {}, 2),
-        (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
-        (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
-    ],
-)
+@pytest.mark.parametrize(("images", "processes", "changes", "batch"), [
+    (40, 1, {}, 32), (32, 1, {}, 32), (31, 1, {}, 31), (31, 2, {}, 30),
+    (31, 2, {"accumulate": 4}, 24), (31, 1, {"mixup": 0.2}, 30), (2, 1, {}, 2),
+    (12, 1, {"accumulate": 8}, 32),  # parts of one: refused later, with a sentence
+    (3, 2, {"accumulate": 4}, 32),  # so is what does not fit at all
+])  # fmt: skip
 def test_a_small_folder_gets_a_batch_that_it_fills(images, processes, changes, batch):
     recipe = FINE_TUNING.replaced(**changes)
     assert fitted(recipe, images, processes) == recipe.replaced(batch_size=batch)

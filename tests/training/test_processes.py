@@ -44,17 +44,13 @@ def test_two_processes_arrive_where_one_does(folder, tmp_path):
             "--out", str(tmp_path / "two"), "--device", "cpu", *options,
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("top-1") == 1  # one voice
     alone = Trainer(
-        "starter_resnet", open_data(folder), tmp_path / "one",
-        recipe.replaced(accumulate=2), CPU,
-    )  # fmt: skip
+        "starter_resnet", open_data(folder), tmp_path / "one", recipe.replaced(accumulate=2), CPU
+    )
     result = alone.run()
     for two, one in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True):
         for key in ("train_loss", "val_loss", "val_top1"):

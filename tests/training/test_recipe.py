@@ -4,13 +4,10 @@ from mscnn.errors import OptionError
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
 
 
-@pytest.mark.parametrize(
-    ("text", "phases"),
-    [
-        ("", ()), ("64:4", ((64, 4),)), ("32:3,40:2,64:1", ((32, 3), (40, 2), (64, 1))),
-        (" 32:3 , 64:1 ", ((32, 3), (64, 1))),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "phases"), [
+    ("", ()), ("64:4", ((64, 4),)), ("32:3,40:2,64:1", ((32, 3), (40, 2), (64, 1))),
+    (" 32:3 , 64:1 ", ((32, 3), (64, 1))),
+])  # fmt: skip
 def test_sizes_are_read(text, phases):
     assert parse_sizes(text) == phases
 
@@ -36,29 +33,23 @@ def test_without_phases_the_model_says_the_size():
     assert Recipe().size_at(5, 224) == 224
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("epochs", 0), ("batch_size", 1), ("lr", 0.0), ("lr", float("nan")), ("smoothing", 1.0),
-        ("zoom_in", 0.0), ("zoom_out", 0.5), ("zoom_out_prob", 1.5), ("seed", -1), ("amp", "fp8"),
-        ("schedule", "magic"), ("warmup_epochs", 11.0), ("sizes", ((8, 1),)), ("sizes", ((64, 0),)),
-        ("randaugment", "auto"), ("randaugment", "rand-q9"), ("layer_decay", 0.0), ("patience", -1),
-        ("val_share", 1.0),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "value"), [
+    ("epochs", 0), ("batch_size", 1), ("lr", 0.0), ("lr", float("nan")), ("smoothing", 1.0),
+    ("zoom_in", 0.0), ("zoom_out", 0.5), ("zoom_out_prob", 1.5), ("seed", -1), ("amp", "fp8"),
+    ("schedule", "magic"), ("warmup_epochs", 11.0), ("sizes", ((8, 1),)), ("sizes", ((64, 0),)),
+    ("randaugment", "auto"), ("randaugment", "rand-q9"), ("layer_decay", 0.0), ("patience", -1),
+    ("val_share", 1.0),
+])  # fmt: skip
 def test_values_out_of_range_name_the_option(name, value):
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')}"):
         Recipe(**{name: value})
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"batch_size": 10, "accumulate": 3}, "--accumulate 3 does not divide --batch-size 10"),
-        ({"accumulate": 300}, "--accumulate is 300; it must lie between 1 and 256"),
-        ({"warmup_epochs": 3, "epochs": 2}, "--warmup-epochs is 3; .* between 0 and 2"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"batch_size": 10, "accumulate": 3}, "--accumulate 3 does not divide --batch-size 10"),
+    ({"accumulate": 300}, "--accumulate is 300; it must lie between 1 and 256"),
+    ({"warmup_epochs": 3, "epochs": 2}, "--warmup-epochs is 3; .* between 0 and 2"),
+])  # fmt: skip
 def test_options_that_limit_one_another(changes, said):
     with pytest.raises(OptionError, match=said):
         Recipe(**changes)

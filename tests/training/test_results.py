@@ -86,10 +86,9 @@ def test_the_command_on_the_card_has_names_and_no_paths(tmp_path):
     assert words[:7] == ["mscnn", "finetune", "DATA", "--model", "model", "--weights", "w.pth"]
 
 
-@pytest.mark.parametrize(
-    ("source", "licence", "shown"),
-    [("timm/some.net", "mit", "mit"), ("timm/some.net", "", "unknown"), ("", "mit", "unknown")],
-)
+@pytest.mark.parametrize(("source", "licence", "shown"), [
+    ("timm/some.net", "mit", "mit"), ("timm/some.net", "", "unknown"), ("", "mit", "unknown"),
+])  # fmt: skip
 def test_the_card_is_one_the_hub_reads(source, licence, shown):
     start = StartingPoint(torch.nn.Identity(), "starter_resnet", "starter_resnet", source, "0" * 64,
                           licence)  # fmt: skip

@@ -51,7 +51,7 @@ def train(folder, out, recipe, *, die_at=None, resume=False, start=None):
 def same(first, second):
     for name, tensor in first.stepper.averaged.state_dict().items():
         assert torch.equal(tensor, second.stepper.averaged.state_dict()[name]), name
-    for before, after in zip(first.history, second.history, strict=True):
+    for before, after in zip(first.at.history, second.at.history, strict=True):
         assert {k: v for k, v in before.items() if k != "seconds"} == pytest.approx(
             {k: v for k, v in after.items() if k != "seconds"}, rel=1e-12
         )
@@ -59,7 +59,6 @@ def same(first, second):
 
 def step_of(out):
     state = load_checkpoint(out)
-    assert state is not None
     return state["epoch"], state["step"]
 
 
@@ -77,13 +76,10 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "die_at"),
-    [
-        ({}, (0, 2)), ({}, (1, 1)), ({"ema": 0.0, "opt": "sgd"}, (1, 4)), (EVERYTHING, (0, 2)),
-        (EVERYTHING, (1, 2)), ({"patience": 1, "epochs": 4, "lr": 1e-6}, (1, 2)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("changes", "die_at"), [
+    ({}, (0, 2)), ({}, (1, 1)), ({"ema": 0.0, "opt": "sgd"}, (1, 4)), (EVERYTHING, (0, 2)),
+    (EVERYTHING, (1, 2)), ({"patience": 1, "epochs": 4, "lr": 1e-6}, (1, 2)),
+])  # fmt: skip
 def test_a_killed_run_ends_with_the_same_weights(folder, recipe, tmp_path, changes, die_at):
     settings = recipe(**changes)
     whole = train(folder, tmp_path / "whole", settings)
@@ -154,14 +150,9 @@ def in_a_process(script, folder, out, settings, *arguments):
     words = [str(folder), str(out), json.dumps(settings.as_dict()), NAME, *map(str, arguments)]
     return subprocess.run(
         [sys.executable, "-c", IN_A_PROCESS + script, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=120,
-    )
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, check=False, capture_output=True,
+        text=True, start_new_session=True, timeout=120,
+    )  # fmt: skip
 
 
 def test_kill_9_while_a_checkpoint_is_written(folder, recipe, tmp_path):
@@ -239,7 +230,6 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
     with pytest.raises(Killed):
         train(folder, tmp_path / "old", recipe(), die_at=(1, 2))
     state = load_checkpoint(tmp_path / "old")
-    assert state is not None
     old_keys = (
         "architecture", "names", "recipe", "model", "ema", "optimizer", "scaler", "history",
         "epoch", "step", "loss_sum", "seconds",
@@ -253,15 +243,12 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
     same(whole, train(folder, tmp_path / "old", recipe(), resume=True))
 
 
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("model", "of trainee, not starter_resnet"), ("classes", "2 classes, the data has 3"),
-        ("names", "other class names"), ("images", "28 training images, and there are 27 now"),
-        ("seed", "--seed 0, not 1"), ("batch_size", "--batch-size 7, not 9"),
-        ("freeze", "--freeze False, not True"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("what", "said"), [
+    ("model", "of trainee, not starter_resnet"), ("classes", "2 classes, the data has 3"),
+    ("names", "other class names"), ("images", "28 training images, and there are 27 now"),
+    ("seed", "--seed 0, not 1"), ("batch_size", "--batch-size 7, not 9"),
+    ("freeze", "--freeze False, not True"),
+])  # fmt: skip
 def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what, said):
     Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU).save()
     changes = {"seed": 1, "batch_size": 9, "freeze": True}
@@ -275,26 +262,20 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
         (folder / "red" / "00.png").unlink()
     name = "starter_resnet" if what == "model" else NAME
     other = Trainer(
-        name,
-        open_data(folder),
-        tmp_path,
-        recipe(**{k: v for k, v in changes.items() if k == what}),
-        CPU,
-    )
+        name, open_data(folder), tmp_path,
+        recipe(**{k: v for k, v in changes.items() if k == what}), CPU,
+    )  # fmt: skip
     with pytest.raises(TrainingError, match=f"{said}; give the same again, or another --out"):
         other.resume()
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "said"),
-    [
-        (OSError(28, "No space left on device"), TrainingError,
-         "disk is full.*make room and go on with --resume"),
-        (PermissionError(13, "Permission denied"), TrainingError, "cannot be written.*--resume"),
-        # Only the zip writer's error is taken for a full disk.
-        (RuntimeError("CUDA error"), RuntimeError, "CUDA"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("error", "kind", "said"), [
+    (OSError(28, "No space left on device"), TrainingError,
+     "disk is full.*make room and go on with --resume"),
+    (PermissionError(13, "Permission denied"), TrainingError, "cannot be written.*--resume"),
+    # Only the zip writer's error is taken for a full disk.
+    (RuntimeError("CUDA error"), RuntimeError, "CUDA"),
+])  # fmt: skip
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch, error, kind, said):
     save_checkpoint(tmp_path, {"epoch": 1})
 

@@ -10,15 +10,11 @@ from mscnn.training.state import BestEpoch
 from tests.training.trainee import NAME
 
 
-@pytest.mark.parametrize(
-    ("patience", "results", "over_after", "best"),
-    [
-        (2, [(0.5, 1.0), (0.6, 1.0), (0.6, 1.1), (0.5, 0.1)], 4, 2),
-        (2, [(0.5, 1.0), (0.5, 0.9), (0.5, 0.8), (0.5, 0.7)], None, 4),  # the loss still falls
-        (1, [(0.5, 1.0), (0.5, 1.0)], 2, 1),
-        (0, [(0.5, 1.0), (0.1, 9.0), (0.1, 9.0)], None, 0),
-    ],
-)
+@pytest.mark.parametrize(("patience", "results", "over_after", "best"), [
+    (2, [(0.5, 1.0), (0.6, 1.0), (0.6, 1.1), (0.5, 0.1)], 4, 2),
+    (2, [(0.5, 1.0), (0.5, 0.9), (0.5, 0.8), (0.5, 0.7)], None, 4),  # the loss still falls
+    (1, [(0.5, 1.0), (0.5, 1.0)], 2, 1), (0, [(0.5, 1.0), (0.1, 9.0), (0.1, 9.0)], None, 0),
+])  # fmt: skip
 def test_when_a_run_is_over_and_what_is_kept(patience, results, over_after, best):
     model = nn.Linear(1, 1)
     kept = BestEpoch(patience)
@@ -46,7 +42,7 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
 
     trainer.best.note = fake  # type: ignore[method-assign]
     trainer.run()
-    assert len(trainer.history) == 4
+    assert len(trainer.at.history) == 4
     exported = torch.nn.Module.state_dict(trainer.stepper.averaged)
     assert all(torch.equal(value, seen[1][name]) for name, value in exported.items())
     assert not all(torch.equal(value, seen[3][name]) for name, value in exported.items())
@@ -54,7 +50,7 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
     again = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
     again.resume()
     again.run()
-    assert len(again.history) == 4
+    assert len(again.at.history) == 4
 
 
 def test_patience_may_begin_or_end_when_a_run_is_resumed(folder, recipe, tmp_path):
@@ -63,7 +59,7 @@ def test_patience_may_begin_or_end_when_a_run_is_resumed(folder, recipe, tmp_pat
         trainer = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
         trainer.resume()
         trainer.run()
-        return len(trainer.history), json.loads((tmp_path / "training.json").read_text())
+        return len(trainer.at.history), json.loads((tmp_path / "training.json").read_text())
 
     assert train(epochs=3)[0] == 3
     # Nothing was noted before, so the first epoch with patience is the best one until then.

@@ -17,10 +17,9 @@ from mscnn.training.start import RunPlan, start_training
 from tests.training.trainee import NAME
 
 
-@pytest.mark.parametrize(
-    ("command", "usual", "without"),
-    [(train, Recipe(), {"freeze", "layer_decay"}), (finetune, FINE_TUNING, set())],
-)
+@pytest.mark.parametrize(("command", "usual", "without"), [
+    (train, Recipe(), {"freeze", "layer_decay"}), (finetune, FINE_TUNING, set()),
+])  # fmt: skip
 def test_the_options_are_the_recipe_with_its_defaults(command, usual, without):
     parameters = inspect.signature(command).parameters
     assert set(parameters) - {"data", "model", "out", "weights", "device", "resume"} == {
