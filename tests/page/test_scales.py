@@ -74,6 +74,7 @@ def test_one_answer_holds_every_split_with_the_engines_numbers(ask, engine, half
 def test_a_splits_field_is_the_table_of_theoretical_fields(ask):
     sent = by_id(ask()[-1])
     fields = known(RES2NET)
+    assert fields is not None
     for block in fields.blocks:
         for split in block.splits:
             box = split.box(2, 3)

@@ -57,6 +57,7 @@ def by_hand(model, x, layer, split, unit):
         y = blocks[wanted](y) if split is None else splits_of(blocks[wanted], y)[split]
         break
     y[0, :, unit[0], unit[1]].sum().backward()
+    assert x.grad is not None
     return x.grad[0].abs().sum(0).numpy()
 
 
@@ -275,6 +276,7 @@ def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny)
     for module in one.modules():
         assert not module.training
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
             assert module.running_var is not None
             assert not module.running_mean.any()
             assert bool((module.running_var == 1).all())
@@ -303,6 +305,7 @@ def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny
     model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
     at = find_point(model, layer, None)
     field = theory_of(theory("res2net"), at)
+    assert field is not None
     measured = unit_gradient(model, [x], at, point, field)
     rows, columns = measured.map_size
     distances = {
