@@ -1,7 +1,5 @@
 """The shipped starters on the photographs that the page opens with: sensible answers and maps."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Charts: bars, points, scales and words read back from the axes and compared with the numbers."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

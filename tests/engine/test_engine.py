@@ -1,7 +1,5 @@
 """Use cases on tiny networks: one class for all models, notes instead of failures, Stop."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

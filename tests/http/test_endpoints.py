@@ -1,7 +1,5 @@
 """The public endpoints: what they are called, and that they answer as the engine does."""
 
-from __future__ import annotations
-
 import inspect
 import io
 

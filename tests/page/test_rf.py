@@ -13,16 +13,12 @@ from mscnn.page.examples import examples
 from mscnn.page.lenses.rf import glow, paths_text
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.receptive_field import known
-from tests.page.serving import MODELS
+from tests.page.serving import MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "rf"
 LION = load_photo(examples()[0].path)
 ABSENT = "res2net50_26w_4s.in1k"
-
-
-def by_id(message):
-    return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
 def numbers(sent):

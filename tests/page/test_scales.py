@@ -14,7 +14,7 @@ from mscnn.page.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
 from mscnn.scales.receptive_field import known
-from tests.page.serving import MODELS
+from tests.page.serving import MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "scales"
@@ -43,10 +43,6 @@ def numbers(sent):
     kind = "<f2" if sent["half"] else "<f4"
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype=kind).reshape(sent["shape"])
     return raw.astype(np.float64) / sent["divisor"]
-
-
-def by_id(message):
-    return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
 @pytest.mark.parametrize("half", [False, True])

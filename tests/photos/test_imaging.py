@@ -4,8 +4,6 @@ Expected pixels come from the definitions (EXIF's table of orientations, the for
 compositing, round(v / 257), the sRGB curve), files from Pillow's writers or byte by byte.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import random
