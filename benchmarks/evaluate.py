@@ -31,7 +31,7 @@ from timm.data import resolve_model_data_config
 
 from mscnn.data.evaluation import evaluate
 from mscnn.data.listing import list_photos
-from mscnn.data.loading import Loading, Normalise, batches, channels_last, count_batches
+from mscnn.data.loading import Loading, Normalise, batches, channels_last
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
 from mscnn.models.labels import LabelSet
@@ -85,7 +85,7 @@ def _cpu() -> float:
 def candidates(net: Network, root: Path, loading: Loading) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     photos = list_photos(root)
-    numbers = range(count_batches(len(photos), loading.batch_size))
+    numbers = range(-(-len(photos) // loading.batch_size))
     pinned = net.device.type == "cuda"
 
     def read() -> list[torch.Tensor]:

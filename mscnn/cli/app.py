@@ -123,18 +123,12 @@ for _command, _examples in COMMANDS.items():
     app.command(epilog=f"\b\nExamples:\n{_lines}")(_command)
 
 
-# --- the border ------------------------------------------------------------------------------
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Args:
-        argv: arguments without the program's name; None for those of this process, which is then
-            also set up: libraries' warnings are hidden unless asked for.
-
-    Returns:
-        The exit code: 0; 2 for any error, said in one line on stderr; 130 after Ctrl-C.
+    ``argv``: arguments without the program's name; None for those of this process, which is then
+    also set up: libraries' warnings are hidden unless asked for. Returns the exit code: 0; 2 for
+    any error, said in one line on stderr; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = _is_debug(arguments)
@@ -203,7 +197,6 @@ def _set_up_process(debug: bool) -> None:
 
 
 def _usage_sentence(error: Any, arguments: Sequence[str]) -> str:
-    """What was wrong, what is accepted, and where to read more."""
     commands = sorted(getattr(typer.main.get_command(app), "commands", ()))
     context = getattr(error, "ctx", None)
     typed = next((text for text in arguments if not text.startswith("-")), None)

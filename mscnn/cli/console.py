@@ -25,15 +25,10 @@ def tell(
     out: Path | None = None,
     files: Callable[[], Files] = dict,
 ) -> None:
-    """Write the files of a result, where there is a folder for them, and print the result.
+    """Write the files of a result into ``out``, if there is such a folder, and print the result.
 
-    Args:
-        as_json: print one JSON document and nothing else (ASCII, to survive every terminal and
-            pipe), or lines for people.
-        document: the result, for ``as_json``.
-        lines: the result, for people.
-        out: folder as it was typed; None for none.
-        files: makes what is written there.
+    As JSON it is one document and nothing else (ASCII, to survive every terminal and pipe), else
+    ``lines`` for people. ``files`` makes what is written.
     """
     names = [] if out is None else write(out, files())
     if as_json:
@@ -95,11 +90,7 @@ class progress:
 
 
 def open_engine(device: str, models: list[str], weights: Path | None = None) -> Engine:
-    """Load models, downloading with progress what is missing, and return an engine on them.
-
-    Raises:
-        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, DeviceError.
-    """
+    """Load models, downloading with progress what is missing, and return an engine on them."""
     from mscnn.engine.pipeline import Engine
     from mscnn.engine.session import Session
 
@@ -111,11 +102,7 @@ def open_engine(device: str, models: list[str], weights: Path | None = None) -> 
 
 
 def settle_model(model: str | None) -> str:
-    """Return the model asked for, or the best one that is already on this machine.
-
-    Raises:
-        WeightsError: none was asked for and none is there.
-    """
+    """The model asked for, or the best one on this machine; ``WeightsError`` without any."""
     from mscnn.models.sources import default_model
 
     return model if model is not None else default_model()

@@ -45,9 +45,6 @@ def _sharing(
         yield load, {"loading": loading, "processes": processes, "on_progress": on_progress}
 
 
-# --- study -----------------------------------------------------------------------------------
-
-
 def study(
     folder: Annotated[
         Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
@@ -78,14 +75,10 @@ def study(
     tell(json, document(found), found.answers(), out, lambda: study_files(found))
 
 
-# --- features --------------------------------------------------------------------------------
-
-
 def features(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder with photos, at any depth.")],
     out: Annotated[
-        Path,
-        Option(metavar="FILE", help="File for the features: .npz, .safetensors or .parquet."),
+        Path, Option(metavar="FILE", help="File for the features: .npz, .safetensors or .parquet.")
     ],
     model: options.Model = None,
     weights: options.Weights = None,
@@ -142,11 +135,7 @@ def features(
 
 
 def _hook_point(stage: str | None, split: str | None) -> tuple[str | None, int | None]:
-    """Settle ``--stage`` and ``--split``.
-
-    Raises:
-        OptionError: both were given, or the split is not written as BLOCK/N.
-    """
+    """Settle ``--stage`` and ``--split``, of which one excludes the other."""
     if split is None:
         return stage, None
     if stage is not None:
@@ -157,9 +146,6 @@ def _hook_point(stage: str | None, split: str | None) -> tuple[str | None, int |
             f"--split is {split!r}; give a block and the number of its split, such as layer3.1/2."
         )
     return block, int(number[:9])
-
-
-# --- evaluate --------------------------------------------------------------------------------
 
 
 def evaluate(

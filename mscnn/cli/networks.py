@@ -15,6 +15,7 @@ from mscnn.models import registry
 from mscnn.models.registry import BackboneSpec
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import JsonDict, document, plain
+from mscnn.results.writing import Files
 from mscnn.scales import receptive_field as fields
 
 GROUPS = {
@@ -27,9 +28,6 @@ SHOWN = (
     *("top1", "top1_source", "paper_top1", "paper_source", "licence", "licence_note", "baseline"),
 )
 """Fields of a backbone in JSON, before where its weights are."""
-
-
-# --- models ----------------------------------------------------------------------------------
 
 
 def models(json: options.Json = False) -> None:
@@ -107,9 +105,6 @@ def _model_cells(row: JsonDict) -> list[str]:
     ]
 
 
-# --- download --------------------------------------------------------------------------------
-
-
 def download(
     models: Annotated[list[str], Argument(metavar="M...", help="Models; see 'mscnn models'.")],
     json: options.Json = False,
@@ -134,14 +129,10 @@ def download(
     tell(json, {"results": rows}, lines)
 
 
-# --- rf --------------------------------------------------------------------------------------
-
-
 def rf(
     model: options.NamedModel,
     spectrum: Annotated[
-        bool,
-        Option("--spectrum", help="Also list how many paths of each stage have which size."),
+        bool, Option("--spectrum", help="Also list how many paths of each stage have which size.")
     ] = False,
     out: Annotated[
         Path | None, options.optional_out("Folder for charts and tables; none without it.")
@@ -156,18 +147,19 @@ def rf(
     squeeze-and-excitation) is left out. With --out it writes rf.json, rf.csv, spectrum.png,
     growth.png and manifest.json.
     """
-    from mscnn.draw.files import receptive_field_files
     from mscnn.engine.lens_options import fair_baseline
 
     found = fields.known(model) or open_engine("cpu", [model]).receptive_field(model)
     beside = fair_baseline(found.model)
-    tell(
-        json,
-        document(found, details=spectrum),
-        _fields(found, beside, spectrum),
-        out,
-        lambda: receptive_field_files(found, beside),
-    )
+
+    def files() -> Files:
+        # Late: drawing loads matplotlib, which the table does not need.
+        from mscnn.draw.files import receptive_field_files
+
+        return receptive_field_files(found, beside)
+
+    shown = document(found, details=spectrum)
+    tell(json, shown, _fields(found, beside, spectrum), out, files)
 
 
 def _fields(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bool) -> list[str]:
@@ -189,12 +181,9 @@ def _fields(field: ReceptiveField, baseline: ReceptiveField | None, spectrum: bo
             table.append([block.block, f"{block.stride_px} px", block.kind, splits])
         lines += ["", *aligned(table, left=(3,))]
     for stage in field.stages if spectrum else ():
-        sizes = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
-        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *sizes])]
+        rows = [[f"{px} px", f"{paths:,}"] for px, paths in sorted(stage.spectrum.sizes.items())]
+        lines += ["", f"Paths to {stage.stage}", *aligned([["size", "paths"], *rows])]
     return lines
-
-
-# --- serve -----------------------------------------------------------------------------------
 
 
 def serve(

@@ -64,11 +64,7 @@ def optional_out(help: str) -> Any:
 
 
 def split_names(text: str) -> list[str]:
-    """Read the ``"A, B,C"`` of ``--models``.
-
-    Raises:
-        OptionError: there is no name in it.
-    """
+    """Read the ``"A, B,C"`` of ``--models``. Raises ``OptionError``: there is no name in it."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise OptionError("--models names no model; give names separated by commas.")
@@ -76,11 +72,7 @@ def split_names(text: str) -> list[str]:
 
 
 def model_names(text: str, least: int, most: int) -> list[str]:
-    """Return what ``--models`` names, as the engine accepts it, before any of them is loaded.
-
-    Raises:
-        OptionError: too few or too many are named, or one twice.
-    """
+    """What ``--models`` names, before any is loaded; ``OptionError``: too few, many, or twice."""
     names = split_names(text)
     if not least <= len(names) <= most:
         raise OptionError(

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,21 +17,12 @@ from typer import Argument, Option
 
 from mscnn.cli import options
 from mscnn.cli.console import aligned, heading, open_engine, progress, settle_model, share, tell
-from mscnn.errors import (
-    Cancelled,
-    ImageError,
-    MscnnError,
-    OptionError,
-    UnsupportedModelError,
-)
+from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
 from mscnn.results.schema import JsonDict, document
 
 INTERRUPTED = 130  # 128 + the number of SIGINT
-
-
-# --- predict ---------------------------------------------------------------------------------
 
 
 def predict(
@@ -69,9 +61,6 @@ def predict(
         lines += ["", heading(prediction)] if lines else [heading(prediction)]
         lines += [f"  {share(s.probability):>7}  {s.label}  [{s.index}]" for s in prediction.top]
     tell(json, {"results": [document(one) for one in found]}, lines)
-
-
-# --- explain ---------------------------------------------------------------------------------
 
 
 def explain(
@@ -118,13 +107,8 @@ def explain(
         f"{cam.layer}, {cam.method}",
         *(f"  note          {notice}" for notice in found.notices),
     ]
-    tell(
-        json,
-        _explained(found),
-        lines,
-        out,
-        lambda: explanation_files(found, cam, photo, drawing=drawing),
-    )
+    files = partial(explanation_files, found, cam, photo, drawing=drawing)
+    tell(json, _explained(found), lines, out, files)
 
 
 def _explained(found: Explanation) -> JsonDict:
@@ -136,9 +120,6 @@ def _explained(found: Explanation) -> JsonDict:
         "map": shown["maps"][0],
         **{key: shown[key] for key in ("seconds", "notices")},
     }
-
-
-# --- compare ---------------------------------------------------------------------------------
 
 
 def compare(
@@ -182,13 +163,8 @@ def compare(
     if not any(column.cam for column in columns):
         raise MscnnError(columns[0].note)
     found = summarise(label, layer, columns)
-    tell(
-        json,
-        document(found),
-        _compared(found),
-        out,
-        lambda: comparison_files(found, photo, drawing=drawing),
-    )
+    files = partial(comparison_files, found, photo, drawing=drawing)
+    tell(json, document(found), _compared(found), out, files)
 
 
 def _compared(found: Comparison) -> list[str]:
@@ -206,9 +182,6 @@ def _compared(found: Comparison) -> list[str]:
         rank, overlap = ("-" if x is None else f"{x:.2f}" for x in (pair.spearman, pair.iou_top20))
         lines.append(f"  {pair.first} and {pair.second}: rank correlation {rank}, IoU {overlap}")
     return [*lines, found.hint] if found.hint else lines
-
-
-# --- scales ----------------------------------------------------------------------------------
 
 
 def scales(
@@ -242,13 +215,8 @@ def scales(
     except UnsupportedModelError:
         attention = None
     shown = {**document(report), "attention": attention and document(attention)["blocks"]}
-    tell(
-        json,
-        shown,
-        _scaled(report),
-        out,
-        lambda: scales_files(report, photo, attention=attention, drawing=drawing),
-    )
+    files = partial(scales_files, report, photo, attention=attention, drawing=drawing)
+    tell(json, shown, _scaled(report), out, files)
 
 
 def _scaled(report: ScaleReport) -> list[str]:
@@ -272,9 +240,6 @@ def _splits(block: BlockScales) -> str:
         for split in block.splits
     )
     return f"{block.kind:<9}  {parts}"
-
-
-# --- sweep -----------------------------------------------------------------------------------
 
 
 def sweep(
@@ -340,13 +305,8 @@ def sweep(
         note = next((curve.note for curve in found.curves if curve.note), "")
         raise MscnnError(note) if note else Cancelled("Stopped before the first size was done.")
     head = {"image": {"path": image, "width": photo.width, "height": photo.height}}
-    tell(
-        json,
-        {**head, **document(found)},
-        _swept(found),
-        out,
-        lambda: sweep_files(found, name=bare_name(image), drawing=drawing),
-    )
+    files = partial(sweep_files, found, name=bare_name(image), drawing=drawing)
+    tell(json, {**head, **document(found)}, _swept(found), out, files)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 

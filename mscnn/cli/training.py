@@ -67,7 +67,6 @@ def finetune(**given: Any) -> None:
 
 
 def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) -> None:
-    """Give a command the signature that typer reads."""
     model = options.Trained if fine_tune else options.Architecture
     found: dict[str, tuple[Any, Any]] = {"data": (Data, ...), "model": (model, ...)}
     found["out"] = (Out, ...)

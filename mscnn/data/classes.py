@@ -25,14 +25,7 @@ from mscnn.models.labels import (
 
 
 def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]:
-    """Find the model's class of each of the data's; several of these may be one of the model's.
-
-    Returns:
-        ``(len(names),)`` int64, indices into ``labels``.
-
-    Raises:
-        DatasetError: some fit no class or several; the message lists them.
-    """
+    """Find the model's class of each name, ``(len(names),)`` int64, or raise ``DatasetError``."""
     keys = [folded(name) for name in labels.names]
     count = Counter(keys)
     full = {key: index for index, key in enumerate(keys) if count[key] == 1}
@@ -54,7 +47,6 @@ def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]
 
 
 def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -> dict[str, int]:
-    """Return the classes of those names that are WordNet ids."""
     wanted = [name for name in names if are_wnids([name])]
     if wanted and labels.names == imagenet_labels().names:
         # By id, because ImageNet has two classes of one name (crane, the bird and the machine).

@@ -11,14 +11,7 @@ import torch
 
 from mscnn.data.classes import map_classes
 from mscnn.data.layouts import find_labelled
-from mscnn.data.loading import (
-    Loading,
-    Normalise,
-    batches,
-    channels_last,
-    count_batches,
-    killed_loader_raises,
-)
+from mscnn.data.loading import Loading, Normalise, batches, channels_last, killed_loader_raises
 from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import Tally
@@ -42,9 +35,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a network on a folder; see ``mscnn.data.layouts`` for what is understood.
 
-    ``real_labels`` is a list of ImageNet's reassessed labels. Of several processes each gets the
-    whole result; ``on_progress`` is called with (photographs done by this process, its part of
-    them).
+    ``real_labels`` is a file for ``RealLabels``. Of several processes each gets the whole result;
+    ``on_progress`` is called with (photographs done by this process, its part of them).
 
     Raises:
         DatasetError: the data cannot be used, or no file of it can be read.
@@ -57,7 +49,7 @@ def evaluate(
     real = RealLabels(real_labels, photos, classifier.labels) if real_labels else None
     tally, reasons, done = Tally(), dict[int, str](), 0
     started, size = time.perf_counter(), loading.batch_size
-    numbers = range(processes.rank, count_batches(len(photos), size), processes.size)
+    numbers = range(processes.rank, -(-len(photos) // size), processes.size)
     mine = sum(min(size, len(photos) - n * size) for n in numbers)
     normalise, pinned = Normalise(classifier), classifier.device.type == "cuda"
     with killed_loader_raises(), channels_last(classifier):
@@ -113,8 +105,7 @@ def evaluate(
 def write_reliability(folder: Path, found: Evaluation) -> str:
     """Write ``reliability.json`` into a model folder, and say so; "" where that is not possible.
 
-    Only where every class of the model had photographs, and the folder may be written. What was
-    measured before on other photographs, such as those that training held out, is kept.
+    What was measured before on other photographs, such as those training held out, is kept.
     """
     if len(found.classes) != found.known_classes:
         return ""

@@ -10,14 +10,13 @@ computed again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,9 @@ def extract(
     """Write the features of all photographs below ``folder``, at any depth, into ``out``.
 
     What is done is kept beside ``out``: the same call after a kill goes on, and gives the same
-    bytes as an undisturbed one; ``restart`` forgets what was kept. Of several processes, number k
-    mod their number does batch k. ``on_progress`` is called with (photographs done by all of them,
-    in total).
-
-    ``out`` ends in ``.npz``, ``.parquet`` or ``.safetensors``; ``stage`` and ``split`` are as
-    ``Network.feature_point`` takes them.
+    bytes as an undisturbed one; ``restart`` forgets what was kept. ``on_progress`` is called with
+    (photographs done by all processes, in total). ``out`` ends in one of ``SUFFIXES``; ``stage``
+    and ``split`` are as ``Network.feature_point`` takes them.
 
     Raises:
         DatasetError: no photograph is there, or none can be read.
@@ -176,17 +172,9 @@ def _finish(part: PartFiles, photos: FileList, unreadable: Sequence[tuple[str, s
     part.remove()
 
 
-# --- what is done so far ------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is being made; rows of different plans do not go together.
-
-    Last bits of a row may differ with the kind of device and the size of a batch. ``stage`` and
-    ``split`` are those of ``Network.feature_point``, ``width`` is the numbers of a row, and
-    ``photographs`` the digest of the list.
-    """
+    """What is being made; device and batch size count too, for they change last bits of a row."""
 
     model: str
     weights_sha256: str
@@ -195,8 +183,8 @@ class Plan:
     device: str
     batch_size: int
     images: int
-    width: int
-    photographs: str
+    width: int  # numbers of a row
+    photographs: str  # digest of the list
 
     def batch(self, number: int) -> slice:
         """Return the photographs of a batch; the last one may be smaller."""
@@ -212,11 +200,7 @@ class Plan:
 class PartFiles:
     """Rows of a feature file while it is made, written by several processes of one machine at once.
 
-    The ``first`` of them makes and checks the files; the others wait until this is done.
-    ``readable`` is ``(images,)`` bool.
-
-    Raises:
-        OutputError: the folder cannot be written, or holds rows of another plan.
+    The ``first`` makes and checks the files, the others wait; ``OutputError`` for another plan's.
     """
 
     def __init__(self, out: Path, plan: Plan, *, first: bool = True) -> None:
@@ -296,7 +280,7 @@ class PartFiles:
                 fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
             return
         known: Any = None
-        with contextlib.suppress(ValueError):
+        with suppress(ValueError):
             known = json.loads(path.read_bytes())
         known = known if isinstance(known, dict) else {}
         if names := [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]:

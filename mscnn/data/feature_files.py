@@ -31,16 +31,12 @@ from mscnn.results.features import FeatureFile, FeatureHead, Rows, head_of
 
 SUFFIXES = (".npz", ".parquet", ".safetensors")
 _ROW_GROUP = 8192
+# Of a file read: rows, their paths, texts, and which photographs could not be read.
 _Content = tuple[Rows, "tuple[str, ...]", "dict[str, str]", "Iterable[str]"]
-"""Of a file read: rows, their paths, texts, and which photographs could not be read."""
 
 
 def check_format(out: Path) -> None:
-    """Refuse a file name of no known kind, or one whose package is missing, before any work.
-
-    Raises:
-        OptionError.
-    """
+    """Raise ``OptionError`` for a file name of no known kind, or whose package is missing."""
     if out.suffix.lower() not in SUFFIXES:
         raise OptionError(
             f"--out is {str(out)!r}; give a file name that ends in {', '.join(SUFFIXES[:-1])} or "
@@ -51,11 +47,7 @@ def check_format(out: Path) -> None:
 
 
 def check_writable(out: Path) -> None:
-    """Refuse a place that cannot be written, before any work.
-
-    Raises:
-        OutputError: it is a folder, or lies in one that is missing or may not be written.
-    """
+    """Raise ``OutputError`` for a folder, or a file in one that is missing or not writable."""
     if out.is_dir():
         raise OutputError(f"{str(out)!r} is a folder; give a file name as --out.")
     parent = out.parent
@@ -66,21 +58,15 @@ def check_writable(out: Path) -> None:
 
 
 def write_feature_file(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
-    """Write a file of the kind that ``path`` ends in; it is not yet whole when an error comes.
+    """Write a file of the kind that ``path`` ends in, perhaps half where an error comes.
 
-    ``paths`` are ``head.rows`` and gone through several times; ``rows`` are ``(head.rows,
-    head.width)`` float32, perhaps mapped from a file.
+    ``paths`` are gone through several times; ``rows`` may be mapped from a file.
     """
     _KINDS[path.suffix.lower()][0](path, head, paths, rows)
 
 
 def read_feature_file(path: Path) -> FeatureFile:
-    """Read a feature file whole.
-
-    Raises:
-        OptionError: the name ends in no known kind, or the package for it is missing.
-        DatasetError: it is not there, or not such a file.
-    """
+    """Read a feature file whole, or raise ``DatasetError``; ``OptionError`` as ``check_format``."""
     check_format(path)
     try:
         features, paths, texts, unreadable = _KINDS[path.suffix.lower()][1](path)
@@ -179,7 +165,6 @@ _KINDS: dict[str, tuple[Callable[..., None], Callable[[Path], _Content]]] = {
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    """Return pyarrow and its Parquet module."""
     try:
         import pyarrow
         from pyarrow import parquet

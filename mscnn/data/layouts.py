@@ -15,6 +15,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,7 @@ _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kin
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a data set, called ``words``.
-
-    ``names`` are classes as the data calls them, WordNet ids included; ``samples`` has indices into
-    them.
-    """
+    """A part of a data set, called ``words``; ``names`` may be WordNet ids."""
 
     names: tuple[str, ...]
     samples: Samples = field(repr=False)
@@ -55,17 +52,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A data set to train on, its ``names`` in the order of class indices.
-
-    ``split`` says in words where the validation part comes from; ``unreadable`` lists what was left
-    out, as ``(name, reason)``.
-    """
+    """A data set to train on, its ``names`` in the order of class indices."""
 
     names: tuple[str, ...]
     train: Samples = field(repr=False)
     val: Samples = field(repr=False)
-    split: str = OWN_PART
-    unreadable: tuple[tuple[str, str], ...] = ()
+    split: str = OWN_PART  # in words, where the validation part comes from
+    unreadable: tuple[tuple[str, str], ...] = ()  # what was left out: name, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +73,7 @@ class _Layout:
 
 
 def find_labelled(root: Path) -> Part:
-    """Find what to evaluate on.
-
-    Raises:
-        DatasetError: nothing is there, or the layout is not understood.
-    """
+    """Find what to evaluate on; ``DatasetError`` where no layout fits or nothing is there."""
     with reading(root):
         found = _layout(root).measured().used()
     if not len(found.samples):
@@ -93,14 +82,10 @@ def find_labelled(root: Path) -> Part:
 
 
 def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
-    """Open a data set to train on.
+    """Open a data set to train on, or raise ``DatasetError``.
 
     Without a validation part, ``val_share`` of each class (at least one image where a class has
     two) is held out, drawn with ``seed``.
-
-    Raises:
-        DatasetError: nothing is there, the layout is not understood, there are fewer than two
-            classes, a part is empty, or the ``datasets`` package is missing.
     """
     with reading(root):
         layout = _layout(root)
@@ -131,15 +116,8 @@ def _hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples
     return part.samples.select(train), part.samples.select(val)
 
 
-# --- what is refused -----------------------------------------------------------------------------
-
-
 def check_classes(root: Path, data: DataSet) -> None:
-    """Refuse a data set of fewer than two classes, or without images in one of its parts.
-
-    Raises:
-        DatasetError: as said.
-    """
+    """Raise ``DatasetError`` for fewer than two classes, or a part without images."""
     if not data.names or not (len(data.train) or len(data.val)):
         raise DatasetError(_nothing_in(root, to_learn=True))
     if len(data.names) < 2:
@@ -155,11 +133,7 @@ def check_classes(root: Path, data: DataSet) -> None:
 
 
 def check_trainable(data: DataSet) -> None:
-    """Refuse classes that nothing can be learnt about.
-
-    Raises:
-        DatasetError: a class has no training image, or only one where some were to be held out.
-    """
+    """Raise ``DatasetError`` for a class without a training image, or with a single image."""
     train, val = (Counter(part.targets.tolist()) for part in (data.train, data.val))
     if lonely := [n for i, n in enumerate(data.names) if train[i] + val[i] == 1]:
         raise DatasetError(
@@ -200,11 +174,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def drop_unreadable(data: DataSet) -> DataSet:
-    """Leave out files that are missing, empty or no pictures, by their first bytes.
-
-    A file that is damaged further on is only found when it is decoded; training leaves it out
-    then.
-    """
+    """Leave out files that are missing, empty or no pictures, by their first bytes alone."""
     bad: list[tuple[str, str]] = []
 
     def kept(samples: Samples) -> Samples:
@@ -230,9 +200,6 @@ def _begins_well(path: str) -> bool:
     except OSError:
         return False
     return any(head.startswith(magic, offset) for offset, magic in _ACCEPTED)
-
-
-# --- files: in folders, and listed in tables -----------------------------------------------------
 
 
 def _layout(root: Path) -> _Layout:
@@ -405,9 +372,6 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-# --- Hugging Face's datasets, which need not be installed ----------------------------------------
-
-
 def _saved(root: Path) -> _Layout:
     """Open what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote.
 
@@ -435,15 +399,9 @@ def _saved(root: Path) -> _Layout:
         samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)
         return Part(tuple(map(str, names or values)), samples, words)
 
-    def learnt() -> Part:
-        return part(train, "train")
-
+    learnt, own = partial(part, train, "train"), partial(part, val, "val", _VAL)
     if val is None:
         return _Layout(learnt, learnt)
-
-    def own() -> Part:
-        return part(val, "val", _VAL)
-
     return _Layout(lambda: found if len((found := own()).samples) else learnt(), learnt, own)
 
 
@@ -466,7 +424,6 @@ def _open_saved(root: Path) -> Mapping[str, Any]:
 
 
 def _columns(root: Path, table: Any) -> tuple[str, str]:
-    """Return the names of the columns of images and of labels."""
     kinds = {name: type(feature).__name__ for name, feature in table.features.items()}
     images = [name for name, kind in kinds.items() if kind == "Image"]
     labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]

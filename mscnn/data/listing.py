@@ -39,10 +39,7 @@ class PhotoList(Protocol):
 
 
 class FileList:
-    """Files below a folder, packed: a million of them take about 50 MB, as paths ten times that.
-
-    ``names`` are paths relative to ``root``, with ``/``; or absolute ones outside of it.
-    """
+    """Files by names relative to ``root`` (or absolute), packed: a million take 50 MB, not 500."""
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root = root
@@ -78,11 +75,7 @@ class FileList:
 
 
 class RowList:
-    """Encoded photographs in a column of a Hugging Face table, read when they are asked for.
-
-    ``table`` is a ``datasets.Dataset`` of so many rows whose images are not decoded; ``part`` is
-    the name of the part, for ``name``.
-    """
+    """Photographs of a ``datasets.Dataset`` whose images are not decoded, read when asked for."""
 
     def __init__(self, table: Any, rows: int, column: str, part: str) -> None:
         self.table, self.rows, self.column, self.part = table, rows, column, part
@@ -102,11 +95,7 @@ class RowList:
 
 
 class Samples:
-    """Photographs with a class each: a selection from a list, in its own order.
-
-    ``targets`` are ``(n,)`` class indices, an int64 array afterwards; ``numbers`` are ``(n,)``
-    numbers in the list, None for all of it in order.
-    """
+    """Photographs of a list by ``numbers``, ``(n,)``, None for all, with ``(n,)`` class indices."""
 
     def __init__(
         self,
@@ -186,25 +175,16 @@ def why_unreadable(source: PhotoSource) -> str:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turn what the system refuses into a sentence.
-
-    Raises:
-        DatasetError: the folder, or one below it, cannot be listed.
-    """
+    """Raise ``DatasetError`` where the folder, or one below it, cannot be listed."""
     try:
         yield
     except OSError as error:
-        raise DatasetError(
-            f"The folder {str(folder)!r} cannot be read: {reason(error)}."
-        ) from error
+        sentence = f"The folder {str(folder)!r} cannot be read: {reason(error)}."
+        raise DatasetError(sentence) from error
 
 
 def list_photos(folder: Path) -> FileList:
-    """List all photographs below a folder.
-
-    Raises:
-        DatasetError: there is no such folder, it may not be read, or it holds no photograph.
-    """
+    """List all photographs below a folder; ``DatasetError`` where it cannot be read or has none."""
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {str(folder)!r}; give a folder with photographs.")
     with reading(folder):

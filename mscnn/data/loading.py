@@ -29,13 +29,10 @@ MAX_WORKERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """How photographs are read: ``batch_size`` at a time, decoded by ``workers`` processes.
-
-    0 workers for none beside this process, None for one per CPU core.
-    """
+    """How photographs are read."""
 
     batch_size: int = 64
-    workers: int | None = None
+    workers: int | None = None  # processes; 0 for this one alone, None for one per CPU core
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -53,17 +50,11 @@ class Loading:
 
 
 class Batch(NamedTuple):
-    """A range of the list.
+    """A range of the list."""
 
-    Attributes:
-        first: number of its first photograph.
-        views: ``(B, H, W, 3)`` uint8 RGB, the network's input before normalisation.
-        reasons: number of a photograph that cannot be read, and why.
-    """
-
-    first: int
-    views: torch.Tensor
-    reasons: dict[int, str]
+    first: int  # number of its first photograph
+    views: torch.Tensor  # (B, H, W, 3) uint8 RGB, the network's input before normalisation
+    reasons: dict[int, str]  # number of a photograph that cannot be read, and why
 
     def readable(self) -> torch.Tensor:
         """Return ``(B,)`` bool: which rows are photographs."""
@@ -91,11 +82,6 @@ class _Batches(Dataset[Batch]):
         return Batch(numbers[0], views, reasons)
 
 
-def count_batches(photos: int, batch_size: int) -> int:
-    """Return how many batches a list has, the last one perhaps smaller."""
-    return -(-photos // batch_size)
-
-
 def batches(
     photos: PhotoList,
     preprocess: Preprocessor,
@@ -104,11 +90,7 @@ def batches(
     *,
     pinned: bool = False,
 ) -> Iterator[Batch]:
-    """Decode photographs and frame them for a model.
-
-    ``numbers`` are those of the batches, in the order they are wanted; ``pinned`` puts batches
-    where a GPU fetches them faster.
-    """
+    """Decode batches by their ``numbers``, in this order; ``pinned`` ones reach a GPU faster."""
     size = loading.batch_size
     ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]
     yield from DataLoader(
@@ -175,11 +157,7 @@ class Normalise:
         return self._classifier.to_device(x)
 
     def into(self, forward: Callable[[torch.Tensor], T], views: torch.Tensor) -> T:
-        """Return what ``forward`` makes of the input, without gradients.
-
-        Raises:
-            DeviceError: the device failed.
-        """
+        """Return what ``forward`` makes of the input; ``DeviceError`` where the device failed."""
 
         @torch.inference_mode()
         def work() -> T:

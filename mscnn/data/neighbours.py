@@ -15,29 +15,19 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One near row, by its number.
-
-    ``similarity`` is the cosine of the angle to the query, -1..1; 0 where either is all zeros.
-    """
+    """One near row, by its number."""
 
     row: int
-    similarity: float
+    similarity: float  # cosine of the angle to the query, -1..1; 0 where either is all zeros
 
 
 def nearest(
-    query: npt.NDArray[Any],
-    features: npt.NDArray[Any],
-    k: int = 5,
-    *,
-    leave_out: int = -1,
+    query: npt.NDArray[Any], features: npt.NDArray[Any], k: int = 5, *, leave_out: int = -1
 ) -> tuple[Neighbour, ...]:
     """Find the ``k`` rows that point most nearly where the query points, of equal ones the earlier.
 
     ``query`` is ``(d,)`` or ``(1, d)``, ``features`` ``(n, d)``, perhaps mapped from a file. The
-    row ``leave_out`` (such as the query's own) does not count.
-
-    Raises:
-        OptionError: shapes do not fit, or ``k`` is below 1.
+    row ``leave_out`` (such as the query's own) does not count. Other shapes raise ``OptionError``.
     """
     vector = np.asarray(query, np.float64).reshape(-1)
     if features.ndim != 2 or features.shape[1] != len(vector):

@@ -24,10 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process, which computes on ``device``, among the ``size`` that work together.
-
-    ``rank`` is 0 to ``size`` - 1; only rank 0 writes and speaks.
-    """
+    """This process among ``size`` that work together; only rank 0 writes and speaks."""
 
     device: torch.device
     rank: int = 0
@@ -80,11 +77,7 @@ def is_first_by_environment() -> bool:
 
 @contextmanager
 def sharing(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` or ``accelerate launch`` started; else be the only one.
-
-    Raises:
-        OptionError: several processes were started for mps.
-    """
+    """Join the processes that were started; ``OptionError`` where there are several for mps."""
     if not is_distributed_env():
         yield Processes(device)
         return

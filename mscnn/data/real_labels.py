@@ -28,8 +28,7 @@ class RealLabels:
     """Counts right answers by a list in the format of Google's ``real.json``.
 
     Raises:
-        DatasetError: the file is not such a list, the model's classes are not ImageNet's, or one of
-            the photographs to be counted is not called as ImageNet calls its validation images.
+        DatasetError: the list, the model's classes or a photograph's name is not ImageNet's.
     """
 
     def __init__(self, path: Path, photos: PhotoList, labels: LabelSet) -> None:
@@ -70,7 +69,6 @@ class RealLabels:
 
 
 def _count_lists(path: Path) -> int:
-    """Return how many images a list of real labels is for."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

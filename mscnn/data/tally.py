@@ -26,15 +26,12 @@ _FINE = 30  # bins counted: of equal width, and both numbers above divide it
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Fractions in 0..1 over ``images`` photographs of ``classes`` possible answers.
-
-    ``loss`` is the mean cross-entropy in nats.
-    """
+    """Fractions in 0..1 over ``images`` photographs of ``classes`` possible answers."""
 
     images: int
     top1: float
     top5: float
-    loss: float
+    loss: float  # mean cross-entropy, nats
     classes: int
 
     @property
@@ -44,28 +41,17 @@ class Accuracy:
 
 
 class Tally:
-    """Counts of right and wrong answers.
-
-    Attributes:
-        images: photographs counted.
-        pairs: ``(class, best answer)`` to a count: the confusion matrix without its zeros.
-        top5: class to how often it was among the five best answers.
-        loss_sum: sum of the cross-entropies, nats.
-    """
+    """Counts of right and wrong answers."""
 
     def __init__(self) -> None:
         self.images = 0
-        self.pairs: Counter[tuple[int, int]] = Counter()
-        self.top5: Counter[int] = Counter()
-        self.loss_sum = 0.0
+        self.pairs: Counter[tuple[int, int]] = Counter()  # (class, best answer): confusion matrix
+        self.top5: Counter[int] = Counter()  # class to how often it was among the five best
+        self.loss_sum = 0.0  # cross-entropies, nats
         self._bins = np.zeros((3, _FINE))  # images, right ones, sum of probabilities
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count a batch: ``(B, classes)`` logits on any device, ``(B,)`` int64 targets on the CPU.
-
-        Raises:
-            WeightsError: an answer is not finite.
-        """
+        """Count ``(B, classes)`` logits, finite or ``WeightsError``, and ``(B,)`` CPU targets."""
         logits = logits.float().cpu().double()  # in this order: some GPUs know no doubles
         if not bool(logits.isfinite().all()):
             raise WeightsError(

@@ -35,14 +35,10 @@ _Key = tuple[list[Any], list[str]]  # handles and labels of a legend
 _Point = tuple[float, float | None, str, str]  # x, y or a gap, gid and tooltip
 
 
-# --- evidence --------------------------------------------------------------------------------
-
-
 def split_colours(rf: Sequence[int | None]) -> tuple[str, ...]:
     """Return the colour of each split of a block, by its receptive field: the more, the stronger.
 
-    Splits of equal receptive field share a colour. A block whose splits all see the same, or whose
-    receptive fields are not known (None), is grey: there is no scale to tell apart.
+    Equal fields share a colour; where all are equal, or one is not known (None), all are grey.
     """
     known = [size for size in rf if size is not None]
     sizes = sorted(set(known))
@@ -53,7 +49,6 @@ def split_colours(rf: Sequence[int | None]) -> tuple[str, ...]:
 
 
 def _ramp(count: int) -> list[str]:
-    """Return ``count`` colours of the ramp, evenly spread over it."""
     return [look.RAMP[round(at)] for at in np.linspace(0, len(look.RAMP) - 1, count)]
 
 
@@ -69,10 +64,8 @@ def evidence_chart(
     Below, a column per block holds the fraction of each split, the one that sees least at the
     bottom; above, each block's evidence-weighted receptive field on a logarithmic axis. A block
     through which no evidence passed is an empty column, and leaves a gap in the line. Marks:
-    ``part:layer2.1/2`` (block and split in timm's order) and ``block:layer2.1``.
-
-    Raises:
-        ValueError: the report has no blocks.
+    ``part:layer2.1/2`` (block and split in timm's order) and ``block:layer2.1``. Raises
+    ``ValueError``: the report has no blocks.
     """
     blocks, target = report.blocks, report.target
     if not blocks:
@@ -157,19 +150,14 @@ def _evidence_key(blocks: Sequence[BlockScales]) -> _Key:
     return handles, labels
 
 
-# --- theoretical receptive fields ------------------------------------------------------------
-
-
 def growth_chart(
     fields: Sequence[ReceptiveField], *, title: str | None = None, width: int = look.WIDTH
 ) -> Figure:
     """Draw how the smallest and the largest receptive field grow over depth, with the input's size.
 
-    Where all models have the same blocks these are named, otherwise the depth is relative. A
-    model without known blocks is drawn by its stages. Marks: ``point:model/block``.
-
-    Raises:
-        ValueError: no model.
+    Where all models have the same blocks these are named, otherwise the depth is relative. A model
+    without known blocks is drawn by its stages. Marks: ``point:model/block``. Raises
+    ``ValueError``: no model.
     """
     figure = look.new_figure(width, 280, "Receptive field, block by block", title)
     look.legend(figure, *_growth(figure.subplots(), fields, width))
@@ -186,11 +174,8 @@ def spectrum_chart(
     """Draw how many paths through a network have which receptive field, with the input's size.
 
     The paths are those to ``where``, a stage or block; "" for the last stage. Marks are
-    ``point:model/size``, at most ``_MOST_MARKS`` of them per model.
-
-    Raises:
-        UnknownLayerError: a model has no such stage or block.
-        ValueError: no model.
+    ``point:model/size``, at most ``_MOST_MARKS`` of them per model. Raises ``UnknownLayerError``: a
+    model has no such stage or block; ``ValueError``: no model.
     """
     shown = [fields] if isinstance(fields, ReceptiveField) else list(fields)
     end = look.place(where) if where else "the last stage"
@@ -299,9 +284,6 @@ def _fields_key(labels: Sequence[str], inputs: dict[int, str]) -> _Key:
     return [*lines, *dashes], [*labels, *inputs.values()]
 
 
-# --- zoom sweep ------------------------------------------------------------------------------
-
-
 def sweep_chart(
     sweep: Sweep,
     *,
@@ -390,9 +372,6 @@ def _curves_key(sweep: Sweep) -> _Key:
     return [_handle(number) for number in range(len(labels))], labels
 
 
-# --- gates -----------------------------------------------------------------------------------
-
-
 def gates_chart(
     report: AttentionReport,
     block: str,
@@ -404,10 +383,7 @@ def gates_chart(
     """Draw how the gates of a block's first branch are spread over its channels.
 
     Filled: this photo; outline: the mean of the reference photos, where there are any. Marks:
-    ``gate:layer3.1/5`` (block and bin).
-
-    Raises:
-        ValueError: the report has no such block.
+    ``gate:layer3.1/5`` (block and bin). Raises ``ValueError``: the report has no such block.
     """
     found = next((one for one in report.blocks if one.block == block), None)
     if found is None:
@@ -423,7 +399,7 @@ def gates_chart(
     branch = "branch 0 (its branches add up to 1)" if found.radix > 1 else "the only branch"
     look.style(axis, title="Channels, % per bin", x=f"gate of {branch}, one per channel")
     own, other = look.SERIES[:2]
-    filled = {"color": own, "alpha": 0.55, "edgecolor": look.PAPER}
+    filled: dict[str, Any] = {"color": own, "alpha": 0.55, "edgecolor": look.PAPER}
     bars = axis.bar(edges[:-1], 100 * fractions(found.gates[0]), 1 / bins, align="edge", **filled)
     for number, bar in enumerate(bars):
         if bar.get_height() > 0:
@@ -440,9 +416,6 @@ def gates_chart(
     axis.yaxis.set_major_locator(MaxNLocator(5))
     look.legend(figure, handles, labels)
     return figure
-
-
-# --- what they share -------------------------------------------------------------------------
 
 
 def _depth_axis(axis: Axes, blocks: Sequence[str], width: int, *, named: bool = True) -> None:
@@ -501,7 +474,6 @@ def _log_y(axis: Axes, values: Sequence[float], most: int) -> None:
 
 
 def _series(number: int) -> tuple[str, str]:
-    """Return the colour and the shape of the n-th model."""
     return look.SERIES[number % len(look.SERIES)], look.SHAPES[number % len(look.SHAPES)]
 
 

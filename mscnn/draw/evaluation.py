@@ -56,10 +56,7 @@ def training_curves(
 
 
 def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
-    """Draw accuracy over probability, and below it how many photographs lie where.
-
-    The ``bins`` are of equal width, from low to high.
-    """
+    """Draw accuracy over probability, and how many photographs lie in each of equal bins."""
     figure = look.new_figure(430, 470, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     filled = [one for one in bins if one[3] is not None and one[4] is not None]
@@ -82,10 +79,7 @@ def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
 
 
 def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
-    """Draw which classes are taken for which.
-
-    ``counts`` is ``(classes, classes)`` int64, true class by row, prediction by column.
-    """
+    """Draw ``(classes, classes)`` int64 counts, true class by row, prediction by column."""
     n = len(names)
     side = float(np.clip(180 + 23 * n, 340, 860))
     figure = look.new_figure(side + 80, side, title)
@@ -150,7 +144,6 @@ def confused_pairs_figure(pairs: Sequence[tuple[str, str, int, int]], title: str
 
 
 def _rows(axis: Axes, widths: Sequence[float], names: Sequence[str], colour: str) -> Any:
-    """Draw bars from top to bottom, each with its name."""
     bars = axis.barh(range(len(widths)), widths, 0.72, color=colour)
     axis.set_yticks(range(len(widths)), names, parse_math=False)
     axis.invert_yaxis()
@@ -160,9 +153,6 @@ def _rows(axis: Axes, widths: Sequence[float], names: Sequence[str], colour: str
 def _short(name: str, most: int) -> str:
     """Return a short form: names of WordNet list all their synonyms."""
     return look.drawable(name.split(",")[0][:most])
-
-
-# --- a study ---------------------------------------------------------------------------------
 
 
 def study_figure(document: Mapping[str, Any]) -> Figure:
@@ -218,7 +208,6 @@ def _by_setting(found: Iterable[tuple[str, Any]]) -> list[_Band]:
 
 
 def _bands(axis: Axes, bands: Sequence[_Band], factors: Sequence[float], title: str) -> None:
-    """Draw means over size as lines, and their intervals as bands."""
     for label, rows, colour, line in bands:
         mean, low, high = (
             [np.nan if row[key] is None else row[key] for row in rows]

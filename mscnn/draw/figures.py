@@ -45,25 +45,18 @@ WIDTH = 440
 FONT, SMALL, TITLE = 12, 11, 14
 PER_INCH = 72
 
+
+def _colours(codes: str) -> tuple[str, ...]:
+    return tuple(f"#{code}" for code in codes.split())
+
+
 INK, SOFT, GRID, PAPER, NEUTRAL = "#1f2329", "#57606b", "#e1e5ea", "#ffffff", "#a4acb7"
-SERIES = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
-    *("#e69f00", "#56b4e9", "#6a51a3", "#8c510a"),
-)
+SERIES = _colours("0072b2 d55e00 009e73 cc79a7 e69f00 56b4e9 6a51a3 8c510a")
 """Okabe and Ito's colours and two more; told apart with any kind of colour vision."""
-_DARK_SERIES = (
-    *("#4da6de", "#ff8a4a", "#34c79b", "#e59fc5"),
-    *("#f3bd4b", "#9ad4f5", "#b09be0", "#cf9f66"),
-)
-RAMP = (
-    *("#abdeb7", "#75c9bd", "#46b8c3", "#289cc1"),
-    *("#1f7ab5", "#2354a3", "#253494", "#0e2265"),
-)
+_DARK_SERIES = _colours("4da6de ff8a4a 34c79b e59fc5 f3bd4b 9ad4f5 b09be0 cf9f66")
+RAMP = _colours("abdeb7 75c9bd 46b8c3 289cc1 1f7ab5 2354a3 253494 0e2265")
 """From little to much, in equal steps of lightness (ColorBrewer's YlGnBu)."""
-_DARK_RAMP = (
-    *("#2b4a9b", "#2a62ad", "#2a7cba", "#3196c2"),
-    *("#4db1c5", "#79c6be", "#a4d9ba", "#cdebc0"),
-)
+_DARK_RAMP = _colours("2b4a9b 2a62ad 2a7cba 3196c2 4db1c5 79c6be a4d9ba cdebc0")
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p")
 """A mark for each colour of ``SERIES``, for readers without colours."""
 THEME: dict[str, tuple[str, str]] = {
@@ -95,14 +88,10 @@ def theme_css() -> str:
     return f":root{{{light}}}\n.dark{{{dark}}}\n{shape}\n"
 
 
-# --- words -----------------------------------------------------------------------------------
-
-
 def number_text(value: float) -> str:
     """Write a number with three significant digits or down to whole units: 0.0123, 4571.
 
-    Below 0.0001 and from a million on with three digits and a power of ten; integers may have any
-    length.
+    Below 0.0001 and from a million on as a power of ten; integers may have any length.
     """
     if value == 0:
         return "0"
@@ -185,10 +174,9 @@ def drawable(text: str) -> str:
 
 
 def say(text: Text, words: str) -> Text:
-    """Set the words of an artist as they are: no mathtext, and any character is accepted.
+    """Set an artist's words as they are: no mathtext, and any character is accepted.
 
-    Characters that the font lacks are drawn as squares; ``inline_svg`` leaves them to the fonts of
-    the browser.
+    What the font lacks is drawn as squares; ``inline_svg`` leaves it to the browser's fonts.
     """
     shown = drawable(words)
     text.set_parse_math(False)
@@ -197,9 +185,6 @@ def say(text: Text, words: str) -> Text:
         # XML keeps no line feed in an attribute, but this one.
         text.set_gid(_TEXT + _printable(words).replace("\n", "\N{LINE SEPARATOR}"))
     return text
-
-
-# --- parts of figures ------------------------------------------------------------------------
 
 
 def plain_figure(width: float, height: float, **layout: Any) -> Figure:
@@ -299,9 +284,6 @@ def marks(figure: Figure) -> dict[str, str]:
     return {gid: words for gid, words in gids.items() if not gid.startswith(_TEXT)}
 
 
-# --- the ways out ----------------------------------------------------------------------------
-
-
 def pixels(figure: Figure, width_px: int | None = None) -> RgbArray:
     """Draw a figure: ``(h, width_px, 3)`` uint8 RGB; None for 120 dots to the inch."""
     design = figure.get_figwidth() * PER_INCH
@@ -335,16 +317,13 @@ def svg(figure: Figure, fonttype: str = "path") -> bytes:
 
 
 def inline_svg(figure: Figure, label: str = "") -> str:
-    """Return a figure as one ``<svg>`` element for a page.
+    """Return a figure without pictures as one ``<svg>`` element for a page.
 
     Text stays text in the page's own font. Colours are the CSS variables of ``THEME``, with the
     light theme's as fallback (see ``theme_css``). The element has a ``viewBox`` and no size. A mark
     is a ``<g class="mark" data-mark="layer3.1/2" tabindex="-1">`` with its tooltip as ``<title>``.
     Other ids are unique to each call; there are no scripts, styles or references to elsewhere.
-
-    Args:
-        figure: one that has no pictures on it, for these do not follow the theme.
-        label: what the figure shows, for a screen reader; "" where the page says it elsewhere.
+    ``label`` is for a screen reader; "" where the page says it elsewhere.
     """
     root = ElementTree.fromstring(svg(figure, "none"))
     tooltips = marks(figure)

@@ -21,7 +21,7 @@ from mscnn.draw.charts import evidence_chart, growth_chart, spectrum_chart, swee
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import DrawingOptions as DrawingOptions
 from mscnn.photos.imaging import to_png_bytes
-from mscnn.results import scales
+from mscnn.results import scales, schema
 from mscnn.results.evaluation import ClassResult, Evaluation
 from mscnn.results.explanation import (
     SPREAD_UNIT,
@@ -34,18 +34,7 @@ from mscnn.results.explanation import (
 )
 from mscnn.results.features import FeatureHead
 from mscnn.results.receptive_field import ReceptiveField
-from mscnn.results.schema import (
-    Cell,
-    JsonDict,
-    Table,
-    cells,
-    csv_text,
-    document,
-    headings,
-    json_bytes,
-    manifest,
-    table,
-)
+from mscnn.results.schema import Cell, JsonDict, Table, cells, document, headings, table
 from mscnn.results.study import Interval, Study
 from mscnn.results.writing import Files, bare_name, safe_name
 
@@ -55,9 +44,6 @@ CHART_PX, SHEET_PX, FILM_PX = 1200, 1600, 2000
 MATRIX_CLASSES = 40
 """Up to so many classes are drawn as a matrix; of more the most confused pairs are."""
 NO_EVIDENCE = "Nothing in this layer speaks for the class, so the map is empty."
-
-
-# --- one map, and several ------------------------------------------------------------------
 
 
 def explanation_files(
@@ -81,7 +67,7 @@ def explanation_files(
         "notices": [*explanation.notices, *([] if top > 0 else [NO_EVIDENCE])],
     }
     files = {"overlay.png": to_png_bytes(painted), "heatmap.png": to_png_bytes(plain)}
-    said = manifest(say, created, ("torch", "timm", *packages))
+    said = schema.manifest(say, created, ("torch", "timm", *packages))
     return _encoded({**files, "cam.npy": cam.raw, "manifest.json": said})
 
 
@@ -128,9 +114,6 @@ def _compared_cells(column: ComparedModel) -> dict[str, Cell]:
     for rank, score in enumerate([*shown["top"], *[{}] * 5][:5], 1):
         row |= {f"top{rank}_{key}": score.get(key) for key in ("label", "probability")}
     return row
-
-
-# --- the multi-scale lens ------------------------------------------------------------------
 
 
 def scales_files(
@@ -288,9 +271,6 @@ def sweep_files(
     return _with_manifest(files, say, created)
 
 
-# --- many photographs ----------------------------------------------------------------------
-
-
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:
     """Make ``evaluation.json``, tables and pictures of classes and confusions, and the manifest."""
     labels = found.labels
@@ -306,7 +286,7 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
     bins = [dataclasses.astuple(row) for row in found.bins]
     calibration = f"{found.model}: calibration error {100 * found.ece:.1f} %"
     files = {
-        "evaluation.json": manifest(document(found, details=True), created),
+        "evaluation.json": schema.manifest(document(found, details=True), created),
         "classes.csv": table(found.classes, headings(ClassResult)),
         "confusion.csv": table(pairs),
         "classes.png": png(evaluation.class_bars_figure(bars, title)),
@@ -376,7 +356,8 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
         "fields.csv": table(fields, field_head),
         "study.png": png(evaluation.study_figure(shown), 1500),
     }
-    return _encoded({**files, "manifest.json": manifest({"answers": study.answers()}, created)})
+    said = schema.manifest({"answers": study.answers()}, created)
+    return _encoded({**files, "manifest.json": said})
 
 
 def _study_rows(study: Study) -> Iterator[dict[str, Cell]]:
@@ -392,16 +373,13 @@ def _study_rows(study: Study) -> Iterator[dict[str, Cell]]:
             for block, by_factor in blocks.items():
                 for factor, splits in zip(study.factors, by_factor, strict=True):
                     for split, found in enumerate(splits):
-                        where = {"block": block, "factor": factor, "split": split}
+                        where: dict[str, Cell] = {"block": block, "factor": factor, "split": split}
                         yield {**head, **where, **cells(found)}
-
-
-# --- what they share -----------------------------------------------------------------------
 
 
 def _with_manifest(files: Mapping[str, Any], say: JsonDict, created: datetime | None) -> Files:
     """Encode files, and add the manifest, which also lists all of them."""
-    said = manifest({**say, "files": [*files, "manifest.json"]}, created)
+    said = schema.manifest({**say, "files": [*files, "manifest.json"]}, created)
     return _encoded({**files, "manifest.json": said})
 
 
@@ -410,9 +388,9 @@ def _encoded(files: Mapping[str, Any]) -> Files:
     done: Files = {}
     for name, content in files.items():
         if isinstance(content, Table):
-            content = csv_text(content).encode("utf-8")
+            content = schema.csv_text(content).encode("utf-8")
         elif isinstance(content, dict):
-            content = json_bytes(content)
+            content = schema.json_bytes(content)
         elif isinstance(content, np.ndarray):
             out = io.BytesIO()
             np.save(out, np.asarray(content, dtype=np.float32), allow_pickle=False)
@@ -442,6 +420,5 @@ def _with_name(shown: JsonDict) -> JsonDict:
 
 
 def _scale(drawing: DrawingOptions, **say: Any) -> JsonDict:
-    """What a manifest says of a colour scale."""
     how = {"colour_map": drawing.colour_map, "opacity": drawing.opacity}
     return {"min": 0.0, **say, **how}

@@ -42,14 +42,11 @@ _FRAME_PER_PX = 1 / 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawingOptions:
-    """How maps are drawn.
+    """How maps are drawn; what is not accepted raises ``OptionError``.
 
     Attributes:
         opacity: of the strongest position of the map, 0..1.
         colour_map: one of ``COLOUR_MAPS``.
-
-    Raises:
-        OptionError: one of them is not accepted.
     """
 
     opacity: float = 0.6
@@ -66,22 +63,14 @@ class DrawingOptions:
 
 
 def heatmap(heat: FloatMap, *, vmax: float, cmap: str = COLOUR_MAPS[0]) -> RgbArray:
-    """Draw a map in colour.
+    """Draw a ``(h, w)`` float32 map in colour: ``(h, w, 3)`` uint8 RGB.
 
-    Args:
-        heat: ``(h, w)`` float32. Values below 0 count as 0, values above ``vmax`` as ``vmax``.
-        vmax: the value of the map's top colour, in ``heat``'s unit. With 0 or less there is no
-            scale, and everything gets the bottom colour.
-        cmap: one of ``COLOUR_MAPS``.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        OptionError: ``cmap`` is not accepted.
-        ValueError: ``heat`` is no map, or it or ``vmax`` holds NaN or infinity.
+    Values below 0 count as 0, values above ``vmax``, in the map's unit, as ``vmax``; with ``vmax``
+    0 or less there is no scale, and everything gets the bottom colour. Raises ``OptionError`` for
+    an unknown ``cmap``, and ``ValueError`` for no map, NaN or infinity.
     """
-    return palette(DrawingOptions(colour_map=cmap).colour_map)[_levels(heat, vmax)]
+    drawn: RgbArray = palette(DrawingOptions(colour_map=cmap).colour_map)[_levels(heat, vmax)]
+    return drawn
 
 
 def overlay(
@@ -93,27 +82,15 @@ def overlay(
     cmap: str = COLOUR_MAPS[0],
     crop: CropBox | None = None,
 ) -> RgbArray:
-    """Draw a map over its photo.
+    """Draw a ``(h, w)`` float32 map over its photo, ``(h, w, 3)`` uint8 RGB as the result.
 
     A pixel of value ``v`` becomes ``(1 - a) photo + a colour`` with
     ``a = opacity * min(v / vmax, 1)``: the photo itself at 0, the colour itself at ``vmax`` and
-    full opacity.
-
-    Args:
-        photo: ``(h, w, 3)`` uint8 RGB.
-        heat: ``(h, w)`` float32, as for ``heatmap``.
-        vmax: the value of the top colour; with 0 or less nothing is drawn.
-        opacity: of the top colour, 0..1.
-        cmap: one of ``COLOUR_MAPS``.
-        crop: what the network saw, in px of ``photo``, clipped to it. Outside, the photo is dimmed
-            and the map not drawn; a thin frame lies just outside the crop, where there is room.
-
-    Returns:
-        ``(h, w, 3)`` uint8 RGB.
-
-    Raises:
-        OptionError: ``opacity`` or ``cmap`` is not accepted.
-        ValueError: shapes or dtypes do not fit, the crop is empty, or a number is not finite.
+    full opacity; with ``vmax`` 0 or less nothing is drawn. ``crop`` is what the network saw, in px
+    of ``photo``, clipped to it: outside, the photo is dimmed and the map not drawn; a thin frame
+    lies just outside the crop, where there is room. Raises ``OptionError``: ``opacity`` (0..1) or
+    ``cmap`` is not accepted; ``ValueError``: shapes or dtypes do not fit, the crop is empty, or a
+    number is not finite.
     """
     _check_pair(photo, heat)
     drawing = DrawingOptions(opacity=opacity, colour_map=cmap)
@@ -144,13 +121,9 @@ def difference_overlay(
 
 @functools.cache
 def palette(name: str) -> RgbArray:
-    """Return the colours of all levels, lowest first.
+    """The colours of all levels of a colour map, or ``"signed"`` for ``DIFFERENCE_MAP``.
 
-    Args:
-        name: one of ``COLOUR_MAPS``; ``"signed"`` for ``DIFFERENCE_MAP``.
-
-    Returns:
-        ``(256, 3)`` uint8, or ``(255, 3)`` for signed values, read-only because it is shared.
+    Lowest first: ``(256, 3)`` uint8, ``(255, 3)`` if signed; read-only because it is shared.
     """
     # The registry hands out a copy, so nothing of matplotlib's own state is touched.
     signed = name == "signed"
@@ -220,9 +193,6 @@ def _check_pair(photo: RgbArray, values: FloatMap) -> None:
         )
 
 
-# --- the scale -------------------------------------------------------------------------------
-
-
 def colour_bar(
     figure: Figure,
     *,
@@ -267,7 +237,7 @@ def colour_bar(
     first, *_, last = axes.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
-    bar.outline.set(edgecolor=figures.NEUTRAL, linewidth=0.8)  # type: ignore[operator]
+    bar.outline.set(edgecolor=figures.NEUTRAL, linewidth=0.8)
     axes.set_xlabel("", loc="left", fontsize=font_px, color=figures.SOFT)
     width = axes.get_position().width * figure.get_figwidth() * figures.PER_INCH
     figures.say(axes.xaxis.label, figures.wrapped(unit, width, font_px))
@@ -285,21 +255,11 @@ def with_legend(
 ) -> RgbArray:
     """Return the picture, every pixel as it is, with its scale below and its title above.
 
-    Args:
-        picture: ``(h, w, 3)`` uint8 RGB.
-        vmax: the value of the top colour; with 0 or less the bar is empty and says so.
-        unit: what the numbers count, in words.
-        cmap: the colour map of the picture, one of ``COLOUR_MAPS``.
-        title: above; "" for none.
-        transparent: the picture is an overlay, whose colours fade out towards 0, and 0 is marked
-            so; False for ``heatmap``, which has no photo below it.
-
-    Returns:
-        ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``.
-
-    Raises:
-        OptionError: ``cmap`` is not one of ``COLOUR_MAPS``.
-        ValueError: ``picture`` is not ``(h, w, 3)`` uint8, or ``vmax`` is not finite.
+    ``vmax`` is the value of the top colour of ``cmap``; with 0 or less the bar is empty and says
+    so. ``unit`` says what the numbers count. A ``transparent`` overlay, whose colours fade out, has
+    its 0 marked so. Returns ``(h', w', 3)`` uint8 RGB, ``w' = max(w, MIN_WIDTH_PX)``. Raises
+    ``OptionError``: ``cmap`` is not one of ``COLOUR_MAPS``; ``ValueError``: ``picture`` is not
+    ``(h, w, 3)`` uint8, or ``vmax`` is not finite.
     """
     from mscnn.draw import figures
 

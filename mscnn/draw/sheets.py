@@ -93,9 +93,6 @@ def map_pictures(
     return legend(_painted(photo, cam.geometry, heat, vmax, drawing)), plain, vmax
 
 
-# --- a grid of pictures ----------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One picture of a sheet: ``(h, w, 3)`` uint8 RGB, a title above, a caption below."""
@@ -117,10 +114,7 @@ def picture_sheet(
     """Put pictures side by side in reading order, with their colour scales below.
 
     Each of ``bars`` holds arguments of ``colour_bar``. Returned are the figure, which has room for
-    ``spare_px`` more, and the axes of the pictures.
-
-    Raises:
-        ValueError: no panels.
+    ``spare_px`` more, and the axes of the pictures. Raises ``ValueError``: no panels.
     """
     if not panels:
         raise ValueError("a sheet needs at least one panel")
@@ -149,9 +143,6 @@ def picture_sheet(
     for bar in bars:
         colour_bar(figure, ax=axes, **room, **bar)
     return figure, axes
-
-
-# --- a comparison ----------------------------------------------------------------------------
 
 
 def comparison_sheet(
@@ -195,9 +186,6 @@ def _compared_caption(column: ComparedModel) -> str:
     return caption
 
 
-# --- splits ----------------------------------------------------------------------------------
-
-
 def split_strip(
     report: scales.ScaleReport,
     block: scales.BlockScales,
@@ -226,22 +214,12 @@ def split_strip(
     return picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])[0]
 
 
-# --- effective fields ------------------------------------------------------------------------
-
-
 def field_heat(gradient: FloatMap, *, log: bool) -> FloatMap:
-    """Scale a gradient to 0..1 of its own maximum.
+    """Scale a ``(h, w)`` float32 gradient to 0..1 of its own maximum; below 0 counts as 0.
 
-    Args:
-        gradient: ``(h, w)`` float32; values below 0 count as 0.
-        log: ``log10(1000 g / max + 1) / 3`` in place of ``g / max`` (RepLKNet's measure,
-            arXiv:2203.06717, made independent of the gradient's scale).
-
-    Returns:
-        ``(h, w)`` float32; all 0 where ``gradient`` has nothing above 0.
-
-    Raises:
-        ValueError: there is NaN or infinity.
+    ``log``: ``log10(1000 g / max + 1) / 3`` in place of ``g / max`` (RepLKNet's measure,
+    arXiv:2203.06717, made independent of the gradient's scale). All 0 where nothing is above 0.
+    Raises ``ValueError``: there is NaN or infinity.
     """
     if not np.isfinite(gradient).all():
         raise ValueError("a gradient must be finite; there is NaN or infinity")
@@ -288,11 +266,8 @@ def effective_field_sheet(
 
     Shown are the glow of the gradient, the theoretical field and the squares that hold 50, 90 and
     99 % of the gradient (all may reach past the photo), and a cross at the unit. ``log`` draws and
-    measures on ``log10(gradient + 1)``; see ``field_heat``.
-
-    Raises:
-        OptionError: ``opacity`` or ``cmap`` is not accepted.
-        ValueError: no fields, or a gradient that is not finite.
+    measures on ``log10(gradient + 1)``; see ``field_heat``. Raises ``OptionError``: ``opacity`` or
+    ``cmap`` is not accepted; ``ValueError``: no fields, or a gradient that is not finite.
     """
     panels, drawing = [], DrawingOptions(opacity=opacity, colour_map=cmap)
     for one in fields:
@@ -359,9 +334,6 @@ def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patc
     return {
         words: Patch(facecolor="none", edgecolor=colour, linewidth=2) for words, _, colour in boxes
     }
-
-
-# --- a sweep's film --------------------------------------------------------------------------
 
 
 view_density = SweepStep.density

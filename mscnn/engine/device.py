@@ -11,13 +11,9 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """Pick a device: CUDA where there is one, else Apple's MPS, else the CPU.
+    """Pick a device of ``DEVICES``, or an indexed CUDA device such as ``"cuda:1"``.
 
-    Args:
-        wanted: one of ``DEVICES``, or an indexed CUDA device such as ``"cuda:1"``.
-
-    Raises:
-        DeviceError: the name is unknown or that device is not there.
+    ``"auto"`` is CUDA where there is one, else Apple's MPS, else the CPU. Raises ``DeviceError``.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if wanted == "auto":

@@ -26,13 +26,9 @@ def parse_box(text: str) -> PhotoBox | None:
     """Read a box on the photo, such as ``"25,10,75,90"`` or ``"0.25,0.1,0.75,0.9"``.
 
     The numbers are percent of the photo's width and height where one of them is above 1 or has a
-    percent sign, else fractions 0..1: ``"0,0,1,1"`` is the whole photo.
-
-    Returns:
-        ``(left, top, right, bottom)`` as fractions 0..1; None for an empty text.
-
-    Raises:
-        BoxError: these are not four numbers, or no photo can have this box.
+    percent sign, else fractions 0..1: ``"0,0,1,1"`` is the whole photo. Returns
+    ``(left, top, right, bottom)`` as fractions 0..1; None for an empty text. Raises ``BoxError``:
+    these are not four numbers, or no photo can have this box.
     """
     bare = text.strip().strip("[]()")
     if not bare:
@@ -52,14 +48,9 @@ def parse_box(text: str) -> PhotoBox | None:
 def parse_sizes(text: str) -> tuple[float, ...] | None:
     """Read sizes of the object: a count such as ``"12"``, or a list such as ``"2,1,0.5"``.
 
-    A count gives that many sizes from ``LARGEST`` to ``SMALLEST``, in equal ratios.
-
-    Returns:
-        Sizes, largest first, each once; None for an empty text. ``mscnn.scales.sweep.Plan`` checks
-        their range.
-
-    Raises:
-        OptionError: it is neither, or there are more than ``MAX_SIZES``.
+    A count gives that many sizes from ``LARGEST`` to ``SMALLEST``, in equal ratios. Returns sizes,
+    largest first, each once; None for an empty text. ``mscnn.scales.sweep.Plan`` checks their
+    range. Raises ``OptionError``: it is neither, or there are more than ``MAX_SIZES``.
     """
     bare = text.strip().strip("[]()")
     if not bare:

@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Photo = Any
-"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array; see ``load_photo``."""
+"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array (see ``load_photo``), or
+what ``Network.preprocess`` made of one."""
 Progress = Callable[[int, int], None]
 IsCancelled = Callable[[], bool]
 Floats = npt.NDArray[np.float32]
@@ -76,8 +77,6 @@ class Network:
         self._lock = threading.RLock()
         self.move_to(device)
 
-    # --- where it runs
-
     def _place(self, device: torch.device) -> None:
         dtype = PRECISIONS[self.precision] if device.type == "cuda" else torch.float32
         self.model = self.loaded.model.to(device=device, dtype=dtype)
@@ -101,8 +100,7 @@ class Network:
     def guarded(self, work: Callable[[], T]) -> tuple[T, float]:
         """Run under the lock; move to the CPU once when the device's memory does not suffice.
 
-        Returns:
-            The result, and the seconds it took without waiting for the lock.
+        Returns the result, and the seconds it took without waiting for the lock.
         """
         with self._lock:
             return self._in_memory(work)
@@ -139,8 +137,6 @@ class Network:
                 f"The {was} device ran out of memory, so {self.name} now runs on the CPU.",
             )
 
-    # --- what a request may name
-
     @property
     def last_stage(self) -> str:
         """Module name of the last convolutional stage."""
@@ -155,8 +151,7 @@ class Network:
     def layer(self, name: str) -> str:
         """Settle a layer's name: a module name, a stage number (``"4"``) or ``"last"``.
 
-        Raises:
-            UnknownLayerError: the model has no such layer; the message lists the stages.
+        Raises ``UnknownLayerError``: the model has no such layer; the message lists the stages.
         """
         wanted = str(name).strip()
         if wanted in ("", "last"):
@@ -187,10 +182,9 @@ class Network:
             raise OptionError("One class is explained at a time; give a name, an index or top1.")
         return chosen
 
-    # --- one photo
-
     def _shown(self, photo: Photo) -> NetworkInput:
-        return self.preprocess(load_photo(photo))
+        """Prepare a photo, unless it is what ``preprocess`` made of one."""
+        return photo if isinstance(photo, NetworkInput) else self.preprocess(load_photo(photo))
 
     def _answer(
         self,
@@ -208,8 +202,8 @@ class Network:
         """
         if top_k < 1:
             raise OptionError(f"top-k is {top_k}; it must be 1 or more.")
-        image = load_photo(photo)
-        shown, prepared_s = timed(lambda: self.preprocess(image))
+        image = photo if isinstance(photo, NetworkInput) else load_photo(photo)
+        shown, prepared_s = timed(lambda: self._shown(image))
 
         def on(model: nn.Module) -> A:
             return work(model, self.to_device(shown.x), shown)
@@ -233,14 +227,10 @@ class Network:
         best = np.argsort(-logits, kind="stable")[:top_k]
         width, height = net_input.geometry.photo
         return Prediction(
-            photo=PhotoInfo(name, width, height, net_input.geometry.crop),
-            model=self.name,
-            weights=self.weights,
-            device=str(self.device),
+            photo=PhotoInfo(name, width, height, net_input.geometry.crop), model=self.name,
+            weights=self.weights, device=str(self.device), logits=logits, seconds=seconds,
             top=tuple(self.score_of(int(i), probabilities) for i in best),
-            logits=logits,
-            seconds=seconds,
-        )
+        )  # fmt: skip
 
     def predict(self, photo: Photo, *, top_k: int = 5, name: str | None = None) -> Prediction:
         """Classify one photo; ``top_k``, from 1, is how many classes to return."""
@@ -269,15 +259,14 @@ class Network:
     ) -> Explanation:
         """Classify one photo and map where the evidence for some classes lies.
 
+        Raises ``UnknownLayerError``, ``MethodError``, ``OptionError``, ``Cancelled``.
+
         Args:
             layers: one or several layer names; the last stage where None.
             targets: one or several classes (index or name), ``"top1"``, or ``"top5"``.
             method: a name of ``mscnn.maps.methods.METHODS``.
             top_k: how many classes the prediction lists.
             on_progress, is_cancelled: called with (done, total), and polled, in slow methods.
-
-        Raises:
-            UnknownLayerError, MethodError, OptionError, Cancelled.
         """
         chosen, wanted = get_method(method), self.targets(targets)
         asked = [layers] if isinstance(layers, str) else list(layers or ["last"])
@@ -289,18 +278,14 @@ class Network:
             return chosen.compute(model, x, names, wanted, call=call, **head)
 
         raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
-        return Explanation(
-            prediction,
-            shown.view,
-            tuple(self._score(target, raw.logits) for target in raw.targets),
-            tuple(
-                CamMap(layer, target, chosen.name, raw.maps[layer, target], shown.geometry)
-                for layer in names
-                for target in raw.targets
-            ),
-            prediction.seconds,
-            self.notices,
+        scores = tuple(self._score(target, raw.logits) for target in raw.targets)
+        maps = tuple(
+            CamMap(layer, target, chosen.name, raw.maps[layer, target], shown.geometry)
+            for layer in names
+            for target in raw.targets
         )
+        seconds = prediction.seconds
+        return Explanation(prediction, shown.view, scores, maps, seconds, self.notices)
 
     def seconds_per_forward(self, photo: Photo, *, repeats: int = 3) -> float:
         """Median wall time of one forward of a prepared photo, after one to warm up."""
@@ -321,13 +306,10 @@ class Network:
         x, name = self._shown(photo).x, self.layer(layer)
         return self._apart(lambda m: seconds_needed(m.float(), x.to(self.device), name, method))[0]
 
-    # --- the multi-scale lens
-
     def receptive_field(self) -> ReceptiveField:
         """Theoretical receptive fields of all stages, blocks and splits.
 
-        Raises:
-            UnsupportedModelError: the way through this model cannot be followed.
+        Raises ``UnsupportedModelError``: the way through this model cannot be followed.
         """
         # A folder that training wrote may bear any name, that of a listed model included.
         listed = None if self.weights.kind == "folder" else receptive_field.known(self.name)
@@ -359,10 +341,8 @@ class Network:
     ) -> ScaleReport:
         """Say through which splits the evidence for a class passed, in every block.
 
-        One forward and one backward.
-
-        Raises:
-            UnsupportedModelError: the model is not built of residual blocks.
+        One forward and one backward. Raises ``UnsupportedModelError``: the model is not built of
+        residual blocks.
         """
         chosen, field = self._one_target(target), self._field_or_none()
 
@@ -384,10 +364,8 @@ class Network:
     ) -> AttentionReport:
         """Read the split-attention gates of a ResNeSt, and the map of each radix branch.
 
-        ``references`` are photos to average the gates over, for comparison.
-
-        Raises:
-            UnsupportedModelError: the model has no split attention.
+        ``references`` are photos to average the gates over, for comparison. Raises
+        ``UnsupportedModelError``: the model has no split attention.
         """
         chosen = self._one_target(target)
         means = attention.mean_gates([self._gates(reference) for reference in references])
@@ -414,17 +392,15 @@ class Network:
     ) -> EffectiveField:
         """Measure what of its input a unit uses: the gradient of its activation to the input.
 
+        Raises ``PointError``: the network did not see that point; ``UnknownLayerError``,
+        ``OptionError``.
+
         Args:
             photo: one photo, or several to average over; the first is the one shown.
-            point: ``(x, y)``, fractions 0..1 of the upright photo's width and height; the unit
-                under it is measured.
+            point: ``(x, y)``, fractions 0..1 of the upright photo; the unit under it is measured.
             layer, split: a stage, or a block such as ``"layer2.1"``; a split of the block, or
                 None for the layer's output.
             trained: False for the same architecture with random weights.
-
-        Raises:
-            PointError: the network did not see that point.
-            UnknownLayerError, OptionError.
         """
         photos = list(photo) if isinstance(photo, (list, tuple)) else [photo]
         if not photos:
@@ -463,7 +439,8 @@ class Network:
     ) -> SweepCurve:
         """Show the network the photo, or a box of it, at many sizes on a plain canvas.
 
-        ``"top1"`` is the best class of the whole photo.
+        ``"top1"`` is the best class of the whole photo. Raises ``BoxError``: the box is empty or
+        tiny; ``OptionError``: see ``mscnn.scales.sweep.Plan``.
 
         Args:
             box: the part to show, fractions 0..1 of the upright photo; all of it where None.
@@ -471,10 +448,6 @@ class Network:
             canvas: what surrounds it: a name of ``mscnn.scales.canvas.CANVASES``.
             on_progress: called with (sizes done, in total).
             is_cancelled: polled between batches; what was done until then is returned.
-
-        Raises:
-            BoxError: the box is empty or tiny.
-            OptionError: see ``mscnn.scales.sweep.Plan``.
         """
         call = Call(on_progress, is_cancelled)
         plan = sweep.Plan(factors=tuple(factors), canvas=canvas, box=box)
@@ -501,8 +474,6 @@ class Network:
         label = self.labels.display(index)
         return SweepCurve(self.name, index, label, tuple(steps), octaves, mean, seconds=seconds)
 
-    # --- features
-
     def features(
         self,
         photos: Sequence[Photo] | Photo,
@@ -513,14 +484,9 @@ class Network:
     ) -> Floats:
         """Return the pooled features of one or several photographs.
 
-        ``stage`` and ``split`` are those of ``feature_point``; ``batch_size`` photographs at a
-        time are decoded and in memory.
-
-        Returns:
-            ``(n, d)`` float32; one photo gives one row.
-
-        Raises:
-            UnknownLayerError, UnsupportedModelError, OptionError.
+        ``stage`` and ``split`` are those of ``feature_point``; ``batch_size`` photographs at a time
+        are decoded and in memory. Returns ``(n, d)`` float32; one photo gives one row. Raises
+        ``UnknownLayerError``, ``UnsupportedModelError``, ``OptionError``.
         """
         items = list(photos) if isinstance(photos, (list, tuple)) else [photos]
         if not items:
@@ -537,14 +503,9 @@ class Network:
     def feature_point(self, stage: str | None = None, split: int | None = None) -> UnitPoint | None:
         """Settle where features are read; None for what the head classifies.
 
-        Args:
-            stage: a stage, a block such as ``"layer3.1"``, or another layer; None for the head.
-            split: of that block; None for the layer's output.
-
-        Raises:
-            UnknownLayerError: the model has no such layer, or the block no such split.
-            UnsupportedModelError: the model has no residual blocks.
-            OptionError: a split is named without its block.
+        ``stage`` is a stage, a block such as ``"layer3.1"``, or another layer, ``split`` one of the
+        block's. Raises ``UnknownLayerError``: there is none such; ``UnsupportedModelError``: the
+        model has no residual blocks; ``OptionError``: a split is named without its block.
         """
         if stage is not None:
             return find_point(self.model, self.layer(stage), split)
@@ -554,15 +515,10 @@ class Network:
 
     @torch.inference_mode()
     def pooled(self, x: torch.Tensor, point: UnitPoint | None) -> Floats:
-        """Average what a part of the network holds over positions, for ``(B, 3, H, W)`` inputs.
+        """Average what a part of the network holds over positions: ``(B, 3, H, W)`` to ``(B, d)``.
 
         Without a point it is what the head classifies: timm's ``forward_head`` with ``pre_logits``.
-
-        Returns:
-            ``(B, d)`` float32.
-
-        Raises:
-            UnknownLayerError: the layer gives neither a map nor a vector.
+        ``UnknownLayerError``: the layer gives neither a map nor a vector.
         """
         x, model = self.to_device(x), cast("Any", self.model)
         if point is None:

@@ -54,8 +54,6 @@ class Engine:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    # --- one model
-
     def predict(
         self, photo: Photo, model: str, *, weights: str | Path | None = None, **options: Any
     ) -> Prediction:
@@ -103,8 +101,6 @@ class Engine:
         """What a unit uses of its input; see ``Network.effective_receptive_field``."""
         return self.session.network(model).effective_receptive_field(photo, **options)
 
-    # --- one class through several models
-
     def compare(
         self, photo: Photo, models: Sequence[str], *, layer: str = "last", **options: Any
     ) -> Comparison:
@@ -124,17 +120,11 @@ class Engine:
     ) -> Iterator[tuple[str, ComparedModel]]:
         """Compare one model after the other: yields the class's label and a column.
 
-        A model that cannot be used gives a column with a note; the others go on.
-
-        Args:
-            models: two to six model names.
-            target: a class; ``"top1"`` is the first model's best class, for all of them.
-            layer: ``"last"``, a stage number, or a module name that all models have.
-            is_cancelled: polled before each model, and during a download.
-
-        Raises:
-            OptionError: fewer than two or more than six models, or one named twice.
-            ImageError; Cancelled: stopped between two models.
+        A model that cannot be used gives a column with a note; the others go on. ``"top1"`` is the
+        best class of the first of the two to six models; ``layer`` is ``"last"``, a stage number,
+        or a module name that all have. ``is_cancelled`` is polled before each model,
+        and during a download. Raises ``OptionError``: too few or many models, or one named twice;
+        ``ImageError``; ``Cancelled``.
         """
         _check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
         name = photo_name(photo) if name is None else name
@@ -162,10 +152,8 @@ class Engine:
         """The first model's class, or its best one for ``"top1"``, through several models.
 
         ``on_unknown`` is called with the name and a sentence for each other model that does not
-        know the class, which is then left out.
-
-        Raises:
-            UnknownClassError: a model does not know the class, and there is no ``on_unknown``.
+        know the class, which is then left out. Raises ``UnknownClassError``: a model does not know
+        the class, and there is no ``on_unknown``.
         """
         image = load_photo(photo)
 
@@ -204,11 +192,8 @@ class Engine:
     ) -> Iterator[Sweep]:
         """Show one object at many sizes to one to four models: yields what is there after each.
 
-        For the arguments see ``Network.sweep``.
-
-        Raises:
-            OptionError: no model, more than four, or one named twice.
-            BoxError, ImageError, UnknownClassError.
+        For the arguments see ``Network.sweep``. Raises ``OptionError``: no model, more than four,
+        or one named twice; ``BoxError``, ``ImageError``, ``UnknownClassError``.
         """
         _check_models(models, 1, MAX_SWEPT)
         image = load_photo(photo)
@@ -233,12 +218,9 @@ class Engine:
         try:
             for made in self._each(models, OneClass(target), call, curve, failed):
                 curves = (*done.curves, made)
-                done = replace(
-                    done,
-                    label=done.label or made.label,
-                    curves=curves,
-                    partial=call.cancelled or len(curves) < len(models),
-                )
+                stopped = call.cancelled or len(curves) < len(models)
+                label = done.label or made.label
+                done = replace(done, label=label, curves=curves, partial=stopped)
                 yield done
         except Cancelled:
             return
@@ -297,10 +279,8 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     """Find the class ``index`` of ``known`` among the classes of another model.
 
     By index in the same list of classes, else by the full name, else by the first synonym; part of
-    a name does not do, unlike in a name that a user types: "tiger" is not "tiger shark".
-
-    Raises:
-        UnknownClassError: no class, or more than one, has this name.
+    a name does not do, unlike in a name that a user types: "tiger" is not "tiger shark". Raises
+    ``UnknownClassError``: no class, or more than one, has this name.
     """
     if labels.names == known.names:
         return index
@@ -335,12 +315,8 @@ def compared(
 ) -> ComparedModel:
     """Explain the class with one network, and time it; without maps where it lacks the class.
 
-    Args:
-        network: is timed on the photo, too.
-        photo: see ``Network.predict``.
-        one: the class.
-        layers: each gets a map; the first one's is the column's.
-        name: what to call the photo in the result.
+    Each of ``layers`` gets a map; the first one's is the column's. ``name`` is the photo's in the
+    result.
     """
     note = ""
     explain = partial(network.explain, photo, layers=layers, name=name)

@@ -45,17 +45,12 @@ def load(
 
 
 class Session:
-    """Networks by name, at most ``capacity`` of them at a time.
+    """Networks by name, at most ``capacity`` of them at a time; ``device`` as in ``load``.
 
-    Args:
-        device: see ``choose_device``.
-        precision: ``"fp32"`` or ``"bf16"`` (GPU only).
-        capacity: how many networks to keep; the least recently used one goes first. Requests
-            that still run on it finish undisturbed.
-        offline: never ask the hub.
-        owners: the model folders that may be named, by their names for visitors, so that a page
-            neither opens nor tells apart whatever else lies on its disk; None for any folder, by
-            its path.
+    The least recently used one goes first; requests that still run on it finish undisturbed. An
+    ``offline`` session never asks the hub. ``owners`` are the model folders that may be named, by
+    their names for visitors, so that a page neither opens nor tells apart whatever else lies on its
+    disk; None for any folder, by its path.
     """
 
     def __init__(
@@ -84,10 +79,8 @@ class Session:
     ) -> Network:
         """Return a network, loading it (and downloading its weights) where needed.
 
-        Two users who ask for the same model at once share one load.
-
-        Raises:
-            UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, Cancelled.
+        Two users who ask for the same model at once share one load. Raises ``UnknownModelError``,
+        ``UnsupportedModelError``, ``WeightsError``, ``DownloadError``, ``Cancelled``.
         """
         place = self.place(name)
         key = _key(place, weights)
@@ -118,8 +111,7 @@ class Session:
     def place(self, name: str) -> str:
         """Return what ``name`` means to the loader: the owner's folder, or a model's name.
 
-        Raises:
-            UnknownModelError: a folder that is not offered, whether or not there is one.
+        Raises ``UnknownModelError``: a folder that is not offered, whether or not there is one.
         """
         if self.owners is None:
             return name

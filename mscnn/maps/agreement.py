@@ -77,8 +77,7 @@ def all_agreements(maps: Sequence[tuple[str, CamMap]]) -> tuple[Agreement, ...]:
 def difference(a: CamMap, b: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> FloatMap:
     """Density of ``b`` less that of ``a``, 0 where either network saw nothing.
 
-    Returns:
-        ``(height, width)`` float32, signed, in units of an even spread.
+    Returns ``(height, width)`` float32, signed, in units of an even spread.
     """
     both = seen_mask(a, max_px, min_px) & seen_mask(b, max_px, min_px)
     apart = density(b, max_px, min_px) - density(a, max_px, min_px)

@@ -55,7 +55,6 @@ class Method:
         cost: ``forward`` needs no gradient, ``gradient`` one backward, ``per-channel`` one
             forward for each channel of the layer (thousands: minutes on a CPU).
         class_specific: False where the map is the same for every class.
-        paper, summary: where it comes from, and one plain sentence.
         by: ``"module:function"`` that computes the maps; see ``compute``.
         packages: whose versions a result depends on.
         one_pass: whether further classes and layers cost next to nothing.
@@ -90,14 +89,11 @@ class Method:
         """Compute the maps of some layers, by module name, and classes of one input.
 
         The function named by ``by`` gets the same arguments, and ``method``, this method's name.
-
-        Args:
-            model: in eval mode with frozen parameters; left as it was, whatever happens.
-            x: ``(1, 3, H, W)`` on the model's device and in its dtype.
-            layers, targets: the classes are settled from the model's own logits.
-            last, linear: name of the last stage, and the head's linear layer, where the model is
-                said to end in ``last`` -> average over positions -> ``linear``.
-            call: progress and Stop.
+        The model is in eval mode with frozen parameters, and left as it was, whatever happens;
+        ``x`` is ``(1, 3, H, W)`` on its device and in its dtype. Classes are settled from the
+        model's own logits. ``last`` and ``linear`` are the name of the last stage, and the head's
+        linear layer, where the model is said to end in ``last`` -> average over positions ->
+        ``linear``.
         """
         module, _, function = self.by.partition(":")
         compute: Any = getattr(import_module(module), function)
@@ -140,8 +136,7 @@ METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 def get_method(name: str) -> Method:
     """Look a method up by name or title, ignoring case.
 
-    Raises:
-        MethodError: no such method; the message lists what there is.
+    Raises ``MethodError``: no such method; the message lists what there is.
     """
     wanted = name.strip().lower()
     for method in METHODS.values():

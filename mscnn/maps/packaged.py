@@ -130,10 +130,8 @@ def packaged_maps(
     """Compute the maps of several layers and classes; see ``mscnn.maps.methods.Method.compute``.
 
     ``call`` is told of (forwards done, forwards needed) over all maps. The package hands everything
-    to NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps.
-
-    Raises:
-        UnknownLayerError, MethodError, Cancelled: see ``packaged_map``.
+    to NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps. Raises
+    ``UnknownLayerError``, ``MethodError``, ``Cancelled``: see ``packaged_map``.
     """
     call = call or Call()
     with torch.inference_mode():
@@ -167,15 +165,10 @@ def packaged_map(
 ) -> npt.NDArray[np.float32]:
     """Compute one map through the package, of a float32 input and a class within range.
 
-    ``call`` is told of (forwards done, forwards needed), and asked before each forward.
-
-    Returns:
-        ``(h, w)`` float32, before the package's ReLU and rescaling.
-
-    Raises:
-        UnknownLayerError: the model has no such layer, or it gives no map.
-        MethodError: the method cannot be used on this layer.
-        Cancelled: the request was stopped.
+    ``call`` is told of (forwards done, forwards needed), and asked before each forward. Returns
+    ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
+    is no such layer, or it gives no map; ``MethodError``: the method cannot be used on it;
+    ``Cancelled``.
     """
     call = call or Call()
     with torch.no_grad(), record(model, [layer]) as seen:

@@ -35,21 +35,15 @@ def record(
 ) -> Iterator[Record]:
     """Record the outputs of ``layers``, and the inputs of ``inputs``, while the block runs.
 
-    Args:
-        model: hooks are registered on it and removed again, whatever happens.
-        layers, inputs: names of modules.
-        with_graph: start a graph at the first recorded tensor, of either kind. What lies before it
-            then keeps no graph, whether or not parameters ask for gradients.
-        maps_only: refuse tensors that are not ``(B, C, h, w)``.
+    Yields a record that fills during the forward. The next layer gets a copy, so an in-place ReLU
+    cannot rewrite what was recorded. The hooks are removed again, whatever happens. ``with_graph``
+    starts a graph at the first recorded tensor, of either kind: what lies before it then keeps no
+    graph, whether or not parameters ask for gradients. ``maps_only`` refuses tensors that are not
+    ``(B, C, h, w)``.
 
-    Yields:
-        A record that fills during the forward. The next layer gets a copy, so an in-place ReLU
-        cannot rewrite what was recorded.
-
-    Raises:
-        UnknownLayerError: a name that is no module, or a module that does not take or give a
-            single tensor (a map, where ``maps_only``), that runs several times in one forward, or
-            not at all.
+    Raises ``UnknownLayerError``: a name that is no module, or a module that does not take or give a
+    single tensor (a map, where ``maps_only``), that runs several times in one forward, or not at
+    all.
     """
     seen, handles, modules = Record(), [], dict(model.named_modules())
     for name in (*layers, *inputs):

@@ -27,8 +27,7 @@ from mscnn.maps.recorder import record
 class RawMaps:
     """Result of one pass over one input, for the class indices ``targets``.
 
-    ``logits`` is ``(classes,)`` float32; ``maps`` has a signed ``(h, w)`` float32 map for each
-    ``(layer, class index)``.
+    ``logits`` is ``(classes,)`` float32, a map signed ``(h, w)`` float32, by (layer, class index).
     """
 
     logits: npt.NDArray[np.float32]
@@ -79,13 +78,8 @@ def batch_grad_cam(
 ) -> tuple[FloatMap, FloatMap]:
     """Compute the logits of a batch, and one class's last-stage map for each sample.
 
-    For the arguments see ``mscnn.maps.methods.Method.compute``.
-
-    Returns:
-        ``(B, classes)`` and ``(B, h, w)`` float32.
-
-    Raises:
-        WeightsError: the network gives no finite numbers.
+    For the arguments see ``mscnn.maps.methods.Method.compute``. Returns ``(B, classes)`` and
+    ``(B, h, w)`` float32. Raises ``WeightsError``: the network gives no finite numbers.
     """
     if linear is not None:
         closed = _closed_form(model, x, last, linear, lambda _: (target,) * len(x), finite=True)
@@ -113,11 +107,7 @@ def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> FloatMap:
 
 
 def check_finite(values: torch.Tensor) -> None:
-    """Refuse non-finite values, which a measure would turn into a confident result.
-
-    Raises:
-        WeightsError: some value is infinite or not a number.
-    """
+    """Raise ``WeightsError`` for non-finite values, which would give a confident result."""
     if not bool(torch.isfinite(values).all()):
         raise WeightsError(
             "This network gives no finite numbers; its weights are damaged or its training "
@@ -137,8 +127,7 @@ def _closed_form(
 ) -> tuple[torch.Tensor, tuple[int, ...], FloatMap] | None:
     """Logits, classes, and a map for each: of one input for all classes, or input by input.
 
-    Returns:
-        None where the head is not the mean over positions and ``linear``.
+    Returns None where the head is not the mean over positions and ``linear``.
     """
     with record(model, [last]) as seen:
         logits = model(x).float()

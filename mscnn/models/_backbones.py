@@ -42,8 +42,7 @@ class BackboneSpec:
         top1: on ImageNet at ``input_px``; None where nobody published it.
         top1_source: where ``top1`` comes from; for None, where to look.
         paper_top1: the authors' figure, or None; ``paper_source`` is "" then.
-        licence: SPDX name of the weights' licence.
-        licence_note: what to say where the model is chosen.
+        licence: SPDX name of the weights' licence; ``licence_note`` belongs where one chooses.
         recipe: the training recipe in a few words. Equal text means the same recipe.
         baseline: name of the plain network to compare with, or None.
         baseline_reason: why this one, and what still differs; for None, why there is none.
@@ -131,17 +130,11 @@ def _row(
     summary: str,
     **facts: Any,
 ) -> BackboneSpec:
-    """Return one row of the table.
-
-    ``counts`` are parameters, 10^9 multiply-accumulates, bytes of the download and timm's top-1;
-    ``paper`` is the authors' top-1 and where they published it, ``partner`` the plain network to
-    compare with and why this one.
-    """
-    params, gmacs, size, top1 = counts
-    own: dict[str, Any] = {"name": name, "title": title, "summary": summary}
-    own |= {"params": params, "gmacs": gmacs, "download_bytes": size, "top1": top1}
-    own |= {"paper_top1": paper[0], "paper_source": paper[1]}
-    return BackboneSpec(**own, baseline=partner[0], baseline_reason=partner[1], **facts)
+    """Return one row of the table, whose first columns come without their names."""
+    facts |= zip(("params", "gmacs", "download_bytes", "top1"), counts, strict=True)
+    facts |= zip(("paper_top1", "paper_source"), paper, strict=True)
+    facts |= zip(("baseline", "baseline_reason"), partner, strict=True)
+    return BackboneSpec(name=name, title=title, summary=summary, **facts)
 
 
 def _starter(
@@ -308,4 +301,3 @@ BACKBONES: tuple[BackboneSpec, ...] = (
                  "Small and quick: two 3x3 convolutions per block, 18 layers."),
 )
 # fmt: on
-"""All rows: starters, Res2Net, Res2NeXt, ResNeSt, baselines."""

@@ -44,26 +44,17 @@ _MAX_STAGES = 6
 
 @dataclass(frozen=True)
 class Blueprint:
-    """How to build a network, without weights.
+    """How to build a network, without weights."""
 
-    ``name`` is as shown to users: timm's ``architecture.tag`` or the folder's own name.
-    ``pretrained_cfg`` is what a model folder says of its input and classes, None for timm's own;
-    ``labels`` are class names in index order, where the folder gives them.
-    """
-
-    name: str
+    name: str  # as shown to users: timm's ``architecture.tag`` or the folder's own name
     architecture: str
     tag: str | None = None
-    pretrained_cfg: Mapping[str, Any] | None = None
+    pretrained_cfg: Mapping[str, Any] | None = None  # of a model folder; None for timm's own
     model_args: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None  # class names in index order, of a model folder
 
     def build(self, *, device: str = "cpu", classes: int | None = None) -> nn.Module:
-        """Build the network in eval mode, with fresh weights; on ``"meta"`` for shapes alone.
-
-        Raises:
-            WeightsError: the folder's ``config.json`` asks for something timm cannot build.
-        """
+        """Build in eval mode, fresh; ``WeightsError`` for a model folder that timm cannot build."""
         arguments = dict(self.model_args) | ({} if classes is None else {"num_classes": classes})
         source = dict(self.pretrained_cfg) if self.pretrained_cfg is not None else self.tag
         try:
@@ -79,11 +70,7 @@ class Blueprint:
 
 
 def from_name(name: str) -> Blueprint:
-    """Return the blueprint of a registry name or any timm name, with or without its tag.
-
-    Raises:
-        UnknownModelError: nothing here and nothing in timm has this name; names alike are listed.
-    """
+    """Return the blueprint of a timm name, with or without its tag, or ``UnknownModelError``."""
     spec = registry.find(name)
     plain = spec.name if spec else name.strip().removeprefix("hf-hub:").removeprefix("timm/")
     architecture, _, tag = plain.partition(".")
@@ -119,22 +106,14 @@ def unknown_model(name: str) -> UnknownModelError:
 
 
 def typed_bytes(name: str) -> int:
-    """Return the bytes of a timm model's float32 weights, by its name alone.
-
-    Raises:
-        UnknownModelError, UnsupportedModelError: the name is unknown, or no map fits the model.
-    """
+    """Return the bytes of a supported timm model's float32 weights, by its name alone."""
     blueprint = from_name(name)
     check_supported(blueprint)
     return sum(t.nbytes for t in blueprint.build(device="meta").state_dict().values())
 
 
 def from_folder(folder: Path) -> Blueprint:
-    """Return the blueprint of a model folder in timm's format (``timm.models.save_for_hf``).
-
-    Raises:
-        WeightsError: the folder has no ``config.json``, or one that cannot be used.
-    """
+    """Return the blueprint of a folder that ``save_for_hf`` wrote, or raise ``WeightsError``."""
     config = _read_config(folder)
     nested = config.get("pretrained_cfg")
     cfg = dict(nested if isinstance(nested, dict) else config)
@@ -198,11 +177,7 @@ def _labels(names: Any, descriptions: Any, folder: Path) -> tuple[str, ...] | No
 
 
 def check_supported(blueprint: Blueprint) -> tuple[str, ...]:
-    """Return the names of the stages, first to last, such as ``("layer1", ..., "layer4")``.
-
-    Raises:
-        UnsupportedModelError: the network has no convolutional last stage.
-    """
+    """Return the stages, first to last, or raise ``UnsupportedModelError`` without such maps."""
     reason, stages = _examine(on_meta(blueprint.build(device="meta")))
     if reason:
         raise UnsupportedModelError(
@@ -247,7 +222,6 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _is_map(output: Any) -> bool:
-    """Whether this is a ``(B, C, h, w)`` tensor."""
     return isinstance(output, torch.Tensor) and output.ndim == 4
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from mscnn.errors import WeightsError
 from mscnn.results.writing import reason
 
-CONFIG = "config.json"
-"""What makes a folder a model folder: timm's description of the network."""
+CONFIG = "config.json"  # timm's description of the network makes a folder a model folder
 _WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 _digests: dict[tuple[str, int, int], str] = {}
 
@@ -28,11 +27,7 @@ def no_model_folder(folder: Path) -> WeightsError:
 
 
 def weights_in(folder: Path) -> Path:
-    """Return the weights file of a model folder: the usual names first, then any safetensors.
-
-    Raises:
-        WeightsError: it is no model folder, or has no weights.
-    """
+    """Return a model folder's weights, of a usual name or any safetensors, or ``WeightsError``."""
     if not is_model_folder(folder):
         raise no_model_folder(folder)
     usual = [folder / file for file in _WEIGHT_NAMES if (folder / file).is_file()]
@@ -45,15 +40,11 @@ def weights_in(folder: Path) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the file's sha256 (64 hex digits); a file that has not changed is read once.
-
-    Raises:
-        WeightsError: the file cannot be read.
-    """
+    """Return a readable file's sha256 (64 hex digits), else raise ``WeightsError``."""
     try:
         state = path.stat()
         key = (str(path.resolve()), state.st_size, state.st_mtime_ns)
-        if key not in _digests:
+        if key not in _digests:  # a file that has not changed is read once
             digest = hashlib.sha256()
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

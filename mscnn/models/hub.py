@@ -31,18 +31,11 @@ from typing import Any
 
 from huggingface_hub import (
     constants,
+    errors,
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
     try_to_load_from_cache,
-)
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 from huggingface_hub.file_download import repo_folder_name
 
@@ -57,27 +50,21 @@ OnProgress = Callable[[int, "int | None"], None]
 IsCancelled = Callable[[], bool]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
 _POLL_S = 0.1
 _ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 20
-# Room for the file system's own needs beside the file.
-_SPARE_BYTES = 16 << 20
-# A partial file that nobody wrote to for an hour belongs to a process that was killed.
-_STALE_S = 3600.0
+_SPARE_BYTES = 16 << 20  # for the file system's own needs beside the file
+_STALE_S = 3600.0  # a partial file untouched for so long is of a process that was killed
 _INSTEAD = "choose a model that is already here, or copy its weights file and name that"
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """The weights of one model on the hub: such as ``"timm/res2net50d.in1k"``.
+    """The weights of one model on the hub."""
 
-    ``revision`` is a branch, tag or commit; ``names`` are file names to try, best first.
-    """
-
-    repo_id: str
-    revision: str = "main"
-    names: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
+    repo_id: str  # such as "timm/res2net50d.in1k"
+    revision: str = "main"  # a branch, tag or commit
+    names: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")  # to try, best first
 
 
 def is_offline() -> bool:
@@ -106,13 +93,7 @@ def cached_path(hub_file: HubFile) -> Path | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Compare a cached file with its sha256, which the cache uses as the blob's name.
-
-    Small files and caches without symlinks carry no sha256; then there is nothing to compare.
-
-    Raises:
-        WeightsError: the file cannot be read.
-    """
+    """Compare a cached file with the sha256 that its blob is called by; without one it passes."""
     try:
         # One step only: a blob may itself be a link into a store with other names.
         blob = path.readlink()
@@ -237,7 +218,6 @@ class _Bar:
 
 
 def _cache_folder() -> Path:
-    """Return the root of the hub cache, which need not exist."""
     for name, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if os.environ.get(name):
             return Path(os.path.expandvars(os.environ[name])).expanduser() / below
@@ -260,7 +240,7 @@ def _ask(hub_file: HubFile) -> tuple[str, int | None]:
         url = hf_hub_url(hub_file.repo_id, name, revision=hub_file.revision, endpoint=_endpoint())
         try:
             return name, get_hf_file_metadata(url, timeout=seconds, endpoint=_endpoint()).size
-        except EntryNotFoundError as error:
+        except errors.EntryNotFoundError as error:
             missing = error
     raise missing
 
@@ -276,7 +256,6 @@ def _remove_leftovers(hub_file: HubFile) -> None:
 
 
 def _check_room(size: int | None, name: str) -> None:
-    """Refuse a download for which the disk has no room, as far as both are known."""
     cache = _cache_folder()
     folder = next((path for path in (cache, *cache.parents) if path.exists()), None)
     free = shutil.disk_usage(folder).free if folder is not None else math.inf
@@ -301,8 +280,12 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
         return None
     transport = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
-    missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
-    if isinstance(error, GatedRepoError) or status == 403:
+    missing = (
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.EntryNotFoundError,
+    )
+    if isinstance(error, errors.GatedRepoError) or status == 403:
         return (
             f"The hub does not give out the weights of {name} without permission; ask for access "
             f"to {hub_file.repo_id} there and set HF_TOKEN, or {_INSTEAD}."
@@ -317,9 +300,9 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
         return (
             f"The disk is full, so the weights of {name} were not saved; make room and try again."
         )
-    if isinstance(error, OfflineModeIsEnabled):
+    if isinstance(error, errors.OfflineModeIsEnabled):
         why = "offline mode is on"
-    elif isinstance(error, HfHubHTTPError):
+    elif isinstance(error, errors.HfHubHTTPError):
         why = f"the hub answers with error {status}"
     elif "Timeout" in type(error).__name__:
         why = "the hub does not answer in time"

@@ -25,8 +25,7 @@ from mscnn.errors import MscnnError, UnknownClassError
 
 HYPERNYMS = "hypernyms.tsv"
 _WNID = re.compile(r"n\d{8}")
-MAX_CANDIDATES = 8
-"""How many classes an error message lists at most."""
+MAX_CANDIDATES = 8  # in an error message
 
 
 def short(name: str) -> str:
@@ -44,15 +43,10 @@ class LabelSet:
     names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of classes."""
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return the full name of a class.
-
-        Raises:
-            UnknownClassError: the index is outside ``0..len(self) - 1``.
-        """
+        """Return the full name of a class; ``UnknownClassError`` for an index there is not."""
         return self.names[self._checked(index)]
 
     def display(self, index: int) -> str:
@@ -60,9 +54,6 @@ class LabelSet:
 
         It is the first synonym. Where several classes have the same one (ImageNet has two cranes, a
         bird and a machine), the second synonym or the index follows in brackets.
-
-        Raises:
-            UnknownClassError: the index is outside ``0..len(self) - 1``.
         """
         return self._displays[self._checked(index)]
 
@@ -169,10 +160,8 @@ class LabelSet:
     def _accepted(self) -> str:
         if not self.names:
             return "this model has no classes"
-        return (
-            f"this model knows {len(self)} classes, "
-            f"by name or by an index from 0 to {len(self) - 1}"
-        )
+        last = len(self) - 1
+        return f"this model knows {len(self)} classes, by name or by an index from 0 to {last}"
 
     def _entry(self, index: int) -> str:
         return f"{index} " + self._displays[index].removesuffix(f" ({index})")
@@ -227,21 +216,12 @@ class LabelSet:
 
 @functools.lru_cache(maxsize=1)
 def imagenet_labels() -> LabelSet:
-    """Return the 1000 names of ImageNet-1k, in the order of timm's (and torchvision's) logits.
-
-    Raises:
-        MscnnError: the installed timm has no such data files.
-    """
+    """Return the 1000 names of ImageNet-1k, in the order of timm's (and torchvision's) logits."""
     return LabelSet(tuple(wordnet_lemmas(_timm_info("imagenet_synsets.txt").splitlines())))
 
 
 def wordnet_lemmas(wnids: Sequence[str]) -> list[str]:
-    """Return the names of WordNet ids such as ``"n02129165"``, the class ids of ImageNet's kin.
-
-    Raises:
-        UnknownClassError: an id is not among ImageNet's 21844.
-        MscnnError: the installed timm has no such data files.
-    """
+    """Return the names of ImageNet's 21844 ids such as "n02129165", or ``UnknownClassError``."""
     lemmas = _lemma_table()
     if missing := [w for w in wnids if w not in lemmas]:
         listed = ", ".join(_quoted(w) for w in missing[:MAX_CANDIDATES])

@@ -39,29 +39,21 @@ logger = logging.getLogger(__name__)
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
 # Where checkpoints keep the weights; the averaged ones come first, as in timm's own loader.
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# The safetensors library's own limit.
-_MAX_HEADER_BYTES = 100_000_000
-# Batch norm counts its training steps; evaluation does not use the count, and files may lack it.
-_OPTIONAL = ".num_batches_tracked"
+_MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
+_OPTIONAL = ".num_batches_tracked"  # evaluation does not use it, and files may lack it
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network ready to be explained: in eval mode, on the CPU, float32, without gradients.
+    """A network ready to be explained: in eval mode, on the CPU, float32, without gradients."""
 
-    ``name`` is the registry or timm name, or the model folder's own; ``data_config`` is timm's
-    preprocessing (``input_size``, ``crop_pct``, ...); ``stages`` are module names, first to last,
-    such as ``("layer1", ..., "layer4")``; ``head`` is that of the linear layer where the head is
-    global average pooling and this layer, nothing else, and None for any other head.
-    """
-
-    name: str
+    name: str  # in the registry or timm, or the model folder's own
     model: nn.Module
     labels: LabelSet
     weights: WeightsInfo
-    data_config: Mapping[str, Any]
-    stages: tuple[str, ...]
-    head: str | None
+    data_config: Mapping[str, Any]  # timm's preprocessing: ``input_size``, ``crop_pct``, ...
+    stages: tuple[str, ...]  # module names, first to last: ``("layer1", ..., "layer4")``
+    head: str | None  # the linear layer after global average pooling; None for any other head
 
 
 def load_model(
@@ -108,15 +100,10 @@ def load_model(
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read a weights file.
-
-    Returns:
-        The tensors by parameter name, every floating point one as float32 on the CPU, and the
-        text fields of a safetensors header (none in other formats).
+    """Read tensors by parameter name, floats as float32, and the text of a safetensors header.
 
     Raises:
-        WeightsError: the file is missing, unreadable, truncated, damaged, of another format, or
-            holds code; the message says which.
+        WeightsError: the file is missing, unreadable, damaged, of another format, or holds code.
     """
     if not path.name.lower().endswith(_SUFFIXES):
         raise WeightsError(
@@ -232,11 +219,7 @@ def _labels(names: tuple[str, ...] | None, classes: int) -> LabelSet:
 def _fill(
     model: nn.Module, blueprint: Blueprint, tensors: dict[str, torch.Tensor], path: Path
 ) -> None:
-    """Copy the tensors into the model, after naming every difference there is.
-
-    Raises:
-        WeightsError: the file has another architecture or another number of classes.
-    """
+    """Copy the tensors into the model, or raise ``WeightsError`` with every difference."""
     tensors = _converted(model, blueprint, tensors)
     wanted = model.state_dict()
     for key, value in wanted.items():

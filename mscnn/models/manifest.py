@@ -43,11 +43,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class BundledWeights:
-    """One entry of the manifest, as the module's text shows it.
-
-    ``labels`` are the class names in index order, ``classes`` of them, called ``label_set`` there;
-    ``accuracy`` and ``reliability`` are None where nobody measured them.
-    """
+    """One entry of the manifest, as the module's text shows it; None for what nobody measured."""
 
     model: str
     file: str
@@ -87,11 +83,7 @@ def weights_folder() -> Path:
 
 
 def load_manifest() -> dict[str, BundledWeights]:
-    """Return the bundled weights by model name, in the manifest's order; {} without a manifest.
-
-    Raises:
-        WeightsError: the manifest is there but broken.
-    """
+    """Return weights by model name, {} without a manifest; ``WeightsError`` for a broken one."""
     path = weights_folder() / NAME
     if not path.is_file():
         return {}
@@ -101,11 +93,7 @@ def load_manifest() -> dict[str, BundledWeights]:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Return the manifest as JSON, its outer shape checked.
-
-    Raises:
-        WeightsError: it is not JSON, or of another schema.
-    """
+    """Return the manifest, or raise ``WeightsError`` where it is not JSON of this schema."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -142,11 +130,7 @@ def _broken(fault: str) -> WeightsError:
 
 
 def checked_path(entry: BundledWeights) -> Path:
-    """Return the bundled file after comparing its size and sha256 with the manifest.
-
-    Raises:
-        WeightsError: the file is missing or differs.
-    """
+    """Return the bundled file; ``WeightsError`` where its size or sha256 is not the manifest's."""
     path = weights_folder() / entry.file
     if not path.is_file():
         fault = "is missing"

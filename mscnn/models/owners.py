@@ -15,10 +15,7 @@ class OwnersModels:
 
     A name is the folder's own; where a model of the list is so called it begins with ``./``, and
     where several folders are, the later ones end with a number. ``places`` are model folders, and
-    folders that hold such folders; ``shelf`` is one more of these, which may be made later.
-
-    Raises:
-        OptionError: one of the places is no folder, or holds no model.
+    folders of these, else ``OptionError``; ``shelf`` is one more that may be made later.
     """
 
     def __init__(self, places: Sequence[str | Path] = (), *, shelf: Path | None = None) -> None:

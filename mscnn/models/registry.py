@@ -17,8 +17,7 @@ from mscnn.models._backbones import Group as Group
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
 _BY_NAME = {spec.architecture: spec for spec in reversed(BACKBONES)}
 _BY_NAME |= {spec.name: spec for spec in BACKBONES}
-_COST_RATIO = 1.3
-"""Models further apart in multiply-accumulates than this get a word about it."""
+_COST_RATIO = 1.3  # models further apart in multiply-accumulates get a word about it
 
 
 def list_backbones(
@@ -59,11 +58,7 @@ def first_repeated(names: Sequence[str]) -> str | None:
 
 
 def get(name: str) -> BackboneSpec:
-    """Return the backbone of this name, as ``find`` does.
-
-    Raises:
-        UnknownModelError: there is none.
-    """
+    """Return what ``find`` does, or raise ``UnknownModelError``."""
     spec = find(name)
     if spec is None:
         raise UnknownModelError(
@@ -138,9 +133,8 @@ def _suggestion(specs: Sequence[BackboneSpec]) -> str:
             kind = "fair" if _is_fair(spec) else "nearest"
             return f"The {kind} partner of {spec.title} is {spec.baseline}."
     for spec in specs:
-        partner = next((s for s in BACKBONES if s.baseline == spec.name), None)
-        if partner is not None:
-            return f"{spec.title} is in the list as the partner of {partner.name}."
+        if other := partner(spec.name):
+            return f"{spec.title} is in the list as the partner of {other}."
     reasons = (f"{spec.title}: {spec.baseline_reason}" for spec in specs if spec.baseline_reason)
     return next(reasons, "")
 

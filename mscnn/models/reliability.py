@@ -21,8 +21,7 @@ from mscnn.models import manifest, registry
 from mscnn.results.explanation import WeightsInfo
 
 FILE = "reliability.json"
-ENOUGH = 20
-"""A bin with fewer photographs is merged with its neighbours."""
+ENOUGH = 20  # a bin with fewer photographs is merged with its neighbours
 UNMEASURED = "Nobody has measured how often this model is right at this probability."
 
 logger = logging.getLogger(__name__)
@@ -43,16 +42,11 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """What a model's own validation says of its probabilities.
+    """What a model's own validation says of its probabilities."""
 
-    Attributes:
-        set: the photographs, in words; there is at least one.
-        bins: from 0 to 1 without a gap; each has ``ENOUGH`` photographs, or all there are.
-    """
-
-    set: str
-    images: int
-    bins: tuple[Bin, ...]
+    set: str  # the photographs, in words
+    images: int  # at least one
+    bins: tuple[Bin, ...]  # from 0 to 1 without a gap, of ``ENOUGH`` photographs or all there are
 
     def sentence(self, probability: float) -> str:
         """Say how often the model was right when its top-1 probability was about this."""
@@ -76,13 +70,8 @@ class Reliability:
 def reliability_of(model: str | Path, weights: WeightsInfo | None = None) -> Reliability | None:
     """Return what was measured of a model; None where nobody did (then say ``UNMEASURED``).
 
-    Args:
-        model: the name of a listed model, or the path of a model folder. A name is never read as
-            a path, so what a visitor typed opens nothing; pass ``OwnersModels.folder(name)``.
-        weights: those that answered: a model with other weights has not been measured.
-
-    Raises:
-        WeightsError: the manifest is broken.
+    A name is never read as a path, so what a visitor typed opens nothing; for a model folder pass
+    its ``Path``. A model that answered with other ``weights`` has not been measured.
     """
     if isinstance(model, Path):
         return _in_folder(model) if weights is None or weights.kind == "folder" else None

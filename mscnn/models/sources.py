@@ -17,24 +17,18 @@ from mscnn.models.manifest import BundledWeights
 
 Kind = Literal["file", "folder", "bundled", "hub-cache", "download"]
 
-# What a laptop without a GPU answers in about a second.
-_PRACTICAL_GMACS = 10.0
+_PRACTICAL_GMACS = 10.0  # what a laptop without a GPU answers in about a second
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights of a model are, or would be downloaded from.
-
-    ``model`` is the registry or timm name, or the model folder's own; ``label`` is how a user would
-    name the source; ``path`` is the weights file, None where it must be downloaded; ``folder`` is
-    the model folder (``config.json``) that describes the network, or None.
-    """
+    """Where the weights of a model are, or would be downloaded from."""
 
     kind: Kind
-    model: str
-    label: str
-    path: Path | None = None
-    folder: Path | None = None
+    model: str  # in the registry or timm, or the model folder's own name
+    label: str  # how a user would name the source
+    path: Path | None = None  # the weights file; None where it must be downloaded
+    folder: Path | None = None  # the model folder that describes the network
     bundled: BundledWeights | None = None
     hub_file: HubFile | None = None
 
@@ -90,13 +84,10 @@ def locate(name: str, weights: str | Path | None = None) -> Source:
 
 
 def default_model() -> str:
-    """Return the best model that is already on this machine.
+    """Return the best model that is already on this machine, or raise ``WeightsError``.
 
     That is the registry model in the hub cache with the highest published accuracy, among those
     that a CPU runs in about a second; else a bundled one, ``starter_res2net`` first.
-
-    Raises:
-        WeightsError: nothing is on this machine, or the manifest is broken.
     """
     practical = [s for s in registry.list_backbones() if s.gmacs <= _PRACTICAL_GMACS and s.hub_id]
     cached = [s for s in practical if hub.cached_path(HubFile(s.hub_id or "")) is not None]
@@ -111,17 +102,11 @@ def default_model() -> str:
 
 
 def fetch(
-    name: str,
-    *,
-    on_progress: OnProgress | None = None,
-    is_cancelled: IsCancelled | None = None,
+    name: str, *, on_progress: OnProgress | None = None, is_cancelled: IsCancelled | None = None
 ) -> Path:
-    """Make sure that the weights of ``name`` are on this machine, and return their file.
+    """Return the weights file of a model, after downloading it where it is missing.
 
-    Raises:
-        UnknownModelError: nothing has this name.
-        UnsupportedModelError: the model cannot be explained, so it is not downloaded.
-        WeightsError, DownloadError, Cancelled: as ``obtain``.
+    Raises as ``locate`` and ``obtain``; ``UnsupportedModelError`` before a useless download.
     """
     source = locate(name)
     if source.kind == "download" and registry.find(source.model) is None:
@@ -189,11 +174,7 @@ def _like_path(name: str) -> bool:
 
 
 def _folder(name: str) -> Path | None:
-    """Return the folder that ``name`` means; None where it is the name of a model.
-
-    Raises:
-        UnknownModelError: ``name`` is written like a path, and there is no such folder.
-    """
+    """Return the folder that ``name`` means, None for a model's; else raise UnknownModelError."""
     if registry.find(name) is not None:
         return None
     path = Path(name).expanduser()

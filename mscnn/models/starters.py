@@ -36,10 +36,7 @@ _PROPORTIONS: dict[str, Any] = {
 
 
 class StarterResNet(ResNet):  # type: ignore[misc]  # timm's class is untyped
-    """timm's ResNet without the stem's max pooling.
-
-    Input ``(B, 3, 64, 64)``; stages at 32, 16, 8 and 8 px (strides 2, 4, 8, 8).
-    """
+    """timm's ResNet without the stem's max pooling: 64 px give stages of 32, 16, 8 and 8 px."""
 
     def __init__(self, block: type[nn.Module], **kwargs: Any) -> None:
         super().__init__(block, **kwargs)

@@ -19,7 +19,7 @@ from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job, Jobs
 from mscnn.page.lens import Context, NeedsConsent
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import Message
+from mscnn.page.messages import Message, bare, zipped
 from mscnn.page.photos import PhotoStore
 from mscnn.page.request import UNREADABLE, Request
 
@@ -72,12 +72,10 @@ class Answering:
             lens = LENSES.get(request.lens)
             if lens is None or lens.files is None:
                 raise OptionError(UNREADABLE)
-            context = self._context(Job(), lambda _: None)
-            name, content = lens.files(request, context)
-            return {"path": cache_file(name, content), "name": name}
-        except NeedsConsent as question:
-            return {"error": question.sentence}
-        except MscnnError as error:
+            name, files = lens.files(request, self._context(Job(), lambda _: None))
+            name = f"{bare(name)}.zip"
+            return {"path": cache_file(name, zipped(files)), "name": name}
+        except (NeedsConsent, MscnnError) as error:
             return {"error": str(error)}
         except Exception:
             log.exception("unexpected error in a download")
@@ -108,7 +106,7 @@ class Answering:
             for message in self._answers(data, job, told.put):
                 told.put(message)
         except NeedsConsent as question:
-            told.put({"need": {"sentence": question.sentence, "button": question.button}})
+            told.put({"need": question.message})
         except Cancelled as error:
             told.put({"stopped": str(error) or "Stopped."})
         except MscnnError as error:
@@ -138,6 +136,7 @@ class Answering:
                 "choices": self.offer(),
                 "notice": " ".join([*context.notices, *(["Stopped."] if stopped else [])]),
                 "adopt": context.adopt,
+                "classes": context.classes,
                 "view": {},
                 "html": "",
                 **answer,

@@ -25,7 +25,7 @@ from mscnn.http.feedback import Page
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
-from mscnn.page.features_sets import OwnersFile, open_files
+from mscnn.page.lenses.features import OwnersFile, open_files
 from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import STATIC, STYLES, build_viewer, choices
 

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
-import numpy as np
 from PIL import Image
 
 T = TypeVar("T")
@@ -67,8 +66,8 @@ def weight_of(value: Any) -> int:
     """Bytes of pictures and arrays, and of those that tuples, dicts and dataclasses hold."""
     if isinstance(value, Image.Image):
         return value.width * value.height * len(value.getbands())
-    if isinstance(value, np.ndarray):
-        return value.nbytes
+    if isinstance(bare := getattr(value, "nbytes", None), int):  # NumPy's and torch's arrays
+        return bare
     if isinstance(value, (list, tuple)):
         return sum(weight_of(item) for item in value)
     if isinstance(value, dict):

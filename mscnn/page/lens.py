@@ -30,7 +30,7 @@ class NeedsConsent(Exception):
 
     def __init__(self, sentence: str, button: str) -> None:
         super().__init__(sentence)
-        self.sentence, self.button = sentence, button
+        self.message = {"sentence": sentence, "button": button}
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Context:
         files: the owner's feature files.
         notices: sentences for the visitor, beside the answer.
         adopt: what of the visitor's state the answer settles, such as the model's name.
+        classes: names of the classes of the network that answers, where a class was looked up.
     """
 
     engine: Engine
@@ -58,6 +59,7 @@ class Context:
     files: tuple[Any, ...] = ()
     notices: list[str] = field(default_factory=list)
     adopt: dict[str, Any] = field(default_factory=dict)
+    classes: list[str] | None = None
 
     @property
     def is_cancelled(self) -> Callable[[], bool]:
@@ -103,6 +105,10 @@ class Context:
             name, on_progress=loading, is_cancelled=self.is_cancelled
         )
 
+    def is_here(self, name: str) -> bool:
+        """Whether a model's weights need no download."""
+        return locate(self.engine.session.place(name)).kind != "download"
+
     def consent_to_download(self, request: Request, names: list[str]) -> None:
         """Ask the visitor first where weights must be downloaded; raises ``NeedsConsent``."""
         session = self.engine.session
@@ -130,6 +136,7 @@ class Context:
         Raises:
             UnknownClassError: the visitor has just typed it.
         """
+        self.classes = list(map(network.labels.display, range(len(network.labels))))
         if not request.target:
             return None
         try:
@@ -182,7 +189,7 @@ class Lens:
         answer: yields the answers to a request.
         needs: fields of the state that an answer depends on.
         covers: of "target" and "layer": those that a map in the answer satisfies.
-        files: makes the download: (file name, bytes).
+        files: makes the download: its name, and what the ZIP archive holds by name.
         is_auto: False where an answer is only made when #run is pressed.
         run: what #run says then.
     """
@@ -193,6 +200,6 @@ class Lens:
     answer: Callable[[Request, Context], Iterator[Mapping[str, Any]]]
     needs: tuple[str, ...] = ("photo", "model")
     covers: tuple[str, ...] = ()
-    files: Callable[[Request, Context], tuple[str, bytes]] | None = None
+    files: Callable[[Request, Context], tuple[str, Mapping[str, bytes]]] | None = None
     is_auto: bool = True
     run: str = "Show it"

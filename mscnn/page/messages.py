@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from mscnn.models import registry
 from mscnn.page.photos import Photo
 from mscnn.photos.imaging import thumbnail_of, to_png_bytes
 from mscnn.results.explanation import CamMap
+from mscnn.results.receptive_field import BlockField, SplitField, StageField
 
 Message = dict[str, Any]
 TEMPLATES = Path(__file__).with_name("templates")
@@ -118,6 +120,18 @@ def map_message(cam: CamMap, *, map_id: str = "", **more: Any) -> Message:
         "alt": alt_text(cam),
         **more,
     }
+
+
+def field_message(
+    known: StageField | BlockField | SplitField, geometry: ViewGeometry, title: str, **more: Any
+) -> Message:
+    """The receptive field of every unit of a map, for the viewer; ``more`` fields of it."""
+    return {
+        "title": title, "stride": [known.stride_px] * 2, "view": list(geometry.view),
+        "start": [(known.low + known.high) / 2] * 2, "size": [known.high - known.low] * 2,
+        "grid": [math.ceil(side / known.stride_px) for side in geometry.view],
+        "rect": rect_of(geometry), **more,
+    }  # fmt: skip
 
 
 def alt_text(cam: CamMap) -> str:

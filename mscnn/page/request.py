@@ -74,11 +74,9 @@ class Request:
             ImageError: the photo was not uploaded here.
             MethodError: there is no such method.
         """
-        if not isinstance(data, dict):
-            raise OptionError(UNREADABLE)
+        _check(isinstance(data, dict))
         serial = data.get("serial")
-        if type(serial) is not int or not 0 <= serial < _MAX_SERIAL:
-            raise OptionError(UNREADABLE)
+        _check(type(serial) is int and 0 <= serial < _MAX_SERIAL)
         point, box = _fractions(data, "point", 2), _fractions(data, "box", 4)
         if box is not None and not (box[0] < box[2] and box[1] < box[3]):
             raise OptionError("That box is empty; drag a larger one.")
@@ -101,13 +99,17 @@ class Request:
         )
 
 
+def _check(is_sound: bool) -> None:
+    if not is_sound:
+        raise OptionError(UNREADABLE)
+
+
 def _text(data: Mapping[str, Any], key: str, *, longest: int = _MAX_TEXT) -> str:
     value = data.get(key)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > longest or "\0" in value:
-        raise OptionError(UNREADABLE)
-    return value
+    _check(isinstance(value, str) and len(value) <= longest and "\0" not in value)
+    return str(value)
 
 
 def _upload(path: str) -> Path | None:
@@ -122,17 +124,16 @@ def _upload(path: str) -> Path | None:
 def _names(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise OptionError(UNREADABLE)
+    _check(isinstance(value, list) and all(isinstance(name, str) for name in value))
     if len(value) > MAX_COMPARED:
         raise OptionError(f"Choose at most {MAX_COMPARED} models.")
-    return tuple(v.strip()[:_MAX_TEXT] for v in value if v.strip())
+    return tuple(name.strip()[:_MAX_TEXT] for name in value if name.strip())
 
 
 def _layer(value: str) -> str:
     if value in ("", "last"):
         return "last"
-    if not (value.isascii() and value.isdigit() and len(value) == 1 and value != "0"):
+    if value not in tuple("123456789"):
         raise OptionError("That is no stage; choose one of those on the page.")
     return value
 
@@ -141,40 +142,30 @@ def _fractions(data: Mapping[str, Any], key: str, count: int) -> tuple[float, ..
     value = data.get(key)
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != count:
-        raise OptionError(UNREADABLE)
-    for item in value:
-        if isinstance(item, bool) or not isinstance(item, int | float) or not 0 <= item <= 1:
-            raise OptionError(UNREADABLE)  # NaN too: no comparison with it holds
-    return tuple(float(item) for item in value)
+    _check(isinstance(value, list) and len(value) == count)
+    for item in value:  # NaN is refused too: no comparison with it holds
+        _check(type(item) in (int, float) and 0 <= item <= 1)
+    return tuple(map(float, value))
 
 
 def _options(value: Any) -> dict[str, Option]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or len(value) > _MAX_OPTIONS:
-        raise OptionError(UNREADABLE)
+    _check(isinstance(value, dict) and len(value) <= _MAX_OPTIONS)
     found: dict[str, Option] = {}
     for key, item in value.items():
         if item is None:
             continue
-        if not isinstance(key, str) or len(key) > _MAX_TEXT:
-            raise OptionError(UNREADABLE)
-        if isinstance(item, list):
-            if len(item) > _MAX_ITEMS:
-                raise OptionError(UNREADABLE)
-            found[key] = tuple(_option(part) for part in item)
-        else:
-            found[key] = _option(item)
+        _check(isinstance(key, str) and len(key) <= _MAX_TEXT)
+        is_list = isinstance(item, list)
+        _check(not is_list or len(item) <= _MAX_ITEMS)
+        found[key] = tuple(map(_option, item)) if is_list else _option(item)
     return found
 
 
 def _option(item: Any) -> str | float | bool:
-    if isinstance(item, str) and len(item) <= _MAX_TEXT:
-        return item
-    if isinstance(item, bool):
+    if isinstance(item, bool) or (isinstance(item, str) and len(item) <= _MAX_TEXT):
         return item
     # Python reads whole numbers of any length; one of a visitor's fits a float.
-    if isinstance(item, int | float) and abs(item) < 1e12 and math.isfinite(item):
-        return float(item)
-    raise OptionError(UNREADABLE)
+    _check(isinstance(item, int | float) and abs(item) < 1e12 and math.isfinite(item))
+    return float(item)

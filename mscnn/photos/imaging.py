@@ -3,9 +3,6 @@
 A photo of unknown origin is read whole into memory, its header is checked before a pixel is
 decoded, and the result is painted onto a new canvas, so that no EXIF, GPS, colour profile or
 comment is passed on. Whatever cannot be read raises ``ImageError``.
-
-``Image.MAX_IMAGE_PIXELS`` is set at import because other libraries of the same process open
-uploads too; the check here does not rely on it.
 """
 
 from __future__ import annotations
@@ -42,19 +39,16 @@ from mscnn.results.explanation import RgbArray
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 40_000_000
-"""Largest photo, width times height."""
+MAX_PIXELS = 40_000_000  # width times height
 MAX_BYTES = 256 * 2**20
 """Largest file: an uncompressed BMP or 16-bit TIFF of ``MAX_PIXELS`` has 115 to 229 MiB."""
 ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF"
-"""The formats, as a user reads them."""
 
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # for other libraries of this process that open uploads
 
 PhotoSource = (
     str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 )
-"""What ``load_photo`` takes."""
 
 # Pillow opens a phone's MPO (JPEG with a second picture behind it) as JPEG.
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
@@ -110,17 +104,12 @@ def load_photo(source: PhotoSource) -> Image.Image:
     Truncated pixel data is refused, whatever ``ImageFile.LOAD_TRUNCATED_IMAGES`` says; only a
     JPEG or PNG that was cut and then properly closed again goes unnoticed.
 
-    Args:
-        source: a path, the bytes of a file, a binary stream (read from its start), a PIL image
-        (left
-            unchanged), or grey, RGB or RGBA ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8.
-
-    Returns:
-        A new image of mode RGB with an empty ``info``, 1 px to ``MAX_PIXELS``.
+    A path, the bytes of a file, a binary stream (read from its start), a PIL image (left unchanged)
+    and uint8 arrays ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` give a new image of mode RGB with
+    an empty ``info``, of 1 px to ``MAX_PIXELS``.
 
     Raises:
-        ImageError: nothing there, not readable, not a picture, damaged, or too large. The
-            message names the file by its last part only.
+        ImageError: it is missing, unreadable, no picture, damaged or too large.
     """
     if isinstance(source, np.ndarray):
         return _clean(_from_array(source))
@@ -139,13 +128,7 @@ def load_photo(source: PhotoSource) -> Image.Image:
 
 
 def thumbnail_of(photo: Image.Image, max_px: int) -> Image.Image:
-    """Return a copy whose longer side has at most ``max_px`` px, without metadata.
-
-    Lanczos filter; a photo that is small enough keeps its pixels, none is enlarged.
-
-    Raises:
-        OptionError: ``max_px`` is below 1.
-    """
+    """Return a copy of at most ``max_px`` px a side (Lanczos, never enlarged), without metadata."""
     if max_px < 1:
         raise OptionError(f"A thumbnail of {max_px} px is not possible; give 1 or more.")
     rgb = photo if photo.mode == "RGB" else _clean(photo.copy())
@@ -157,11 +140,7 @@ def thumbnail_of(photo: Image.Image, max_px: int) -> Image.Image:
 
 
 def to_png_bytes(array: RgbArray) -> bytes:
-    """Encode ``(h, w, 3)`` uint8 RGB as a PNG file without metadata.
-
-    Raises:
-        ImageError: another shape or dtype.
-    """
+    """Encode ``(h, w, 3)`` uint8 RGB, else ``ImageError``, as a PNG file without metadata."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
             f"A {array.dtype} array of shape {array.shape} is not a picture; "
@@ -201,14 +180,16 @@ def _read(source: Any) -> tuple[bytes, str]:
     if not data:
         raise _give(f"{who} is empty (0 bytes)")
     if len(data) > MAX_BYTES:
-        raise ImageError(
-            f"{who} has more than {MAX_BYTES // 2**20} MiB; smaller {ACCEPTED} files are accepted."
-        )
+        raise _too_large(f"{who} has more than {MAX_BYTES // 2**20} MiB", "files")
     return data, who
 
 
 def _give(fault: str, kind: str = "file") -> ImageError:
     return ImageError(f"{fault}; give a {ACCEPTED} {kind}.")
+
+
+def _too_large(fault: str, kind: str = "photos") -> ImageError:
+    return ImageError(f"{fault}; smaller {ACCEPTED} {kind} are accepted.")
 
 
 def _read_path(path: str) -> tuple[bytes, str]:
@@ -258,28 +239,21 @@ def _call(path: str) -> str:
 
 
 def _check_size(size: tuple[int, int], who: str) -> None:
-    """Refuse a picture by its header."""
     width, height = size
     if width < 1 or height < 1:
         raise _give(f"{who} has no pixels", "photo of 1 px or more")
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{who} has {width} x {height} px, which is more than {_LIMIT}; "
-            f"smaller {ACCEPTED} photos are accepted."
-        )
+        raise _too_large(f"{who} has {width} x {height} px, which is more than {_LIMIT}")
 
 
 @contextmanager
 def _refusing(who: str, data: bytes = b"") -> Iterator[None]:
-    """Turn whatever decoding raises into an ``ImageError``."""
     try:
         yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(
-            f"{who} has more than {_LIMIT} pixels; smaller {ACCEPTED} photos are accepted."
-        ) from None
+        raise _too_large(f"{who} has more than {_LIMIT} pixels") from None
     except MemoryError:
         fault = f"{who} needs more memory than there is; give a smaller {ACCEPTED} photo."
         raise ImageError(fault) from None
@@ -311,7 +285,6 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
-    """Return ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` uint8 as an image."""
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not fits:
         raise ImageError(

@@ -25,22 +25,15 @@ the crop keeps. timm makes 256 x 10,240,000 px (8 GB) of a strip of 1 x 40,000."
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """A photo made ready for one model.
+    """A photo made ready for one model."""
 
-    ``x`` is ``(1, 3, H, W)`` float32, normalised, on the CPU; ``view`` is ``(H, W, 3)`` uint8 RGB,
-    the same pixels before normalisation; ``geometry`` says where the view lies on the photo.
-    """
-
-    x: torch.Tensor
-    view: RgbArray
-    geometry: ViewGeometry
+    x: torch.Tensor  # (1, 3, H, W) float32, normalised, on the CPU
+    view: RgbArray  # (H, W, 3) uint8 RGB, the same pixels before normalisation
+    geometry: ViewGeometry  # where the view lies on the photo
 
 
 class Preprocessor:
-    """timm's evaluation transform of one model, run step by step so that the view can be kept.
-
-    ``data_config`` is what ``timm.data.resolve_model_data_config(model)`` gives.
-    """
+    """timm's evaluation transform by its ``data_config``, step by step so that the view is kept."""
 
     def __init__(self, data_config: Mapping[str, Any]) -> None:
         steps = list(create_transform(**data_config, is_training=False).transforms)
@@ -106,10 +99,8 @@ def _resize_middle(
     resized: tuple[int, int],
     view: tuple[int, int],
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Return what a centre crop of ``view`` px keeps of the resized photo, and its left and top.
-
-    The crop step still runs after it: it pads where the resized photo is smaller than the view.
-    """
+    """Return what a centre crop of ``view`` px keeps of the resized photo, and its left and top."""
+    # The crop step still runs after it: it pads where the resized photo is smaller than the view.
     size = min(resized[0], view[0]), min(resized[1], view[1])
     left, top = _crop_offset(resized, size)
     fx, fy = image.width / resized[0], image.height / resized[1]

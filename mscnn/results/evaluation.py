@@ -13,9 +13,7 @@ from mscnn.results.schema import HIDDEN, column, computed
 class ReliabilityBin:
     """The photographs whose best class had a probability in ``(low, high]``.
 
-    Attributes:
-        confidence: mean probability of the best class, 0..1; None where there is no photograph.
-        accuracy: fraction of them that was right, 0..1; None likewise.
+    Its mean is ``confidence``; both fractions are 0..1, None where there is no photograph.
     """
 
     low: float
@@ -27,11 +25,9 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
-    """One class of the model that the data has photographs of.
+    """One class of the model that the data has ``images`` of.
 
     Attributes:
-        index, label: in the model; a short name.
-        images: photographs of it.
         top1, top5: fractions of them with a right answer, 0..1; 0 without any photograph.
         predicted: how often it was the best answer to any photograph.
         precision: fraction of those that were right, 0..1; None where it never was the answer.
@@ -47,12 +43,9 @@ class ClassResult:
 
 
 class RealAccuracy(NamedTuple):
-    """Accuracy by ImageNet's reassessed labels.
+    """Accuracy, 0..1, by ImageNet's reassessed labels, which ``images`` photographs have.
 
-    Attributes:
-        images: photographs that have a real label.
-        top1, top5: fractions 0..1 with a right top-1 prediction and with a right one among the
-            five best; None where no photograph has a real label.
+    ``top1`` and ``top5`` are None where none has one.
     """
 
     images: int
@@ -66,17 +59,14 @@ class Evaluation:
 
     Attributes:
         images: photographs that counted.
-        top1, top5: fractions of right answers among all of the model's classes, 0..1.
+        top1, top5: fractions of right answers among all ``known_classes`` of the model, 0..1.
         unreadable: what was left out, as ``(name, reason)``.
         ece: expected calibration error over ``bins``, 0..1.
         seconds: wall time, with decoding.
         part: which part of the data, in words.
         class_map: the data's name of a class to the model's index and short name.
-        notices: what the user should know, such as a change of device.
         real: by ImageNet's reassessed labels, where asked for.
-        known_classes: how many classes the model has.
-        confusion: ``(class, best answer)`` to how often, without zeros.
-        labels: short names of all classes in ``confusion``.
+        confusion: ``(class, best answer)`` to how often, without zeros; ``labels`` are short names.
         reliability: what ``mscnn.models.reliability`` reads.
     """
 

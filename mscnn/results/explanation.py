@@ -93,12 +93,10 @@ def _summary(raw: FloatMap) -> JsonDict:
 
 @dataclass(frozen=True, slots=True)
 class CamMap:
-    """A class activation map of one layer and class.
+    """A class activation map of one layer (module name) and class.
 
     Attributes:
-        layer: module name in the model, such as ``"layer4"``.
-        target: class index.
-        method: ``"gradcam"`` or another name of ``mscnn.maps.METHODS``.
+        method: a name of ``mscnn.maps.METHODS``.
         raw: ``(h, w)`` float32 at the layer's own resolution, signed, before any ReLU, in units
             of the logit (for ``gradcam`` over a global average pool and one linear layer, the
             cells add up to the class's logit less its bias). Normalisation happens when drawing.
@@ -122,10 +120,7 @@ class CamMap:
         return resize_map(np.maximum(self.raw, 0), width, height)
 
     def on_photo(self, size: tuple[int, int] | None = None) -> FloatMap:
-        """ReLU(raw) on the photo, ``(height, width)`` float32, 0 outside the crop.
-
-        ``size`` is ``(width, height)``; None for the photo's own.
-        """
+        """ReLU(raw) on the photo or, ``(width, height)``, at another size; 0 outside the crop."""
         return self.geometry.project(self.on_view(), size)
 
 
@@ -134,15 +129,8 @@ def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> Fl
 
     ``ReLU(raw)`` divided by its mean over the view: 1 where a position holds as much as if the
     whole view held the same, so maps of different models, resolutions and logit scales share one
-    scale.
-
-    Args:
-        cam: the map.
-        max_px: longer side of the result, at most; None for the photo's own size.
-        min_px: longer side of the result, at least.
-
-    Returns:
-        ``(height, width)`` float32, 0 outside the crop; all 0 for a map without positive evidence.
+    scale. ``min_px`` and ``max_px`` (None for the photo's own) bound the longer side. Returns
+    ``(height, width)`` float32, 0 outside the crop; all 0 for a map without positive evidence.
     """
     mean = float(cam.on_view().mean())
     on_photo = cam.on_photo(cam.geometry.drawn_size(max_px, min_px))
@@ -151,12 +139,9 @@ def density(cam: CamMap, max_px: int | None = COMPARE_PX, min_px: int = 1) -> Fl
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A prediction with its maps.
+    """A prediction with its maps, one per layer and class asked for.
 
-    Attributes:
-        view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw, before normalisation.
-        targets: the classes asked for, in order.
-        maps: one per layer and target.
+    ``view`` is ``(H, W, 3)`` uint8 RGB, the pixels the network saw, before normalisation.
     """
 
     prediction: Prediction = field(metadata=column(flatten=True))
@@ -169,8 +154,7 @@ class Explanation:
     def map(self, layer: str, target: int) -> CamMap:
         """Return the map of one layer and class index.
 
-        Raises:
-            UnknownLayerError: that pair was not computed; the message lists what was.
+        Raises ``UnknownLayerError``: that pair was not computed; the message lists what was.
         """
         for cam in self.maps:
             if cam.layer == layer and cam.target == target:
@@ -188,7 +172,6 @@ class ModelFacts:
     Attributes:
         gmacs: multiply-accumulates of one forward at ``input_px``, in 10^9.
         top1: published or measured top-1 accuracy in 0..1, None where nobody published it.
-        top1_source: where ``top1`` comes from; "" where it is None.
     """
 
     params: int
@@ -248,7 +231,7 @@ class ComparedModel:
     latency_ms: float | None
     note: str = ""
     latency_range_ms: tuple[float, float] | None = field(
-        default=None, metadata=column(before="note")
+        default=None, metadata=column(heading="", before="note")
     )
     threads: int | None = field(default=None, metadata=column(before="note"))
 
@@ -265,11 +248,10 @@ class ComparedModel:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The same photo and class through several models.
+    """The same photo and class through several models, in the order asked for.
 
     Attributes:
         layer: ``"last"`` or a layer name, the same for all.
-        columns: one per model, in the order asked for.
         agreements: one per pair of models that have a map.
         scale_max: common top of the colour scale, in ``SPREAD_UNIT``.
         hint: whether the models are a fair pair, and why.

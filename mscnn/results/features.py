@@ -19,10 +19,9 @@ _TEXTS = ("model", "weights_sha256", "stage", "split")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureHead:
-    """What a feature file says beside its rows.
+    """What a feature file says beside its rows, a matrix of ``rows`` by ``width``.
 
     Attributes:
-        rows, width: of the matrix.
         stage: layer; "" for the network's own pooled features.
         split: number of a split of the block ``stage``, as text; "" for none.
         unreadable: paths of the photographs that were left out.
@@ -67,11 +66,9 @@ class Extraction:
         file: the feature file's name as the user gave it.
         images, width: rows of the file, and numbers per row.
         stage: layer; None for the network's own pooled features.
-        split: of the block ``stage``; None for none.
         unreadable: what was left out, as ``(name, reason)``.
         seconds: wall time of this run.
         computed: photographs of this run, by all processes; the others were there from before.
-        notices: what the user should know, such as a change of device.
     """
 
     model: str

@@ -15,11 +15,7 @@ from mscnn.results.schema import HIDDEN, column, computed
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """How many paths see how much.
-
-    Attributes:
-        sizes: receptive field, px, to the exact number of paths that have it; smallest first.
-    """
+    """How many paths see how much: receptive field, px, smallest first, to an exact number."""
 
     sizes: Mapping[int, int] = field(metadata=HIDDEN)
 
@@ -70,8 +66,7 @@ class _Field:
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """What the unit at ``(row, column)`` of the map can see, over all its paths.
 
-        ``(left, top, right, bottom)``, ``right`` and ``bottom`` exclusive; may reach past the
-        input, where there is only padding.
+        Edges as in ``geometry.Box``; may reach past the input, where there is only padding.
         """
         left, top = column * self.stride_px + self.low, row * self.stride_px + self.low
         side = self.high - self.low
@@ -88,12 +83,10 @@ class SplitField(_Field):
     """One split of a block, as the block's last convolution reads it.
 
     Attributes:
-        index: 0-based, timm's order.
         path: the operations from the block's input to the split along its longest way, such as
             ``("1x1", "3x3", "3x3")``; ``"pool"`` where the split is averaged;
             () where the block has no single input.
         low, high: the unit in row 0 and column 0 sees px ``low`` to ``high - 1``.
-        stride_px: between two units.
     """
 
     index: int = field(metadata=column(heading="split"))
@@ -136,11 +129,10 @@ class StageField(_Field):
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """The theoretical receptive fields of one network, local paths only.
+    """The theoretical receptive fields of one network, local paths only, in order of depth.
 
-    Attributes:
-        input_px: side of the square that the network usually sees.
-        stages, blocks: in order of depth; no blocks where the network has none of a known kind.
+    ``input_px`` is the side of the square that the network usually sees; there are no blocks where
+    it has none of a known kind.
     """
 
     model: str
@@ -151,8 +143,7 @@ class ReceptiveField:
     def stage(self, name: str) -> StageField:
         """Return one stage, by its module's name or its number (``"2"``, ``"stage2"``).
 
-        Raises:
-            UnknownLayerError: there is no such stage; the message lists those there are.
+        Raises ``UnknownLayerError``: there is no such stage; the message lists those there are.
         """
         wanted = str(name).strip()
         for number, stage in enumerate(self.stages, 1):
@@ -164,8 +155,7 @@ class ReceptiveField:
     def block(self, name: str) -> BlockField:
         """Return one block, by its module's name.
 
-        Raises:
-            UnknownLayerError: there is no such block; the message lists those there are.
+        Raises ``UnknownLayerError``: there is no such block; the message lists those there are.
         """
         wanted = str(name).strip()
         for block in self.blocks:

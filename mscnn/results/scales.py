@@ -82,8 +82,7 @@ class BlockScales:
     def cam(self, split: int) -> CamMap:
         """The map of one split, to be projected and drawn like any other.
 
-        Raises:
-            UnknownLayerError: the block has no such split.
+        Raises ``UnknownLayerError``: the block has no such split.
         """
         if not 0 <= split < len(self.splits):
             raise UnknownLayerError(
@@ -97,14 +96,9 @@ class BlockScales:
         """Put the maps on the photo, on one scale.
 
         ReLU(map) divided by its mean over all splits and the view, so that a split with little
-        evidence stays dark beside one with much.
-
-        Args:
-            size: ``(width, height)`` of a drawing of the photo.
-
-        Returns:
-            Per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop, and the
-            largest value of all: the top of their colour scale, 0 without evidence.
+        evidence stays dark beside one with much. ``size``: ``(width, height)`` of a drawing of the
+        photo. Returns per split ``(height, width)`` float32 in ``SPLIT_UNIT``, 0 outside the crop,
+        and the largest value of all: the top of their colour scale, 0 without evidence.
         """
         cams = [self.cam(split.index) for split in self.splits]
         mean = float(np.mean([cam.on_view().mean() for cam in cams]))
@@ -115,11 +109,9 @@ class BlockScales:
 
 @dataclass(frozen=True, slots=True)
 class ScaleReport:
-    """Through which splits the evidence for one class passed, block by block.
+    """Through which splits the evidence for one class passed, in every block with a hook point.
 
-    Attributes:
-        blocks: all blocks of the model that have a hook point, in order of depth.
-        view: ``(H, W, 3)`` uint8 RGB, the pixels the network saw.
+    ``view`` is ``(H, W, 3)`` uint8 RGB, the pixels the network saw.
     """
 
     prediction: Prediction = field(metadata=column(flatten=True))
@@ -156,8 +148,7 @@ class ScaleReport:
     def block(self, name: str) -> BlockScales:
         """Return one block.
 
-        Raises:
-            UnknownLayerError: no block has this name; the message lists those there are.
+        Raises ``UnknownLayerError``: no block has this name; the message lists those there are.
         """
         for block in self.blocks:
             if block.block == name:
@@ -220,7 +211,8 @@ class BlockAttention:
     @computed("group_gates", before="reference_gates")
     def _group_gates(self) -> npt.NDArray[Any]:
         # (cardinality, radix): means over the channels of each cardinal group.
-        return self.gates.reshape(self.radix, self.cardinality, -1).mean(-1).T
+        means: npt.NDArray[Any] = self.gates.reshape(self.radix, self.cardinality, -1).mean(-1)
+        return means.T
 
     @property
     @computed("decided")
@@ -228,10 +220,7 @@ class BlockAttention:
         return self.decided()
 
     def decided(self, count: int = 10) -> tuple[DecidedChannel, ...]:
-        """The most decided channels, most decided first.
-
-        For radix 1: the channels whose gate lies farthest from one half.
-        """
+        """The most decided channels first; for radix 1 those farthest from one half."""
         best, top = self.gates.argmax(0), self.gates.max(0)
         rank = top if self.radix > 1 else np.abs(self.gates[0] - 0.5)
         order = np.argsort(-rank, kind="stable")[:count]
@@ -247,8 +236,7 @@ class BlockAttention:
 class AttentionReport:
     """Split attention of all blocks of a ResNeSt for one photo and class.
 
-    Attributes:
-        references: how many photos ``BlockAttention.reference`` was averaged over; 0 for none.
+    ``references``: how many photos ``BlockAttention.reference`` was averaged over; 0 for none.
     """
 
     prediction: Prediction = field(metadata=column(flatten=True))
@@ -260,12 +248,9 @@ class AttentionReport:
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """The smallest square around the unit that holds a fraction of the gradient.
+    """The smallest square around the unit that holds a fraction (``share``) of the gradient.
 
-    Attributes:
-        share: 0..1, such as 0.5.
-        side_px: odd side length, px of the network's input; what of the square lies outside the
-            input holds nothing.
+    ``side_px`` is odd; what of the square lies outside the network's input holds nothing.
     """
 
     share: float
@@ -277,18 +262,16 @@ class EffectiveField:
     """The effective receptive field of one unit: the gradient of its activation to the input.
 
     Attributes:
-        layer: stage or block, such as ``"layer3"`` or ``"layer3.1"``.
-        split: None for the whole layer.
+        split: of the block ``layer``; None for a whole stage or block.
         unit: ``(row, column)`` of the unit in the layer's map.
         centre: ``(x, y)`` of the unit's centre, px of the network's input, continuous.
         gradient: ``(H, W)`` float32 >= 0, px of the network's input: |d sum over channels of the
-            unit's activation / d input|, summed over RGB and averaged over ``inputs``.
+            unit's activation / d input|, summed over RGB and averaged over ``inputs`` photos.
         theoretical: the theoretical field's box, px of the network's input; may reach past it.
             None where the topology is not known.
         squares: on ``gradient`` (Luo et al., NIPS 2016, arXiv:1701.04128).
         log_squares: on ``log10(gradient + 1)`` after scaling to a maximum of 1000 (RepLKNet's
             measure, arXiv:2203.06717, made independent of the gradient's scale).
-        inputs: how many photos the gradient was averaged over.
         trained: False for the same architecture with random weights.
     """
 
@@ -336,11 +319,9 @@ class SweepStep:
     Attributes:
         factor: longer side of the pasted object over the side of the network's input.
         rect: where the object lies on the network's input, px, clipped to it.
-        probability: of the class, 0..1.
-        rank: of the class among all, 1 is best.
-        energy_ratio: fraction of the map's positive evidence inside ``rect`` over the
-            rectangle's fraction of the area; 1 for an even spread. None where the map has no
-            positive evidence.
+        probability, rank: of the class, 0..1, and among all classes, 1 is best.
+        energy_ratio: fraction of the map's positive evidence inside ``rect`` over its fraction of
+            the area; 1 for an even spread. None where the map has no positive evidence.
         weighted_rf_px: evidence-weighted receptive field of the decision; None where the model has
             no splits or no evidence passed.
         raw: ``(h, w)`` float32, the last stage's Grad-CAM, signed, before the ReLU.
@@ -393,10 +374,9 @@ class SweepCurve:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The same object at many sizes through one to four models.
+    """The same object at many sizes, largest first, through one to four models.
 
     Attributes:
-        factors: sizes, largest first; see ``SweepStep.factor``.
         canvas: what surrounds the object: see ``mscnn.scales.sweep.CANVASES``.
         box: the part of the photo that was used, fractions of the photo.
         partial: it was stopped before all sizes or models were done.

@@ -48,10 +48,8 @@ class Column:
         digits: after the point; None for all.
         flatten: the keys of the value stand beside the others, after ``prefix``.
         before: the key that it stands before; "" for the order of the class.
-        details: only in documents with details.
-        optional: left out where it is None.
-        empty: what stands for None.
-        convert: makes what is written from the value.
+        details, optional: only in documents with details; left out where it is None.
+        empty, convert: what stands for None; makes what is written from the value.
     """
 
     name: str | None = ""
@@ -120,15 +118,10 @@ def _flattened_type(cls: type, attribute: str) -> type:
     return next(kind for kind in types if dataclasses.is_dataclass(kind))
 
 
-# --- JSON ------------------------------------------------------------------------------------
-
-
 def document(result: Any, *, details: bool = False) -> JsonDict:
-    """Return a result as a plain document, fit for JSON.
+    """Return a result of ``mscnn.results`` as a plain document, fit for JSON.
 
-    Args:
-        result: one of the dataclasses of ``mscnn.results``.
-        details: also what is long, such as the spectrum of each stage.
+    With ``details`` also what is long, such as the spectrum of each stage.
     """
     return _document(type(result), result, details)
 
@@ -213,9 +206,6 @@ def manifest(
     return {**head, "versions": versions, **plain(content)}
 
 
-# --- tables ----------------------------------------------------------------------------------
-
-
 class Table(NamedTuple):
     """A table; each row has as many cells as there are headings."""
 
@@ -259,9 +249,7 @@ def _cells(cls: type, result: Any | None) -> dict[str, Cell]:
 def table(rows: Iterable[Any], first: Sequence[str] = ()) -> Table:
     """Make a table of results, or of dictionaries from heading to cell; what is missing is None.
 
-    Args:
-        rows: of any number.
-        first: headings that come first, and stand there also where there are no rows.
+    Headings in ``first`` come first, and stand there also where there are no rows.
     """
     filled = [dict(row) if isinstance(row, Mapping) else cells(row) for row in rows]
     names = list(dict.fromkeys([*first, *(name for row in filled for name in row)]))

@@ -19,12 +19,9 @@ PLAIN = "mean"
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over photographs and its two-sided 95 % confidence interval.
+    """A mean over ``count`` photographs and its two-sided 95 % confidence interval.
 
-    Attributes:
-        mean, low, high: in the unit of the values; NaN without values. With one value the
-            interval is not known, and ``low`` and ``high`` are NaN.
-        count: how many photographs had a value.
+    In the unit of the values; NaN without values. With one value ``low`` and ``high`` are NaN.
     """
 
     mean: float
@@ -54,12 +51,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class SplitField:
-    """One split's fields.
+    """One split's fields: the side of the largest theoretical one, px, and what was measured.
 
-    Attributes:
-        theoretical_px: side of the largest theoretical field.
-        trained, random: side of the smallest centred square that holds half of the raw gradient,
-            measured at the centre, one value per photograph.
+    ``trained`` and ``random``: side of the smallest centred square that holds half of the raw
+    gradient at the centre, one value per photograph.
     """
 
     block: str
@@ -79,10 +74,8 @@ class SplitField:
 class SplitChange:
     """How one split's fraction of the evidence changes when the photograph is shown smaller.
 
-    Attributes:
-        rf_max_px: its largest theoretical field.
-        large, small: its fraction of the evidence at the two factors that are compared.
-        change: ``small - large`` within each photograph.
+    ``large`` and ``small`` are the fractions at the two factors, ``change`` is ``small - large``
+    within each photograph; ``rf_max_px`` is the largest theoretical field.
     """
 
     setting: str

@@ -45,9 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a file beside ``path``; once written, it takes the place of ``path``.
 
     A kill at any moment leaves either the old file or the new one; an error leaves the old one.
-
-    Raises:
-        OSError: the file could not be written.
+    Raises ``OSError``: the file could not be written.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -62,11 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written, before any work is done for it.
-
-    Raises:
-        OutputError: it is a file, lies below one, or may not be written.
-    """
+    """Refuse a folder that cannot be written, before any work is done for it: ``OutputError``."""
     existing = folder
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
@@ -80,10 +74,8 @@ def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     """Write ``files`` into ``folder``, which is made where it is missing; return their names.
 
     All are first written into a hidden folder beside, or inside where ``folder`` exists, on the
-    same file system; then they are moved. Files of these names are replaced, others stay.
-
-    Raises:
-        OutputError: something could not be written; the hidden folder is gone again.
+    same file system; then they are moved. Files of these names are replaced, others stay. Raises
+    ``OutputError``: something could not be written; the hidden folder is gone again.
     """
     check_folder(folder)
     made: list[Path] = []

@@ -41,8 +41,7 @@ class RawAttention(NamedTuple):
 def gates(model: nn.Module, x: torch.Tensor) -> dict[str, Floats]:
     """Read the gates of all blocks, ``(radix, channels)`` float32 in 0..1: one forward.
 
-    Raises:
-        UnsupportedModelError: the model has no split attention.
+    Raises ``UnsupportedModelError``: the model has no split attention.
     """
     blocks = families.split_attention(model)
     with record(model, [block.gates for block in blocks], maps_only=False) as seen:
@@ -62,10 +61,8 @@ def gated_maps(
     """Read the gates and compute the map of each radix branch: one forward, one backward.
 
     Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo, and
-    ``means`` are the gates of reference photos, see ``mean_gates``.
-
-    Raises:
-        UnsupportedModelError: the model has no split attention.
+    ``means`` are the gates of reference photos, see ``mean_gates``. Raises
+    ``UnsupportedModelError``: the model has no split attention.
     """
     read, means = families.split_attention(model), means or {}
     layers = [name for b in read for name in (b.branches, b.gates, b.gated_sum)]
@@ -93,8 +90,7 @@ def gated_maps(
 def entropy_bits(of_block: Floats) -> float | None:
     """Mean over channels of the entropy over radix of ``(radix, channels)`` gates.
 
-    Returns:
-        0..log2(radix) bits; None for radix 1, whose sigmoid is no distribution.
+    Returns 0..log2(radix) bits; None for radix 1, whose sigmoid is no distribution.
     """
     if len(of_block) == 1:
         return None

@@ -69,8 +69,7 @@ def check_box(box: Sequence[float]) -> None:
 def pixels_of(box: PhotoBox, size: tuple[int, int]) -> Rect:
     """Return the whole pixels that a checked box covers of a photo of ``(width, height)``.
 
-    Raises:
-        BoxError: a side is less than 2 px, where the photo has that many.
+    Raises ``BoxError``: a side is less than 2 px, where the photo has that many.
     """
     width, height = size
     left, top, right, bottom = (
@@ -98,19 +97,12 @@ def compose(
     canvas: str,
     mean_colour: tuple[int, int, int],
 ) -> tuple[RgbArray, Rect]:
-    """Show a part of an RGB photo at one size in the middle of a canvas.
+    """Show a part of an RGB photo, of any size, at one size in the middle of a canvas.
 
-    Args:
-        image, box: the photo, any size from 1 px, and the part of it.
-        factor: the object's longer side over the view's shorter side, > 0.
-        view_size: ``(width, height)`` of the result, px.
-        canvas: a name of ``CANVASES``; ``mean_colour`` is RGB 0..255 of ``"mean"``.
-
-    Returns:
-        ``(H, W, 3)`` uint8 RGB, and where the object lies on it, clipped to it.
-
-    Raises:
-        BoxError, OptionError.
+    ``factor`` (> 0) is the object's longer side over the view's shorter side, ``view_size``
+    ``(width, height)`` px, ``canvas`` a name of ``CANVASES``, ``mean_colour`` RGB 0..255. Returns
+    ``(H, W, 3)`` uint8 RGB, and where the object lies on it, clipped to it. Raises ``BoxError``,
+    ``OptionError``.
     """
     check_box(box)
     content = cut(image, box)

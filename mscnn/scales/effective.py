@@ -41,11 +41,9 @@ Theory = StageField | BlockField | SplitField
 
 
 class Measured(NamedTuple):
-    """The gradient of one unit, averaged over the inputs.
+    """The gradient of one unit, averaged over the inputs: ``(H, W)`` float64 >= 0.
 
-    Attributes:
-        gradient: ``(H, W)`` float64 >= 0, px of the network's input.
-        unit, map_size: ``(row, column)`` and ``(rows, columns)`` in the layer's map.
+    ``unit``, ``map_size``: ``(row, column)`` and ``(rows, columns)`` in the layer's map.
     """
 
     gradient: npt.NDArray[np.float64]
@@ -56,8 +54,7 @@ class Measured(NamedTuple):
 def seen_point(point: tuple[float, float], geometry: ViewGeometry) -> tuple[float, float]:
     """Where a point of the photo, fractions 0..1 of its sides, lies on the network's input, px.
 
-    Raises:
-        PointError: the network did not see that point.
+    Raises ``PointError``: the network did not see that point.
     """
     x_px, y_px = geometry.to_view(point[0] * geometry.photo[0], point[1] * geometry.photo[1])
     width, height = geometry.view
@@ -82,10 +79,8 @@ def unit_gradient(
 
     One forward and one backward for each of ``xs``, ``(1, 3, H, W)``. The unit is the one whose
     theoretical field's centre lies nearest to ``point`` (``(x, y)``, px of the input, inside of
-    it), or, where ``theory`` is not known, the one whose cell holds it.
-
-    Raises:
-        UnknownLayerError: the module gives no map.
+    it), or, where ``theory`` is not known, the one whose cell holds it. Raises
+    ``UnknownLayerError``: the module gives no map.
     """
     total = np.zeros(tuple(xs[0].shape[-2:]), dtype=np.float64)
     for x in xs:
@@ -107,7 +102,6 @@ def _unit(
     input_size: Sequence[int],
     theory: Theory | None,
 ) -> tuple[int, int]:
-    """Row and column of the unit that belongs to a point."""
     (x, y), (rows, columns), (height, width) = point, map_size, input_size
     if theory is None:
         row, column = math.floor(y * rows / height), math.floor(x * columns / width)
@@ -120,18 +114,14 @@ def _unit(
 
 
 def squares(
-    gradient: npt.NDArray[np.float64],
-    centre: tuple[float, float],
-    shares: Sequence[float] = SHARES,
+    gradient: npt.NDArray[np.float64], centre: tuple[float, float], shares: Sequence[float] = SHARES
 ) -> tuple[Square, ...]:
     """Find the smallest squares around a unit that hold given fractions of its gradient.
 
     ``gradient`` is ``(H, W)`` >= 0, ``centre`` the unit's ``(x, y)``, px: the squares are centred
-    on the pixel there, or, where padding puts the unit outside, on the nearest one.
-
-    Returns:
-        One square per share. A square may reach past the input, where nothing adds to it. Empty
-        where the gradient is zero everywhere.
+    on the pixel there, or, where padding puts the unit outside, on the nearest one. Returns one
+    square per share. A square may reach past the input, where nothing adds to it. Empty where the
+    gradient is zero everywhere.
     """
     height, width = gradient.shape
     column = min(max(math.floor(centre[0]), 0), width - 1)
@@ -171,16 +161,12 @@ def as_field(
     if theory is not None:
         centre = theory.centre(row, column)
     return EffectiveField(
-        layer=at.layer,
-        split=at.split,
-        unit=measured.unit,
-        centre=centre,
+        layer=at.layer, split=at.split, unit=measured.unit, centre=centre,
         gradient=measured.gradient.astype(np.float32),
         theoretical=theory.box(row, column) if theory is not None else None,
         squares=squares(measured.gradient, centre),
-        log_squares=squares(log_scaled(measured.gradient), centre),
-        **known,
-    )
+        log_squares=squares(log_scaled(measured.gradient), centre), **known,
+    )  # fmt: skip
 
 
 def theory_of(field: ReceptiveField | None, at: UnitPoint) -> Theory | None:
@@ -199,10 +185,8 @@ def with_random_weights(model: nn.Module) -> nn.Module:
     Every module's own ``reset_parameters`` runs, which also resets the statistics of batch norms;
     then timm's ``init_weights`` where there is one, without its zeroes in the last batch norm of
     each block, which would cut the branches off. The copy is in eval mode and on the CPU, so that
-    its weights do not depend on the device.
-
-    Raises:
-        UnsupportedModelError: some parameters belong to modules that cannot be reset.
+    its weights do not depend on the device. Raises ``UnsupportedModelError``: some parameters
+    belong to modules that cannot be reset.
     """
     model = copy.deepcopy(model).cpu()
     # torch.manual_seed would also seed the accelerators, which the fork does not restore. The

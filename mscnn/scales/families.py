@@ -27,13 +27,11 @@ from mscnn.results.scales import BlockKind
 
 @dataclass(frozen=True, slots=True)
 class HookPoint:
-    """Where the splits of one block are read.
+    """Where the splits of one block are read, both by module name.
 
     Attributes:
-        block: module name of the block, such as ``"layer2.1"``.
-        module: module name of the convolution whose input holds the splits.
-        splits: how many equal groups of channels that input holds; 1 for a single path.
-        kind: how the splits relate.
+        module: the convolution whose input holds the splits in equal groups of channels.
+        splits: how many; 1 for a single path.
         paths: for each split the operations that lead to it, where the topology is not known.
     """
 
@@ -46,14 +44,12 @@ class HookPoint:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """How the lens reads one family of blocks.
+    """How the lens reads one family of blocks: those that it ``fits``.
 
     Attributes:
-        fits: whether a module is a block of this family.
         last: name, below the block, of the convolution whose input holds the splits.
         path: the operations from the input of a block to a split: (block, number) to labels.
-        splits: how many there are in a block.
-        kind: how they relate in a block.
+        splits, kind: how many there are in a block, and how they relate.
     """
 
     fits: Callable[[Any], bool]
@@ -98,8 +94,7 @@ ADAPTERS: list[Adapter] = [
 def hook_points(model: nn.Module, stages: Sequence[str]) -> tuple[HookPoint, ...]:
     """Find where the splits of all residual blocks below ``stages`` are read, in order of depth.
 
-    Raises:
-        UnsupportedModelError: no stage has a block of a known kind.
+    Raises ``UnsupportedModelError``: no stage has a block of a known kind.
     """
     points = []
     for stage in stages:
@@ -128,9 +123,7 @@ class UnitPoint:
     """Where the units of a layer, or of one split of a block, are read.
 
     Attributes:
-        layer: the stage, block or other layer.
         module: module whose output, or with a ``split`` whose input, is read.
-        split: 0-based split of the block, timm's order; None for the layer's output.
         channels: first and last channel (exclusive) of the split; None for all of them.
     """
 
@@ -142,8 +135,7 @@ class UnitPoint:
     def read(self, model: nn.Module, x: torch.Tensor, *, maps_only: bool = True) -> torch.Tensor:
         """Run the model: the units' values ``(B, C, h, w)``, with their graph where there is one.
 
-        Raises:
-            UnknownLayerError: see ``record``.
+        Raises ``UnknownLayerError``: see ``record``.
         """
         layers, inputs = ([self.module], []) if self.split is None else ([], [self.module])
         with record(model, layers, inputs=inputs, maps_only=maps_only) as seen:
@@ -155,9 +147,8 @@ class UnitPoint:
 def find_point(model: nn.Module, layer: str, split: int | None = None) -> UnitPoint:
     """Settle where a layer, or one split of a block, is read; both by module name.
 
-    Raises:
-        UnknownLayerError: the layer is no block, or the block has no such split.
-        UnsupportedModelError: there are no residual blocks.
+    Raises ``UnknownLayerError``: the layer is no block, or the block has no such split;
+    ``UnsupportedModelError``: there are no residual blocks.
     """
     if split is None:
         return UnitPoint(layer, layer)
@@ -182,10 +173,8 @@ def find_point(model: nn.Module, layer: str, split: int | None = None) -> UnitPo
 class Gates:
     """Where the split attention of one block is read; module names.
 
-    Attributes:
-        block: the block, such as ``"layer3.1"``.
-        radix, cardinality: as in the paper.
-        gated_sum: puts out the sum over branches of gate times branch.
+    ``radix`` and ``cardinality`` are as in the paper; ``gated_sum`` puts out the sum over branches
+    of gate times branch.
     """
 
     block: str
@@ -207,8 +196,7 @@ class Gates:
 def split_attention(model: nn.Module) -> tuple[Gates, ...]:
     """Find the split attention of a ResNeSt, in order of depth.
 
-    Raises:
-        UnsupportedModelError: the model has none.
+    Raises ``UnsupportedModelError``: the model has none.
     """
     found = tuple(
         Gates(name[: -len(".conv2")], module.radix, module.rsoftmax.cardinality, name)

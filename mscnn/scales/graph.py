@@ -26,9 +26,8 @@ class Node:
     """One operation that widens, strides, shifts or joins.
 
     Attributes:
-        op: ``input``; ``conv`` or ``pool``, with one input; ``merge``: several inputs of one
-            stride added, multiplied or concatenated. A pool of kernel 1 is bare padding.
-        inputs: numbers of the nodes it reads.
+        op: ``merge``: several inputs (numbers of nodes) of one stride added, multiplied or
+            concatenated; all but ``input`` have one. A pool of kernel 1 is bare padding.
         padding: px of its own input, on the left and at the top; negative where it crops.
     """
 
@@ -116,8 +115,7 @@ class Reach(NamedTuple):
 
     Attributes:
         sizes: receptive field, px, to the number of paths that have it. Nodes may share it.
-        stride: px of the network's input between two units.
-        low, high: unit 0 sees px ``low`` to ``high - 1`` of the input, over all paths.
+        stride: px of the network's input between two units; unit 0 sees px ``low`` to ``high - 1``.
     """
 
     sizes: dict[int, int]
@@ -127,12 +125,7 @@ class Reach(NamedTuple):
 
 
 def reaches(nodes: tuple[Node, ...]) -> list[Reach]:
-    """Work out what each node sees.
-
-    Raises:
-        ValueError: a node reads one that does not come before it, has a wrong number of inputs,
-            or joins maps of different strides.
-    """
+    """Work out what each node sees; ``ValueError``: nodes out of order or that do not fit."""
     seen: list[Reach] = []
     for number, node in enumerate(nodes):
         wanted = {"input": node.inputs == (), "merge": len(node.inputs) > 0}

@@ -39,10 +39,8 @@ TABLE = "_topologies.json"
 def fields(graph: Graph, *, model: str, input_px: int) -> ReceptiveField:
     """Work out the receptive fields of all stages, blocks and splits of a network's graph.
 
-    ``model`` is what to call it, ``input_px`` the side of the square that it usually sees.
-
-    Raises:
-        ValueError: see ``reaches``.
+    ``model`` is what to call it, ``input_px`` the side of the square that it usually sees. Raises
+    ``ValueError``: see ``reaches``.
     """
     seen = reaches(graph.nodes)
 

@@ -86,10 +86,8 @@ def split_evidence(
 ) -> RawScales:
     """Compute the split maps and the evidence of all blocks: one forward, one backward.
 
-    Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo.
-
-    Raises:
-        UnsupportedModelError: the model is not built of residual blocks.
+    Of one input, for the first of ``targets``; ``geometry`` says where it lies on the photo. Raises
+    ``UnsupportedModelError``: the model is not built of residual blocks.
     """
     points = hook_points(model, stages)
     done = _record(model, x, points, lambda logits: targets.choose(logits[0])[:1])
@@ -97,18 +95,13 @@ def split_evidence(
     for point, activation, gradient in zip(points, *done.by_split, strict=True):
         cams = torch.einsum("sk,skhw->shw", gradient[0].mean(dim=(2, 3)), activation[0])
         sums, known = _position_sums(activation, gradient)[0], _block_field(field, point.block)
-        blocks.append(
-            BlockScales(
-                block=point.block,
-                kind=point.kind,
-                stride_px=known.stride_px if known else None,
-                splits=_splits(_evidence(sums), point, known),
-                maps=cams.cpu().numpy().astype(np.float32),
-                gradient_times_activation=float(sums.sum()),
-                target=done.targets[0],
-                geometry=geometry,
-            )
-        )
+        block = BlockScales(
+            block=point.block, kind=point.kind, stride_px=known.stride_px if known else None,
+            splits=_splits(_evidence(sums), point, known),
+            maps=cams.cpu().numpy().astype(np.float32), geometry=geometry,
+            gradient_times_activation=float(sums.sum()), target=done.targets[0],
+        )  # fmt: skip
+        blocks.append(block)
     return RawScales(done.logits[0], done.targets[0], tuple(blocks))
 
 
@@ -123,11 +116,8 @@ def batch_evidence(
     """Compute the evidence of all blocks for a batch: one forward, one backward.
 
     ``targets`` are B class indices; ``last`` names a layer after all blocks, such as the last
-    stage, to keep as well.
-
-    Raises:
-        UnsupportedModelError: the model is not built of residual blocks.
-        OptionError: not one class per sample.
+    stage, to keep as well. Raises ``UnsupportedModelError``: the model is not built of residual
+    blocks; ``OptionError``: not one class per sample.
     """
     if len(targets) != len(x):
         raise OptionError(f"{len(targets)} classes were given for {len(x)} inputs; give one each.")
@@ -195,11 +185,9 @@ def weighted_rf(evidence: Mapping[str, Doubles], field: ReceptiveField | None) -
     """Evidence-weighted receptive field of one decision, px of the network's input.
 
     As ``ScaleReport.weighted_rf_px``: the mean over the blocks in which evidence passed and whose
-    fields are known, each block counted once. ``evidence`` is block to ``(splits,)``.
-
-    Returns:
-        None where no block has a value; and for a network without splits, whose value is a
-        constant of its architecture: it would cost a backward and say nothing of the photo.
+    fields are known, each block counted once. ``evidence`` is block to ``(splits,)``. Returns None
+    where no block has a value; and for a network without splits, whose value is a constant of its
+    architecture: it would cost a backward and say nothing of the photo.
     """
     if all(len(of_block) < 2 for of_block in evidence.values()):
         return None
@@ -227,7 +215,6 @@ def _block_field(field: ReceptiveField | None, name: str) -> BlockField | None:
 def _splits(
     evidence: Doubles, point: HookPoint, known: BlockField | None
 ) -> tuple[SplitEvidence, ...]:
-    """The splits of a block, with their receptive fields as far as they are known."""
     total = float(evidence.sum())
     shares = evidence / total if total > 0 else np.zeros_like(evidence)
     splits = []

@@ -55,14 +55,9 @@ class Composed:
 class Plan:
     """What a sweep shows.
 
-    Attributes:
-        factors: sizes, 0.05 to 4; sorted, largest first.
-        canvas: a name of ``CANVASES``.
-        box: the part of the photo, fractions; None for all of it.
-
-    Raises:
-        OptionError: no sizes, one out of range, or an unknown canvas.
-        BoxError: the box is empty, reversed, tiny or outside of the photo.
+    ``factors`` are sizes, 0.05 to 4, sorted largest first; ``canvas`` a name of ``CANVASES``;
+    ``box`` a part of the photo in fractions, None for all of it. Raises ``OptionError``: no sizes,
+    one out of range, or an unknown canvas; ``BoxError``: a box that no photo can have.
     """
 
     factors: tuple[float, ...] = FACTORS
@@ -88,8 +83,7 @@ class Plan:
     ) -> Iterator[list[Composed]]:
         """Compose views of an upright RGB photo, ``size`` at a time, when they are asked for.
 
-        Raises:
-            BoxError: the box is less than 2 px of this photo on a side.
+        Raises ``BoxError``: the box is less than 2 px of this photo on a side.
         """
         content = cut(image, self.box or whole())
         empty = background(
@@ -111,14 +105,11 @@ def measure(
     linear: nn.Linear | None,
     field: ReceptiveField | None,
 ) -> list[SweepStep]:
-    """Show a batch of sizes to a network, for the class ``target``.
+    """Show a batch of at least one size to a network, for the class index ``target``.
 
-    Args:
-        model, batch, target: the network, at least one size, and a class index.
-        place: puts a tensor on the model's device, in its dtype.
-        stages, field: the last stage's map is read; see the room.
-        linear: see ``mscnn.maps.methods.Method.compute``; a model without splits then needs no
-            backward. Where it turns out not to hold, autograd serves, for one more forward.
+    ``place`` puts a tensor on the model's device, in its dtype; the last of ``stages`` is mapped.
+    For ``linear`` see ``mscnn.maps.methods.Method.compute``: a model without splits then needs no
+    backward. Where it turns out not to hold, autograd serves, for one more forward.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)
@@ -131,32 +122,23 @@ def measure(
     else:
         logits, maps = batch_grad_cam(model, x, target, stages[-1], linear)
     logits = logits.astype(np.float64)
-    probabilities = softmax(logits, axis=1)
+    chances = softmax(logits, axis=1)
     return [
         SweepStep(
-            factor=shown.factor,
-            rect=shown.rect,
-            probability=float(p[target]),
-            rank=1 + int((answer > answer[target]).sum()),
-            energy_ratio=energy_ratio(cam, shown.rect, shown.view.shape[1::-1]),
-            weighted_rf_px=rf,
-            raw=cam,
-            view=shown.view,
+            factor=shown.factor, rect=shown.rect, probability=float(p[target]),
+            rank=1 + int((answer > answer[target]).sum()), weighted_rf_px=rf, raw=cam,
+            energy_ratio=energy_ratio(cam, shown.rect, shown.view.shape[1::-1]), view=shown.view,
         )
-        for shown, p, answer, cam, rf in zip(
-            batch, probabilities, logits, maps, weighted, strict=True
-        )
-    ]
+        for shown, p, answer, cam, rf in zip(batch, chances, logits, maps, weighted, strict=True)
+    ]  # fmt: skip
 
 
 def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float | None:
     """Fraction of a map's positive evidence on a rectangle, over that of the area it covers.
 
     The ``(h, w)`` signed map is resized to the view, ``(width, height)`` px, bilinearly after its
-    ReLU; ``rect`` lies inside the view.
-
-    Returns:
-        1 for an even spread; None where there is no positive evidence.
+    ReLU; ``rect`` lies inside the view. Returns 1 for an even spread; None where there is no
+    positive evidence.
     """
     on_view = resize_map(np.maximum(cam, 0), *view_size).astype(np.float64)
     total = float(on_view.sum())
@@ -170,10 +152,9 @@ def energy_ratio(cam: FloatMap, rect: Rect, view_size: tuple[int, int]) -> float
 def score(factors: Sequence[float], probabilities: Sequence[float]) -> tuple[float, float]:
     """Sum a curve up: probability, piecewise linear over log2 of the size, in any order.
 
-    Returns:
-        The width of the sizes where the probability is at least half of its best, in octaves
-        (factors of two), and the mean probability over the range, 0..1. For a single size: 0 and
-        its probability.
+    Returns the width of the sizes where the probability is at least half of its best, in octaves
+    (factors of two), and the mean probability over the range, 0..1. For a single size: 0 and its
+    probability.
     """
     curve = sorted((math.log2(f), p) for f, p in zip(factors, probabilities, strict=True))
     half = max(p for _, p in curve) / 2

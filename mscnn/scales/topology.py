@@ -34,13 +34,11 @@ _ROWS, _COLUMNS = 256, 320
 def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
     """Return the graph of a network, with hook points at its stages, blocks and splits.
 
-    The splits of a Res2Net block are what is concatenated before its last convolution; any
-    other block has one split, the input of that convolution. Blocks that cannot be followed are
-    left out, and so is global context (gates, statistics of whole maps). A kernel that is not
-    square counts with its wider side in both directions.
-
-    Raises:
-        UnsupportedModelError: something between the picture and a stage cannot be followed.
+    The splits of a Res2Net block are what is concatenated before its last convolution; any other
+    block has one split, the input of that convolution. Blocks that cannot be followed are left out,
+    and so is global context (gates, statistics of whole maps). A kernel that is not square counts
+    with its wider side in both directions. Raises ``UnsupportedModelError``: something between the
+    picture and a stage cannot be followed.
     """
     bare = on_meta(model)
     modules = dict(bare.named_modules())
@@ -113,7 +111,6 @@ def _reason(track: Track | None, failure: Exception | None) -> str:
 
 
 def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ...], dict[str, int]]:
-    """Drop the nodes that no hook point depends on."""
     needed = set(taps.values()) | {0}
     for number in range(len(nodes) - 1, -1, -1):
         if number in needed:
@@ -125,12 +122,10 @@ def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ..
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The tensor's positions lie on a grid over the picture: they are the units of a node.
+    """The tensor's positions lie on a grid over the picture: they are the units of a ``node``.
 
-    Attributes:
-        node: its number.
-        before: product of the dimensions before the rows. Together with the size, rows and columns,
-            it finds them in any reshaped form, also flattened into one dimension.
+    ``before``: product of the dimensions before the rows. Together with the size, rows and columns,
+    it finds them in any reshaped form, also flattened into one dimension.
     """
 
     node: int
@@ -166,12 +161,10 @@ Track = Local | Everywhere | Lost
 class Operation:
     """One operation: its name, its arguments, and which of its tensors are followed.
 
-    Attributes:
-        name: as in aten's schemas, without the final underscore of the in-place form.
-        elementwise: whether aten says that it works number by number.
-        creates: whether it takes only the shape and the type of its argument.
-        tensors, tracks: tensors among the arguments, in order; tracks of those that are followed.
-        locals: those of them that have positions, each with its tensor.
+    ``name`` is as in aten's schemas, without the final underscore of the in-place form; an
+    ``elementwise`` one works number by number; one that ``creates`` takes only shape and type of
+    its argument. ``tracks`` are those of ``tensors`` that are followed; ``locals``, with their
+    tensors, those that have positions.
     """
 
     def __init__(
@@ -293,7 +286,6 @@ class Tracker(TorchDispatchMode):
         return rule(self, op, out)
 
     def _add(self, node: Node, out: torch.Tensor) -> Track:
-        """Append a node that makes the ``(B, C, H, W)`` result."""
         self.nodes.append(node)
         self._strides.append(self._strides[node.inputs[0]] * node.stride)
         return map_of(len(self.nodes) - 1, out)
@@ -324,7 +316,6 @@ class Tracker(TorchDispatchMode):
         return self._keep(op, out)
 
     def _window(self, op: Operation, out: torch.Tensor) -> Track:
-        """A convolution or a pool over windows of positions."""
         x, track = op.locals[0]
         weight = op.get("weight")
         if len(op.locals) > 1 or x is weight or x.ndim != 4 or track.axes(x.shape) != (-2, 2):

@@ -57,14 +57,10 @@ def measure(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ModelMeasures:
-    """Measure one model.
+    """Measure one model, number ``which`` in ``StudyPhoto.targets``.
 
-    Args:
-        network, photos: the model, and photographs with the class of each model.
-        which: the model's number in ``StudyPhoto.targets``.
-        factors, settings: sizes; canvases of ``mscnn.scales.canvas``, and ``SHUFFLED``.
-        seed: of the shuffled pixels.
-        on_progress: called with (batches done, in total).
+    ``settings`` are canvases of ``mscnn.scales.canvas``, and ``SHUFFLED``, whose pixels ``seed``
+    orders. ``on_progress`` is called with (batches done, in total).
     """
     field = network.receptive_field()
     shape = (len(settings), len(factors), len(photos))

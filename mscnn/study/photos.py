@@ -41,11 +41,9 @@ class Chosen:
 def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], bool]:
     """List the files of a folder in an order fixed by ``seed``, with their class where it is known.
 
-    Class folders and Tiny-ImageNet's layout give classes (of these the validation part is used);
-    a folder of loose photographs gives none.
-
-    Raises:
-        DatasetError: there is no such folder, or no photograph in it.
+    Class folders and Tiny-ImageNet's layout give classes (of these the validation part is used); a
+    folder of loose photographs gives none. Raises ``DatasetError``: there is no such folder, or no
+    photograph in it.
     """
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with photographs.")
@@ -67,10 +65,8 @@ def choose(
 ) -> Chosen:
     """Take up to ``limit`` photographs that every network classifies alike, and rightly.
 
-    What is right is the file's class, or, where it has none, the first network's answer.
-
-    Raises:
-        DatasetError: no photograph is left.
+    What is right is the file's class, or, where it has none, the first network's answer. Raises
+    ``DatasetError``: no photograph is left.
     """
     chosen = Chosen()
     for start in range(0, len(files), BATCH):

@@ -23,13 +23,10 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class StudyOptions:
-    """What to measure.
+    """What to measure: at most ``limit`` photographs (2 or more, as an interval needs two).
 
-    Attributes:
-        limit: how many photographs to use at most, at least 2 (an interval needs two).
-        factors: sizes; hold 1.0 and 0.4, which the changes compare.
-        settings: canvases and the control.
-        seed: of the order of photographs and of the shuffled pixels.
+    ``factors`` hold 1.0 and 0.4, which the changes compare; ``settings`` are canvases and the
+    control; ``seed`` orders the photographs and the shuffled pixels.
     """
 
     limit: int = 600
@@ -53,10 +50,8 @@ def run_study(
 ) -> Study:
     """Run a study on the photographs of a folder; see ``find_photos``.
 
-    The first of the networks is what the others' range of sizes is compared with.
-
-    Raises:
-        DatasetError, OptionError.
+    The first of the networks is what the others' range of sizes is compared with. Raises
+    ``DatasetError``, ``OptionError``.
     """
     if not networks:
         raise OptionError("No model was named; name at least one.")

@@ -55,11 +55,8 @@ def summarise_model(
 ) -> ModelSummary:
     """Reduce the measures of one model over all photographs.
 
-    Args:
-        measures, factors, settings: as measured.
-        rf: (block, split) to the split's largest theoretical field, px.
-        large, small: the factors that changes start from and end at.
-        fields: passed on.
+    ``rf`` is (block, split) to the split's largest theoretical field, px; changes start from
+    ``large`` and end at ``small``; ``fields`` are passed on.
     """
     at, to = list(factors).index(large), list(factors).index(small)
     weighted = measures.weighted_rf
@@ -82,18 +79,13 @@ def summarise_model(
         for s, setting in enumerate(settings)
     }
     changed = [paired(of[to], of[at]) for of in weighted] if has_rf else []
+    ranges = map(interval, octaves(measures.probability, factors))
     return ModelSummary(
-        model=measures.model,
-        probability=_curves(measures.probability, settings),
+        model=measures.model, probability=_curves(measures.probability, settings),
         weighted_rf=_curves(weighted, settings) if has_rf else {},
-        weighted_rf_change=dict(zip(settings, changed, strict=False)),
-        shares=shares,
-        changes=tuple(changes),
-        octaves=dict(
-            zip(settings, map(interval, octaves(measures.probability, factors)), strict=True)
-        ),
-        fields=fields,
-    )
+        weighted_rf_change=dict(zip(settings, changed, strict=False)), shares=shares,
+        changes=tuple(changes), octaves=dict(zip(settings, ranges, strict=True)), fields=fields,
+    )  # fmt: skip
 
 
 def range_gains(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -62,26 +63,20 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
     return v2.Compose([*steps, *to_tensor, v2.Normalize(data_config["mean"], data_config["std"])])
 
 
+@dataclass(eq=False)
 class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     """Photographs with their class, through ``transform`` to ``(3, height, width)`` float32.
 
     Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
-    whichever process reads it and wherever a run was interrupted.
-
-    A photograph that cannot be read becomes zeros of ``size_px`` (height and width) with the target
-    ``-1 - index``: the batch keeps its shape, and its consumer knows what to leave out and report.
+    whichever process reads it and wherever a run was interrupted. One that cannot be read becomes
+    zeros of ``size_px`` (height, width) with the target ``-1 - index``, for others to leave out.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        transform: Callable[[Image.Image], torch.Tensor],
-        seed: int,
-        epoch: int,
-        size_px: tuple[int, int] = (0, 0),
-    ) -> None:
-        self.samples, self.transform = samples, transform
-        self.seed, self.epoch, self.size_px = seed, epoch, size_px
+    samples: Samples
+    transform: Callable[[Image.Image], torch.Tensor]
+    seed: int
+    epoch: int
+    size_px: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -111,9 +106,8 @@ def epoch_order(
 ) -> list[int]:
     """Return this process's part of a permutation fixed by (seed, epoch).
 
-    Of each whole batch after the first ``skip`` images, every process takes an equal part, and
-    together they take what one process would have taken in the same step. An incomplete last
-    batch is left out.
+    Together the processes take of each whole batch, after the first ``skip`` images, what one
+    would have taken in the same step. An incomplete last batch is left out.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(length, generator=generator)[skip:]
@@ -143,7 +137,8 @@ class Batches:
         )  # fmt: skip
         px = recipe.size_at(epoch, self.config["input_size"][-1])
         transform = train_transform(px, recipe, self.config)
-        loader = iter(self._loader(self.data.train, transform, order, epoch, (px, px)))
+        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, (px, px))
+        loader = iter(self._loader(photos, order))
         while parts := list(islice(loader, recipe.accumulate)):
             yield parts
 
@@ -151,18 +146,12 @@ class Batches:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
         size_px, transform = self.config["input_size"][-2:], create_transform(**self.config)
-        yield from self._loader(self.data.val, transform, mine, epoch, size_px)
+        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, size_px)
+        yield from self._loader(photos, mine)
 
-    def _loader(
-        self,
-        samples: Samples,
-        transform: Callable[..., Any],
-        order: Any,
-        epoch: int,
-        size_px: tuple[int, int],
-    ) -> DataLoader[Any]:
+    def _loader(self, photos: PhotoDataset, order: Any) -> DataLoader[Any]:
         return DataLoader(
-            PhotoDataset(samples, transform, self.recipe.seed, epoch, size_px),
+            photos,
             batch_size=self.part_size,
             sampler=order,
             num_workers=self.recipe.workers,
@@ -172,11 +161,7 @@ class Batches:
 
 
 def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
-    """Return the recipe with its batch lowered to what so few images fill.
-
-    The same images give the same batch, so a resumed run goes on with it. Unchanged where not even
-    the smallest batch can be shared out.
-    """
+    """Return the recipe with its batch lowered to what so few images fill, where one can be."""
     parts = processes * recipe.accumulate
     unit = parts * (2 if recipe.mixup or recipe.cutmix else 1)
     batch = images // unit * unit
@@ -185,7 +170,6 @@ def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:
 
 
 def _check(images: int, recipe: Recipe, processes: int) -> None:
-    """Refuse a batch that cannot be filled or divided."""
     batch, parts = recipe.batch_size, processes * recipe.accumulate
     if images < batch:
         raise DatasetError(

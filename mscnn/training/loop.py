@@ -43,35 +43,29 @@ CHECKPOINT_EVERY_S = 240.0
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """Where a run is: ``epoch`` 0-based, ``step`` of ``steps`` in it, speed and remaining time.
+    """Where a run is."""
 
-    ``images_per_second`` is of all processes together; ``val_top1`` (0..1) of the last epoch that
-    was measured, None before the first.
-    """
-
-    epoch: int
+    epoch: int  # 0-based
     epochs: int
-    step: int
+    step: int  # of ``steps`` in this epoch
     steps: int
     size_px: int
     loss: float
     lr: float
-    images_per_second: float
+    images_per_second: float  # of all processes together
     seconds_left: float
-    val_top1: float | None = None
+    val_top1: float | None = None  # 0..1, of the last epoch that was measured
 
 
 Listener = Callable[[TrainProgress], None]
-Notice = Callable[[str], None]
-"""Takes a sentence for the user."""
+Notice = Callable[[str], None]  # takes a sentence for the user
 
 
 class Trainer:
     """One run: model, optimiser, schedule, moving average, and its folder on disk.
 
-    ``start`` is a network with weights, to be fine-tuned; None for a fresh one of the timm name
-    ``architecture``. ``device`` is a ``Processes`` where several share the work; the first of them
-    calls ``notice`` with sentences for the user.
+    It fine-tunes ``start``; where this is None, a fresh network of the timm name ``architecture``
+    is trained. ``notice`` takes sentences for the user, in the first of several ``Processes``.
     """
 
     def __init__(
@@ -106,17 +100,8 @@ class Trainer:
         self.best = BestEpoch(recipe.patience)
         self.at = TrainState(unreadable=[list(item) for item in data.unreadable])
 
-    @property
-    def history(self) -> list[dict[str, float]]:
-        """One row per finished epoch."""
-        return self.at.history
-
     def resume(self) -> bool:
-        """Continue from the folder's checkpoint; False where there is none.
-
-        Raises:
-            TrainingError: the checkpoint is of another model, other data or another recipe.
-        """
+        """Go on from the checkpoint; False without one, ``TrainingError`` for another run's."""
         state = load_checkpoint(self.out)
         if state is None:
             return False
@@ -135,11 +120,7 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write the checkpoint; all processes must come here at the same step.
-
-        Raises:
-            TrainingError: it cannot be written, or a weight is not finite.
-        """
+        """Write finite weights in all processes at the same step, or raise ``TrainingError``."""
         self._join_statistics()
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             raise self._not_finite("a weight is no finite number")
@@ -288,22 +269,14 @@ class Trainer:
         at.end_epoch(row)
         self.save()
         if self.processes.is_first:
-            write_history(self.out, self.history)
+            write_history(self.out, at.history)
 
 
 @torch.inference_mode()
 def tally(
     model: nn.Module, batches: Iterable[Batch], device: torch.device
 ) -> tuple[Tally, list[int]]:
-    """Count the answers of ``model`` (set to eval, and back module by module) in float32.
-
-    Returns:
-        The counts, and the indices of photographs that could not be read, which ``batches`` mark
-        by the target ``-1 - index``.
-
-    Raises:
-        WeightsError: an answer is not finite.
-    """
+    """Count answers in eval mode, ``WeightsError`` if not finite; return the unreadable too."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     counted, unread = Tally(), []

@@ -19,29 +19,19 @@ from mscnn.models.sources import shown_name
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network before its first step, with the classes of the data; all parameters have gradients.
+    """A network before its first step, with the classes of the data; fresh where the rest is ""."""
 
-    ``architecture`` is timm's name, ``given`` the model that the user named (of a folder the last
-    part of its path), ``weights`` the name of the file or folder of weights where one was given.
-    The others are "" for fresh weights: ``source`` is how a user would name these, ``sha256`` their
-    file's and ``licence`` an identifier, "" also where it is not known.
-    """
-
-    model: nn.Module
-    architecture: str
-    given: str
-    source: str = ""
-    sha256: str = ""
-    licence: str = ""
-    weights: str = ""
+    model: nn.Module  # all of its parameters have gradients
+    architecture: str  # timm's name
+    given: str  # the model that the user named; of a folder the last part of its path
+    source: str = ""  # how a user would name the weights
+    sha256: str = ""  # of their file
+    licence: str = ""  # its identifier, where known
+    weights: str = ""  # name of the file or folder of weights, where one was given
 
 
 def fresh(architecture: str, classes: int, seed: int) -> StartingPoint:
-    """Build an architecture with random weights.
-
-    Raises:
-        UnknownModelError: timm has no such architecture.
-    """
+    """Build an architecture with random weights; ``UnknownModelError`` where timm has none."""
     if not timm.is_model(architecture):
         raise unknown_model(architecture)
     torch.manual_seed(seed)
@@ -57,11 +47,7 @@ def pretrained(
     *,
     on_progress: OnProgress | None = None,
 ) -> StartingPoint:
-    """Load a network with its weights and give it a fresh classifier.
-
-    Raises:
-        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError: as ``load_model``.
-    """
+    """Load a network as ``load_model`` does, and give it a fresh classifier."""
     loaded = load_model(name, weights, on_progress=on_progress)
     model = loaded.model
     torch.manual_seed(seed)
@@ -79,11 +65,7 @@ def pretrained(
 
 
 def classifier_modules(model: nn.Module) -> tuple[nn.Module, ...]:
-    """Return the layers that timm calls the classifier.
-
-    Raises:
-        UnsupportedModelError: the network has none.
-    """
+    """Return timm's classifier layers; ``UnsupportedModelError`` where there are none."""
     found = model.get_classifier()  # type: ignore[operator]  # nn.Module
     layers = found if isinstance(found, (tuple, list)) else (found,)
     layers = tuple(layer for layer in layers if next(layer.parameters(), None) is not None)

@@ -21,10 +21,7 @@ FIXED = ("seed", "val_share", "batch_size", "opt", "freeze", "layer_decay", "ema
 
 
 def _option(default: T, text: str, low: float | None = None, high: float | str | None = None) -> T:
-    """Declare a field: its default, the help of its option, its range.
-
-    ``high`` may name the field that is the limit.
-    """
+    """Declare a field with the help and range of its option; ``high`` may name another field."""
     found: T = field(default=default, metadata={"help": text, "low": low, "high": high})
     return found
 
@@ -33,8 +30,7 @@ def _option(default: T, text: str, low: float | None = None, high: float | str |
 class Recipe:
     """How to train; two runs with equal recipes, data and model give the same weights.
 
-    Each field is an option of ``mscnn train`` and ``mscnn finetune``; its metadata has the
-    option's help and range. Fields keep their order, which is that of ``training.json``.
+    Each field is an option of ``mscnn train``; their order is that of ``training.json``.
     """
 
     epochs: int = _option(10, "How often all images are seen.", 1, 100_000)
@@ -78,14 +74,9 @@ class Recipe:
     cutmix: float = _option(0.0, "Paste parts of images (CutMix's alpha); 0 for never.", 0, 100)
     # timm's grouping; Bao et al. 2022, arXiv:2106.08254.
     layer_decay: float = _option(
-        1.0,
-        "Learning rate of each layer as a share of the one above it; 1 for the same.",
-        0.01,
-        1,
+        1.0, "Learning rate of each layer as a share of the one above it; 1 for the same.", 0.01, 1
     )
-    # The rest keeps its weights and its batch statistics.
     freeze: bool = _option(False, "Keep everything but the new classifier as it is.")
-    # Without patience the last epoch counts.
     patience: int = _option(
         0,
         "Stop after so many epochs without a better result, and keep the best one; 0 for never.",
@@ -142,10 +133,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Return the recipe that ``json.dumps(recipe.as_dict())`` stored, also in another version.
-
-        What is missing has its default; what is not known here is left out.
-        """
+        """Read ``json.dumps(recipe.as_dict())`` of any version: what it lacks has its default."""
         known = {item.name for item in dataclasses.fields(cls)}
         stored = {key: value for key, value in json.loads(text).items() if key in known}
         stored["sizes"] = tuple((px, epochs) for px, epochs in stored.get("sizes", ()))
@@ -159,7 +147,6 @@ FINE_TUNING = Recipe(
     opt="adamw",
     weight_decay=0.05,
     schedule="cosine",
-    warmup_epochs=_WARMUP_EPOCHS,
     ema=0.99,
     zoom_out_prob=0.0,
     layer_decay=0.75,
@@ -178,11 +165,7 @@ def usual_warmup(epochs: int) -> float:
 
 
 def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
-    """Read ``"32:3,48:2,64:4"`` as phases of (px, epochs); ``""`` means no phases.
-
-    Raises:
-        OptionError: the text has another form.
-    """
+    """Read ``"32:3,48:2,64:4"`` as phases of (px, epochs), else raise ``OptionError``."""
     phases = []
     for part in filter(None, text.replace(" ", "").split(",")):
         px, _, epochs = part.partition(":")

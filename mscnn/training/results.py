@@ -40,36 +40,26 @@ _TASK = "image-classification"
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run at its end.
-
-    ``epoch_kept`` is the number (1-based) of the epoch whose weights are exported.
-    """
+    """What is known of a run at its end."""
 
     start: StartingPoint
     data: DataSet
     recipe: Recipe
     state: TrainState
-    epoch_kept: int
+    epoch_kept: int  # 1-based: the one whose weights are exported
     processes: Processes
 
 
 def write_history(out: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write ``history.csv``, one line per epoch.
-
-    Raises:
-        TrainingError: the folder cannot be written.
-    """
+    """Write ``history.csv``, one line per epoch, or raise ``TrainingError``."""
     rows = [history[0], *([f"{value:.6g}" for value in row.values()] for row in history)]
     _write(out / "history.csv", _csv(rows))
 
 
 def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> None:
-    """Write everything that a finished run leaves into its folder.
+    """Write everything that a finished run leaves into its folder, or raise ``TrainingError``.
 
     ``model`` has the weights to be exported, ``tally`` its answers on the validation part.
-
-    Raises:
-        TrainingError: the folder cannot be written.
     """
     names, unreadable = facts.data.names, facts.state.unreadable
     accuracy, confusion = tally.accuracy(len(names)), tally.confusion(len(names))
@@ -147,13 +137,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
-    """Write a model folder; ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads it.
+    """Write a folder that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads.
 
-    Both ``config.json`` and ``model.safetensors`` are complete before the first takes its place.
-    ``labels``, class names in index order, are stored as ``label_names``.
-
-    Raises:
-        TrainingError: the folder cannot be written.
+    Both files are complete before the first takes its place, else ``TrainingError``. ``labels``
+    are class names in index order.
     """
     # safetensors refuses the channels_last layout that training uses.
     plain = copy.deepcopy(model).cpu().requires_grad_(True)
@@ -168,9 +155,6 @@ def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None
                 raise OSError(str(error)) from error
             for name in ("model.safetensors", "config.json"):
                 (Path(made) / name).replace(folder / name)
-
-
-# --- the model card ------------------------------------------------------------------------------
 
 
 def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
@@ -242,10 +226,7 @@ def _front_matter(licence: str, accuracy: Accuracy, split: str, name: str) -> st
 
 
 def command(facts: Facts, name: str) -> str:
-    """Return the command that made the model; folders and files by their own names only.
-
-    Options at their defaults are left away, and so is what cannot change the result.
-    """
+    """Return the command that made the model, without paths, defaults and what changes nothing."""
     start, recipe = facts.start, facts.recipe
     verb, usual = ("finetune", FINE_TUNING) if start.source else ("train", Recipe())
     words = ["mscnn", verb, "DATA", "--model", shlex.quote(start.given)]

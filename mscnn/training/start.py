@@ -24,21 +24,16 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a user asked for.
-
-    ``model`` is an architecture to train from scratch; with ``fine_tune`` a registry or timm name,
-    or a folder that training wrote, whose weights (or those of the file or folder ``weights``) the
-    run begins with. ``resume`` goes on from the checkpoint in the folder ``out``.
-    """
+    """What a user asked for."""
 
     data: Path
-    model: str
+    model: str  # an architecture; with ``fine_tune`` what ``load_model`` takes
     out: Path
     recipe: Recipe
     device: str = "auto"
-    resume: bool = False
+    resume: bool = False  # go on from the checkpoint in ``out``
     fine_tune: bool = False
-    weights: Path | None = None
+    weights: Path | None = None  # a file or folder instead of the model's own
 
 
 def start_training(
@@ -97,10 +92,8 @@ def start_training(
             )
         start = None
         if plan.fine_tune:
-            classes = len(images.names)
-            start = pretrained(
-                plan.model, plan.weights, classes, recipe.seed, on_progress=on_progress
-            )
+            names = plan.model, plan.weights
+            start = pretrained(*names, len(images.names), recipe.seed, on_progress=on_progress)
         trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)
         if plan.resume and not trainer.resume():
             say("There is no checkpoint in --out yet, so the run starts from the beginning.")

@@ -23,19 +23,14 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class TrainState:
-    """Where a run is, and what it has measured so far.
+    """Where a run is, and what it has measured so far."""
 
-    ``epoch`` are done, and of the next one ``step`` steps, whose losses (nats) sum to ``loss_sum``;
-    ``seconds`` were spent in all. ``history`` has one row per finished epoch, ``unreadable`` the
-    photographs that were left out as ``[name, reason]``.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    unreadable: list[list[str]] = field(default_factory=list)
+    epoch: int = 0  # so many are done
+    step: int = 0  # so many of the next one are done
+    loss_sum: float = 0.0  # of these, nats
+    seconds: float = 0.0  # of the whole run
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
+    unreadable: list[list[str]] = field(default_factory=list)  # left out: [name, reason]
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Go to the start of the next epoch."""
@@ -47,16 +42,9 @@ class TrainState:
         vars(self).update({key: state[key] for key in vars(self) if key in state})
 
 
-# --- the checkpoint ------------------------------------------------------------------------------
-
-
 @contextmanager
 def saving(what: str) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence about a file, or several.
-
-    Raises:
-        TrainingError: the disk is full or the folder cannot be written.
-    """
+    """Raise ``TrainingError`` about ``what`` where the disk is full or may not be written."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -74,21 +62,13 @@ def saving(what: str) -> Iterator[None]:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the run's checkpoint by ``state`` (tensors and plain values only).
-
-    Raises:
-        TrainingError: it could not be written; the old one is still there.
-    """
+    """Replace the checkpoint by tensors and plain values; a ``TrainingError`` keeps the old one."""
     with saving(CHECKPOINT), replacing(folder / CHECKPOINT) as path:
         torch.save(state, path)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the run's checkpoint on the CPU, or None where there is none.
-
-    Raises:
-        TrainingError: the file cannot be read.
-    """
+    """Return the checkpoint on the CPU, None without one; ``TrainingError`` for a broken one."""
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
@@ -104,13 +84,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 def check_same_run(
     state: Mapping[str, Any], architecture: str, names: list[str], images: int, recipe: Recipe
 ) -> None:
-    """Refuse to go on from a checkpoint with another model, other data or an unfit recipe.
-
-    ``images`` are those for training; an older version's ``state`` lacks some keys.
-
-    Raises:
-        TrainingError: they do not go together.
-    """
+    """Raise ``TrainingError`` for a checkpoint of another model, other data or an unfit recipe."""
     fault = ""
     before: Any = len(state["names"])
     if state["architecture"] != architecture:
@@ -119,7 +93,7 @@ def check_same_run(
         fault = f"The checkpoint in --out has {before} classes, the data has {len(names)}"
     elif state["names"] != names:
         fault = "The checkpoint in --out has other class names"
-    elif (before := state.get("train_images", images)) != images:
+    elif (before := state.get("train_images", images)) != images:  # older ones lack it
         fault = (
             f"The run in --out was started with {before} training images, and there are {images} "
             "now"
@@ -131,9 +105,6 @@ def check_same_run(
             fault = f"The run in --out was started with {option_name(name)} {before}, not {now}"
     if fault:
         raise TrainingError(f"{fault}; give the same again, or another --out for a new run.")
-
-
-# --- stopping early ------------------------------------------------------------------------------
 
 
 class StopRequest:
@@ -150,17 +121,14 @@ class StopRequest:
 
 @contextmanager
 def noting_stops() -> Iterator[StopRequest]:
-    """Turn Ctrl-C, a polite kill and a terminal that closes into a ``StopRequest``.
-
-    Outside the main thread, where Python allows no handlers, nothing is changed.
-    """
+    """Turn Ctrl-C, a polite kill and a terminal that closes into a ``StopRequest``."""
     stop, numbers = StopRequest(), [signal.SIGINT, signal.SIGTERM]
     hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
     # ``nohup`` has it ignored.
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         numbers.append(hangup)
     if threading.current_thread() is not threading.main_thread():
-        numbers = []
+        numbers = []  # Python allows no handlers there
     before = {number: signal.signal(number, stop.note) for number in numbers}
     try:
         yield stop
@@ -171,22 +139,13 @@ def noting_stops() -> Iterator[StopRequest]:
 
 @dataclass
 class BestEpoch:
-    """The best weights so far, where a run may stop early.
+    """The best weights so far: of the highest top-1, among equals of the lowest validation loss."""
 
-    Better is a higher top-1; among equals, a lower validation loss.
-
-    Attributes:
-        patience: epochs without a better one after which the run is over; 0 for never, and then
-            nothing is kept.
-        epoch: number (1-based) of the best one; 0 before the first.
-        weights: its averaged weights, on the CPU.
-    """
-
-    patience: int
-    epoch: int = 0
+    patience: int  # epochs without a better one that end the run; 0 for never, and to keep nothing
+    epoch: int = 0  # 1-based number of the best one
     top1: float = -1.0
     loss: float = float("inf")
-    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)  # averaged, on the CPU
 
     def note(self, epoch: int, top1: float, loss: float, model: nn.Module) -> None:
         """Take the result of an epoch (1-based) into account."""

@@ -27,14 +27,11 @@ from mscnn.training.recipe import Recipe
 def optimiser_and_schedule(
     model: torch.nn.Module, recipe: Recipe, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, Any]:
-    """Timm's optimiser and its per-step schedule.
+    """Timm's optimiser and its per-step schedule, or ``OptionError`` where they do not fit.
 
     With a layer decay below 1, timm groups the parameters by the model's own ``group_matcher``:
     stem, blocks in order, and the rest with the classifier on top. A group's rate is the
     schedule's times ``layer_decay`` to the power of its distance from the top.
-
-    Raises:
-        OptionError: timm does not know the optimiser, or the phases do not fit into the run.
     """
     try:
         optimizer = create_optimizer_v2(
@@ -69,10 +66,7 @@ def optimiser_and_schedule(
 
 
 class Stepper:
-    """Takes optimiser steps on one model, on the device and without DDP around it.
-
-    ``scheduler`` is timm's, asked before each step; ``classes`` is the number of logits.
-    """
+    """Takes optimiser steps on one model, on the device and without DDP around it."""
 
     def __init__(
         self,
@@ -131,11 +125,7 @@ class Stepper:
 
         ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
         ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the 0-based number of
-        this step in the run.
-
-        Returns:
-            The mean loss over the parts of all processes, in nats; NaN or infinite where it is so
-            in one.
+        this step in the run. Returns the mean loss, nats; not finite if it is not in a process.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
@@ -180,16 +170,11 @@ class Stepper:
                 target = nn.functional.one_hot(target, self.mix.num_classes).float()
                 smoothing = self.recipe.smoothing
                 target = target * (1 - smoothing) + smoothing / self.mix.num_classes
-        with self._autocast():
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
             logits = self.parallel(x).float()
         loss: torch.Tensor = self.loss(logits, target)
         return loss
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
-        if dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.processes.device.type, dtype=dtype)
 
     def _seed(self, update: int, part: int) -> None:
         # Dropout and Mixup must depend neither on what ran before an interruption nor on which

@@ -11,7 +11,7 @@ from mscnn.data.extraction import extract
 from mscnn.data.loading import Loading
 from mscnn.engine.session import load
 from mscnn.models.loading import load_model
-from mscnn.page.features_sets import open_files
+from mscnn.page.lenses.features import open_files
 from mscnn.training.results import export_folder
 from tests.browser.conftest import png
 from tests.page.serving import serving

@@ -1,7 +1,6 @@
 """The page as a whole: one state, links, several visitors, hostile input, phone, keyboard."""
 
 import re
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -9,7 +8,6 @@ from playwright.sync_api import expect
 from tests.page.serving import CLASSES, MODELS
 
 RES2NET, RESNET = MODELS
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
 STALE = "panel stale"
 
 
@@ -184,19 +182,7 @@ def test_hostile_names_are_shown_as_text(visit, my_png):
     assert look.page.evaluate("window.hit") is None
 
 
-@pytest.mark.parametrize("options", [
-    {"viewport": {"width": 1280, "height": 800}}, PHONE,
-    {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
-], ids=["wide", "phone", "zoomed to 200 %"])  # fmt: skip
-def test_picture_and_first_answers_are_in_the_first_screen(visit, options):
-    look = visit("", **options).ready()
-    height = options["viewport"]["height"]
-    for selector in ("#canvases canvas", "#panel-look .lead", "#top5 button"):
-        box = look.page.locator(selector).first.bounding_box()
-        assert box["y"] >= 0
-        assert box["y"] + box["height"] <= height, selector
-    width = look.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= options["viewport"]["width"]
+# ---- layout, keyboard -----------------------------------------------------------------------
 
 
 def test_everything_can_be_reached_with_the_keyboard(visit):
@@ -214,11 +200,3 @@ def test_everything_can_be_reached_with_the_keyboard(visit):
     look.page.keyboard.press("Enter")
     assert look.page.locator("#top5 button").nth(1).get_attribute("aria-pressed") == "true"
     assert look.page.evaluate("document.activeElement.dataset.set") is not None
-
-
-def test_focus_never_falls_to_the_body_when_an_answer_comes(visit):
-    look = visit().ready()
-    look.page.locator("#stages button").nth(1).focus()
-    look.page.evaluate("document.querySelector('[data-example=cat]').click()")
-    look.ready()
-    assert look.page.evaluate("document.activeElement !== document.body")

@@ -137,7 +137,8 @@ def test_words_and_tooltips_say_what_is_shown():
     text = words(figure)
     for part in (
         "net: evidence for lion $x (75.0%)", "px of the input (log scale)", "% of the block's",
-        "the last in timm's order", "splits that all see the same", "Stage 1", "Stage 2",
+        "from the split that sees least to the one that sees most", "splits that all see the same",
+        "Stage 1", "Stage 2",
     ):  # fmt: skip
         assert part in text
     assert marks(figure)["part:layer1.1/2"] == (

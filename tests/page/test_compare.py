@@ -46,7 +46,8 @@ def test_the_pages_model_meets_its_fair_partner_and_numbers_are_the_engines(ask,
             score = column.explanation.targets[0]
             assert f"{100 * score.probability:.2f}" in last["html"]
         (pair,) = wanted.agreements
-        assert f"<td>{pair.spearman:.3f}</td><td>{pair.iou_top20:.3f}</td>" in last["html"]
+        numbers = ["" if v is None else f"{v:.3f}" for v in (pair.spearman, pair.iou_top20)]
+        assert f"<td>{numbers[0]}</td><td>{numbers[1]}</td>" in last["html"]
         assert str(compare.agreement_in_words(pair)) in last["html"]
         sent = maps[f"difference/{RESNET}/{stage}"]
         apart = difference(wanted.columns[0].cam, wanted.columns[1].cam, compare.DIFFERENCE_PX)

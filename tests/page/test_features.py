@@ -17,7 +17,7 @@ from mscnn.data.extraction import extract
 from mscnn.data.loading import Loading
 from mscnn.errors import DatasetError
 from mscnn.page.answering import Answering
-from mscnn.page.features_sets import open_files
+from mscnn.page.lenses.features import open_files
 from mscnn.page.photos import PhotoStore
 from tests.page.serving import MODELS
 

@@ -51,7 +51,7 @@ def train(folder, out, recipe, *, die_at=None, resume=False, start=None):
 def same(first, second):
     for name, tensor in first.stepper.averaged.state_dict().items():
         assert torch.equal(tensor, second.stepper.averaged.state_dict()[name]), name
-    for before, after in zip(first.history, second.history, strict=True):
+    for before, after in zip(first.at.history, second.at.history, strict=True):
         assert {k: v for k, v in before.items() if k != "seconds"} == pytest.approx(
             {k: v for k, v in after.items() if k != "seconds"}, rel=1e-12
         )

@@ -42,7 +42,7 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
 
     trainer.best.note = fake  # type: ignore[method-assign]
     trainer.run()
-    assert len(trainer.history) == 4
+    assert len(trainer.at.history) == 4
     exported = torch.nn.Module.state_dict(trainer.stepper.averaged)
     assert all(torch.equal(value, seen[1][name]) for name, value in exported.items())
     assert not all(torch.equal(value, seen[3][name]) for name, value in exported.items())
@@ -50,7 +50,7 @@ def test_a_run_that_no_longer_improves_stops_and_exports_its_best(folder, recipe
     again = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
     again.resume()
     again.run()
-    assert len(again.history) == 4
+    assert len(again.at.history) == 4
 
 
 def test_patience_may_begin_or_end_when_a_run_is_resumed(folder, recipe, tmp_path):
@@ -59,7 +59,7 @@ def test_patience_may_begin_or_end_when_a_run_is_resumed(folder, recipe, tmp_pat
         trainer = Trainer(NAME, open_data(folder), tmp_path, settings, torch.device("cpu"))
         trainer.resume()
         trainer.run()
-        return len(trainer.history), json.loads((tmp_path / "training.json").read_text())
+        return len(trainer.at.history), json.loads((tmp_path / "training.json").read_text())
 
     assert train(epochs=3)[0] == 3
     # Nothing was noted before, so the first epoch with patience is the best one until then.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 
 import numpy as np
@@ -16,19 +15,10 @@ from mscnn.http.uploads import cache_file
 from mscnn.maps.agreement import all_agreements, difference
 from mscnn.models import registry
 from mscnn.models.sources import default_model
+from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import NOTHING_SPEAKS, drawing
-from mscnn.page.messages import (
-    Message,
-    bare,
-    map_message,
-    model_title,
-    packed,
-    picture,
-    render,
-    stage_name,
-    zipped,
-)
+from mscnn.page.messages import Message, map_message, model_title, stage_name
 from mscnn.page.request import Request
 from mscnn.results.explanation import Agreement, ComparedModel
 
@@ -193,11 +183,11 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
     }
     if request.static and found.is_done:
         view["pictures"] = {
-            sent["id"]: cache_file("map.png", picture(photo, column.cam))
+            sent["id"]: cache_file("map.png", messages.picture(photo, column.cam))
             for name, column in found.at(_number(request)) if column.cam is not None
             for sent in maps if (sent["column"], sent["layer"]) == (name, column.cam.layer)
         }  # fmt: skip
-    html = render(
+    html = messages.render(
         "compare.html", label=found.one.label, is_done=found.is_done, stages=stages,
         cards=[(model_title(name), column) for name, column in found.columns.items()],
         rows=[_row(*item) for item in found.columns.items()],
@@ -209,7 +199,7 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
     return {
         "html": html, "label": found.one.label, "top": found.top, "view": view,
         "more": not found.is_done, "models": list(found.names), "classes": list(found.classes),
-        "need": found.need and {"sentence": found.need.sentence, "button": found.need.button},
+        "need": found.need and found.need.message,
     }  # fmt: skip
 
 
@@ -240,7 +230,7 @@ def _difference(
     title, than = model_title(two), model_title(one)
     return {
         "id": f"difference/{two}/{stage}", "shape": list(values.shape), "group": str(stage),
-        "data": packed(values, half=True), "half": True, "signed": True, "divisor": 1.0,
+        "data": messages.packed(values, half=True), "half": True, "signed": True, "divisor": 1.0,
         "rect": [0, 0, width, height], "top": float(np.abs(values).max()) or 1.0,
         "unit": "times an even spread", "title": f"{title} less {than}, {stage_name(str(stage))}",
         "caption": f"Red: more evidence in {title}. Blue: more in {than}.",
@@ -290,15 +280,15 @@ def _numbers(pair: Agreement) -> tuple[str, ...]:
     return model_title(pair.first), model_title(pair.second), *found
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """The comparison at the stage that is shown, of the networks that are here."""
     *_, found = _steps(replace(request, agreed=False), context)
     columns = [column for _, column in found.at(_number(request))]
     made = comparison_files(
         summarise(found.one.label, request.layer, columns), context.photo(request).image,
-        drawing=drawing(request), created=datetime.now(timezone.utc),
+        drawing=drawing(request),
     )  # fmt: skip
-    return f"{bare(f'mscnn-compare-{found.one.label}-{request.layer}')}.zip", zipped(made)
+    return f"mscnn-compare-{found.one.label}-{request.layer}", made
 
 
 LENS = Lens(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from mscnn.data.feature_files import read_feature_file
 from mscnn.data.neighbours import nearest
 from mscnn.draw.files import features_files
 from mscnn.engine.network import Network
 from mscnn.errors import (
+    DatasetError,
     MscnnError,
     OptionError,
     UnknownLayerError,
@@ -18,13 +19,11 @@ from mscnn.errors import (
     UnsupportedModelError,
     WeightsError,
 )
-from mscnn.models.sources import locate
-from mscnn.page.features_sets import OwnersFile
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
-from mscnn.page.messages import Message, bare, model_title, render, stage_name, zipped
+from mscnn.page.messages import Message, bare, model_title, render, stage_name
 from mscnn.page.photos import is_same
 from mscnn.page.request import Request
-from mscnn.results.features import FeatureHead
+from mscnn.results.features import FeatureFile, FeatureHead
 
 SHOWN = 12
 """Neighbours with a picture."""
@@ -33,6 +32,55 @@ LISTED = 200
 _SAME_AT_MOST = 20
 _ALIKE = 0.999
 """The photo itself is looked for among those at least as similar."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnersFile(FeatureFile):
+    """A feature file that the owner named; its paths come from anywhere.
+
+    Attributes:
+        name: the file's, without its folder.
+        folder: where the photographs are; no visitor's business.
+    """
+
+    name: str
+    folder: Path = field(repr=False)
+
+    def photo(self, row: int) -> Path | None:
+        """Return where a photograph is; None where its path leads out of the folder.
+
+        By its words alone: links that the owner has put into the folder are followed, as they
+        were when the features were computed.
+        """
+        name = self.paths[row]
+        kinds = (PurePosixPath(name), PureWindowsPath(name))
+        if any(path.anchor or ".." in path.parts for path in kinds):
+            return None
+        return self.folder / name
+
+
+def open_files(pairs: Sequence[tuple[Path, Path]]) -> tuple[OwnersFile, ...]:
+    """Read the owner's feature files, when the page starts.
+
+    Args:
+        pairs: a feature file, and the folder that ``mscnn features`` was given.
+
+    Raises:
+        DatasetError: a file is no feature file or holds nothing, or the folder is missing.
+        OptionError: its name ends in no known kind.
+    """
+    opened = []
+    for path, folder in pairs:
+        if not folder.is_dir():
+            raise DatasetError(
+                f"There is no folder {str(folder)!r}; after {path.name}= give the folder whose "
+                "photographs the file describes."
+            )
+        content = read_feature_file(path)
+        if not content.paths:
+            raise DatasetError(f"{path.name!r} holds no photographs; make it anew.")
+        opened.append(OwnersFile(content.head, content.paths, content.features, path.name, folder))
+    return tuple(opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +179,7 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
     session, own = context.engine.session, model_title(file.head.model)
     names = [n for n in session.offered() if Path(session.place(n)).name == own]
     try:
-        if locate(session.place(file.head.model)).kind != "download" or not names:
+        if context.is_here(file.head.model) or not names:
             names.append(file.head.model)
     except (UnknownModelError, WeightsError) as error:
         if not names:
@@ -215,25 +263,22 @@ def _message(
         rows=[(one.title, rank, near.name, f"{near.similarity:.4f}")
               for one in found for rank, near in enumerate(one.listed, 1)],
     )  # fmt: skip
-    asked = need and {"sentence": need.sentence, "button": need.button}
-    return {"html": html, "more": more, "need": asked}
+    return {"html": html, "more": more, "need": need and need.message}
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """The neighbours as tables; of two networks, each in a folder of its own."""
     searches = _searches(replace(request, agreed=False), context)
     found = [(one, one.head) for one, *_ in searches if one.head is not None]
     packed: dict[str, bytes] = {}
     for one, head in found:
-        made = features_files(
-            head, context.photo(request).name, [(n.name, n.similarity) for n in one.listed],
-            created=datetime.now(timezone.utc),
-        )  # fmt: skip
+        near = [(n.name, n.similarity) for n in one.listed]
+        made = features_files(head, context.photo(request).name, near)
         folder = f"{bare(head.model)}/" if len(found) > 1 else ""
         packed |= {f"{folder}{name}": content for name, content in made.items()}
     if not found:
         raise OptionError("There is nothing to save; choose another stage.")
-    return f"{bare(f'mscnn-features-{found[0][1].model}')}.zip", zipped(packed)
+    return f"mscnn-features-{found[0][1].model}", packed
 
 
 LENS = Lens(

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
 from mscnn.engine.network import Network
-from mscnn.errors import UnknownLayerError
+from mscnn.engine.pipeline import estimate_seconds
 from mscnn.http.uploads import cache_file
 from mscnn.maps.methods import METHODS
-from mscnn.maps.packaged import forwards_needed
 from mscnn.models.reliability import UNMEASURED, reliability_of
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
-from mscnn.page.messages import (
-    Message,
-    bare,
-    facts,
-    map_message,
-    picture,
-    render,
-    stage_name,
-    zipped,
-)
+from mscnn.page.messages import Message, facts, map_message, picture, render, stage_name
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
 from mscnn.results.explanation import CamMap, Explanation, Score
@@ -66,15 +55,15 @@ class _Found:
         # A forward per channel for each stage would take minutes: Grad-CAM stands in.
         slow = METHODS[method].cost == "per-channel"
         self.stages_method = "gradcam" if slow else method
+        # Prepared once for all the classes: a large photo takes longer than a small network.
+        self.input = context.cached(("input", *self.key), lambda: network.preprocess(photo.image))
 
     def consent(self, request: Request) -> None:
         """Ask before a method that takes minutes."""
         method = METHODS[self.method]
         if method.cost != "per-channel" or request.agreed:
             return
-        forward = self.network.seconds_per_forward(self.photo.image, repeats=1)
-        channels = int(self.network.model.num_features)  # type: ignore[arg-type]
-        seconds = forward * forwards_needed(self.method, channels)
+        seconds = estimate_seconds(self.method, self.network, self.photo.image)
         raise NeedsConsent(
             f"{method.title} measures every channel: about {seconds:.0f} s here.",
             f"Start {method.title}",
@@ -100,7 +89,7 @@ class _Found:
         return context.cached(
             ("explain", *self.key, tuple(targets), tuple(layers or ()), method),
             lambda: self.network.explain(
-                self.photo.image, targets=targets[0] if len(targets) == 1 else targets,
+                self.input, targets=targets[0] if len(targets) == 1 else targets,
                 layers=layers, method=method, name=self.photo.name, on_progress=tell,
                 is_cancelled=context.is_cancelled,
             ),
@@ -114,17 +103,16 @@ class _Found:
         labels = {s.index: s.label for e in explanations for s in (*e.targets, *prediction.top)}
         cams = {(cam.layer, cam.target, cam.method): cam for e in explanations for cam in e.maps}
         maps = [self._map(cam, labels[cam.target]) for cam in cams.values()]
+        sizes = {cam.layer: "{1} x {0}".format(*cam.raw.shape) for cam in cams.values()}
         stages = [
-            {
-                "layer": str(number),
-                "last": layer == network.last_stage,
-                "size": _size(list(cams.values()), layer),
-            }
-            for number, layer in enumerate(network.stages, 1)
+            (str(n), layer == network.last_stage, sizes.get(layer))
+            for n, layer in enumerate(network.stages, 1)
         ]
         html = render(
             "look.html", scores=prediction.top, shown=shown, stages=stages, facts=facts(network),
             method=METHODS[self.method], note=self.photo.note,
+            probabilities=[(s.label, f"{100 * s.probability:.3f} %") for s in prediction.top],
+            sizes=[(f"Stage {number}", size) for number, _, size in stages if size],
             seen=_seen(explanations[0]), notices=explanations[0].notices,
             sure=self._sure(prediction.top[0].probability),
         )  # fmt: skip
@@ -137,7 +125,6 @@ class _Found:
         return {
             "html": html, "label": shown.label, "top": prediction.top[0].label, "view": view,
             "more": more,
-            "classes": list(map(network.labels.display, range(len(network.labels)))),
         }  # fmt: skip
 
     def _sure(self, probability: float) -> Message:
@@ -149,23 +136,17 @@ class _Found:
         return {"doubt": known.is_unsure(probability), "sentence": known.sentence(probability)}
 
     def _map(self, cam: CamMap, label: str) -> Message:
-        number = self.network.stages.index(cam.layer) + 1
-        method = METHODS[cam.method]
+        number = str(self.network.stages.index(cam.layer) + 1)
         sentence = SURE_CLASS_SPECIFIC if float(cam.raw.max()) > 0 else NOTHING_SPEAKS
-        if not method.class_specific:
+        if not METHODS[cam.method].class_specific:
             sentence = ANY_CLASS
         return map_message(
-            cam,
-            map_id=f"{cam.layer}/{cam.target}",
-            label=label,
-            stage=str(number),
-            last=cam.layer == self.network.last_stage,
-            title=stage_name(str(number)),
-            caption=sentence.format(label=label),
-        )
+            cam, label=label, stage=number, last=cam.layer == self.network.last_stage,
+            title=stage_name(number), caption=sentence.format(label=label),
+        )  # fmt: skip
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """The map that is shown: picture, raw numbers and manifest, as a ZIP."""
     photo, network = context.photo(request), context.network(request)
     found = _Found(photo, network, request.method, context)
@@ -177,11 +158,10 @@ def files(request: Request, context: Context) -> tuple[str, bytes]:
     if layer != network.last_stage:
         explanation = found.stages(target)
     packed = explanation_files(
-        explanation, explanation.map(layer, target), photo.image, drawing=drawing(request),
-        created=datetime.now(timezone.utc),
-    )  # fmt: skip
+        explanation, explanation.map(layer, target), photo.image, drawing=drawing(request)
+    )
     label = network.labels.display(target)
-    return f"{bare(f'mscnn-{network.name}-{label}-{layer}')}.zip", zipped(packed)
+    return f"mscnn-{network.name}-{label}-{layer}", packed
 
 
 def drawing(request: Request) -> DrawingOptions:
@@ -194,18 +174,7 @@ def drawing(request: Request) -> DrawingOptions:
 
 
 def _score(explanation: Explanation, index: int) -> Score:
-    for score in explanation.targets:
-        if score.index == index:
-            return score
-    raise UnknownLayerError(f"There is no map of class {index}.")
-
-
-def _size(cams: Sequence[CamMap], layer: str) -> str:
-    for cam in cams:
-        if cam.layer == layer:
-            rows, columns = cam.raw.shape
-            return f"{columns} x {rows}"
-    return ""
+    return next(score for score in explanation.targets if score.index == index)
 
 
 def _seen(explanation: Explanation) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +22,6 @@ from mscnn.geometry import Box, FloatMap, ViewGeometry
 from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.models.architecture import from_name
-from mscnn.models.sources import locate
 from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import drawing
@@ -52,7 +49,7 @@ Unit = tuple[str, int | None, bool]
 
 @dataclass(slots=True)
 class _Found:
-    """What is known so far.
+    """A request, and what is known for its answer so far.
 
     Attributes:
         theory: receptive fields; None where the way through the network cannot be followed.
@@ -62,6 +59,9 @@ class _Found:
         units: what was measured.
     """
 
+    request: Request
+    context: Context
+    photo: Photo
     name: str
     theory: ReceptiveField | None
     geometry: ViewGeometry
@@ -69,6 +69,11 @@ class _Found:
     block: str = ""
     network: Network | None = None
     units: dict[Unit, EffectiveField] = field(default_factory=dict)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the logarithm of the effect is asked for."""
+        return self.request.options.get("log") is True
 
     def of(
         self, layer: str, split: int | None = None
@@ -89,74 +94,65 @@ class _Found:
 
     def message(self, layer: str, split: int | None, title: str) -> Message | None:
         """The field of every unit of a map, for the viewer."""
-        known, view = self.of(layer, split), self.geometry.view
+        known = self.of(layer, split)
+        number = str(self.stages.index(layer) + 1) if layer in self.stages else ""
         if known is None:
             return None
-        number = str(self.stages.index(layer) + 1) if layer in self.stages else ""
-        return {
-            "title": title, "stage": number, "stride": [known.stride_px] * 2,
-            "start": [(known.low + known.high) / 2] * 2, "size": [known.high - known.low] * 2,
-            "grid": [math.ceil(side / known.stride_px) for side in view],
-            "view": list(view), "rect": messages.rect_of(self.geometry),
-        }  # fmt: skip
+        return messages.field_message(known, self.geometry, title, stage=number)
 
 
 def answer(request: Request, context: Context) -> Iterator[Message]:
     """What arithmetic tells, which needs no weights; then units, the one in front first."""
-    photo = context.photo(request)
-    found = _theory(request, context, photo)
-    yield _message(found, request, context, photo, more=True)
+    found = _theory(request, context)
+    yield _message(found, more=True)
     try:
-        todo = _with_network(found, request, context, photo)
+        todo = _with_network(found)
     except NeedsConsent as question:
-        need = {"sentence": question.sentence, "button": question.button}
-        yield {**_message(found, request, context, photo, more=False), "need": need}
+        yield {**_message(found, more=False), "need": question.message}
         return
     for number, unit in enumerate(todo, 1):
         try:
-            found.units[unit] = _measured(found, unit, request, context, photo)
+            found.units[unit] = _measured(found, unit)
         except PointError as error:
             context.notices.append(str(error))
             break
         if context.is_cancelled():
             break
         if number == 1 < len(todo):
-            yield _message(found, request, context, photo, more=True)
+            yield _message(found, more=True)
         context.progress(number, len(todo), "Units measured:")
     context.adopt["point"] = list(request.point or CENTRE)
-    yield _message(found, request, context, photo, more=False)
+    yield _message(found, more=False)
 
 
-def _theory(request: Request, context: Context, photo: Photo) -> _Found:
+def _theory(request: Request, context: Context) -> _Found:
     """What is known of a network without its weights, as long as these are not here."""
-    engine, name = context.engine, context.model(request)
+    photo, name = context.photo(request), context.model(request)
     try:
-        theory = engine.receptive_field(name)
+        theory = context.engine.receptive_field(name)
     except UnsupportedModelError:
         theory = None
-    if _is_here(context, name):
+    if context.is_here(name):
         prepare = context.network(request, name).preprocess
     else:
         prepare = context.cached(("preprocess", name), lambda: _preprocessor(name))
     stages = tuple(s.stage for s in theory.stages) if theory else ()
-    found = _Found(name, theory, prepare(photo.image).geometry, stages)
-    block = request.options.get("block")
-    found.block = next((b.block for b in theory.blocks if b.block == block), "") if theory else ""
-    return found
-
-
-def _is_here(context: Context, name: str) -> bool:
-    return locate(context.engine.session.place(name)).kind != "download"
+    blocks = [block.block for block in theory.blocks] if theory else []
+    block = str(request.options.get("block"))
+    geometry = prepare(photo.image).geometry
+    block = block if block in blocks else ""
+    return _Found(request, context, photo, name, theory, geometry, stages, block)
 
 
 def _preprocessor(name: str) -> Preprocessor:
     return Preprocessor(resolve_model_data_config(from_name(name).build(device="meta")))
 
 
-def _with_network(found: _Found, request: Request, context: Context, photo: Photo) -> list[Unit]:
+def _with_network(found: _Found) -> list[Unit]:
     """Load the network; returns what to measure, that which is shown first."""
+    request, context = found.request, found.context
     found.network = network = context.network(request, found.name)
-    found.geometry = network.preprocess(photo.image).geometry
+    found.geometry = network.preprocess(found.photo.image).geometry
     found.stages, layer = tuple(network.stages), context.layer(request, network)
     random = request.options.get("random") is True
     if not found.block:
@@ -168,57 +164,47 @@ def _with_network(found: _Found, request: Request, context: Context, photo: Phot
     return [(found.block, None, True), *splits, *([(found.block, None, False)] if random else [])]
 
 
-def _measured(
-    found: _Found, unit: Unit, request: Request, context: Context, photo: Photo
-) -> EffectiveField:
-    (layer, split, trained), network = unit, found.network
-    many = request.options.get("many") is True
+def _measured(found: _Found, unit: Unit) -> EffectiveField:
+    (layer, split, trained), network, photo = unit, found.network, found.photo
+    assert network is not None
+    many = found.request.options.get("many") is True
     # The right and the lower edge belong to the last pixel.
-    x, y = (min(side, 1 - 1e-6) for side in request.point or CENTRE)
-
-    def measure() -> EffectiveField:
-        photos: list[Any] = [photo.image]
-        if many:
-            examples = context.photos.examples.values()
-            photos += [example.path for example in examples if example.label != photo.name]
-        return network.effective_receptive_field(  # type: ignore[union-attr]
+    x, y = (min(side, 1 - 1e-6) for side in found.request.point or CENTRE)
+    others = [e.path for e in found.context.photos.examples.values() if e.label != photo.name]
+    photos: list[Any] = [photo.image, *(others if many else [])]
+    return found.context.cached(
+        ("field", photo.digest, model_key(network), x, y, unit, many),
+        lambda: network.effective_receptive_field(
             photos, point=(x, y), layer=layer, split=split, trained=trained
-        )
-
-    key = ("field", photo.digest, network and model_key(network), x, y, unit, many)
-    return context.cached(key, measure)
+        ),
+    )
 
 
 # --- the answer ------------------------------------------------------------------------------
 
 
-def _message(
-    found: _Found, request: Request, context: Context, photo: Photo, *, more: bool
-) -> Message:
-    log, width = request.options.get("log") is True, request.chart_px
+def _message(found: _Found, *, more: bool) -> Message:
+    context, width = found.context, found.request.chart_px
     fields = [found.message(stage, None, stage_name(stage)) for stage in found.stages]
     order = sorted(found.units, key=found.order)
     units = {_id(found.units[unit]): found.units[unit] for unit in order}
     view: Message = {
-        "maps": [_map(found, one, log) for one in units.values()], "pick": "point",
+        "maps": [_map(found, one) for one in units.values()], "pick": "point",
         "fields": [known for known in fields if known], "frame": messages.rect_of(found.geometry),
     }  # fmt: skip
-    if request.static and not more:
-        view["pictures"] = {
-            name: cache_file("field.png", to_png_bytes(_sheet([one], photo, request)))
-            for name, one in units.items()
-        }
+    if found.request.static and not more:
+        drawn = {name: to_png_bytes(_sheet(found, [one])) for name, one in units.items()}
+        view["pictures"] = {name: cache_file("field.png", png) for name, png in drawn.items()}
     beside = fair_baseline(found.name)
     theory = [known for known in (found.theory, beside) if known] if found.theory else []
     resnest = any((spec := registry.find(f.model)) and spec.family == "resnest" for f in theory)
     html = messages.render(
         "rf.html", found=found, theory=theory, title=model_title(found.name),
-        units={name: _said(found, one, log) for name, one in units.items()},
+        units={name: _said(found, one) for name, one in units.items()},
         stages=[_stage(found, n, stage) for n, stage in enumerate(found.stages, 1)],
         charts=context.cached(("rf charts", found.name, width), lambda: _charts(theory, width)),
         examples=len(context.photos.examples), rows=[r for o in units.values() for r in _rows(o)],
-        stage_rows=[row for known in theory for row in _stage_rows(known)],
-        block_rows=[row for known in theory for row in _block_rows(known)],
+        stage_rows=list(_stage_rows(theory)), block_rows=list(_block_rows(theory)),
         sentences=[*map(_sentence, theory), *([ATTENTION] if resnest else [])],
         facts=messages.facts(found.network) if found.network else None,
     )  # fmt: skip
@@ -264,8 +250,8 @@ def glow(one: EffectiveField, *, log: bool) -> FloatMap:
     return heat
 
 
-def _map(found: _Found, one: EffectiveField, log: bool) -> Message:
-    heat, squares = glow(one, log=log), _squares(one, log)
+def _map(found: _Found, one: EffectiveField) -> Message:
+    heat, squares = glow(one, log=found.is_log), _squares(one, found.is_log)
     boxes = [
         {"rect": _on_photo(one, square_box(one, s)), "title": f"{share} %", "tone": TONES[share]}
         for share, s in reversed(squares.items())
@@ -295,9 +281,9 @@ def _on_photo(one: EffectiveField, box: Box) -> list[float]:
     return [round(value, 2) for corner in corners for value in corner]
 
 
-def _said(found: _Found, one: EffectiveField, log: bool) -> Message:
+def _said(found: _Found, one: EffectiveField) -> Message:
     """A unit in words, and the key of its boxes."""
-    most, held = _can_see(one), _squares(one, log)
+    most, held = _can_see(one), _squares(one, found.is_log)
     key = [(SEES_TONE, "can see", most)] if most else []
     key += [(TONES[n], f"{n} % of what moves it", s.side_px) for n, s in held.items()]
     label = "Whole block" if found.block else stage_name(one.layer)
@@ -340,15 +326,15 @@ def paths_text(paths: int) -> str:
     return f"about {digits} \N{MULTIPLICATION SIGN} 10^{power}"
 
 
-def _stage_rows(known: ReceptiveField) -> Iterator[Sequence[Any]]:
-    for stage in known.stages:
+def _stage_rows(theory: Sequence[ReceptiveField]) -> Iterator[Sequence[Any]]:
+    for known, stage in ((f, stage) for f in theory for stage in f.stages):
         sizes = (stage.rf_min_px, stage.rf_max_px, percent(stage.rf_max_px / known.input_px))
         yield (model_title(known.model), stage_name(stage.stage), stage.stride_px, *sizes,
                stage.spectrum.distinct, stage.spectrum.paths)  # fmt: skip
 
 
-def _block_rows(known: ReceptiveField) -> Iterator[Sequence[Any]]:
-    for block in known.blocks:
+def _block_rows(theory: Sequence[ReceptiveField]) -> Iterator[Sequence[Any]]:
+    for known, block in ((f, block) for f in theory for block in f.blocks):
         head = (model_title(known.model), stage_name(block.block), KINDS[block.kind])
         for s in block.splits:
             yield (*head, s.index, s.rf_min_px, s.rf_max_px, s.spectrum.distinct, s.spectrum.paths,
@@ -362,29 +348,24 @@ def _rows(one: EffectiveField) -> Iterator[Sequence[Any]]:
                percent(square.side_px / side), log.side_px, _can_see(one) or "")  # fmt: skip
 
 
-def _sheet(units: Sequence[EffectiveField], photo: Photo, request: Request) -> RgbArray:
-    look, log = drawing(request), request.options.get("log") is True
-    return pixels(effective_field_sheet(
-        units, photo.image, log=log, opacity=look.opacity, cmap=look.colour_map
-    ))  # fmt: skip
+def _sheet(found: _Found, units: Sequence[EffectiveField]) -> RgbArray:
+    look, image = drawing(found.request), found.photo.image
+    how: dict[str, Any] = {"opacity": look.opacity, "cmap": look.colour_map}
+    return pixels(effective_field_sheet(units, image, log=found.is_log, **how))
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """Theory in a folder of its own, and the units that were measured."""
-    photo, made = context.photo(request), {}
-    found = _theory(request, context, photo)
+    found, made = _theory(request, context), {}
     if found.theory:
         theory = receptive_field_files(found.theory, fair_baseline(found.name))
         made = {f"theory/{name}": content for name, content in theory.items()}
-    if _is_here(context, found.name):
-        todo = _with_network(found, request, context, photo)
-        units = [_measured(found, unit, request, context, photo) for unit in todo]
-        x, y = request.point or CENTRE
-        made |= unit_files(
-            units, name=photo.name, point=(x * photo.image.width, y * photo.image.height),
-            picture=_sheet(units, photo, request), created=datetime.now(timezone.utc),
-        )  # fmt: skip
-    return f"{messages.bare(f'mscnn-field-{found.name}')}.zip", messages.zipped(made)
+    if context.is_here(found.name):
+        units = [_measured(found, unit) for unit in _with_network(found)]
+        (x, y), photo = request.point or CENTRE, found.photo
+        point, picture = (x * photo.image.width, y * photo.image.height), _sheet(found, units)
+        made |= unit_files(units, name=photo.name, point=point, picture=picture)
+    return f"mscnn-field-{found.name}", made
 
 
 LENS = Lens(

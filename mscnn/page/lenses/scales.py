@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -128,7 +128,6 @@ def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more
         "html": html, "label": report.target.label, "top": report.prediction.top[0].label,
         "view": view, "more": more,
         "marks": {name: {"show": {"map": map_id}} for name, map_id in brightest.items()},
-        "classes": list(map(network.labels.display, range(len(network.labels)))),
     }  # fmt: skip
 
 
@@ -196,11 +195,10 @@ def _field(seen: _Seen, block: BlockScales, index: int, title: str) -> Message |
         known = seen.fields.block(block.block).splits[index] if seen.fields else None
     except MscnnError:
         known = None
-    return None if known is None else {
-        "title": title, "stride": [known.stride_px] * 2, "size": [known.high - known.low] * 2,
-        "start": [(known.low + known.high) / 2] * 2, "grid": list(block.maps.shape[:0:-1]),
-        "view": list(seen.report.view.shape[1::-1]), "rect": messages.rect_of(block.geometry),
-    }  # fmt: skip
+    if known is None:
+        return None
+    grid = list(block.maps.shape[:0:-1])
+    return messages.field_message(known, block.geometry, title, grid=grid)
 
 
 def _chart(report: ScaleReport, width: int) -> Markup:
@@ -225,15 +223,14 @@ def _svg(figure: Figure, label: str) -> Markup:
     return Markup(_MODULES.sub("", inline_svg(figure, label)))
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
-    """Charts, maps, tables, raw numbers and manifest, as a ZIP."""
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
+    """Charts, maps, tables, raw numbers and manifest."""
     photo, seen = context.photo(request), _seen(request, context)
     if not seen.report.has_splits:
         seen = _with_references(_with_attention(seen, photo, context), context)
     look = drawing(request)
     made = scales_files(seen.report, photo.image, attention=seen.attention, drawing=look)
-    name = f"mscnn-scales-{seen.network.name}-{seen.report.target.label}"
-    return f"{messages.bare(name)}.zip", messages.zipped(made)
+    return f"mscnn-scales-{seen.network.name}-{seen.report.target.label}", made
 
 
 LENS = Lens(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -23,18 +22,9 @@ from mscnn.errors import BoxError, ImageError, MscnnError, OptionError
 from mscnn.geometry import ViewGeometry
 from mscnn.http.uploads import cache_file
 from mscnn.models import registry
-from mscnn.models.sources import locate
 from mscnn.page.lens import Context, Lens, model_key
 from mscnn.page.lenses.look import drawing
-from mscnn.page.messages import (
-    Message,
-    bare,
-    map_message,
-    model_title,
-    percent,
-    render,
-    zipped,
-)  # fmt: skip
+from mscnn.page.messages import Message, map_message, model_title, percent, render
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
 from mscnn.photos.imaging import to_png_bytes
@@ -51,8 +41,8 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     """Curves, pictures and maps of one network after the other."""
     names = _names(request, context)
     context.consent_to_download(request, names)
-    for sweep, first in _sweeps(request, context, names):
-        yield _message(sweep, first, request, context.photo(request), names)
+    for sweep in _sweeps(request, context, names):
+        yield _message(sweep, request, context.photo(request), names)
 
 
 def _names(request: Request, context: Context) -> list[str]:
@@ -61,17 +51,14 @@ def _names(request: Request, context: Context) -> list[str]:
     others = [other for other in dict.fromkeys(request.models) if other != name]
     spec = registry.find(name)
     if not others and spec is not None and spec.baseline:
-        here = locate(context.engine.session.place(spec.baseline)).kind != "download"
-        others = [spec.baseline] if here else []
+        others = [spec.baseline] if context.is_here(spec.baseline) else []
     if len(others) >= MAX_SWEPT:
         context.notices.append(f"Zoom shows {MAX_SWEPT} networks at most: the first ones.")
     return [name, *others][:MAX_SWEPT]
 
 
-def _sweeps(
-    request: Request, context: Context, names: Sequence[str]
-) -> Iterator[tuple[Sweep, Network]]:
-    """What is there after each network, with the first one; each curve is kept for all visitors."""
+def _sweeps(request: Request, context: Context, names: Sequence[str]) -> Iterator[Sweep]:
+    """What is there after each network; each curve is kept for all visitors."""
     canvas = str(request.options.get("canvas", "mean"))
     check_canvas(canvas)
     done = Sweep("", FACTORS, canvas, request.box or whole(), (), partial=True)
@@ -92,7 +79,7 @@ def _sweeps(
         stopped, curves = context.is_cancelled(), (*done.curves, curve)
         missing = stopped or len(curves) < len(names)
         done = replace(done, label=done.label or curve.label, curves=curves, partial=missing)
-        yield done, first
+        yield done
         if stopped:
             return
 
@@ -118,9 +105,7 @@ def _curve(
     return curve
 
 
-def _message(
-    sweep: Sweep, first: Network, request: Request, photo: Photo, names: Sequence[str]
-) -> Message:
+def _message(sweep: Sweep, request: Request, photo: Photo, names: Sequence[str]) -> Message:
     shown = [curve for curve in sweep.curves if curve.steps]
     captions = [_caption(shown, sweep.label, k) for k in range(len(FACTORS))]
     top, _ = film_scale(sweep)
@@ -150,10 +135,7 @@ def _message(
         scores=list(map(_score_row, sweep.curves)), canvas=CANVASES[sweep.canvas],
         rows=[_step_row(curve, step) for curve in shown for step in curve.steps],
     )  # fmt: skip
-    return {
-        "html": html, "label": sweep.label, "view": view, "more": sweep.partial,
-        "classes": list(map(first.labels.display, range(len(first.labels)))),
-    }  # fmt: skip
+    return {"html": html, "label": sweep.label, "view": view, "more": sweep.partial}
 
 
 def times(step: SweepStep) -> str:
@@ -244,14 +226,11 @@ def _step_row(curve: SweepCurve, step: SweepStep) -> Sequence[Any]:
     )  # fmt: skip
 
 
-def files(request: Request, context: Context) -> tuple[str, bytes]:
+def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """Curves, film strip and numbers of the sweep that is shown."""
-    *_, (sweep, _) = _sweeps(request, context, _names(request, context))
-    made = sweep_files(
-        sweep, name=context.photo(request).name, drawing=drawing(request),
-        created=datetime.now(timezone.utc),
-    )  # fmt: skip
-    return f"{bare(f'mscnn-zoom-{sweep.label}')}.zip", zipped(made)
+    *_, sweep = _sweeps(request, context, _names(request, context))
+    made = sweep_files(sweep, name=context.photo(request).name, drawing=drawing(request))
+    return f"mscnn-zoom-{sweep.label}", made
 
 
 LENS = Lens(

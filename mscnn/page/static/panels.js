@@ -16,12 +16,14 @@ function holds(change, show) {
 const trait = ({tagName, id, value, textContent, dataset}) => JSON.stringify([tagName, id, dataset.set, dataset.show,
   dataset.mark, dataset.field, tagName === 'SUMMARY' ? textContent : value]);
 function keepFocus(change) {
-  const had = document.activeElement, group = had?.closest('fieldset, .popup');
+  const had = document.activeElement, group = had?.closest('fieldset, .popup'), panel = had?.closest('.panel');
   const known = element.contains(had) && trait(had);
   const result = change();
   if (!known || had.checkVisibility()) return result;
-  const there = all('button, canvas, input, select, summary, [data-mark]').filter(e => e.checkVisibility());
-  (there.find(e => trait(e) === known) ?? there.find(e => group?.contains(e)) ?? get('tab-' + state.tab)).focus();
+  const there = all('button, canvas, input, select, summary, [data-mark]').filter(e => e.checkVisibility() && !e.disabled);
+  const next = [e => trait(e) === known, e => had.title && e.title === had.title, e => group?.contains(e),
+    e => panel?.contains(e) && e.ariaPressed === 'true'].map(test => there.find(test)).find(found => found);
+  (next ?? get('tab-' + state.tab)).focus();
   return result;
 }
 function renderPanels() {
@@ -72,7 +74,7 @@ function prepareMarks(body, message) {
 const viewerMap = (message, id) => (message.view.maps ?? []).find(map => map.id === id);
 function show(change) {
   if ('map' in change) viewer.chosen = change.map;
-  viewer.update();
+  keepFocus(() => viewer.update());
   press();
 }
 function chooseMark(mark) {
