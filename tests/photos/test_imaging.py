@@ -261,7 +261,6 @@ def test_cmyk_jpeg_with_adobe_marker():
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 RAMP_AS_BYTES = (RAMP.astype(np.int64) + 128) // 257  # round(v / 257): 257 is odd, no ties
 
-
 SIXTEEN_BITS: dict[str, Callable[[], Any]] = {
     "png": lambda: encode(RAMP, "PNG"),
     "tiff": lambda: encode(RAMP, "TIFF"),
