@@ -5,8 +5,6 @@ fresh network degenerate taken out: batch statistics are random, and the last ba
 block is not zero (timm's default would make every gradient inside a block exactly 0).
 """
 
-from __future__ import annotations
-
 import copy
 import os
 import socket

@@ -1,7 +1,5 @@
 """The doors that CONTRIBUTING.md names: what one adds there is known to every front end."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from typing import Any

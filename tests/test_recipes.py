@@ -4,8 +4,6 @@ What is right is computed here a third way: the weights' file read into the arch
 preprocessing written out with torchvision.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """The shipped starters on the photographs that the page opens with: sensible answers and maps."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +73,7 @@ def test_the_default_model_is_right_on_all_examples_but_the_one_that_is_said_to_
                 network.labels.resolve(example.expected)
             assert imagenet_labels().resolve(example.expected) == 293
             measured_bins = reliability_of(network.name, network.weights)
+            assert measured_bins is not None
             assert measured_bins.is_unsure(best.probability)
         else:
             assert best.index == network.labels.resolve(example.expected), example.label
@@ -94,6 +93,8 @@ def test_the_examples_that_are_shipped_are_small_and_their_source_is_stated():
 def test_the_reliability_adds_up_to_the_accuracy(starter):
     entry = load_manifest()[starter.name]
     found = reliability_of(starter.name, starter.weights)
+    assert found is not None
+    assert entry.accuracy is not None
     assert found.images == entry.accuracy["images"] == 10_000
     assert sum(b.right for b in found.bins) == round(entry.accuracy["top1"] * found.images)
     assert reliability_of(starter.name, replace(starter.weights, sha256="0" * 64)) is None
@@ -111,6 +112,7 @@ def test_the_starters_are_small_and_their_accuracy_was_measured(starter):
     assert starter.loaded.data_config["input_size"] == (3, 64, 64)
     assert len(starter.labels) == 200
     accuracy = load_manifest()[starter.name].accuracy
+    assert accuracy is not None
     assert accuracy["images"] == 10_000
     # Above a pilot of the same size, which reached 44.7 % and 71.6 %.
     assert accuracy["top1"] > 0.447
@@ -135,6 +137,7 @@ def test_the_fixed_set_is_as_it_was_measured(starter, pictures):
 
 def test_other_weights_would_not_pass_for_the_measured_ones(starter):
     known = recorded(starter.name)
+    assert known is not None
     for key in known:
         changed = {**known, key: known[key] - SLACK - 1}
         assert not agrees(changed, known)

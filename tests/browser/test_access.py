@@ -1,7 +1,5 @@
 """Every tab for everyone: axe-core's rules, contrast, sizes of screen, the keyboard."""
 
-from __future__ import annotations
-
 import importlib.resources
 import re
 from typing import Any

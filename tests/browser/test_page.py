@@ -1,7 +1,5 @@
 """The page as a whole: one state, links, several visitors, hostile input, phone, keyboard."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

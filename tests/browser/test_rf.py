@@ -35,6 +35,7 @@ def drawn_box(lens, across, down):
 
 def test_the_box_follows_the_pointer_without_a_request_and_equals_the_table(rf, site):
     theory, network = known(RES2NET), site.engine.session.network(RES2NET)
+    assert theory is not None
     geometry = network.preprocess(load_photo(LION)).geometry
     height, width = rf.pixels().shape[:2]
     asked = list(rf.asked)

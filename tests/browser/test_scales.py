@@ -84,6 +84,7 @@ def test_the_box_under_the_pointer_is_the_one_of_the_table(scales, site, place):
     expect(page.page.locator("#readout")).to_contain_text("Split 0")
     text = page.page.locator("#readout").text_content()
     fields = known(RES2NET)
+    assert fields is not None
     block = site.engine.scales(LION, RES2NET).block("layer2.1")
     left, _, right, _ = block.geometry.crop
     width = block.geometry.photo[0]

@@ -1,7 +1,5 @@
 """What the viewer and the panels offer to every lens, on a toy lens that uses all of it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

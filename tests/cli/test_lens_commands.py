@@ -75,6 +75,7 @@ def test_rf_prints_the_contract(bundled, capsys):
 def test_rf_counts_paths_exactly(bundled, capsys):
     document = run_json(capsys, "rf", "res2net101_26w_4s.in1k", "--spectrum")
     field = known("res2net101_26w_4s.in1k")
+    assert field is not None
     last = document["stages"][-1]
     assert last["paths"] == sum(paths for _, paths in last["spectrum"])
     assert last["paths"] > 2**53

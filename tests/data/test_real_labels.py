@@ -1,7 +1,5 @@
 """Reassessed labels against sets worked out by hand."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Charts: bars, points, scales and words read back from the axes and compared with the numbers."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
@@ -241,6 +239,7 @@ def test_inputs_that_differ_are_each_marked_and_say_whose_they_are():
 
 def test_a_spectrum_of_a_registry_model_by_stage_and_block():
     model = known("res2net50_26w_4s")
+    assert model is not None
     for where, spectrum in (
         ("", model.stages[-1].spectrum),
         ("layer2", model.stage("layer2").spectrum),

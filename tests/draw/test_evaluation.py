@@ -55,6 +55,7 @@ def test_fractions_are_of_the_row_and_text_stays_where_there_is_room(n, named, n
     assert png(figure)
     axis = figure.axes[0]
     drawn = axis.images[0].get_array()
+    assert drawn is not None
     assert drawn[0, :2].tolist() == [0.75, 0.25]
     assert drawn.sum() == 1.0
     assert axis.images[0].get_clim() == (0, 1)

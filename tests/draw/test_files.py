@@ -290,6 +290,7 @@ def test_the_baseline_is_the_registrys():
 @pytest.mark.parametrize("name", ["res2net101_26w_4s.in1k", "resnest50d.in1k"])
 def test_registry_models_are_written_without_weights(name):
     field = known(name)
+    assert field is not None
     found = files.receptive_field_files(field, fair_baseline(name))
     table = [r for r in rows(found["rf.csv"]) if r["model"] == name and r["level"] == "stage"]
     assert [int(r["rf_max_px"]) for r in table] == [s.rf_max_px for s in field.stages]

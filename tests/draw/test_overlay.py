@@ -8,17 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from mscnn.draw import overlay as o
 from mscnn.draw.figures import pixels
-from mscnn.draw.overlay import (
-    COLOUR_MAPS,
-    MIN_WIDTH_PX,
-    colour_bar,
-    difference_overlay,
-    heatmap,
-    overlay,
-    palette,
-    with_legend,
-)
 from mscnn.errors import OptionError
 
 HEIGHT, WIDTH = 24, 40
@@ -49,27 +40,27 @@ def luma(photo):
     return np.asarray(photo @ np.array([0.299, 0.587, 0.114]))
 
 
-@pytest.mark.parametrize("cmap", COLOUR_MAPS)
+@pytest.mark.parametrize("cmap", o.COLOUR_MAPS)
 def test_heatmap_has_the_colours_of_matplotlib(ramp, cmap):
     expected = matplotlib.colormaps[cmap](ramp.astype(np.float64) / 5.0, bytes=True)[..., :3]
-    np.testing.assert_array_equal(heatmap(ramp, vmax=5.0, cmap=cmap), expected)
+    np.testing.assert_array_equal(o.heatmap(ramp, vmax=5.0, cmap=cmap), expected)
 
 
-@pytest.mark.parametrize("cmap", COLOUR_MAPS)
+@pytest.mark.parametrize("cmap", o.COLOUR_MAPS)
 def test_the_top_at_full_opacity_is_the_top_colour(photo, cmap):
-    drawn = overlay(photo, zeros() + 3, vmax=3.0, opacity=1.0, cmap=cmap)
+    drawn = o.overlay(photo, zeros() + 3, vmax=3.0, opacity=1.0, cmap=cmap)
     top = matplotlib.colormaps[cmap](1.0, bytes=True)[:3]
     np.testing.assert_array_equal(drawn, np.broadcast_to(top, photo.shape))
 
 
 def test_a_zero_map_leaves_the_photo(photo):
-    np.testing.assert_array_equal(overlay(photo, zeros(), vmax=1.0, opacity=1.0), photo)
-    marked = overlay(photo, zeros(), vmax=1.0, crop=BOX)
+    np.testing.assert_array_equal(o.overlay(photo, zeros(), vmax=1.0, opacity=1.0), photo)
+    marked = o.overlay(photo, zeros(), vmax=1.0, crop=BOX)
     np.testing.assert_array_equal(inside(marked), inside(photo))
 
 
 def test_opacity_zero_is_the_photo(photo, ramp):
-    np.testing.assert_array_equal(overlay(photo, ramp, vmax=5.0, opacity=0), photo)
+    np.testing.assert_array_equal(o.overlay(photo, ramp, vmax=5.0, opacity=0), photo)
 
 
 def test_the_blend_follows_its_formula(photo, ramp):
@@ -77,7 +68,7 @@ def test_the_blend_follows_its_formula(photo, ramp):
     colours = 255 * matplotlib.colormaps["viridis"](share)[..., :3]
     alpha = (0.6 * share)[..., None]
     expected = (1 - alpha) * photo + alpha * colours
-    drawn = overlay(photo, ramp, vmax=5.0, opacity=0.6, cmap="viridis")
+    drawn = o.overlay(photo, ramp, vmax=5.0, opacity=0.6, cmap="viridis")
     # Opacity and colour each have 256 levels, so a value may be off by about one of each.
     assert np.abs(drawn - expected).max() < 2.5
 
@@ -85,23 +76,23 @@ def test_the_blend_follows_its_formula(photo, ramp):
 @pytest.mark.parametrize(("value", "counts_as"), [(7.0, 5.0), (1e30, 5.0), (-2.0, 0.0)])
 def test_values_beyond_the_scale_clip(photo, value, counts_as):
     np.testing.assert_array_equal(
-        overlay(photo, zeros() + np.float32(value), vmax=5.0),
-        overlay(photo, zeros() + np.float32(counts_as), vmax=5.0),
+        o.overlay(photo, zeros() + np.float32(value), vmax=5.0),
+        o.overlay(photo, zeros() + np.float32(counts_as), vmax=5.0),
     )
 
 
 @pytest.mark.parametrize("vmax", [0.0, -1.0])
 def test_no_scale_draws_nothing(photo, ramp, vmax):
-    np.testing.assert_array_equal(overlay(photo, ramp, vmax=vmax), photo)
+    np.testing.assert_array_equal(o.overlay(photo, ramp, vmax=vmax), photo)
     bottom = matplotlib.colormaps["inferno"](0.0, bytes=True)[:3]
-    assert (heatmap(ramp, vmax=vmax) == bottom).all()
-    grey = difference_overlay(photo, ramp, vmax=vmax)
+    assert (o.heatmap(ramp, vmax=vmax) == bottom).all()
+    grey = o.difference_overlay(photo, ramp, vmax=vmax)
     assert np.abs(grey - luma(photo)[..., None]).max() <= 1
 
 
 @pytest.mark.parametrize("vmax", [1e-45, 1e-300, 5e-324, 1e300])
 def test_extreme_scales_do_not_overflow(photo, ramp, vmax):
-    drawn = overlay(photo, ramp, vmax=vmax, opacity=1.0)
+    drawn = o.overlay(photo, ramp, vmax=vmax, opacity=1.0)
     top = matplotlib.colormaps["inferno"](1.0, bytes=True)[:3]
     expected = np.broadcast_to(top, (HEIGHT, WIDTH - 1, 3)) if vmax < 1 else photo[:, 1:]
     np.testing.assert_array_equal(drawn[:, 1:], expected)
@@ -109,7 +100,7 @@ def test_extreme_scales_do_not_overflow(photo, ramp, vmax):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("draw", [overlay, difference_overlay])
+@pytest.mark.parametrize("draw", [o.overlay, o.difference_overlay])
 def test_values_that_are_not_finite_are_refused(photo, draw, bad):
     heat = zeros()
     heat[3, 5] = bad
@@ -119,7 +110,7 @@ def test_values_that_are_not_finite_are_refused(photo, draw, bad):
         draw(photo, zeros(), vmax=bad)
 
 
-@pytest.mark.parametrize("draw", [overlay, difference_overlay])
+@pytest.mark.parametrize("draw", [o.overlay, o.difference_overlay])
 @pytest.mark.parametrize(("photo_shape", "dtype", "heat_shape"), [
     ((24, 40, 3), np.uint8, (40, 24)), ((24, 40, 3), np.uint8, (24, 40, 1)),
     ((24, 40, 3), np.uint8, (7, 7)), ((24, 40, 4), np.uint8, (24, 40)),
@@ -132,7 +123,7 @@ def test_arrays_that_do_not_fit_are_refused(draw, photo_shape, dtype, heat_shape
 
 
 @pytest.mark.parametrize("opacity", [-0.1, 1.1, 60, float("nan")])
-@pytest.mark.parametrize("draw", [overlay, difference_overlay])
+@pytest.mark.parametrize("draw", [o.overlay, o.difference_overlay])
 def test_a_wrong_opacity_is_refused(photo, draw, opacity):
     with pytest.raises(OptionError, match="between 0 and 1"):
         draw(photo, zeros(), vmax=1.0, opacity=opacity)
@@ -140,13 +131,13 @@ def test_a_wrong_opacity_is_refused(photo, draw, opacity):
 
 def test_a_wrong_colour_map_is_refused(photo):
     with pytest.raises(OptionError, match=r"'jet'.*inferno, viridis, magma, turbo"):
-        overlay(photo, zeros(), vmax=1.0, cmap="jet")
+        o.overlay(photo, zeros(), vmax=1.0, cmap="jet")
 
 
 @pytest.mark.parametrize("tone", [0, 60, 128, 200, 255])
 def test_the_frame_stands_out_from_any_photo(tone):
     photo = np.full((HEIGHT, WIDTH, 3), tone, np.uint8)
-    marked = overlay(photo, zeros(), vmax=1.0, crop=BOX).astype(int)
+    marked = o.overlay(photo, zeros(), vmax=1.0, crop=BOX).astype(int)
     left, top, right, bottom = BOX
     ring = marked[top - 1, left:right], marked[bottom, left:right]
     outer = marked[top - 2, left:right], marked[bottom + 1, left:right]
@@ -157,7 +148,7 @@ def test_the_frame_stands_out_from_any_photo(tone):
 
 
 def test_outside_the_crop_the_photo_is_dimmed_and_the_map_absent(photo):
-    marked = overlay(photo, zeros() + 1, vmax=1.0, opacity=1.0, crop=BOX)
+    marked = o.overlay(photo, zeros() + 1, vmax=1.0, opacity=1.0, crop=BOX)
     far = np.ones((HEIGHT, WIDTH), bool)
     far[BOX[1] - 2 : BOX[3] + 2, BOX[0] - 2 : BOX[2] + 2] = False
     np.testing.assert_array_equal(marked[far], np.rint(0.4 * photo[far]))
@@ -168,28 +159,28 @@ def test_outside_the_crop_the_photo_is_dimmed_and_the_map_absent(photo):
 )
 def test_a_crop_of_everything_changes_nothing(photo, ramp, crop):
     np.testing.assert_array_equal(
-        overlay(photo, ramp, vmax=5.0, crop=crop), overlay(photo, ramp, vmax=5.0)
+        o.overlay(photo, ramp, vmax=5.0, crop=crop), o.overlay(photo, ramp, vmax=5.0)
     )
 
 
 @pytest.mark.parametrize("crop", [(5, 5, 5, 9), (9, 5, 3, 9), (40, 0, 50, 10), (-9, 0, 0, 10)])
 def test_an_empty_crop_is_refused(photo, crop):
     with pytest.raises(ValueError, match="no pixel"):
-        overlay(photo, zeros(), vmax=1.0, crop=crop)
+        o.overlay(photo, zeros(), vmax=1.0, crop=crop)
 
 
 @pytest.mark.parametrize(("sign", "place"), [(1, 1.0), (-1, 0.0)])
 def test_differences_end_in_the_ends_of_the_diverging_map(photo, sign, place):
     end = matplotlib.colormaps["RdBu_r"](place, bytes=True)[:3]
-    drawn = difference_overlay(photo, zeros() + sign * 9, vmax=2.0, opacity=1.0)
+    drawn = o.difference_overlay(photo, zeros() + sign * 9, vmax=2.0, opacity=1.0)
     assert (drawn == end).all()
     assert (end[0] > end[2]) == (sign > 0)  # red above 0, blue below
 
 
 def test_differences_leave_the_grey_photo_at_zero(photo):
-    drawn = difference_overlay(photo, zeros(), vmax=1.0, opacity=1.0, crop=BOX)
+    drawn = o.difference_overlay(photo, zeros(), vmax=1.0, opacity=1.0, crop=BOX)
     assert np.abs(inside(drawn) - luma(inside(photo))[..., None]).max() <= 1
-    assert (palette("signed")[127] >= 240).all()
+    assert (o.palette("signed")[127] >= 240).all()
 
 
 def test_differences_follow_their_formula(photo, ramp):
@@ -197,7 +188,7 @@ def test_differences_follow_their_formula(photo, ramp):
     colours = 255 * matplotlib.colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
     alpha = (0.7 * np.abs(share))[..., None]
     expected = (1 - alpha) * luma(photo)[..., None] + alpha * colours
-    drawn = difference_overlay(photo, ramp - np.float32(2.5), vmax=2.0, opacity=0.7)
+    drawn = o.difference_overlay(photo, ramp - np.float32(2.5), vmax=2.0, opacity=0.7)
     # 127 levels on each side, and the map changes by up to 4 per level.
     assert np.abs(drawn - expected).max() < 4
 
@@ -207,27 +198,28 @@ def test_nothing_given_is_changed(photo, ramp):
     photo.setflags(write=False)
     ramp.setflags(write=False)
     drawn = [
-        overlay(photo, ramp, vmax=5.0, crop=BOX),
-        difference_overlay(photo, ramp, vmax=5.0),
-        heatmap(ramp, vmax=5.0),
+        o.overlay(photo, ramp, vmax=5.0, crop=BOX),
+        o.difference_overlay(photo, ramp, vmax=5.0),
+        o.heatmap(ramp, vmax=5.0),
     ]
     for picture in drawn:
         picture[:] = 0  # results belong to the caller
     np.testing.assert_array_equal(photo, before[0])
     np.testing.assert_array_equal(ramp, before[1])
-    assert heatmap(ramp, vmax=5.0).any()
+    assert o.heatmap(ramp, vmax=5.0).any()
 
 
 def test_views_that_are_not_contiguous_are_drawn_alike(photo, ramp):
     np.testing.assert_array_equal(
-        overlay(photo[:, ::-1], ramp[:, ::-1], vmax=5.0), overlay(photo, ramp, vmax=5.0)[:, ::-1]
+        o.overlay(photo[:, ::-1], ramp[:, ::-1], vmax=5.0),
+        o.overlay(photo, ramp, vmax=5.0)[:, ::-1],
     )
 
 
 def test_threads_draw_what_one_thread_draws(photo, ramp):
     def draw(number):
-        cmap = COLOUR_MAPS[number % len(COLOUR_MAPS)]
-        return overlay(photo, ramp, vmax=1.0 + number, cmap=cmap, crop=BOX)
+        cmap = o.COLOUR_MAPS[number % len(o.COLOUR_MAPS)]
+        return o.overlay(photo, ramp, vmax=1.0 + number, cmap=cmap, crop=BOX)
 
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(draw, range(40)))
@@ -242,11 +234,11 @@ def bar_of(drawn, picture_rows):
     return drawn[picture_rows + font + font // 2, font + 2 : width - font - 2]
 
 
-@pytest.mark.parametrize("cmap", COLOUR_MAPS)
+@pytest.mark.parametrize("cmap", o.COLOUR_MAPS)
 @pytest.mark.parametrize("width", [320, 800])
 def test_the_bar_is_the_colour_map_from_end_to_end(cmap, width):
     own = np.full((30, width, 3), 128, np.uint8)
-    bar = bar_of(with_legend(own, vmax=4.0, unit="px", cmap=cmap), 30)
+    bar = bar_of(o.with_legend(own, vmax=4.0, unit="px", cmap=cmap), 30)
     expected = matplotlib.colormaps[cmap](np.linspace(0, 1, len(bar)), bytes=True)[:, :3]
     # The edge takes a px or two, and a value between two levels may take either.
     assert np.abs(bar.astype(int) - expected).max() <= 26
@@ -254,17 +246,17 @@ def test_the_bar_is_the_colour_map_from_end_to_end(cmap, width):
 
 def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred():
     own = np.random.default_rng(1).integers(0, 256, (50, 321, 3), dtype=np.uint8)
-    drawn = with_legend(own, vmax=1.0, unit="px")
+    drawn = o.with_legend(own, vmax=1.0, unit="px")
     np.testing.assert_array_equal(drawn[:50], own)
-    titled = with_legend(own, vmax=1.0, unit="px", title="lion")
+    titled = o.with_legend(own, vmax=1.0, unit="px", title="lion")
     extra = len(titled) - len(drawn)
     assert extra > 12
     np.testing.assert_array_equal(titled[extra:], drawn)
-    narrow = with_legend(own[:, :64], vmax=1.0, unit="px")
-    left = (MIN_WIDTH_PX - 64) // 2
+    narrow = o.with_legend(own[:, :64], vmax=1.0, unit="px")
+    left = (o.MIN_WIDTH_PX - 64) // 2
     np.testing.assert_array_equal(narrow[:50, left : left + 64], own[:, :64])
     assert (narrow[:50, :left] == 255).all()
-    assert (bar_of(with_legend(own, vmax=0.0, unit=""), 50) == 255).all()
+    assert (bar_of(o.with_legend(own, vmax=0.0, unit=""), 50) == 255).all()
 
 
 @pytest.mark.parametrize(("options", "words"), [
@@ -279,7 +271,9 @@ def test_the_picture_is_copied_as_it_is_and_a_narrow_one_centred():
 def test_the_scale_is_stated(width, options, words):
     figure = Figure((width / 72, 1), 72)
     box = figure.add_axes((12 / width, 0.8, 1 - 24 / width, 0.15))
-    axis = colour_bar(figure, unit="evidence per area of a long long name " * 3, cax=box, **options)
+    axis = o.colour_bar(
+        figure, unit="evidence per area of a long long name " * 3, cax=box, **options
+    )
     pixels(figure, width)
     labels = axis.get_xticklabels()
     assert [label.get_text() for label in labels] == words
@@ -299,6 +293,6 @@ def test_the_scale_is_stated(width, options, words):
 ])  # fmt: skip
 def test_legends_that_cannot_be_drawn_are_refused(shape, dtype, vmax, match):
     with pytest.raises(ValueError, match=match):
-        with_legend(np.zeros(shape, dtype), vmax=vmax, unit="")
+        o.with_legend(np.zeros(shape, dtype), vmax=vmax, unit="")
     with pytest.raises(OptionError, match="'jet'"):
-        with_legend(np.zeros((9, 9, 3), np.uint8), vmax=1.0, unit="", cmap="jet")
+        o.with_legend(np.zeros((9, 9, 3), np.uint8), vmax=1.0, unit="", cmap="jet")

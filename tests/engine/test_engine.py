@@ -1,7 +1,5 @@
 """Use cases on tiny networks: one class for all models, notes instead of failures, Stop."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -251,9 +249,8 @@ def test_facts_of_a_network_that_no_table_lists(engine):
     def remember(name):
         return lambda _module, _inputs, output: shapes.update({name: tuple(output.shape)})
 
-    model: Any = (
-        network.copy_of_model()
-    )  # hooks on a copy, so that nothing is left on the shared one
+    # Hooks on a copy, so that nothing is left on the shared one.
+    model: Any = network.copy_of_model()
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(remember(name))
@@ -419,7 +416,8 @@ def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, as
 
 
 @pytest.mark.parametrize(("picture", "options", "error"), [
-    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError), (None, {"canvas": "polka dots"}, OptionError),
+    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
+    (None, {"canvas": "polka dots"}, OptionError),
     (None, {"factors": ()}, OptionError), (None, {"is_cancelled": lambda: True}, Cancelled),
     (b"no photo", {}, ImageError),
 ])  # fmt: skip

@@ -1,7 +1,5 @@
 """``python app.py``: endpoints, MCP tools, links into the page and the ids of its elements."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

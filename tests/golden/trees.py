@@ -3,8 +3,6 @@
 This module knows JSON and file formats only; it imports nothing of the program.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """The public endpoints: what they are called, and that they answer as the engine does."""
 
-from __future__ import annotations
-
 import inspect
 import io
 
@@ -136,6 +134,7 @@ def test_numbers_beyond_javascript_are_text(raw):
     event, (numbers, _) = raw("receptive_field", ["res2net101_26w_4s.in1k", RESNET])
     field = known("res2net101_26w_4s.in1k")
     assert event == "complete"
+    assert field is not None
     assert numbers["stages"][-1]["paths"] == str(field.stages[-1].spectrum.paths)
     assert numbers["stages"][0]["paths"] == field.stages[0].spectrum.paths
     assert numbers["baseline"]["model"] == RESNET

@@ -1,7 +1,5 @@
 """Two hundred mixed requests from eight clients at once: each answer its own, no trace stays."""
 
-from __future__ import annotations
-
 import io
 import json
 import random

@@ -32,15 +32,11 @@ def data_url(photo):
     return "data:image/png;base64," + base64.b64encode(photo).decode()
 
 
-def test_a_tool_takes_a_picture_as_data(tool, site, photo_bytes, photo_file):
-    failed, text = tool("predict", image=data_url(photo_bytes), model=MODEL, top_k=5)
-    assert not failed, text
-    assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
-
-
-def test_a_tool_takes_the_link_of_an_upload(tool, site, upload, photo_bytes, photo_file):
+@pytest.mark.parametrize("way", ["data", "link of an upload"])
+def test_a_tool_takes_a_picture(tool, site, upload, photo_bytes, photo_file, way):
     link = f"{site.url}/gradio_api/file={upload(photo_bytes)['path']}"
-    failed, text = tool("predict", image=link, model=MODEL, top_k=5)
+    image = data_url(photo_bytes) if way == "data" else link
+    failed, text = tool("predict", image=image, model=MODEL, top_k=5)
     assert not failed, text
     assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
 

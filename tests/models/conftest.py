@@ -1,7 +1,5 @@
 """A hub in a box: an HTTP server on the loopback that speaks the hub's file protocol."""
 
-from __future__ import annotations
-
 import hashlib
 import socket
 import struct

@@ -1,7 +1,5 @@
 """Weights files that are read without running anything, and the networks they fill."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import pickle

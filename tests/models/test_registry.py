@@ -1,7 +1,5 @@
 """The table of backbones, against the models timm builds and timm's own configuration."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

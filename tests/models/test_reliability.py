@@ -28,6 +28,7 @@ def document(counts=COUNTS):
 
 def test_bins_with_few_photographs_are_merged_with_their_neighbours():
     found = parse(document())
+    assert found is not None
     assert (found.set, found.images) == ("seven hundred photographs", 700)
     assert found.bins == (
         Bin(0.0, 0.2, 100, 10),
@@ -47,6 +48,7 @@ def test_bins_with_few_photographs_are_merged_with_their_neighbours():
 ])  # fmt: skip
 def test_the_sentence(probability, images, range_, right, unsure):
     found = parse(document())
+    assert found is not None
     assert found.sentence(probability) == (
         f"Of {images} validation pictures answered about this surely ({range_} %), "
         f"{right} % were right."
@@ -56,6 +58,7 @@ def test_the_sentence(probability, images, range_, right, unsure):
 
 def test_right_half_of_the_time_is_not_unsure_and_few_photographs_make_one_bin():
     found = parse(document((*[(0, 0)] * 4, (6, 3), *[(0, 0)] * 5)))
+    assert found is not None
     assert found.bins == (Bin(0.0, 1.0, 6, 3),)
     assert not found.is_unsure(0.1)
 
@@ -103,4 +106,5 @@ def test_the_script_counts_as_it_is_read():
     assert written["bins"][0]["mean_probability"] == pytest.approx(0.2 / 3, abs=1e-6)
     assert written["bins"][2]["mean_probability"] is None
     found = parse(json.loads(json.dumps(written)))
+    assert found is not None
     assert found.bins == (Bin(0.0, 1.0, 5, 3),)

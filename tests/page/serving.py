@@ -4,8 +4,6 @@ Tests of the page and of HTTP compare what comes out of it with what the engine 
 photo. They must not depend on how well the shipped weights were trained, so they bring their own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -140,6 +138,11 @@ def _spread_answers(model):
         weight = torch.randn(model.fc.weight.shape) * 0.08 / seen.std(0).clamp_min(1e-3)
         model.fc.weight.copy_(weight)
         model.fc.bias.copy_(-weight @ seen.mean(0))
+
+
+def by_id(message):
+    """The maps of a message of the page."""
+    return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
 def files_below(folder):

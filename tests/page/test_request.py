@@ -1,7 +1,5 @@
 """Requests are checked: whatever a browser sends, the handlers get sound values or a sentence."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from pathlib import Path

@@ -13,16 +13,12 @@ from mscnn.page.examples import examples
 from mscnn.page.lenses.rf import glow, paths_text
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.receptive_field import known
-from tests.page.serving import MODELS
+from tests.page.serving import MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "rf"
 LION = load_photo(examples()[0].path)
 ABSENT = "res2net50_26w_4s.in1k"
-
-
-def by_id(message):
-    return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
 def numbers(sent):
@@ -64,6 +60,7 @@ def test_theory_comes_first_and_then_every_stage_as_the_engine_measures_it(ask, 
 @pytest.mark.parametrize("model", [RES2NET, ABSENT, "resnest50d.in1k"])
 def test_the_box_under_the_pointer_is_the_tables_with_or_without_weights(ask, model):
     theory = known(model)
+    assert theory is not None
     sent = ask(model=model)[0]["view"]["fields"]
     assert [one["stage"] for one in sent] == ["1", "2", "3", "4"]
     for one, stage in zip(sent, theory.stages, strict=True):
@@ -91,6 +88,7 @@ def test_a_block_is_measured_with_all_its_splits(ask, engine):
     maps = by_id(last)
     assert set(maps) == {"layer3.1", *(f"layer3.1/{n}" for n in range(4))}
     field = known(RES2NET)
+    assert field is not None
     block = field.block("layer3.1")
     for split, sent in ((n, maps[f"layer3.1/{n}"]) for n in range(4)):
         one = engine.effective_receptive_field(

@@ -14,7 +14,7 @@ from mscnn.page.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
 from mscnn.scales.receptive_field import known
-from tests.page.serving import MODELS
+from tests.page.serving import MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "scales"
@@ -45,10 +45,6 @@ def numbers(sent):
     return raw.astype(np.float64) / sent["divisor"]
 
 
-def by_id(message):
-    return {sent["id"]: sent for sent in message["view"]["maps"]}
-
-
 @pytest.mark.parametrize("half", [False, True])
 def test_one_answer_holds_every_split_with_the_engines_numbers(ask, engine, half, monkeypatch):
     monkeypatch.setattr(scales, "HALF_ABOVE", 0 if half else 10**9)
@@ -74,6 +70,7 @@ def test_one_answer_holds_every_split_with_the_engines_numbers(ask, engine, half
 def test_a_splits_field_is_the_table_of_theoretical_fields(ask):
     sent = by_id(ask()[-1])
     fields = known(RES2NET)
+    assert fields is not None
     for block in fields.blocks:
         for split in block.splits:
             box = split.box(2, 3)

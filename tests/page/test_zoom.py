@@ -15,16 +15,12 @@ from mscnn.page.lenses import zoom
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import SweepCurve
 from mscnn.scales.sweep import FACTORS
-from tests.page.serving import MODELS
+from tests.page.serving import MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "zoom"
 LION = load_photo(examples()[0].path)
 BOX = [0.2, 0.1, 0.7, 0.8]
-
-
-def by_id(message):
-    return {sent["id"]: sent for sent in message["view"]["maps"]}
 
 
 @pytest.mark.parametrize("box", [None, BOX])

@@ -4,8 +4,6 @@ Expected pixels come from the definitions (EXIF's table of orientations, the for
 compositing, round(v / 257), the sRGB curve), files from Pillow's writers or byte by byte.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import random
@@ -262,7 +260,6 @@ def test_cmyk_jpeg_with_adobe_marker():
 
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 RAMP_AS_BYTES = (RAMP.astype(np.int64) + 128) // 257  # round(v / 257): 257 is odd, no ties
-
 
 SIXTEEN_BITS: dict[str, Callable[[], Any]] = {
     "png": lambda: encode(RAMP, "PNG"),

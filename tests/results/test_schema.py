@@ -1,7 +1,5 @@
 """Documents and tables of results: the contract's keys, exact integers, plain JSON, no NaN."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Split attention: gates and branch maps, against timm's own modules and a float64 forward."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -13,15 +13,7 @@ from torch import nn
 from mscnn.errors import PointError, UnknownLayerError, UnsupportedModelError, WeightsError
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import Square
-from mscnn.scales.effective import (
-    SHARES,
-    as_field,
-    log_scaled,
-    squares,
-    theory_of,
-    unit_gradient,
-    with_random_weights,
-)
+from mscnn.scales import effective as e
 from mscnn.scales.families import UnitPoint, find_point
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
@@ -57,6 +49,7 @@ def by_hand(model, x, layer, split, unit):
         y = blocks[wanted](y) if split is None else splits_of(blocks[wanted], y)[split]
         break
     y[0, :, unit[0], unit[1]].sum().backward()
+    assert x.grad is not None
     return x.grad[0].abs().sum(0).numpy()
 
 
@@ -64,7 +57,7 @@ def by_hand(model, x, layer, split, unit):
 @pytest.mark.parametrize("layer", ["layer1", "layer3.0", "layer4"])
 def test_a_layers_gradient_is_autograds(family, layer, tiny, x):
     at = find_point(tiny(family), layer, None)
-    found = unit_gradient(tiny(family), [x], at, (50.0, 20.0))
+    found = e.unit_gradient(tiny(family), [x], at, (50.0, 20.0))
     cells = {"layer1": 24, "layer3.0": 6, "layer4": 3}[layer]
     assert found.map_size == (cells, cells)
     assert found.unit == (20 * cells // 96, 50 * cells // 96)
@@ -80,7 +73,7 @@ def test_a_layers_gradient_is_autograds(family, layer, tiny, x):
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
 def test_a_splits_gradient_is_autograds(family, block, split, tiny, x):
     at = find_point(tiny(family), block, split)
-    found = unit_gradient(tiny(family), [x], at, (60.0, 30.0))
+    found = e.unit_gradient(tiny(family), [x], at, (60.0, 30.0))
     expected = by_hand(tiny(family), x, block, split, found.unit)
     np.testing.assert_allclose(found.gradient, expected, rtol=1e-3, atol=1e-5 * expected.max())
     assert found.gradient.max() > 0
@@ -88,8 +81,8 @@ def test_a_splits_gradient_is_autograds(family, block, split, tiny, x):
 
 def test_the_gradient_is_averaged_over_the_inputs(tiny, x):
     model, at = tiny("resnet"), UnitPoint("layer2", "layer2")
-    one, two = (unit_gradient(model, [i], at, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
-    both = unit_gradient(model, [x, x.flip(-1)], at, (9.0, 9.0)).gradient
+    one, two = (e.unit_gradient(model, [i], at, (9.0, 9.0)).gradient for i in (x, x.flip(-1)))
+    both = e.unit_gradient(model, [x, x.flip(-1)], at, (9.0, 9.0)).gradient
     np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-12)
     assert not np.allclose(one, two)
 
@@ -100,12 +93,12 @@ def test_the_gradient_is_averaged_over_the_inputs(tiny, x):
 ])  # fmt: skip
 def test_the_unit_is_the_cell_under_the_point(point, unit, tiny, x):
     at = find_point(tiny("resnet"), "layer4", None)
-    assert unit_gradient(tiny("resnet"), [x], at, point).unit == unit
+    assert e.unit_gradient(tiny("resnet"), [x], at, point).unit == unit
 
 
 def test_an_input_of_another_shape_has_its_own_cells(tiny):
     wide = torch.randn(1, 3, 64, 160, generator=torch.Generator().manual_seed(0))
-    found = unit_gradient(
+    found = e.unit_gradient(
         tiny("res2net"), [wide], find_point(tiny("res2net"), "layer4.1", 2), (159.0, 40.0)
     )
     assert found.gradient.shape == (64, 160)
@@ -140,7 +133,7 @@ def theory(tiny):
 
 def result(measured, at, field, geometry):
     view = np.zeros((*measured.gradient.shape, 3), np.uint8)
-    return as_field(
+    return e.as_field(
         measured, field=field, at=at, model="m", inputs=1, trained=True, view=view,
         geometry=geometry, seconds=0.5,
     )  # fmt: skip
@@ -155,7 +148,7 @@ def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, s
     model, x = made_positive(tiny(family)), torch.ones(1, 3, 96, 96).double()
     at = find_point(model, layer, split)
     for point in [(48.0, 48.0), (0.0, 0.0), (95.0, 0.0), (95.0, 95.0), (0.0, 50.0)]:
-        measured = unit_gradient(model, [x], at, point)
+        measured = e.unit_gradient(model, [x], at, point)
         erf = result(measured, at, theory(family), None)
         rows, columns = np.nonzero(measured.gradient)
         support = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
@@ -166,18 +159,18 @@ def test_the_support_fills_the_theoretical_box_inside_the_input(family, layer, s
 
 def test_without_theory_the_centre_is_the_cells(tiny, x):
     at = find_point(tiny("resnet"), "layer4", None)
-    measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 90.0))
+    measured = e.unit_gradient(tiny("resnet"), [x], at, (40.0, 90.0))
     erf = result(measured, at, None, None)
     assert (erf.theoretical, erf.centre, erf.unit) == (None, (48.0, 80.0), (2, 1))
-    assert erf.squares == squares(measured.gradient, (48.0, 80.0))
-    assert erf.log_squares == squares(log_scaled(measured.gradient), (48.0, 80.0))
+    assert erf.squares == e.squares(measured.gradient, (48.0, 80.0))
+    assert erf.log_squares == e.squares(e.log_scaled(measured.gradient), (48.0, 80.0))
     assert np.array_equal(erf.gradient, measured.gradient.astype(np.float32))
     assert (erf.layer, erf.split, erf.seconds) == ("layer4", None, 0.5)
 
 
 def test_a_layer_that_is_neither_stage_nor_block_has_no_theory(tiny, x, theory):
     at = find_point(tiny("resnet"), "layer2.0.conv1", None)
-    measured = unit_gradient(tiny("resnet"), [x], at, (40.0, 40.0))
+    measured = e.unit_gradient(tiny("resnet"), [x], at, (40.0, 40.0))
     assert result(measured, at, theory("resnet"), None).theoretical is None
 
 
@@ -204,30 +197,30 @@ def test_squares_are_the_smallest_that_hold_the_share(shape, seed):
     height, width = shape
     for x, y in [(0.0, 0.0), (width - 0.01, height - 0.01), (width / 2, height / 2), (0.0, 1e9)]:
         row, column = min(int(y), height - 1), int(x)
-        expected = tuple(Square(s, smallest_square(gradient, row, column, s)) for s in SHARES)
-        assert squares(gradient, (x, y)) == expected
+        expected = tuple(Square(s, smallest_square(gradient, row, column, s)) for s in e.SHARES)
+        assert e.squares(gradient, (x, y)) == expected
 
 
 def test_squares_on_paper():
     # 50 of 100 in the middle, 42 in the ring around it, 8 in the outermost ring.
     gradient = np.zeros((5, 5))
     gradient[2, 2], gradient[1, 1], gradient[4, 0] = 50, 42, 8
-    assert [s.side_px for s in squares(gradient, (2.5, 2.5))] == [1, 3, 5]
-    assert squares(gradient, (2.99, 2.0), shares=(0.51, 1.0)) == (Square(0.51, 3), Square(1.0, 5))
+    assert [s.side_px for s in e.squares(gradient, (2.5, 2.5))] == [1, 3, 5]
+    assert e.squares(gradient, (2.99, 2.0), shares=(0.51, 1.0)) == (Square(0.51, 3), Square(1.0, 5))
     # From the corner, the far side of the square lies outside.
-    assert squares(gradient, (0.0, 4.0), shares=(0.08, 0.5)) == (Square(0.08, 1), Square(0.5, 5))
+    assert e.squares(gradient, (0.0, 4.0), shares=(0.08, 0.5)) == (Square(0.08, 1), Square(0.5, 5))
 
 
 def test_a_zero_gradient_has_no_squares():
-    assert squares(np.zeros((4, 6)), (1.0, 1.0)) == ()
-    assert squares(log_scaled(np.zeros((4, 6))), (1.0, 1.0)) == ()
+    assert e.squares(np.zeros((4, 6)), (1.0, 1.0)) == ()
+    assert e.squares(e.log_scaled(np.zeros((4, 6))), (1.0, 1.0)) == ()
 
 
 def test_the_log_does_not_depend_on_the_scale():
     gradient = np.array([[0.0, 0.009], [0.099, 0.0999], [1.0, 0.5]])
     expected = [[0.0, 1.0], [2.0, math.log10(100.9)], [math.log10(1001), math.log10(501)]]
     for scale in (1e-30, 1.0, 1e30):
-        np.testing.assert_allclose(log_scaled(scale * gradient), expected, rtol=1e-12)
+        np.testing.assert_allclose(e.log_scaled(scale * gradient), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("family", "layer", "split", "at"), [
@@ -266,7 +259,7 @@ def test_a_split_of_a_network_without_blocks():
 def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny):
     model = tiny(family)
     state = torch.get_rng_state()
-    one, two = with_random_weights(model), with_random_weights(model)
+    one, two = e.with_random_weights(model), e.with_random_weights(model)
     assert torch.equal(state, torch.get_rng_state())
     before = dict(model.named_parameters())
     for (name, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
@@ -275,6 +268,7 @@ def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny)
     for module in one.modules():
         assert not module.training
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
             assert module.running_var is not None
             assert not module.running_mean.any()
             assert bool((module.running_var == 1).all())
@@ -282,8 +276,8 @@ def test_random_weights_are_new_everywhere_and_the_same_every_time(family, tiny)
 
 
 def test_a_unit_of_a_random_network_sees_something(tiny, x):
-    model = with_random_weights(tiny("res2net"))
-    found = unit_gradient(model, [x], find_point(model, "layer4.1", 2), (48.0, 48.0))
+    model = e.with_random_weights(tiny("res2net"))
+    found = e.unit_gradient(model, [x], find_point(model, "layer4.1", 2), (48.0, 48.0))
     assert np.count_nonzero(found.gradient) > 0.9 * 96 * 96
 
 
@@ -294,7 +288,7 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random():
             self.gamma = nn.Parameter(torch.ones(3))
 
     with pytest.raises(UnsupportedModelError, match="weights of Scaled layers"):
-        with_random_weights(nn.Sequential(nn.Conv2d(3, 3, 1), Scaled()))
+        e.with_random_weights(nn.Sequential(nn.Conv2d(3, 3, 1), Scaled()))
 
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3.1", "layer4"])
@@ -302,8 +296,9 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random():
 def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny, theory):
     model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
     at = find_point(model, layer, None)
-    field = theory_of(theory("res2net"), at)
-    measured = unit_gradient(model, [x], at, point, field)
+    field = e.theory_of(theory("res2net"), at)
+    assert field is not None
+    measured = e.unit_gradient(model, [x], at, point, field)
     rows, columns = measured.map_size
     distances = {
         (row, column): math.dist(point, field.centre(row, column))
@@ -324,7 +319,7 @@ def test_every_size_of_photo(size, layer, split, network):
     assert erf.unit == (cells // 2, cells // 2)
     assert erf.gradient.shape == erf.view.shape[:2] == (96, 96)
     assert erf.gradient.max() > 0
-    assert [s.share for s in erf.squares] == list(SHARES)
+    assert [s.share for s in erf.squares] == list(e.SHARES)
     assert erf.geometry.photo == size
     left, top, right, bottom = erf.theoretical
     outside = erf.gradient.copy()

@@ -1,7 +1,5 @@
 """Theoretical receptive fields against published arithmetic, brute force and hand counts."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections import Counter

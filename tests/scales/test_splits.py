@@ -273,6 +273,8 @@ def test_a_batch_equals_its_samples(family, doubles):
     x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
     batch = batch_evidence(model, x, [4, 0, 4], STAGES, last="layer4")
     assert batch.logits.dtype == np.float32
+    assert batch.last is not None
+    assert batch.last_gradient is not None
     for number, target in enumerate([4, 0, 4]):
         one = split_evidence(model, x[number : number + 1], target)
         np.testing.assert_allclose(batch.logits[number], one.logits, rtol=1e-6)
@@ -291,6 +293,7 @@ def test_the_last_stage_is_kept_only_where_it_is_asked_for(tiny, x):
     assert batch.last is None
     assert batch.last_gradient is None
     kept = batch_evidence(tiny("res2net"), x, [1], STAGES, last="layer4").last
+    assert kept is not None
     assert not kept.requires_grad
     with torch.no_grad():
         assert torch.equal(kept, tiny("res2net").forward_features(x))

@@ -4,8 +4,6 @@ The support oracle: with positive weights and nothing but convolutions, averages
 cancels, so the gradient of one unit to the input is positive exactly where the unit can see.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 from collections import Counter

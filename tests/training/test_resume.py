@@ -59,6 +59,7 @@ def same(first, second):
 
 def step_of(out):
     state = load_checkpoint(out)
+    assert state is not None
     return state["epoch"], state["step"]
 
 
@@ -230,6 +231,7 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
     with pytest.raises(Killed):
         train(folder, tmp_path / "old", recipe(), die_at=(1, 2))
     state = load_checkpoint(tmp_path / "old")
+    assert state is not None
     old_keys = (
         "architecture", "names", "recipe", "model", "ema", "optimizer", "scaler", "history",
         "epoch", "step", "loss_sum", "seconds",
