@@ -117,8 +117,8 @@ TABS = {
 """Names of the tabs, and the ids that are there once one was opened."""
 NONSENSE = "tab=nowhere&model=no_such_net&layer=conv1&example=unicorn"
 LINKS: dict[str, tuple[str, dict[str, list[str]]]] = {
-    "tab=look&example=CoFFee&layer=layer2": ("Look", {"#top5": ["espresso"], "body": ["layer2"]}),
-    "model=starter_resnet": ("Look", {"#model": [RESNET], "#notice": ["starter resnet"]}),
+    "tab=look&example=CoFFee&layer=layer2": ("Look", {"#top5": ["espresso"], "body": ["stage 2"]}),
+    "model=starter_resnet": ("Look", {"#model": [RESNET], "body": ["starter resnet"]}),
     "tab=scales": ("Scales", {}),
     "tab=rf": ("Receptive field", {}),
     "tab=zoom": ("Zoom", {}),
