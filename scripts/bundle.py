@@ -185,10 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         training, accuracy = facts_of(
-            options.run,
-            command=options.command,
-            data=options.data,
-            measured_on=options.measured_on,
+            options.run, command=options.command, data=options.data, measured_on=options.measured_on
         )
         entry = bundle(
             options.run,

@@ -141,36 +141,6 @@ class Engine:
         for made in self._each(models, one, Call(None, is_cancelled), column, failed):
             yield one.label, made
 
-    def scales_of(
-        self,
-        photo: Photo,
-        models: Sequence[str],
-        *,
-        target: str | int = "top1",
-        on_unknown: Callable[[str, str], None] | None = None,
-    ) -> list[ScaleReport]:
-        """The first model's class, or its best one for ``"top1"``, through several models.
-
-        ``on_unknown`` is called with the name and a sentence for each other model that does not
-        know the class, which is then left out. Raises ``UnknownClassError``: a model does not know
-        the class, and there is no ``on_unknown``.
-        """
-        image = load_photo(photo)
-
-        def report(network: Network, one: OneClass) -> tuple[ScaleReport | None, int]:
-            found = network.scales(image, target=one.of(network), name="")
-            return found, found.target.index
-
-        def unknown(model: str, error: MscnnError, one: OneClass) -> None:
-            if not isinstance(error, UnknownClassError) or one.settled is None:
-                raise error
-            if on_unknown is None:
-                raise UnknownClassError(f"{model}: {error}") from error
-            on_unknown(model, str(error))
-
-        found = self._each(models, OneClass(target), Call(), report, unknown)
-        return [made for made in found if made is not None]
-
     def sweep(self, photo: Photo, models: Sequence[str], **options: Any) -> Sweep:
         """Like ``sweep_steps``, all at once; ``Cancelled`` only before anything was done."""
         steps = list(self.sweep_steps(photo, models, **options))

@@ -180,11 +180,7 @@ class Functions:
 
 
 def build_api(
-    engine: Engine,
-    default_model: str,
-    queue: dict[str, Any],
-    *,
-    references: Sequence[Photo] = (),
+    engine: Engine, default_model: str, queue: dict[str, Any], *, references: Sequence[Photo] = ()
 ) -> None:
     """Add all endpoints to the page that is being built.
 

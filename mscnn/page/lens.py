@@ -1,4 +1,4 @@
-"""What a lens is, and what it answers requests with; ``mscnn.page.lenses`` says how to add one."""
+"""What a lens is, and what it answers requests with; ``docs/lenses.md`` says how to add one."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def model_key(network: Network) -> Hashable:
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """One tab of the page; see ``mscnn.page.lenses`` for the protocol.
+    """One tab of the page; see ``docs/lenses.md`` for the protocol.
 
     Attributes:
         id: in links and element ids.

@@ -324,29 +324,6 @@ def test_another_models_field_is_traced(engine):
     assert [s.rf_max_px for s in field.block("layer2.1").splits] == [83, 99, 115, 67]
 
 
-def test_the_first_models_best_class_is_attributed_in_all(engine, photo):
-    reports = engine.scales_of(photo, ["one", "two", "three"])
-    wanted = best(engine, photo, "one")
-    assert [r.prediction.model for r in reports] == ["one", "two", "three"]
-    assert [r.target.index for r in reports] == [wanted] * 3
-    for report in reports:
-        alone = engine.scales(photo, report.prediction.model, target=wanted)
-        assert report.attribution == alone.attribution
-
-
-def test_a_class_of_other_models_is_found_by_its_name(engine, photo):
-    reports = engine.scales_of(photo, ["imagenet", "animals"], target="lion")
-    assert [r.target.index for r in reports] == [0, 2]
-    with pytest.raises(UnknownClassError, match="no class 'thing 3'"):
-        engine.scales_of(photo, ["two", "animals"], target=3)
-    said: dict[str, str] = {}
-    models = ["two", "animals", "one"]
-    reports = engine.scales_of(photo, models, target=3, on_unknown=said.__setitem__)
-    assert [r.prediction.model for r in reports] == ["two", "one"]
-    assert list(said) == ["animals"]
-    assert "no class 'thing 3'" in said["animals"]
-
-
 def test_only_a_resnest_has_split_attention(engine, photo):
     report = engine.split_attention(photo, "three", target=2, references=[photo, photo])
     assert (report.target.index, report.references) == (2, 2)

@@ -292,11 +292,6 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
 
 
 LENS = Lens(
-    id="compare",
-    title="Compare",
-    question="Do two networks look at the same place?",
-    answer=answer,
-    needs=("photo", "model", "models", "target", "layer"),
-    covers=("layer",),
-    files=files,
-)
+    "compare", "Compare", "Do two networks look at the same place?", answer, needs=("photo",
+    "model", "models", "target", "layer"), covers=("layer",), files=files,
+)  # fmt: skip

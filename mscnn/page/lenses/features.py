@@ -282,10 +282,6 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
 
 
 LENS = Lens(
-    id="features",
-    title="Features",
-    question="Which other pictures does it find most like yours?",
-    answer=answer,
-    needs=("photo", "model", "layer", "options"),
-    files=files,
-)
+    "features", "Features", "Which other pictures does it find most like yours?", answer,
+    needs=("photo", "model", "layer", "options"), files=files,
+)  # fmt: skip

@@ -187,11 +187,6 @@ def _seen(explanation: Explanation) -> float:
 
 
 LENS = Lens(
-    id="look",
-    title="Look",
-    question="What does the network think this is, and where did it look?",
-    answer=answer,
-    needs=("photo", "model", "method", "target", "layer"),
-    covers=("target", "layer"),
-    files=files,
-)
+    "look", "Look", "What does the network think this is, and where did it look?", answer,
+    needs=("photo", "model", "method", "target", "layer"), covers=("target", "layer"), files=files,
+)  # fmt: skip

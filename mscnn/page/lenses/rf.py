@@ -369,11 +369,6 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
 
 
 LENS = Lens(
-    id="rf",
-    title="Receptive field",
-    question="What can one unit of the network see, and what of it does it use?",
-    answer=answer,
-    needs=("photo", "model", "point", "options", "layer"),
-    covers=("layer",),
-    files=files,
-)
+    "rf", "Receptive field", "What can one unit of the network see, and what of it does it use?",
+    answer, needs=("photo", "model", "point", "options", "layer"), covers=("layer",), files=files,
+)  # fmt: skip

@@ -234,10 +234,6 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
 
 
 LENS = Lens(
-    id="scales",
-    title="Scales",
-    question="At which scale was it decided: by small details or by large parts?",
-    answer=answer,
-    files=files,
-    needs=("photo", "model", "target"),
-)
+    "scales", "Scales", "At which scale was it decided: by small details or by large parts?",
+    answer, files=files, needs=("photo", "model", "target"),
+)  # fmt: skip

@@ -234,10 +234,6 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
 
 
 LENS = Lens(
-    id="zoom",
-    title="Zoom",
-    question="At which sizes is it still known?",
-    answer=answer,
-    needs=("photo", "model", "models", "target", "box", "options"),
-    files=files,
-)
+    "zoom", "Zoom", "At which sizes is it still known?", answer, needs=("photo", "model",
+    "models", "target", "box", "options"), files=files,
+)  # fmt: skip
