@@ -1,21 +1,5 @@
 """What can go wrong, as one tree; every message is fit to be shown to a user.
 
-    MscnnError
-    ├── ImageError            a picture that cannot be read or is refused
-    ├── UnknownModelError     a model name that nothing here can build
-    ├── UnsupportedModelError a timm model that these explanations do not fit
-    ├── WeightsError          weights that are missing, broken or do not fit
-    │   └── DownloadError     the hub could not be reached or the transfer broke
-    ├── UnknownClassError     a class the model does not know, or an ambiguous name
-    ├── UnknownLayerError     a layer the model does not have
-    ├── MethodError           an explanation method that is unknown or cannot be used here
-    ├── OptionError           an option with a value out of its range
-    ├── DeviceError           a device that is not there or ran out of memory
-    ├── DatasetError          a training set that cannot be used
-    ├── TrainingError         a training run that cannot go on
-    ├── OutputError           a result that could not be written
-    └── Cancelled             the user pressed Stop
-
 A message is one sentence (two at most), says what was found and what is accepted, and holds
 neither a traceback nor a path that the user did not name. The borders (``mscnn.cli`` and
 ``mscnn.http.feedback``) are the only places that catch this tree.

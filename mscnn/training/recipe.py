@@ -141,16 +141,9 @@ class Recipe:
 
 
 FINE_TUNING = Recipe(
-    epochs=20,
-    batch_size=32,
-    lr=5e-3,
-    opt="adamw",
-    weight_decay=0.05,
-    schedule="cosine",
-    ema=0.99,
-    zoom_out_prob=0.0,
-    layer_decay=0.75,
-)
+    epochs=20, batch_size=32, lr=5e-3, opt="adamw", weight_decay=0.05, schedule="cosine", ema=0.99,
+    zoom_out_prob=0.0, layer_decay=0.75,
+)  # fmt: skip
 """What ``mscnn finetune`` does unless it is told otherwise; suits folders of hundreds of images."""
 
 
