@@ -26,7 +26,7 @@ VIEW = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 def predicted(geometry=GEOMETRY, name="/home/me/lion.jpg", target=LION):
-    photo = explanation.PhotoInfo(name, *geometry.photo, geometry.crop)
+    photo = explanation.PhotoInfo(name, geometry.photo[0], geometry.photo[1], geometry.crop)
     logits = np.array([0, 0, 0, 1], dtype=np.float32)
     return explanation.Prediction(photo, "starter_resnet", WEIGHTS, "cpu", (target, CAT), logits)
 

@@ -105,7 +105,7 @@ def test_comparison_keeps_a_model_that_failed():
     assert list(good)[-4:] == ["latency_ms", "latency_range_ms", "threads", "note"]
     assert bad == {
         **dict.fromkeys(("weights", "device", "crop", "target", "map", "params", "gmacs")),
-        **dict.fromkeys(("input_px", "top1", "latency_ms")),
+        **dict.fromkeys(("input_px", "top1", "latency_ms", "latency_range_ms", "threads")),
         **{"model": "other", "top": [], "top1_source": "", "note": "not on this machine"},
     }
 
