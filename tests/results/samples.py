@@ -119,10 +119,9 @@ def stepped(factor, raw=((1, 1), (1, 1)), **changes):
 
 
 STEPS = (
-    stepped(2.0),
-    stepped(1.0, [[0, 8], [0, 0]]),
+    stepped(2.0), stepped(1.0, [[0, 8], [0, 0]]),
     stepped(0.5, [[-1, 0], [0, 0]], energy_ratio=None),
-)
+)  # fmt: skip
 UNKNOWN = scales.SweepCurve("=other", None, "", (), None, None, "it does not know lions")
 
 
