@@ -376,15 +376,14 @@ WRONG = [
     ("Extract image features", 'stage="layer3")', 'stage="layer2")'),
     ("Extract image features", "split=2", "split=1"),
     (
-        "Fine-tune on your own classes",
-        'num_classes=2, **bundled("starter_res2net")',
+        "Fine-tune on your own classes", 'num_classes=2, **bundled("starter_res2net")',
         "num_classes=2",
     ),
     ("Fine-tune on your own classes", "optimizer.step()", "pass"),
     ("Fine-tune on your own classes", 'load("my-model")', 'load("timm-tuned")'),
     ("Train from scratch", "num_classes=2)", 'num_classes=2, **bundled("starter_res2net"))'),
     ("Train from scratch", 'load("my-fresh-model")', 'load("starter_res2net")'),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("section", "right", "wrong"), WRONG)

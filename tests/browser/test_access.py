@@ -98,10 +98,9 @@ def test_every_tab_fits_the_screen_and_starts_with_the_picture(visit, size, my_p
     for lens in open_tabs(look):
         assert look.page.evaluate("document.documentElement.scrollWidth") <= width, lens
         seen = [
-            "#canvases canvas",
-            f"#panel-{lens} .answer > :visible",
+            "#canvases canvas", f"#panel-{lens} .answer > :visible",
             *["#top5 button"][: lens == "look"],
-        ]
+        ]  # fmt: skip
         look.page.evaluate("scrollTo(0, 0)")
         for selector in seen:
             box = look.page.locator(selector).first.bounding_box()

@@ -80,9 +80,8 @@ def test_explain_writes_the_four_files(photo, capsys):
     assert manifest["class"]["index"] == 198
     assert (manifest["layer"], manifest["method"]) == ("layer3", "gradcam")
     assert manifest["image"] == {
-        **{"name": "photo.png", "width": 200, "height": 100},
-        "crop": [50.0, 0.0, 150.0, 100.0],
-    }
+        **{"name": "photo.png", "width": 200, "height": 100}, "crop": [50.0, 0.0, 150.0, 100.0],
+    }  # fmt: skip
     assert manifest["top"] == document["top"]
     assert manifest["weights"] == document["weights"]
     assert {"mscnn", "torch", "timm"} <= set(manifest["versions"])

@@ -25,9 +25,8 @@ def test_scales_prints_and_writes_the_lens_numbers(photo, capsys):
     document = run_json(capsys, "scales", photo, "--target", "lion", "--out", "s")
     expected = engine().scales(photo, RES2NET, target=198)
     assert document["image"] == {
-        **{"path": "photo.png", "width": 200, "height": 100},
-        "crop": [50.0, 0.0, 150.0, 100.0],
-    }
+        **{"path": "photo.png", "width": 200, "height": 100}, "crop": [50.0, 0.0, 150.0, 100.0],
+    }  # fmt: skip
     assert document["class"]["index"] == 198
     assert document["attention"] is None
     got = {b["block"]: [s["share"] for s in b["splits"]] for b in document["blocks"]}

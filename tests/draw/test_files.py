@@ -81,9 +81,8 @@ def test_manifest_says_what_was_done_and_no_path():
     found = explanation_files(samples.explained(), drawing=DrawingOptions(colour_map="viridis"))
     manifest = manifest_of(found)
     assert manifest["image"] == {
-        **{"name": "lion.jpg", "width": 400, "height": 200},
-        "crop": [100.0, 0.0, 300.0, 200.0],
-    }
+        **{"name": "lion.jpg", "width": 400, "height": 200}, "crop": [100.0, 0.0, 300.0, 200.0],
+    }  # fmt: skip
     assert manifest["class"] == {"index": 3, "label": "lion", "probability": 0.75}
     assert manifest["weights"]["sha256"] == "ab" * 32
     assert (manifest["layer"], manifest["method"]) == ("layer4", "gradcam")
@@ -247,9 +246,8 @@ def test_split_attention_is_written_beside_the_scales():
     table = rows(found["attention.csv"])
     assert list(table[0])[:5] == ["block", "radix", "cardinality", "channels", "entropy_bits"]
     assert [[row[f"mean_gate_{i}"] for i in range(4)] for row in table] == [
-        ["0.5", "0.5", "", ""],
-        ["0.25"] * 4,
-    ]
+        ["0.5", "0.5", "", ""], ["0.25"] * 4,
+    ]  # fmt: skip
 
 
 def test_receptive_fields_are_written_exactly():
@@ -358,10 +356,9 @@ def test_an_evaluation_is_written_with_its_tables():
     ]
     assert manifest_of(found)["model"] == "starter_resnet"
     assert found["classes.csv"].decode().splitlines() == [
-        "index,class,images,top1,top5,predicted,precision",
-        "0,thing 0,2,0.5,1.0,1,1.0",
+        "index,class,images,top1,top5,predicted,precision", "0,thing 0,2,0.5,1.0,1,1.0",
         "1,'=thing 1,1,1.0,1.0,0,",
-    ]
+    ]  # fmt: skip
     assert found["confusion.csv"].decode().splitlines() == [
         "index,class,answer_index,answer,images",
         *("0,thing 0,0,thing 0,1", "0,thing 0,2,thing 2,1", "1,thing 1,1,thing 1,1"),
@@ -390,9 +387,8 @@ def test_neighbours_are_written_with_what_was_searched():
     found = files.features_files(head, "/home/me/lion.jpg", near, created=CREATED)
     manifest = manifest_of(found)
     assert (manifest["image"], manifest["stage"], manifest["rows"]) == (
-        *({"name": "lion.jpg"}, "layer3"),
-        9,
-    )
+        *({"name": "lion.jpg"}, "layer3"), 9,
+    )  # fmt: skip
     assert rows(found["neighbours.csv"])[1] == {
         **{"rank": "2", "path": "'=b.jpg", "similarity": "0.5"}
     }

@@ -198,10 +198,9 @@ def test_nothing_given_is_changed(photo, ramp):
     photo.setflags(write=False)
     ramp.setflags(write=False)
     drawn = [
-        o.overlay(photo, ramp, vmax=5.0, crop=BOX),
-        o.difference_overlay(photo, ramp, vmax=5.0),
+        o.overlay(photo, ramp, vmax=5.0, crop=BOX), o.difference_overlay(photo, ramp, vmax=5.0),
         o.heatmap(ramp, vmax=5.0),
-    ]
+    ]  # fmt: skip
     for picture in drawn:
         picture[:] = 0  # results belong to the caller
     np.testing.assert_array_equal(photo, before[0])

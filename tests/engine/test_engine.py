@@ -9,19 +9,11 @@ import pytest
 import timm
 import torch
 
+from mscnn import errors as e
 from mscnn.engine import pipeline
 from mscnn.engine import session as session_module
 from mscnn.engine.pipeline import Engine, counted_gmacs, model_facts
 from mscnn.engine.session import Session
-from mscnn.errors import (
-    BoxError,
-    Cancelled,
-    DownloadError,
-    ImageError,
-    OptionError,
-    UnknownClassError,
-    UnsupportedModelError,
-)
 from mscnn.maps.agreement import density
 from mscnn.photos.imaging import load_photo
 
@@ -56,7 +48,7 @@ def engine(loaded, asked, monkeypatch):
     def load(name, weights=None, **options):
         asked.append(name)
         if name not in MODELS:
-            raise DownloadError(f"The weights of {name} could not be downloaded.")
+            raise e.DownloadError(f"The weights of {name} could not be downloaded.")
         return loaded(name=name, **MODELS[name])
 
     monkeypatch.setattr(session_module, "load_model", load)
@@ -184,26 +176,26 @@ def test_stop_between_models_keeps_what_was_done(engine, photo):
         ):
             done.append(column.model)
 
-    with pytest.raises(Cancelled, match="Stopped"):
+    with pytest.raises(e.Cancelled, match="Stopped"):
         follow()
     assert done == ["one", "two"]
-    with pytest.raises(Cancelled):
+    with pytest.raises(e.Cancelled):
         engine.compare(photo, ["one", "two"], is_cancelled=lambda: True)
 
 
 def test_stop_during_a_download_is_not_a_failed_column(engine, photo, monkeypatch):
     def load(name, weights=None, **options):
-        raise Cancelled("Stopped; what was loaded so far is kept.")
+        raise e.Cancelled("Stopped; what was loaded so far is kept.")
 
     monkeypatch.setattr(session_module, "load_model", load)
-    with pytest.raises(Cancelled, match="so far"):
+    with pytest.raises(e.Cancelled, match="so far"):
         engine.compare(photo, ["one", "two"])
 
 
 def test_a_bad_photo_is_one_error_not_a_note_per_model(engine, tmp_path):
     bad = tmp_path / "note.txt"
     bad.write_text("no photo")
-    with pytest.raises(ImageError, match=r"note\.txt"):
+    with pytest.raises(e.ImageError, match=r"note\.txt"):
         engine.compare(bad, ["one", "two"])
 
 
@@ -332,7 +324,7 @@ def test_only_a_resnest_has_split_attention(engine, photo):
         assert block.reference is not None
         # The mean over the photo itself is the photo's own.
         np.testing.assert_allclose(block.reference, block.gates, atol=1e-5)
-    with pytest.raises(UnsupportedModelError):
+    with pytest.raises(e.UnsupportedModelError):
         engine.split_attention(photo, "two")
 
 
@@ -371,9 +363,9 @@ def test_a_model_that_cannot_be_had_gets_a_note(engine, photo):
 
 
 def test_alone_a_model_says_what_is_wrong(engine, photo):
-    with pytest.raises(DownloadError, match="not there"):
+    with pytest.raises(e.DownloadError, match="not there"):
         engine.sweep(photo, ["not there"])
-    with pytest.raises(UnknownClassError, match="unicorn"):
+    with pytest.raises(e.UnknownClassError, match="unicorn"):
         engine.sweep(photo, ["one"], target="unicorn")
 
 
@@ -387,16 +379,16 @@ def test_alone_a_model_says_what_is_wrong(engine, photo):
     ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
 ])  # fmt: skip
 def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, asked):
-    with pytest.raises(OptionError, match=says):
+    with pytest.raises(e.OptionError, match=says):
         getattr(engine, use)(photo, models)
     assert asked == []
 
 
 @pytest.mark.parametrize(("picture", "options", "error"), [
-    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, BoxError),
-    (None, {"canvas": "polka dots"}, OptionError),
-    (None, {"factors": ()}, OptionError), (None, {"is_cancelled": lambda: True}, Cancelled),
-    (b"no photo", {}, ImageError),
+    (None, {"box": (0.5, 0.5, 0.5, 0.9)}, e.BoxError),
+    (None, {"canvas": "polka dots"}, e.OptionError),
+    (None, {"factors": ()}, e.OptionError), (None, {"is_cancelled": lambda: True}, e.Cancelled),
+    (b"no photo", {}, e.ImageError),
 ])  # fmt: skip
 def test_what_no_model_can_do_is_refused_for_all(picture, options, error, engine, photo, asked):
     with pytest.raises(error):

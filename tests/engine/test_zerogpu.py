@@ -39,9 +39,8 @@ def weights(tmp_path_factory):
     names = '["' + '", "'.join(f"kind {i}" for i in range(200)) + '"]'
     save_file(
         timm.create_model("starter_res2net", zero_init_last=False).state_dict(),
-        path,
-        metadata={"label_names": names},
-    )
+        path, metadata={"label_names": names},
+    )  # fmt: skip
     return path
 
 

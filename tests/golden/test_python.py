@@ -95,8 +95,7 @@ def test_results(net, golden):
     gated = mscnn.load("starter_resnest", device="cpu")
     explained = net.explain("cat.png", layers=["layer3", "layer4"], targets=["top1", "tabby"])
     results = {
-        "predict": net.predict("cat.png"),
-        "explain": explained,
+        "predict": net.predict("cat.png"), "explain": explained,
         "explain.map": explained.map("layer4", 30),
         "scales": net.scales("cat.png", target="tabby"),
         "split_attention": gated.split_attention("cat.png"),
@@ -107,7 +106,7 @@ def test_results(net, golden):
         "features": net.features(["cat.png", "coffee.png"]),
         "features.stage": net.features("cat.png", stage="layer3"),
         "list_backbones": mscnn.list_backbones(),
-    }
+    }  # fmt: skip
     golden("python/results", {name: shape(result) for name, result in results.items()})
 
 

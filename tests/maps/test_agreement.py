@@ -20,11 +20,10 @@ def cam(raw, geometry=SQUARE):
 def random(seed, kind):
     values = np.random.default_rng(seed).normal(size=(40, 30))
     return {
-        "distinct": values,
-        "ties": values.round(0),
+        "distinct": values, "ties": values.round(0),
         "sparse": np.maximum(values - 1.2, 0),
         "outlier": np.where(values == values.max(), 1e9, values),
-    }[kind]
+    }[kind]  # fmt: skip
 
 
 @pytest.mark.parametrize("first", ["distinct", "ties", "sparse", "outlier"])

@@ -31,12 +31,11 @@ def test_bins_with_few_photographs_are_merged_with_their_neighbours():
     assert found is not None
     assert (found.set, found.images) == ("seven hundred photographs", 700)
     assert found.bins == (
-        Bin(0.0, 0.2, 100, 10),
-        Bin(0.2, 0.3, 412, 157),
+        Bin(0.0, 0.2, 100, 10), Bin(0.2, 0.3, 412, 157),
         Bin(0.3, 0.6, 59, 29),  # 10 and 9 are still too few
         Bin(0.6, 0.7, 50, 40),
         Bin(0.7, 1.0, 79, 69),  # the rest of 19 joins what is before it
-    )
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("probability", "images", "range_", "right", "unsure"), [

@@ -21,11 +21,10 @@ CONFIGS = [
     {"crop_mode": mode, "crop_pct": pct, "input_size": size, "interpolation": interpolation}
     for mode in ("center", "squash", "border")
     for pct, size, interpolation in (
-        (0.875, (3, 64, 64), "bilinear"),
-        (1.0, (3, 65, 65), "bicubic"),
+        (0.875, (3, 64, 64), "bilinear"), (1.0, (3, 65, 65), "bicubic"),
         (0.95, (3, 48, 96), "bicubic"),
     )
-]
+]  # fmt: skip
 
 
 def config_id(config):

@@ -26,7 +26,7 @@ VIEW = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 def predicted(geometry=GEOMETRY, name="/home/me/lion.jpg", target=LION):
-    photo = explanation.PhotoInfo(name, *geometry.photo, geometry.crop)
+    photo = explanation.PhotoInfo(name, geometry.photo[0], geometry.photo[1], geometry.crop)
     logits = np.array([0, 0, 0, 1], dtype=np.float32)
     return explanation.Prediction(photo, "starter_resnet", WEIGHTS, "cpu", (target, CAT), logits)
 
@@ -119,10 +119,9 @@ def stepped(factor, raw=((1, 1), (1, 1)), **changes):
 
 
 STEPS = (
-    stepped(2.0),
-    stepped(1.0, [[0, 8], [0, 0]]),
+    stepped(2.0), stepped(1.0, [[0, 8], [0, 0]]),
     stepped(0.5, [[-1, 0], [0, 0]], energy_ratio=None),
-)
+)  # fmt: skip
 UNKNOWN = scales.SweepCurve("=other", None, "", (), None, None, "it does not know lions")
 
 

@@ -38,9 +38,8 @@ def test_tables_have_a_cell_per_heading_and_run_nothing_in_a_spreadsheet():
         ["a", "b", "c", "d"], [[None, "=HYPERLINK(1)\nx", 10**30, None], [None, None, None, -1.5]]
     )
     assert list(csv.reader(io.StringIO(csv_text(content))))[1:] == [
-        ["", "'=HYPERLINK(1) x", str(10**30), ""],
-        ["", "", "", "-1.5"],
-    ]
+        ["", "'=HYPERLINK(1) x", str(10**30), ""], ["", "", "", "-1.5"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "|", "%", "\t=", "\r="])
@@ -144,8 +143,7 @@ def test_scales_has_the_prediction_and_every_split():
 def test_receptive_fields_have_the_contracts_keys_and_exact_counts():
     more = {"distinct_sizes": 2, "paths": PATHS + 1}
     expected = {
-        "model": "net",
-        "input_px": 224,
+        "model": "net", "input_px": 224,
         "stages": [{"stage": "layer1", "stride_px": 4, "rf_min_px": 11, "rf_max_px": 35, **more}],
         "blocks": [
             {
@@ -163,7 +161,7 @@ def test_receptive_fields_have_the_contracts_keys_and_exact_counts():
                 ],
             }
         ],
-    }
+    }  # fmt: skip
     shown = document(samples.theory())
     assert json.loads(json.dumps(shown)) == shown == expected
     full = document(samples.theory(), details=True)

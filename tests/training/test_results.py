@@ -52,9 +52,8 @@ def test_tables_say_what_the_matrix_says(tmp_path):
     ]  # fmt: skip
     assert rows(tmp_path / "classes.csv") == [
         ["class", "images", "correct", "precision", "recall"],
-        ["cat", "4", "3", "1.0000", "0.7500"],
-        ["dog, hound", "0", "0", "0.0000", ""],
-    ]
+        ["cat", "4", "3", "1.0000", "0.7500"], ["dog, hound", "0", "0", "0.0000", ""],
+    ]  # fmt: skip
     assert rows(tmp_path / "unreadable.csv") == [["file", "reason"], ["a.jpg", "broken"]]
     summary = json.loads((tmp_path / "training.json").read_text())
     # What the first version wrote is still there, under the same names.
