@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -62,65 +62,50 @@ def _before_command(
     """
 
 
-COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
-    models: ("models", "models --json"),
-    predict: (
-        "predict lion.jpg",
-        "predict *.jpg --model res2net50d.in1k --top-k 3 --json",
-        "predict lion.jpg --model resnet50.tv_in1k --weights my.safetensors",
-    ),
-    explain: (
-        "explain lion.jpg --out maps",
-        'explain cup.jpg --target "espresso" --layer layer3 --out maps',
-        "explain lion.jpg --method scorecam --out maps --json",
-    ),
-    compare: (
-        "compare lion.jpg --models starter_res2net,starter_resnet --out lion",
-        "compare lion.jpg --models res2net50_26w_4s.in1k,resnet50.tv_in1k --target lion --out lion",
-    ),
-    scales: (
-        "scales lion.jpg --out lion-scales",
-        "scales lion.jpg --model res2net50_26w_4s.in1k --target lion --out lion-scales --json",
-    ),
-    rf: (
-        "rf res2net50_26w_4s.in1k",
-        "rf starter_res2net --spectrum --json",
-        "rf res2net50d.in1k --out rf",
-    ),
-    sweep: (
-        "sweep lion.jpg --models starter_res2net,starter_resnet --out lion-zoom",
-        "sweep lion.jpg --models starter_res2net --box 25,10,75,90 --sizes 2,1,0.5 --out lion-zoom",
-    ),
-    study: (
-        "study photos --models starter_resnet,starter_res2net --out study",
-        "study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study",
-    ),
-    features: (
-        "features photos --model starter_res2net --out photos.npz",
-        "features photos --model starter_res2net --split layer3.1/2 --out split.npz",
-    ),
-    evaluate: (
-        "evaluate photos --model starter_res2net --json",
-        "evaluate photos --model my-model --out evaluation",
-    ),
-    download: ("download res2net50d.in1k resnest50d.in1k",),
-    serve: ("serve", "serve --host 0.0.0.0 --port 7860"),
-    train: (
-        "train photos --model starter_res2net --out my-model",
-        "train photos --model starter_res2net --out my-model --resume",
-    ),
-    finetune: (
-        "finetune photos --model starter_res2net --out my-model",
-        "finetune photos --model resnet50.a1_in1k --out my-model --freeze --epochs 5",
-        "finetune labels.csv --model ./my-model --out better --resume",
-    ),
-}
-"""Commands, in the order of the help, with the examples at the end of their own help."""
+COMMANDS = (
+    models, predict, explain, compare, scales, rf, sweep, study, features, evaluate, download,
+    serve, train, finetune,
+)  # fmt: skip
+"""Commands, in the order of the help."""
+EXAMPLES = """
+models
+models --json
+predict lion.jpg
+predict *.jpg --model res2net50d.in1k --top-k 3 --json
+predict lion.jpg --model resnet50.tv_in1k --weights my.safetensors
+explain lion.jpg --out maps
+explain cup.jpg --target "espresso" --layer layer3 --out maps
+explain lion.jpg --method scorecam --out maps --json
+compare lion.jpg --models starter_res2net,starter_resnet --out lion
+compare lion.jpg --models res2net50_26w_4s.in1k,resnet50.tv_in1k --target lion --out lion
+scales lion.jpg --out lion-scales
+scales lion.jpg --model res2net50_26w_4s.in1k --target lion --out lion-scales --json
+rf res2net50_26w_4s.in1k
+rf starter_res2net --spectrum --json
+rf res2net50d.in1k --out rf
+sweep lion.jpg --models starter_res2net,starter_resnet --out lion-zoom
+sweep lion.jpg --models starter_res2net --box 25,10,75,90 --sizes 2,1,0.5 --out lion-zoom
+study photos --models starter_resnet,starter_res2net --out study
+study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study
+features photos --model starter_res2net --out photos.npz
+features photos --model starter_res2net --split layer3.1/2 --out split.npz
+evaluate photos --model starter_res2net --json
+evaluate photos --model my-model --out evaluation
+download res2net50d.in1k resnest50d.in1k
+serve
+serve --host 0.0.0.0 --port 7860
+train photos --model starter_res2net --out my-model
+train photos --model starter_res2net --out my-model --resume
+finetune photos --model starter_res2net --out my-model
+finetune photos --model resnet50.a1_in1k --out my-model --freeze --epochs 5
+finetune labels.csv --model ./my-model --out better --resume
+"""
+"""They stand at the end of their command's own help."""
 
-for _command, _examples in COMMANDS.items():
-    _lines = "\n".join(f"  mscnn {line}" for line in _examples)
+for _command in COMMANDS:
+    _own = [line for line in EXAMPLES.splitlines() if line.split()[:1] == [_command.__name__]]
     # \b keeps the lines as they are.
-    app.command(epilog=f"\b\nExamples:\n{_lines}")(_command)
+    app.command(epilog="\b\n" + "\n  mscnn ".join(["Examples:", *_own]))(_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

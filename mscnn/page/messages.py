@@ -16,11 +16,12 @@ import jinja2
 import numpy as np
 from markdown_it import MarkdownIt
 
+from mscnn.draw.figures import model_title as model_title
+from mscnn.draw.figures import place
 from mscnn.draw.overlay import COLOUR_MAPS, overlay
 from mscnn.engine.network import Network
 from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.maps.agreement import density
-from mscnn.models import registry
 from mscnn.page.photos import Photo
 from mscnn.photos.imaging import thumbnail_of, to_png_bytes
 from mscnn.results.explanation import CamMap
@@ -72,17 +73,8 @@ def percent(fraction: float) -> str:
 
 
 def stage_name(layer: str) -> str:
-    """``"layer4"`` -> ``"Stage 4"``, ``"layer3.1"`` -> ``"Stage 3, block 2"``; others stay."""
-    stage, dot, block = layer.removeprefix("layer").removeprefix("stage").partition(".")
-    if not stage.isdigit():
-        return layer
-    return f"Stage {stage}, block {int(block) + 1}" if dot and block.isdigit() else f"Stage {stage}"
-
-
-def model_title(name: str) -> str:
-    """A model's name as people say it; of an owner's folder the last part of its path."""
-    spec = registry.find(name)
-    return spec.title if spec is not None else Path(name).name or name
+    """``"4"`` or ``"layer4"`` -> ``"Stage 4"``, ``"layer3.1"`` -> ``"Stage 3, block 2"``."""
+    return place(f"layer{layer}" if layer.isdigit() else layer)
 
 
 def packed(values: FloatMap, *, half: bool = False) -> str:
