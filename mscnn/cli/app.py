@@ -32,12 +32,9 @@ _EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn s
 
 # Plain text: no boxes in help or errors, and nothing but the result on stdout.
 app = typer.Typer(
-    name=PROGRAM,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+    name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+)  # fmt: skip
 
 
 def _show_version(wanted: bool) -> None:

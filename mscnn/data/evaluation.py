@@ -80,26 +80,18 @@ def evaluate(
     shown = classifier.labels.display
     accuracy = tally.accuracy(len(classifier.labels))
     return Evaluation(
-        model=classifier.name,
-        weights=classifier.weights,
-        device=str(classifier.device),
+        model=classifier.name, weights=classifier.weights, device=str(classifier.device),
         part=data.words,
         class_map={n: (i, shown(i)) for n, i in zip(data.names, mapped.tolist(), strict=True)},
-        known_classes=len(classifier.labels),
-        images=tally.images,
-        top1=accuracy.top1,
-        top5=accuracy.top5,
-        ece=tally.ece(),
-        bins=tally.bins(),
+        known_classes=len(classifier.labels), images=tally.images, top1=accuracy.top1,
+        top5=accuracy.top5, ece=tally.ece(), bins=tally.bins(),
         classes=tuple(tally.classes(sorted({true for true, _ in tally.pairs}), shown)),
         confusion=dict(sorted(tally.pairs.items())),
         labels={i: shown(i) for i in sorted({i for pair in tally.pairs for i in pair})},
-        seconds=seconds,
-        unreadable=unreadable,
-        real=real.counts() if real else None,
+        seconds=seconds, unreadable=unreadable, real=real.counts() if real else None,
         notices=classifier.notices,
         reliability=tally.reliability(f"{root.resolve().name}, {data.words}"),
-    )
+    )  # fmt: skip
 
 
 def write_reliability(folder: Path, found: Evaluation) -> str:

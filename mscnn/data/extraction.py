@@ -74,16 +74,12 @@ def extract(
 
     width, height = classifier.preprocess.view_size
     plan = Plan(
-        model=classifier.name,
-        weights_sha256=classifier.weights.sha256,
-        stage=point.layer if point else None,
-        split=split,
-        device=classifier.device.type,
-        batch_size=loading.batch_size,
-        images=len(photos),
+        model=classifier.name, weights_sha256=classifier.weights.sha256,
+        stage=point.layer if point else None, split=split, device=classifier.device.type,
+        batch_size=loading.batch_size, images=len(photos),
         width=rows_of(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[1],
         photographs=photos.digest(),
-    )
+    )  # fmt: skip
     # The first process makes and checks what is kept, then the others look at it.
     if processes.is_first:
         if restart:
@@ -120,19 +116,12 @@ def extract(
     if processes.is_first:
         _finish(part, photos, unreadable)
     return Extraction(
-        file=str(out),
-        model=classifier.name,
-        weights=classifier.weights,
-        device=str(classifier.device),
-        stage=point.layer if point else None,
-        split=split,
-        images=plan.images - len(unreadable),
-        width=plan.width,
-        seconds=time.perf_counter() - started,
-        computed=plan.images - kept,
-        unreadable=unreadable,
+        file=str(out), model=classifier.name, weights=classifier.weights,
+        device=str(classifier.device), stage=point.layer if point else None, split=split,
+        images=plan.images - len(unreadable), width=plan.width,
+        seconds=time.perf_counter() - started, computed=plan.images - kept, unreadable=unreadable,
         notices=classifier.notices,
-    )
+    )  # fmt: skip
 
 
 class _Names:
@@ -155,14 +144,11 @@ def _finish(part: PartFiles, photos: FileList, unreadable: Sequence[tuple[str, s
             f"None of the {len(photos)} photographs can be read; the first: {unreadable[0][1]}"
         )
     head = FeatureHead(
-        rows=plan.images - len(unreadable),
-        width=plan.width,
-        model=plan.model,
-        weights_sha256=plan.weights_sha256,
-        stage=plan.stage or "",
+        rows=plan.images - len(unreadable), width=plan.width, model=plan.model,
+        weights_sha256=plan.weights_sha256, stage=plan.stage or "",
         split="" if plan.split is None else str(plan.split),
         unreadable=tuple(name for name, _ in unreadable),
-    )
+    )  # fmt: skip
     whole = part.folder / f"whole{part.out.suffix.lower()}"
     with writing(part.out):
         write_feature_file(whole, head, _Names(photos, part), part.readable_rows())

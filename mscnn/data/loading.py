@@ -94,12 +94,9 @@ def batches(
     size = loading.batch_size
     ranges: Any = [range(n * size, min((n + 1) * size, len(photos))) for n in numbers]
     yield from DataLoader(
-        _Batches(photos, preprocess),
-        sampler=ranges,
-        batch_size=None,
-        num_workers=loading.workers_for(len(ranges)),
-        pin_memory=pinned,
-    )
+        _Batches(photos, preprocess), sampler=ranges, batch_size=None,
+        num_workers=loading.workers_for(len(ranges)), pin_memory=pinned,
+    )  # fmt: skip
 
 
 LOADER_KILLED = DeviceError(

@@ -214,13 +214,10 @@ def build_api(
                 if item not in made:
                     made[item] = component(*item)
             gr.Button(visible=False).click(
-                _served(function, defaults),
-                [made[item] for item in defaults.items()],
-                [numbers, *(gr.File(label=label) for label in files)],
-                api_name=name,
-                api_visibility="public",
-                **queue,
-            )
+                _served(function, defaults), [made[item] for item in defaults.items()],
+                [numbers, *(gr.File(label=label) for label in files)], api_name=name,
+                api_visibility="public", **queue,
+            )  # fmt: skip
 
 
 def _served(function: Callable[..., Answer], defaults: Mapping[str, Any]) -> Callable[..., Any]:

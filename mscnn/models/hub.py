@@ -181,14 +181,10 @@ class _Transfer(threading.Thread):
         while True:
             try:
                 return hf_hub_download(
-                    hub_file.repo_id,
-                    file_name,
-                    revision=hub_file.revision,
-                    cache_dir=_cache_folder(),
-                    endpoint=_endpoint(),
-                    force_download=self._replace,
+                    hub_file.repo_id, file_name, revision=hub_file.revision,
+                    cache_dir=_cache_folder(), endpoint=_endpoint(), force_download=self._replace,
                     tqdm_class=type("_BoundBar", (_Bar,), {"transfer": self}),
-                )
+                )  # fmt: skip
             except Exception as error:
                 if attempt == _ATTEMPTS or self.stopped or not _broke_midway(error):
                     raise

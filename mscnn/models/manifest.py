@@ -1,22 +1,4 @@
-"""The bundled weights and the file that vouches for them, ``assets/weights/MANIFEST.json``.
-
-Schema 1::
-
-    {"schema": 1,
-     "labels": {"tiny-imagenet-200": ["goldfish", ...]},       class names in index order, by set
-     "weights": [
-       {"model": "starter_res2net",                            name in the registry
-        "file": "starter_res2net.safetensors",                 beside the manifest
-        "sha256": "<64 hex digits>", "bytes": 3456789,         of that file
-        "dtype": "float16",                                    as stored; loaded as float32
-        "classes": 200, "labels": "tiny-imagenet-200",
-        "training": {"command": "...", "data": "...", "seed": 0, "epochs": 30},
-        "accuracy": {"top1": 0.5, "top5": 0.76, "images": 10000, "set": "..."},  fraction, 0..1
-        "reliability": {...},                    optional; see mscnn.models.reliability
-        "licence": "..."}]}
-
-``training`` and ``accuracy`` may hold more fields; ``accuracy`` is null where nobody measured.
-"""
+"""The bundled weights and what vouches for them; ``docs/weights.md`` describes it."""
 
 from __future__ import annotations
 

@@ -150,12 +150,9 @@ def obtain(
             "choose a model that is already here, or copy its weights file and name that."
         )
     return hub.download(
-        source.hub_file,
-        source.model,
-        on_progress=on_progress,
-        is_cancelled=is_cancelled,
+        source.hub_file, source.model, on_progress=on_progress, is_cancelled=is_cancelled,
         replace=path is not None,
-    )
+    )  # fmt: skip
 
 
 def is_path(name: str) -> bool:

@@ -81,22 +81,16 @@ class Request:
         if box is not None and not (box[0] < box[2] and box[1] < box[3]):
             raise OptionError("That box is empty; drag a larger one.")
         return cls(
-            serial=serial,
-            lens=_text(data, "lens"),
-            photo=_upload(_text(data, "photo", longest=4096)),
-            example=_text(data, "example"),
-            model=_text(data, "model").strip(),
-            models=_names(data.get("models")),
-            target=_text(data, "target").strip(),
-            layer=_layer(_text(data, "layer")),
+            serial=serial, lens=_text(data, "lens"),
+            photo=_upload(_text(data, "photo", longest=4096)), example=_text(data, "example"),
+            model=_text(data, "model").strip(), models=_names(data.get("models")),
+            target=_text(data, "target").strip(), layer=_layer(_text(data, "layer")),
             method=get_method(_text(data, "method") or "gradcam").name,
             point=None if point is None else (point[0], point[1]),
             box=None if box is None else (box[0], box[1], box[2], box[3]),
-            options=_options(data.get("options")),
-            agreed=data.get("agreed") is True,
-            changed=_text(data, "changed"),
-            static=data.get("static") is True,
-        )
+            options=_options(data.get("options")), agreed=data.get("agreed") is True,
+            changed=_text(data, "changed"), static=data.get("static") is True,
+        )  # fmt: skip
 
 
 def _check(is_sound: bool) -> None:

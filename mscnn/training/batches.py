@@ -151,13 +151,9 @@ class Batches:
 
     def _loader(self, photos: PhotoDataset, order: Any) -> DataLoader[Any]:
         return DataLoader(
-            photos,
-            batch_size=self.part_size,
-            sampler=order,
-            num_workers=self.recipe.workers,
-            pin_memory=self.processes.device.type == "cuda",
-            worker_init_fn=leave_signals_to_parent,
-        )
+            photos, batch_size=self.part_size, sampler=order, num_workers=self.recipe.workers,
+            pin_memory=self.processes.device.type == "cuda", worker_init_fn=leave_signals_to_parent,
+        )  # fmt: skip
 
 
 def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:

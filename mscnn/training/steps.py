@@ -35,12 +35,9 @@ def optimiser_and_schedule(
     """
     try:
         optimizer = create_optimizer_v2(
-            model,
-            opt=recipe.opt,
-            lr=recipe.lr,
-            weight_decay=recipe.weight_decay,
+            model, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay,
             layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
-        )
+        )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise OptionError(
             f"--opt is {recipe.opt!r}, which timm cannot use here; try muon, sgd or adamw."

@@ -158,7 +158,7 @@ def test_boxes_lie_where_the_geometry_says():
     figure = sheets.effective_field_sheet([effective(gradient)], PHOTO)
     assert png(figure)
     axis = figure.axes[0]
-    scale = axis.images[0].get_array().shape[1] / 400  # type: ignore[union-attr]
+    scale = axis.images[0].get_array().shape[1] / 400
     drawn = {tuple(np.round((np.array(p.get_bbox().extents) + 0.5) / scale, 6))
              for p in axis.patches if isinstance(p, Rectangle)}  # fmt: skip
     # 400 / 128 photo px per px of the input, which begins 32 px into the resized photo.

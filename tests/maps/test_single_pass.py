@@ -63,7 +63,7 @@ class Paper(nn.Module):
             self.conv.weight.copy_(
                 torch.tensor([[[[1.0, 1.0], [1.0, 1.0]]], [[[-1.0, 0.0], [0.0, 0.0]]]])
             )
-            self.conv.bias.copy_(torch.tensor([0.0, 5.0]))  # type: ignore[union-attr]
+            self.conv.bias.copy_(torch.tensor([0.0, 5.0]))
             self.fc.weight.copy_(torch.tensor([[1.0, 2.0], [0.5, -4.0], [0.0, 0.0]]))
             self.fc.bias.copy_(torch.tensor([0.5, 0.0, 1.0]))
         self.eval().requires_grad_(False)
