@@ -39,7 +39,7 @@ def take(browser: Browser, url: str, name: str) -> None:
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     page.goto(f"{url}?{query}")
-    page.locator(last).first.wait_for()
+    page.locator(f"{last}:visible").first.wait_for()
     page.locator("#overlay[aria-busy=false]").wait_for()
     if name == "field-wide":
         page.locator("#canvases canvas").click(position={"x": 230, "y": 170})
