@@ -170,12 +170,12 @@ def test_a_drag_sets_the_box(visit):
 
 def test_models_are_a_list_of_chips(toy):
     toy.page.locator("#add").select_option("starter_resnet")
-    expect(toy.page.locator(".chips button")).to_have_count(1)
+    expect(toy.page.locator("#panel-toy .chips button")).to_have_count(1)
     toy.page.locator("#add").select_option("starter_res2net")
     toy.ready("toy")
     assert HEARD[-1].models == ("starter_resnet", "starter_res2net")
     assert toy.link()["models"] == "starter_resnet,starter_res2net"
-    toy.page.get_by_role("button", name="Remove Starter ResNet").first.click()
+    toy.page.locator("#panel-toy").get_by_role("button", name="Remove Starter ResNet").first.click()
     toy.ready("toy")
     assert HEARD[-1].models == ("starter_res2net",)
 
@@ -195,8 +195,9 @@ def test_arrow_keys_move_between_tabs_and_other_tabs_are_dimmed_until_opened(vis
     look.tab("Toy")
     look.ready("toy")
     look.page.locator("#tab-toy").focus()
-    look.page.keyboard.press("ArrowLeft")
-    expect(look.page.get_by_role("tab", name="Look")).to_be_focused()
+    for key, name in (("ArrowRight", "Slow"), ("ArrowLeft", "Toy"), ("Home", "Look")):
+        look.page.keyboard.press(key)
+        expect(look.page.get_by_role("tab", name=name)).to_be_focused()
     look.page.locator("[data-example=cat]").click()
     look.ready()
     look.page.keyboard.press("End")

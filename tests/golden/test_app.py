@@ -158,6 +158,7 @@ def in_front(page, name):
 
 
 @pytest.mark.browser
+@pytest.mark.flaky(reruns=2)
 def test_element_ids(page, app_url):
     page.goto(app_url, wait_until="domcontentloaded")
     # The page opens the tab that its link names when it has loaded; a click before that is lost.
@@ -171,6 +172,7 @@ def test_element_ids(page, app_url):
 
 
 @pytest.mark.browser
+@pytest.mark.flaky(reruns=2)
 @pytest.mark.parametrize("query", LINKS)
 def test_links(query, page, app_url):
     tab, wanted = LINKS[query]
