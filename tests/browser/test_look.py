@@ -132,6 +132,7 @@ def test_another_class_is_asked_for_once_and_an_unknown_one_says_so(visit, expla
     expect(look.page.locator("#panel-look")).to_have_class("panel stale")
 
 
+@pytest.mark.slow
 def test_a_method_draws_another_map_and_a_slow_one_asks_first(visit):
     look = visit().ready()
     before = look.pixels()
