@@ -58,7 +58,7 @@ def measure(model: str, repeats: int) -> tuple[dict[str, Any], Units]:
 
     def asked(path: str, *, whole: bool) -> object:
         request = {"serial": 1, "lens": "look", "photo": path, "model": model, "changed": "photo"}
-        for message in answering._messages(request, Job()):
+        for message in answering._answers(request, Job(), lambda _: None):
             if message.get("view", {}).get("maps") and not whole:
                 return message
         return message
