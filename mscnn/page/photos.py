@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -16,6 +18,7 @@ from mscnn.page.examples import Example, examples
 from mscnn.page.request import Request
 from mscnn.photos.imaging import load_photo, thumbnail_of
 
+T = TypeVar("T")
 SERVED_PX = 1600
 """Longer side of the copy that the browser draws, at most."""
 THUMB_PX = 160
@@ -78,13 +81,9 @@ class PhotoStore:
         try:
             status = path.stat()
             key = ("small", path, status.st_size, status.st_mtime_ns)
-            made = self._cache.get(key, lambda: _small(path))
-            if not Path(made).is_file():  # as in ``_open``
-                self._cache.drop(key)
-                made = self._cache.get(key, lambda: _small(path))
+            return self._kept(key, lambda: _small(path), lambda made: made)
         except (OSError, ValueError, ImageError):  # ValueError: a NUL in the name
             return None
-        return made
 
     def served(self, example: Example) -> str:
         """Return the path, in gradio's cache, of an example as the viewer draws it."""
@@ -96,11 +95,14 @@ class PhotoStore:
         except OSError:
             raise ImageError("That photo is no longer here; choose it again.") from None
         key = (path, status.st_size, status.st_mtime_ns)
-        photo = self._cache.get(key, lambda: _decoded(path, name))
-        if not Path(photo.served).is_file():  # an hour later gradio has removed it
+        return self._kept(key, lambda: _decoded(path, name), lambda photo: photo.served)
+
+    def _kept(self, key: Hashable, make: Callable[[], T], served: Callable[[T], str]) -> T:
+        made = self._cache.get(key, make)
+        if not Path(served(made)).is_file():  # an hour later gradio has removed it
             self._cache.drop(key)
-            photo = self._cache.get(key, lambda: _decoded(path, name))
-        return photo
+            made = self._cache.get(key, make)
+        return made
 
 
 def _decoded(path: Path, name: str) -> Photo:

@@ -37,7 +37,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     yield found.message(explanations, shown, request, more=True)
     # One class at a time: other visitors' requests get the network in between.
     classes = [shown, *(s for s in first.targets if s.index != shown.index)]
-    for score in classes if found.stages_method == "gradcam" else classes[:1]:
+    for score in classes if METHODS[found.stages_method].one_pass else classes[:1]:
         if context.is_cancelled():
             return
         explanations.append(found.stages(score.index))
@@ -53,15 +53,14 @@ class _Found:
         self.photo, self.network, self.method, self.context = photo, network, method, context
         self.key = (photo.digest, model_key(network))
         # A forward per channel for each stage would take minutes: Grad-CAM stands in.
-        slow = METHODS[method].cost == "per-channel"
-        self.stages_method = "gradcam" if slow else method
+        self.stages_method = "gradcam" if METHODS[method].is_slow else method
         # Prepared once for all the classes: a large photo takes longer than a small network.
         self.input = context.cached(("input", *self.key), lambda: network.preprocess(photo.image))
 
     def consent(self, request: Request) -> None:
         """Ask before a method that takes minutes."""
         method = METHODS[self.method]
-        if method.cost != "per-channel" or request.agreed:
+        if not method.is_slow or request.agreed:
             return
         seconds = estimate_seconds(self.method, self.network, self.photo.image)
         raise NeedsConsent(
@@ -71,7 +70,7 @@ class _Found:
 
     def last_stage(self, target: int | None) -> Explanation:
         """The five best classes (one, where each costs), or another one, at the last stage."""
-        best = "top5" if self.method == "gradcam" else "top1"
+        best = "top5" if METHODS[self.method].one_pass else "top1"
         return self._explained([best] if target is None else [target], None, self.method)
 
     def stages(self, target: int) -> Explanation:
