@@ -20,6 +20,7 @@ from mscnn.draw import evaluation, sheets
 from mscnn.draw.charts import evidence_chart, growth_chart, spectrum_chart, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import DrawingOptions as DrawingOptions
+from mscnn.maps.methods import METHODS
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results import scales, schema
 from mscnn.results.evaluation import ClassResult, Evaluation
@@ -58,7 +59,6 @@ def explanation_files(
     drawing = drawing or DrawingOptions()
     painted, plain, top = sheets.map_pictures(explanation, cam, sheets.as_image(photo), drawing)
     target = next(score for score in explanation.targets if score.index == cam.target)
-    packages = () if cam.method == "gradcam" else ("grad-cam",)
     say = {
         **_with_name(document(explanation.prediction)),
         **{"class": target, "layer": cam.layer, "method": cam.method},
@@ -67,7 +67,7 @@ def explanation_files(
         "notices": [*explanation.notices, *([] if top > 0 else [NO_EVIDENCE])],
     }
     files = {"overlay.png": to_png_bytes(painted), "heatmap.png": to_png_bytes(plain)}
-    said = schema.manifest(say, created, ("torch", "timm", *packages))
+    said = schema.manifest(say, created, METHODS[cam.method].packages)
     return _encoded({**files, "cam.npy": cam.raw, "manifest.json": said})
 
 

@@ -121,9 +121,7 @@ def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         items = [[s.name, s.title] for s in registry.list_backbones(group=group)]  # type: ignore[arg-type]
         models.append({"group": title, "items": items})
     models.append({"group": "", "items": [list(OTHER_MODEL)]})
-    methods = [
-        [m.name, m.title + (" (slow)" if m.cost == "per-channel" else "")] for m in METHODS.values()
-    ]
+    methods = [[m.name, m.title + (" (slow)" if m.is_slow else "")] for m in METHODS.values()]
     return {
         "models": [group for group in models if group["items"]],
         "methods": [{"group": "", "items": methods}],
