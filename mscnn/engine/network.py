@@ -73,7 +73,7 @@ class Network:
         self.spec = registry.find(loaded.name)
         self.preprocess = Preprocessor(loaded.data_config)
         self.precision = precision
-        self.notices: tuple[str, ...] = ()
+        self.notices = tuple(filter(None, loaded.notices))
         self._lock = threading.RLock()
         self.move_to(device)
 
@@ -133,9 +133,8 @@ class Network:
             self._place(torch.device("cpu"))
             if was == "cuda":
                 torch.cuda.empty_cache()
-            self.notices = (
-                f"The {was} device ran out of memory, so {self.name} now runs on the CPU.",
-            )
+            moved = f"The {was} device ran out of memory, so {self.name} now runs on the CPU."
+            self.notices = (*self.notices, moved)
 
     @property
     def last_stage(self) -> str:

@@ -53,9 +53,12 @@ class Blueprint:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None  # class names in index order, of a model folder
 
-    def build(self, *, device: str = "cpu", classes: int | None = None) -> nn.Module:
+    def build(
+        self, *, device: str = "cpu", classes: int | None = None, pretrained: bool = False
+    ) -> nn.Module:
         """Build in eval mode, fresh; ``WeightsError`` for a model folder that timm cannot build."""
         arguments = dict(self.model_args) | ({} if classes is None else {"num_classes": classes})
+        arguments["pretrained"] = pretrained
         source = dict(self.pretrained_cfg) if self.pretrained_cfg is not None else self.tag
         try:
             with torch.device(device):

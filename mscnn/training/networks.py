@@ -12,6 +12,7 @@ from torch import nn
 from mscnn.errors import UnsupportedModelError
 from mscnn.models import starters  # noqa: F401 - registers the starters with timm
 from mscnn.models.architecture import unknown_model
+from mscnn.models.fitting import classifiers
 from mscnn.models.hub import OnProgress
 from mscnn.models.loading import load_model
 from mscnn.models.sources import shown_name
@@ -28,6 +29,7 @@ class StartingPoint:
     sha256: str = ""  # of their file
     licence: str = ""  # its identifier, where known
     weights: str = ""  # name of the file or folder of weights, where one was given
+    notice: str = ""  # what else is in the file of weights
 
 
 def fresh(architecture: str, classes: int, seed: int) -> StartingPoint:
@@ -60,15 +62,14 @@ def pretrained(
         source=loaded.weights.source,
         sha256=loaded.weights.sha256,
         weights=weights.name if weights is not None else "",
+        notice=loaded.notices[0],
         licence=str(cfg.get("license") or ""),  # type: ignore[operator, union-attr]
     )
 
 
 def classifier_modules(model: nn.Module) -> tuple[nn.Module, ...]:
     """Return timm's classifier layers; ``UnsupportedModelError`` where there are none."""
-    found = model.get_classifier()  # type: ignore[operator]  # nn.Module
-    layers = found if isinstance(found, (tuple, list)) else (found,)
-    layers = tuple(layer for layer in layers if next(layer.parameters(), None) is not None)
+    layers = tuple(classifiers(model).values())
     if not layers:
         raise UnsupportedModelError(
             "This network has no classifier of its own to train; leave --freeze away."

@@ -94,6 +94,8 @@ def start_training(
         if plan.fine_tune:
             names = plan.model, plan.weights
             start = pretrained(*names, len(images.names), recipe.seed, on_progress=on_progress)
+            if start.notice:
+                say(start.notice)
         trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)
         if plan.resume and not trainer.resume():
             say("There is no checkpoint in --out yet, so the run starts from the beginning.")
