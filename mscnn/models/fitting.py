@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from mscnn.models.checkpoint import printable
 logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
+Convert = Callable[..., Mapping[str, Any]]
 
 _OPTIONAL = ".num_batches_tracked"  # evaluation does not use it, and files may lack it
 _AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECASE)
@@ -37,50 +38,46 @@ _asking = threading.Lock()
 
 @dataclass(frozen=True)
 class Fit:
-    """The weights of a network.
+    """The weights of a network as a file has them.
 
     Attributes:
-        tensors: by the network's own names; without the classifier's where the file has none that
-            fits, and maybe without the counters of batches.
+        tensors: by the network's own names; without the classifier's where none fits, and maybe
+            without the counters of batches.
         classes: rows of the classifier; 0 where the file has none that fits, None where the
             network has none.
         part: where in the file they are, ``"model_ema/module"``; "" for the file itself.
-        note: a sentence on what else is there; "" where nothing is.
+        rivals: other parts where as many fit.
+        needed: how many tensors there must be beside the classifier's; ``missing`` and
+            ``reshaped`` are those that are not there, or have another shape than this.
+        strangers: of layers that the network does not have.
+        beside: what else lies in the same mapping.
     """
 
     tensors: dict[str, torch.Tensor]
     classes: int | None
     part: str
-    note: str
+    rivals: list[str]
+    needed: int
+    missing: list[str]
+    reshaped: dict[str, torch.Size]
+    strangers: list[str]
+    beside: list[str]
 
+    @property
+    def fits(self) -> int:
+        """How many of the needed tensors are there."""
+        return self.needed - len(self.missing) - len(self.reshaped)
 
-@dataclass(frozen=True)
-class _Needs:
-    """What a network needs: all its tensors, and which of them must be there as they are."""
-
-    wanted: Tensors
-    body: frozenset[str]
-    head: frozenset[str]  # the classifier's, which may have other rows
-    heads: tuple[str, ...]  # what their names begin with
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A place in a file where tensors of a network lie."""
-
-    tensors: Tensors  # of the whole file, or what timm's conversion made of a part of it
-    start: str  # what their names begin with: ``"state_dict/module."``
-    names: Mapping[str, str]  # names in ``tensors`` by those of the network
-    fits: int  # how many of the body's have the right shape
-    root: str = ""  # the part that was converted
-    rivals: tuple[str, ...] = ()  # other starts where as many fit
-
-    def beside(self) -> list[str]:
-        """Names in the same mapping that are not the network's."""
-        used = set(self.names.values())
-        mappings = {name.rpartition("/")[0] for name in (self.start, *used)}
-        rest = [name for name in self.tensors if name not in used]
-        return [name for name in rest if name.rpartition("/")[0] in mappings]
+    def note(self, file: str) -> str:
+        """Say what else is in the file; "" where nothing is."""
+        said = []
+        if self.rivals:
+            said.append(
+                f"{self.part or 'the outermost'} was used, and {_listed(self.rivals)} fits too"
+            )
+        if self.beside:
+            said.append(f"what is beside the weights was left out: {_listed(self.beside)}")
+        return f"In {file} {'; '.join(said)}." if said else ""
 
 
 def fit(blueprint: Blueprint, tensors: Tensors, file: str) -> Fit:
@@ -90,26 +87,17 @@ def fit(blueprint: Blueprint, tensors: Tensors, file: str) -> Fit:
     none that the network knows.
     """
     model, strict = blueprint.build(device="meta"), True
-    needs = _needs_of(model)
-    place = _best(tensors, needs)
-    classes = _classes(place, needs)
-    if place.fits < len(needs.body) or _strangers(place, needs, classes):
+    best, wanted = _best(tensors, model), model.state_dict()
+    if best.fits < best.needed or best.strangers:
         convert, strict = _timms_way(blueprint)
-        if place.fits < len(needs.body) and convert is not None:
-            place = _converted(place, needs, model, convert)
-            classes = _classes(place, needs)
-    found = {key: place.tensors[name] for key, name in place.names.items()}
-    if classes == 0:
-        found = {key: value for key, value in found.items() if key not in needs.head}
-    for key, tensor in found.items():
-        if fault := _fault(tensor, needs.wanted[key]):
-            raise WeightsError(f"{printable(key)} in {file} {fault}.")
-    strangers = _strangers(place, needs, classes) if strict else []
-    if place.fits < len(needs.body) or strangers:
-        what = _misfit(found, place, needs, strangers)
-        raise WeightsError(f"{file} does not fit {blueprint.name}: {what}.")
-    part = printable((place.root + place.start).rstrip("./"))
-    return Fit(found, classes, part, _note(place, file, part))
+        if best.fits < best.needed and convert is not None:
+            best = _converted(tensors, model, convert, best)
+    for key, tensor in best.tensors.items():
+        if fault := _fault(tensor, wanted[key]):
+            raise WeightsError(f"{key} in {file} {fault}.")
+    if best.fits < best.needed or (strict and best.strangers):
+        raise WeightsError(f"{file} does not fit {blueprint.name}: {_misfit(best, strict)}.")
+    return best
 
 
 def classifiers(model: nn.Module) -> dict[str, nn.Module]:
@@ -120,64 +108,77 @@ def classifiers(model: nn.Module) -> dict[str, nn.Module]:
     return {n: m for n, m in named if any(m is one for one in layers) and [*m.parameters()]}
 
 
-def _needs_of(model: nn.Module) -> _Needs:
-    wanted = model.state_dict()
-    heads = tuple(f"{name}." for name in classifiers(model))
-    head = frozenset(key for key in wanted if key.startswith(heads))
-    body = frozenset(key for key in wanted if not key.endswith(_OPTIONAL)) - head
-    return _Needs(wanted, body, head, heads)
+def _best(tensors: Tensors, model: nn.Module, root: str = "") -> Fit:
+    wanted, heads = model.state_dict(), tuple(f"{name}." for name in classifiers(model))
+    head = {key for key in wanted if key.startswith(heads)}
+    body = [key for key in wanted if key not in head and not key.endswith(_OPTIONAL)]
+    start, rivals = _start(tensors, wanted, set(body), root)
+    names = {key: start + key for key in wanted if start + key in tensors}
+    if head and not head & names.keys():
+        # A classifier of its own beside the backbone: "backbone.conv1.weight", "head.fc.weight".
+        mapping, first = start.rpartition("/")[0], next(iter(head))
+        owners = [n[: -len(first)] for n in tensors if n.endswith(f".{first}")]
+        owners = [s for s in owners if s.rpartition("/")[0] == mapping]
+        if len(owners) == 1 and all(owners[0] + key in tensors for key in head):
+            names |= {key: owners[0] + key for key in head}
+    shapes = {key: tensors[name].shape for key, name in names.items()}
+    classes = _classes(shapes, {key: wanted[key].shape for key in head}) if head else None
+    used = {*names.values()}
+    mappings = {name.rpartition("/")[0] for name in (start, *used)}
+    near = [name for name in tensors if name.rpartition("/")[0] in mappings and name not in used]
+    last = {key.rpartition(".")[2] for key in wanted}
+    cut = len(start)
+    return Fit(
+        tensors={k: tensors[n] for k, n in names.items() if classes != 0 or k not in head},
+        classes=classes,
+        part=printable((root + start).rstrip("./")),
+        rivals=[printable((root + rival).rstrip("./")) or "the outermost" for rival in rivals],
+        needed=len(body),
+        missing=[key for key in body if key not in names],
+        reshaped={k: wanted[k].shape for k in body if k in names and shapes[k] != wanted[k].shape},
+        # Neither a counter, nor a loss, nor a classifier that is not used.
+        strangers=[
+            name[cut:] for name in near
+            if name.startswith(start)
+            and (tensors[name].numel() != 1 or name.rpartition(".")[2] in last)
+            and not _NO_LAYER.match(name, cut)
+            and not (classes == 0 and name.startswith(heads, cut))
+        ],
+        beside=[
+            printable(name.rpartition("/")[2]) for name in near
+            if not (rivals and name.startswith(tuple(rivals)))
+        ],
+    )  # fmt: skip
 
 
-def _best(tensors: Tensors, needs: _Needs, root: str = "") -> _Place:
-    """Return the place with most of the body; of equals, averaged weights or the first."""
-    depth = 1 + max(key.count(".") for key in needs.wanted)
+def _start(tensors: Tensors, wanted: Tensors, body: set[str], root: str) -> tuple[str, list[str]]:
+    """Return what the names of the network's tensors begin with: where most of its body lies.
+
+    Of equals averaged weights, else the first; the others, where all of the body lies, come second.
+    """
+    depth = 1 + max(key.count(".") for key in wanted)
     fits: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for name, tensor in tensors.items():
         for cut in [0, *(dot.end() for dot in re.finditer(r"[./]", name))][-depth:]:
             start, key = name[:cut], name[cut:]
-            if key in needs.wanted:
+            if key in wanted:
                 named[start] += 1
-                fits[start] += key in needs.body and tensor.shape == needs.wanted[key].shape
-    ranks = {start: (fits[start], bool(_AVERAGED.search(root + start))) for start in named}
-    start = max(named, key=lambda start: (*ranks[start], named[start]), default="")
-    if not fits[start]:  # another network's: the mapping with most of its tensors
+                fits[start] += key in body and tensor.shape == wanted[key].shape
+    averaged = {start: bool(_AVERAGED.search(root + start)) for start in named}
+    best = max(named, key=lambda s: (fits[s], averaged[s], named[s]), default="")
+    if not fits[best]:  # another network's: the mapping with most of its tensors
         mappings = Counter(name[: name.rfind("/") + 1] for name in tensors)
-        start = max(mappings, key=lambda mapping: mappings[mapping], default="")
-    names = {key: start + key for key in needs.wanted if start + key in tensors}
-    if not needs.head & names.keys():
-        # A classifier of its own beside the backbone: "backbone.conv1.weight", "head.fc.weight".
-        mapping = start.rpartition("/")[0]
-        near = [s for s in named if s.rpartition("/")[0] == mapping]
-        owners = [s for s in near if needs.head and all(s + key in tensors for key in needs.head)]
-        if len(owners) == 1:
-            names |= {key: owners[0] + key for key in needs.head}
-    rivals = [other for other in named if other != start and fits[other] == len(needs.body)]
-    return _Place(tensors, start, names, fits[start], root, tuple(rivals))
+        best = max(mappings, key=lambda mapping: mappings[mapping], default="")
+    return best, [start for start in named if start != best and fits[start] == len(body)]
 
 
-def _classes(place: _Place, needs: _Needs) -> int | None:
-    if not needs.head:
-        return None
-    if not needs.head <= place.names.keys():
+def _classes(has: Mapping[str, torch.Size], wants: Mapping[str, torch.Size]) -> int:
+    """Return the rows of a classifier whose layers have the right shape but for these, or 0."""
+    if not wants.keys() <= has.keys() or any(has[key][1:] != wants[key][1:] for key in wants):
         return 0
-    pairs = [(place.tensors[place.names[key]].shape, needs.wanted[key].shape) for key in needs.head]
-    rows = {has[:1] for has, _ in pairs}
-    same = len(rows) == 1 and all(has[1:] == wants[1:] for has, wants in pairs)
-    return int(pairs[0][0][0]) if same else 0
-
-
-def _strangers(place: _Place, needs: _Needs, classes: int | None) -> list[str]:
-    """Return what belongs to layers the network has not: no counter, loss or unused classifier."""
-    last = {key.rpartition(".")[2] for key in needs.wanted}
-    cut = len(place.start)
-    return [
-        name[cut:] for name in place.beside()
-        if name.startswith(place.start)
-        and (place.tensors[name].numel() != 1 or name.rpartition(".")[2] in last)
-        and not _NO_LAYER.match(name, cut)
-        and not (classes == 0 and name.startswith(needs.heads, cut))
-    ]  # fmt: skip
+    rows = {has[key][0] for key in wants}
+    return rows.pop() if len(rows) == 1 else 0
 
 
 def _fault(tensor: torch.Tensor, wanted: torch.Tensor) -> str:
@@ -192,76 +193,57 @@ def _fault(tensor: torch.Tensor, wanted: torch.Tensor) -> str:
     return ""
 
 
-def _misfit(found: Tensors, place: _Place, needs: _Needs, strangers: list[str]) -> str:
-    missing = sorted(needs.body - found.keys(), key=[*needs.wanted].index)
-    reshaped = [k for k in found if k in needs.body and found[k].shape != needs.wanted[k].shape]
-    parts = [f"{place.fits} of {len(needs.body)} tensors fit"]
-    if missing:
-        parts.append(f"{len(missing)} are missing, such as {missing[0]}")
-    for key in reshaped[:1]:
-        parts.append(f"{key} is {_shape(found[key])} instead of {_shape(needs.wanted[key])}")
-    if strangers:
-        such = printable(strangers[0])
-        parts.append(f"{len(strangers)} belong to another network, such as {such}")
+def _misfit(best: Fit, strict: bool) -> str:
+    parts = [f"{best.fits} of {best.needed} tensors fit"]
+    if best.missing:
+        parts.append(f"{len(best.missing)} are missing, such as {best.missing[0]}")
+    for key, shape in [*best.reshaped.items()][:1]:
+        parts.append(f"{key} is {_shape(best.tensors[key].shape)} instead of {_shape(shape)}")
+    if strict and best.strangers:
+        such = printable(best.strangers[0])
+        parts.append(f"{len(best.strangers)} belong to another network, such as {such}")
     return "; ".join(parts)
 
 
-def _shape(tensor: torch.Tensor) -> str:
-    return "x".join(map(str, tensor.shape[:8])) or "one number"
+def _shape(shape: torch.Size) -> str:
+    return "x".join(map(str, shape[:8])) or "one number"
 
 
-def _note(place: _Place, file: str, part: str) -> str:
-    rest = [name for name in place.beside() if not (place.rivals and name.startswith(place.rivals))]
-    said = []
-    if place.rivals:
-        also = _listed(rival.rstrip("./") or "the file itself" for rival in place.rivals)
-        said.append(f"{part or 'its outermost weights'} was used, and {also} would fit as well")
-    if rest:
-        names = _listed(name.rpartition("/")[2] for name in rest)
-        said.append(f"what is beside the weights was left out: {names}")
-    return f"In {file} {'; '.join(said)}." if said else ""
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _listed(names: Iterable[str]) -> str:
-    shown = [printable(name) for name in names]
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
-
-
-def _converted(place: _Place, needs: _Needs, model: nn.Module, convert: Convert) -> _Place:
+def _converted(tensors: Tensors, model: nn.Module, convert: Convert, best: Fit) -> Fit:
     """Return what timm's conversion makes of a part of the file where more of that fits."""
     # A conversion computes, so it gets what is no larger than it is in the file.
     plain = {
-        name: tensor for name, tensor in place.tensors.items()
+        name: tensor for name, tensor in tensors.items()
         if tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
         and tensor.nbytes <= tensor.untyped_storage().nbytes()
     }  # fmt: skip
     below: Counter[str] = Counter()
     for name in plain:
-        start = name.rfind("/") + 1
-        dots = [dot.end() for dot in re.finditer(r"\.", name[start:])]
-        below.update(name[: start + cut] for cut in [0, *dots[:_MAX_CONVERSIONS]])
-    roots = [root for root, count in below.items() if 3 * count >= len(needs.body)]
+        cuts = [dot.end() for dot in re.finditer(r"\.|.*/|^", name)]
+        below.update(name[:cut] for cut in cuts[:_MAX_CONVERSIONS])
+    roots = [root for root, count in below.items() if 3 * count >= best.needed]
     roots.sort(key=lambda root: not _AVERAGED.search(root))
     for root in roots[:_MAX_CONVERSIONS]:
         inside = {n[len(root) :]: tensor for n, tensor in plain.items() if n.startswith(root)}
         try:
-            result = convert({n: t for n, t in inside.items() if "/" not in n}, model)
-            made = {key: value for key, value in result.items() if isinstance(value, torch.Tensor)}
+            made = convert({n: t for n, t in inside.items() if "/" not in n}, model)
         except Exception as error:
             # The conversion expects files of its own network; another file makes it fail anyhow.
             logger.info("timm's conversion failed: %s", error)
             continue
-        place = max(place, _best(made, needs, root), key=lambda found: found.fits)
-        if place.fits == len(needs.body):
+        found = _best({k: t for k, t in made.items() if isinstance(t, torch.Tensor)}, model, root)
+        best = max(best, found, key=lambda one: one.fits)
+        if best.fits == best.needed:
             break
-    return place
-
-
-Convert = Callable[[dict[str, torch.Tensor], nn.Module], Mapping[str, Any]]
+    return best
 
 
 def _timms_way(blueprint: Blueprint) -> tuple[Convert | None, bool]:
-    """Return how timm converts foreign files for an architecture, and whether these must fit.
+    """Return how timm converts foreign files for an architecture, and whether all must then fit.
 
     Every architecture hands both to timm's builder, which is asked here instead of for weights.
     """
@@ -275,13 +257,12 @@ def _timms_way(blueprint: Blueprint) -> tuple[Convert | None, bool]:
             blueprint.build(device="meta", pretrained=True)
         finally:
             _builder.load_pretrained = load
-    convert = asked.get("filter_fn")
+    given: Convert | None = asked.get("filter_fn")
 
-    def with_model(tensors: dict[str, torch.Tensor], model: nn.Module) -> Mapping[str, Any]:
+    def convert(tensors: dict[str, torch.Tensor], model: nn.Module) -> Mapping[str, Any]:
         try:
-            converted: Mapping[str, Any] = convert(tensors, model)  # type: ignore[misc]
+            return given(tensors, model)  # type: ignore[misc]  # only used where there is one
         except TypeError:  # timm too knows conversions that take the tensors alone
-            converted = convert(tensors)  # type: ignore[misc]
-        return converted
+            return given(tensors)  # type: ignore[misc]
 
-    return (with_model if convert is not None else None), bool(asked.get("strict", True))
+    return (convert if given else None), bool(asked.get("strict", True))

@@ -89,7 +89,7 @@ def load_model(
         data_config=resolve_model_data_config(model),
         stages=stages,
         head=_pooled_linear_head(model),
-        notices=(found.note, unnamed),
+        notices=(found.note(path.name), unnamed),
     )
 
 
