@@ -14,6 +14,7 @@ import pickle
 import pickletools
 import re
 import threading
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ _SEEMS = (
     (rb"\x80[\x02-\x05]", "a pickle that torch.save did not write"),
 )
 _ARCHIVES = (
-    (r"constants\.pkl|.*/code/.*", "a TorchScript program"),
+    (r".*/constants\.pkl|.*/code/.*", "a TorchScript program"),
     (r".*\.npy", "a NumPy archive"),
     (r".*\.h5", "a Keras model"),
     (r".*/archive_format", "a program that torch.export wrote"),
@@ -217,7 +218,10 @@ def _loaded(path: Path, zipped: bool) -> Any:
     allowed: list[Any] = []
     while True:
         try:
-            with torch.serialization.safe_globals(allowed):
+            with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # of sparse and quantised tensors, which are refused
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except pickle.UnpicklingError as error:
             found = re.search(r"GLOBAL (\S+)", str(error))

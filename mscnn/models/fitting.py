@@ -126,13 +126,13 @@ def _best(tensors: Tensors, model: nn.Module, root: str = "") -> Fit:
     used = {*names.values()}
     mappings = {name.rpartition("/")[0] for name in (start, *used)}
     near = [name for name in tensors if name.rpartition("/")[0] in mappings and name not in used]
-    last = {key.rpartition(".")[2] for key in wanted}
+    last = {key.rpartition(".")[2] for key in body}
     cut = len(start)
     return Fit(
         tensors={k: tensors[n] for k, n in names.items() if classes != 0 or k not in head},
         classes=classes,
         part=printable((root + start).rstrip("./")),
-        rivals=[printable((root + rival).rstrip("./")) or "the outermost" for rival in rivals],
+        rivals=[(root + rival).rstrip("./") or "the outermost" for rival in rivals],
         needed=len(body),
         missing=[key for key in body if key not in names],
         reshaped={k: wanted[k].shape for k in body if k in names and shapes[k] != wanted[k].shape},
@@ -145,7 +145,7 @@ def _best(tensors: Tensors, model: nn.Module, root: str = "") -> Fit:
             and not (classes == 0 and name.startswith(heads, cut))
         ],
         beside=[
-            printable(name.rpartition("/")[2]) for name in near
+            name.rpartition("/")[2] for name in near
             if not (rivals and name.startswith(tuple(rivals)))
         ],
     )  # fmt: skip
@@ -210,7 +210,9 @@ def _shape(shape: torch.Size) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(printable, names[:3])) + (
+        f" and {len(names) - 3} more" if len(names) > 3 else ""
+    )
 
 
 def _converted(tensors: Tensors, model: nn.Module, convert: Convert, best: Fit) -> Fit:

@@ -47,6 +47,20 @@ def test_the_start_has_the_old_weights_and_a_new_classifier(trained):
     assert not torch.equal(head(pretrained(NAME, folder, 3, seed=1)), head(start))
 
 
+@pytest.mark.parametrize("head", [{"fc.weight": torch.ones(9, 16), "fc.bias": torch.ones(9)},
+                                  {"fc.1.weight": torch.ones(3, 3)}, {}])  # fmt: skip
+def test_any_classifier_of_a_file_is_replaced(trained, tmp_path, head):
+    _, before = trained
+    body = {name: value for name, value in before.items() if not name.startswith("fc.")}
+    torch.save({"model": body | head, "n_averaged": 3}, tmp_path / "w.pth")
+    start = pretrained(NAME, tmp_path / "w.pth", 4, seed=0)
+    after = start.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in body.items())
+    assert after["fc.weight"].shape == (4, 16)
+    assert start.source == "w.pth (model)"
+    assert ("fc.1.weight" in start.notice) == ("fc.1.weight" in head)
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_a_frozen_backbone_keeps_every_number(folder, recipe, trained, tmp_path, ema):
     source, before = trained
