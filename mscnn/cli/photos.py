@@ -43,7 +43,7 @@ def predict(
         raise OptionError(f"--top-k is {top_k}; it must be 1 or more.")
     name = settle_model(model)
     engine = open_engine(device, [name], weights)
-    for notice in engine.session.network(name, weights).notices:
+    for notice in () if json else engine.session.network(name, weights).notices:
         typer.echo(notice, err=True)
     found: list[Prediction] = []
     with progress("photos", "photo") as report:

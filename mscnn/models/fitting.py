@@ -72,9 +72,8 @@ class Fit:
         """Say what else is in the file; "" where nothing is."""
         said = []
         if self.rivals:
-            said.append(
-                f"{self.part or 'the outermost'} was used, and {_listed(self.rivals)} fits too"
-            )
+            used = self.part or "the outermost"
+            said.append(f"{used} was used; {_listed(self.rivals)} would do as well")
         if self.beside:
             said.append(f"what is beside the weights was left out: {_listed(self.beside)}")
         return f"In {file} {'; '.join(said)}." if said else ""
@@ -116,7 +115,7 @@ def _best(tensors: Tensors, model: nn.Module, root: str = "") -> Fit:
     names = {key: start + key for key in wanted if start + key in tensors}
     if head and not head & names.keys():
         # A classifier of its own beside the backbone: "backbone.conv1.weight", "head.fc.weight".
-        mapping, first = start.rpartition("/")[0], next(iter(head))
+        mapping, first = start.rpartition("/")[0], min(head)
         owners = [n[: -len(first)] for n in tensors if n.endswith(f".{first}")]
         owners = [s for s in owners if s.rpartition("/")[0] == mapping]
         if len(owners) == 1 and all(owners[0] + key in tensors for key in head):
@@ -177,8 +176,8 @@ def _classes(has: Mapping[str, torch.Size], wants: Mapping[str, torch.Size]) -> 
     """Return the rows of a classifier whose layers have the right shape but for these, or 0."""
     if not wants.keys() <= has.keys() or any(has[key][1:] != wants[key][1:] for key in wants):
         return 0
-    rows = {has[key][0] for key in wants}
-    return rows.pop() if len(rows) == 1 else 0
+    rows = {has[key][:1] for key in wants}
+    return sum(rows.pop()) if len(rows) == 1 else 0
 
 
 def _fault(tensor: torch.Tensor, wanted: torch.Tensor) -> str:
@@ -190,6 +189,8 @@ def _fault(tensor: torch.Tensor, wanted: torch.Tensor) -> str:
     if tensor.is_quantized or (wanted.is_floating_point() and not tensor.is_floating_point()):
         kind = str(tensor.dtype).removeprefix("torch.")
         return f"holds {kind} instead of floating-point numbers; give the network before quantising"
+    if tensor.shape != wanted.shape and tensor.nbytes > tensor.untyped_storage().nbytes():
+        return "is larger than what the file has of it; save it after contiguous()"
     return ""
 
 
@@ -210,9 +211,8 @@ def _shape(shape: torch.Size) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(map(printable, names[:3])) + (
-        f" and {len(names) - 3} more" if len(names) > 3 else ""
-    )
+    more = [f"and {len(names) - 3} more"] if len(names) > 3 else []
+    return " ".join([", ".join(map(printable, names[:3])), *more])
 
 
 def _converted(tensors: Tensors, model: nn.Module, convert: Convert, best: Fit) -> Fit:
