@@ -66,6 +66,13 @@ def start_training(
             f"{str(plan.out)!r} holds other files, which the run's own could replace; give a new "
             "or empty folder as --out."
         )
+    if not plan.resume and plan.data.is_dir():
+        data, out = plan.data.resolve(), plan.out.resolve()
+        if out.is_relative_to(data):
+            raise OutputError(
+                f"{str(plan.out)!r} lies inside the data, where its pictures would be taken for a "
+                "class; give a folder elsewhere as --out."
+            )
     device = choose_device(plan.device)
     if not plan.fine_tune:  # which loads the model, and so finds out by itself
         check_supported(from_name(plan.model))
@@ -78,8 +85,11 @@ def start_training(
     bad = [reason for _, reason in images.unreadable]
     with sharing(device) as processes:
         say = notice if processes.is_first else log.info
-        for reason in bad[:_SHOWN]:
-            say(reason)
+        unused = images.account.lines()
+        if unused:
+            unused.append("not_used.csv in --out will list all that are not used.")
+        for sentence in (*images.account.notices, *unused, *bad[:_SHOWN]):
+            say(sentence)
         if bad:
             more = f" (the first {_SHOWN} are named above)" if len(bad) > _SHOWN else ""
             files = f"{len(bad)} unreadable {'file is' if len(bad) == 1 else 'files are'}"
