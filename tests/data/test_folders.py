@@ -1,6 +1,7 @@
 """Folders as the world leaves them: nothing is misread or left out without a word."""
 
 import os
+import re
 import socket
 import stat
 import tempfile
@@ -86,11 +87,12 @@ def test_a_part_to_measure_with_that_has_no_classes_is_said_and_not_used(tmp_pat
 
 
 @pytest.mark.parametrize(("tree", "said"), [
-    ({"train": 3, "test": 3}, "2 folders and no images in them; make one folder per class.*train/00"),
+    ({"train": 3, "test": 3}, "no images in them; make one folder per class.*train/00"),
     ({"a/train": 2, "a/test": 2, "b/train": 2, "b/test": 2}, "'a' holds the parts.*train/a"),
     ({"set/train/a": 2, "set/val/a": 1, "more": 3}, "'set' holds the parts 'train' and 'val'"),
     ({"train/a": 2, "train/b": 2, "prueba/a": 2, "prueba/b": 2}, "same names.*call them train"),
-    ({"train/cat": 0, "train/.git": 0, "val/Cat": 2}, r"\('Cat'\) under 'val' but not under 'train'"),
+    ({"train/.git": 0, "val/Cat": 2}, r"\('Cat'\) under 'val' but not under 'train'"),
+    ({"train/cat": 2, "val/Cat": 2}, r"\('Cat'\) under 'val' but not under 'train'"),
 ])  # fmt: skip
 def test_what_could_be_misread_is_refused_with_what_to_do(tmp_path, tree, said):
     with pytest.raises(DatasetError, match=said):
@@ -124,7 +126,7 @@ def test_empty_folders_are_no_classes_in_either_part_and_are_named(tmp_path):
 ])  # fmt: skip
 def test_two_ways_to_compose_a_letter_are_one_class_called_as_it_is_learnt(tmp_path, tree):
     make(tmp_path, tree)
-    if len(os.listdir(tmp_path / "train")) != 2:
+    if len([*(tmp_path / "train").iterdir()]) != 2:
         pytest.skip("this file system composes names itself")
     data = open_data(tmp_path)
     learnt = next(iter(tree)).removeprefix("train/")
@@ -135,7 +137,7 @@ def test_two_ways_to_compose_a_letter_are_one_class_called_as_it_is_learnt(tmp_p
 
 def test_both_ways_beside_one_another_are_one_class(tmp_path):
     make(tmp_path, {NFC: 2, NFD: 2, "b": 2})
-    if len(os.listdir(tmp_path)) != 3:
+    if len([*tmp_path.iterdir()]) != 3:
         pytest.skip("this file system composes names itself")
     assert len(open_data(tmp_path).names) == 2
 
@@ -149,7 +151,10 @@ def link(path, target):
 
 def junk(root):
     """Fill a folder of class folders ``a`` and ``b`` with what is no photograph; return all."""
-    make(root, {"a": 3, "b": 3, "a/@eaDir": 1, "b/.thumbnails": 1, "__MACOSX/a": 1, "b/.AppleDouble": 1})
+    make(
+        root,
+        {"a": 3, "b": 3, "a/@eaDir": 1, "b/.thumbnails": 1, "__MACOSX/a": 1, "b/.AppleDouble": 1},
+    )
     for name in ("a/._x.jpg", "a/Thumbs.db", "a/.DS_Store", "b/notes.txt", "b/x.ppm", "top.jpg"):
         (root / name).touch()
     make(root, {"b/model": 1, "maps": 1})
@@ -283,7 +288,7 @@ def test_a_missing_permission_is_named(tmp_path):
     assert "no permission" in kept.unreadable[0][1]
     (tmp_path / "b").chmod(0)
     try:
-        with pytest.raises(DatasetError, match="'b' in the folder .* cannot be read: permission"):
+        with pytest.raises(DatasetError, match=r"'b' in the folder .* cannot be read: permission"):
             open_data(tmp_path)
     finally:
         (tmp_path / "b").chmod(stat.S_IRWXU)
@@ -337,11 +342,13 @@ def test_any_tree_is_a_data_set_that_accounts_for_every_file_or_one_sentence(tre
             for name in [*files, *(f for f in folders if (Path(at) / f).is_symlink())]
         }
         for read in (open_data, find_labelled):
+            said, found = "", None
             try:
                 found = read(root)
             except DatasetError as error:
-                assert "\n" not in str(error)
-                assert str(error).startswith(("'", "The", "There", "Line"))
+                said = str(error)
+            if found is None:
+                assert re.fullmatch(r"('|The |There |Line ).*\.", said)
                 continue
             parts = [found.train, found.val] if read is open_data else [found.samples]
             used = [Path(s.full_name(i)).relative_to(root).as_posix()
