@@ -218,9 +218,9 @@ def drop_unreadable(data: DataSet) -> DataSet:
 
 def _begins_well(path: str) -> bool:
     """Whether a file's first bytes are those of an accepted format."""
-    if not Path(path).is_file():  # opening a pipe would wait for ever
-        return False
     try:
+        if not Path(path).is_file():  # opening a pipe would wait for ever
+            return False
         with Path(path).open("rb") as file:
             head = file.read(16)
     except OSError:

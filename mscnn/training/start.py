@@ -57,6 +57,7 @@ def start_training(
             DeviceError, OptionError: the input cannot be used.
         Cancelled: the user stopped the run.
     """
+    check_folder(plan.out)
     if (plan.out / CHECKPOINT).is_file() and not plan.resume:
         raise TrainingError(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
@@ -66,22 +67,19 @@ def start_training(
             f"{str(plan.out)!r} holds other files, which the run's own could replace; give a new "
             "or empty folder as --out."
         )
-    if not plan.resume and plan.data.is_dir():
-        data, out = plan.data.resolve(), plan.out.resolve()
-        if out.is_relative_to(data):
-            raise OutputError(
-                f"{str(plan.out)!r} lies inside the data, where its pictures would be taken for a "
-                "class; give a folder elsewhere as --out."
-            )
     device = choose_device(plan.device)
     if not plan.fine_tune:  # which loads the model, and so finds out by itself
         check_supported(from_name(plan.model))
     images = drop_unreadable(
         open_data(plan.data, val_share=plan.recipe.val_share, seed=plan.recipe.seed)
     )
+    if not plan.resume and plan.out.resolve().is_relative_to(plan.data.resolve()):
+        raise OutputError(
+            f"{str(plan.out)!r} lies inside the data, where its pictures would be taken for a "
+            "class; give a folder elsewhere as --out."
+        )
     check_classes(plan.data, images)
     check_trainable(images)
-    check_folder(plan.out)
     bad = [reason for _, reason in images.unreadable]
     with sharing(device) as processes:
         say = notice if processes.is_first else log.info
