@@ -36,6 +36,7 @@ from mscnn.results.writing import reason
 
 OWN_PART = "the data's own validation part"
 _ALL, _VAL = "all images", "the validation part"
+_OTHER = "beside the parts that are used"
 _ANNOTATIONS = "val_annotations.txt"
 _HEADER = "the header path,label or path,label,split"
 _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kind]
@@ -164,23 +165,26 @@ def check_trainable(data: DataSet) -> None:
 
 
 def _nothing_in(root: Path, account: Account, *, to_learn: bool) -> str:
+    return " ".join([_none_in(root, to_learn=to_learn), *account.lines()])
+
+
+def _none_in(root: Path, *, to_learn: bool) -> str:
     shape = "give one folder per class with its images, or a CSV table with the header path,label"
     loose_but = "but nothing says their classes"
     if to_learn:
         shape = "make one folder per class and put its images in there"
         loose_but = "and no folder per class"
-    folders, loose = ([], []) if root.is_file() else _inside(root)
-    said = f"There is no image in {str(root)!r}"
     if root.is_file():
-        said = f"The table {root.name!r} names no images"
-        shape = "give lines of a path and a label" if to_learn else shape
-    elif loose:
-        said = f"{str(root)!r} holds {len(loose)} images {loose_but}"
-    elif not any(root.iterdir()):
-        said = f"The folder {str(root)!r} is empty"
-    elif to_learn:
-        said = f"{str(root)!r} holds {len(folders)} folders and no images in them"
-    return f"{said}; {shape}.{''.join(f' {line}' for line in account.lines())}"
+        lines = "give lines of a path and a label" if to_learn else shape
+        return f"The table {root.name!r} names no images; {lines}."
+    folders, loose = _inside(root)
+    if loose:
+        return f"{str(root)!r} holds {len(loose)} images {loose_but}; {shape}."
+    if not any(root.iterdir()):
+        return f"The folder {str(root)!r} is empty; {shape}."
+    if to_learn:
+        return f"{str(root)!r} holds {len(folders)} folders and no images in them; {shape}."
+    return f"There is no image in {str(root)!r}; {shape}."
 
 
 def _some(names: Sequence[str]) -> str:
@@ -252,19 +256,17 @@ def _described(root: Path, account: Account) -> Callable[[], _Layout] | None:
     return partial(_table, tables[0], account) if len(tables) == 1 else None
 
 
-def _inside(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of folders and of photographs directly in a folder."""
-    found = listing.entries(folder, Account(folder))
-    return [name for name, is_folder in found if is_folder], [n for n, below in found if not below]
+def _inside(folder: Path, account: Account | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of folders and of photographs directly in a folder of folders.
 
-
-def _survey(folder: Path, account: Account) -> list[str]:
-    """Return the names of the folders in a folder of classes or parts; the rest is noted."""
+    These photographs, and what is neither, are noted in the ``account``.
+    """
+    account = account or Account(folder)
     found = listing.entries(folder, account)
-    for name, is_folder in found:
-        if not is_folder:
-            account.note(folder / name, listing.BESIDE)
-    return [name for name, is_folder in found if is_folder]
+    loose = [name for name, is_folder in found if not is_folder]
+    for name in loose:
+        account.note(folder / name, "beside the folders of the classes")
+    return [name for name, is_folder in found if is_folder], loose
 
 
 def _filled(folder: Path, but: Sequence[str] = ()) -> list[str]:
@@ -274,32 +276,29 @@ def _filled(folder: Path, but: Sequence[str] = ()) -> list[str]:
     return list(islice(filled, 2))
 
 
-def _wrapped(folder: Path) -> str:
-    """Return the name of the one folder that holds all, not a class but a data set; else ""."""
-    filled = _filled(folder)
-    return filled[0] if len(filled) == 1 and _holds_classes(folder / filled[0]) else ""
-
-
 def _unwrapped(
     root: Path, folder: str, account: Account, known: Sequence[str] | None = None
 ) -> str:
-    """Return a folder below ``root``, or what it wraps; of a part no class that is ``known``."""
-    while wrapped := _wrapped(root / folder):
-        if known is not None and (wrapped in known or _described(root / folder / wrapped, account)):
-            break
-        for name in _survey(root / folder, account):
+    """Return a folder below ``root``, or the one at any depth in it that holds all its classes.
+
+    ``known`` are the classes of the other part, where it is a part.
+    """
+    path: list[str] = []
+    here, several, described = root / folder, False, False
+    while not (described or several):
+        filled = _filled(here)
+        if len(filled) != 1 or filled[0] in (known or ()):
+            return folder
+        path, here = [*path, *filled], here / filled[0]
+        described = known is None and _described(here, account) is not None
+        several = len(_filled(here)) == 2 and not _inside(here)[1]
+    here = root / folder
+    for wrapped in path:
+        for name in _inside(here, account)[0]:
             if name != wrapped:
-                deque(walk(root / folder / name, account), 0)  # has no photographs, but files
-        folder = f"{folder}/{wrapped}".lstrip("/")
-    return folder
-
-
-def _holds_classes(folder: Path) -> bool:
-    if _described(folder, Account()) is not None:
-        return True
-    folders, loose = _inside(folder)
-    several = all(train_and_val(folders)) or len(_filled(folder)) == 2
-    return not loose and (several or bool(_wrapped(folder)))
+                deque(walk(here / name, account), 0)  # has no photographs, but files
+        here /= wrapped
+    return "/".join(filter(None, (folder, *path)))
 
 
 def _letters(name: str) -> str:
@@ -332,7 +331,7 @@ def _folder_part(
     must have all that are here, else ``DatasetError``.
     """
     here, known, unknown = root / folder, dict[str, str](), list[str]()
-    folders = _survey(here, account)
+    folders = _inside(here, account)[0]
     for name in folders if names is None else names:
         known.setdefault(_letters(name), name)
     below = {name: set[str]() for name in folders}  # what its photographs lie in, "" for itself
@@ -343,13 +342,13 @@ def _folder_part(
             for file in walk(here / name, account):
                 below[name].add(file.partition("/")[0] if "/" in file else "")
                 if not named:
-                    account.note(here / name, listing.OTHER_PART)
+                    account.note(here / name, _OTHER)
                     break
                 yield f"{folder}/{name}/{file}".lstrip("/"), named
             if below[name] and not named:
                 unknown.append(name)
             elif not below[name] and not (here / name).is_symlink():
-                account.note(here / name, listing.NO_CLASS)
+                account.note(here / name, "a folder with no picture to use, so no class")
 
     part = _part(root, tuple(known.values()), rows(), f"the folder {folder}" if folder else _ALL)
     if unknown and like:
@@ -393,16 +392,12 @@ def _class_folders(root: Path, inner: str, account: Account) -> _Layout:
     if not (train and val) and (not parts or _filled(here, parts)):
         if (wrapped := _unwrapped(root, inner, account)) != inner:
             return _layout(root, account, wrapped)
-
-        def classes() -> Part:
-            return _folder_part(root, inner, account).used()
-
-        return _Layout(classes, classes)
-    for name in _survey(here, account):
+        return _Layout(*2 * (lambda: _folder_part(root, inner, account).used(),))
+    for name in _inside(here, account)[0]:
         if name not in (train, val):
-            account.note(here / name, listing.OTHER_PART)
+            account.note(here / name, _OTHER)
     if train and val and not _inside(here / val)[0]:
-        account.note(here / val, listing.OTHER_PART)
+        account.note(here / val, _OTHER)
         account.notices.append(f"{val!r} holds no folder per class, so it is not measured with.")
         val = ""
     learnt = _unwrapped(root, f"{inner}/{train or val}".lstrip("/"), account, ())
@@ -454,7 +449,7 @@ def _note_unnamed(folder: Path, names: Iterable[str], account: Account) -> None:
     known = set(names)
     for name, _ in listing.entries(folder, account):
         if name not in known:
-            account.note(folder / name, listing.NOT_NAMED)
+            account.note(folder / name, "not in the list that gives the classes")
 
 
 def _table(path: Path, account: Account | None = None) -> _Layout:
@@ -476,9 +471,8 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     splits = {split for _, _, split in rows}
     if not any(splits):
         return _Layout(lambda: part(None), lambda: part(None))
-    train, val = (
-        name or usual for name, usual in zip(train_and_val(splits), ("train", "val"), strict=True)
-    )
+    found = train_and_val(splits)
+    train, val = found[0] or "train", found[1] or "val"
     others = sorted(splits - {train, val})
     left_out = f"the table's {val} part; its {' and '.join(others)} part is left out"
     return _Layout(
@@ -493,11 +487,8 @@ def _below(root: Path, name: str) -> str:
     """Return a table's path relative to its folder, as this system and this disk write it."""
     if "\\" in name or not name.isascii():
         turned = name.replace("\\", "/")
-        forms = (
-            name,
-            *(normalize(form, text) for text in (name, turned) for form in ("NFC", "NFD")),
-        )
-        name = next((form for form in forms if (root / form).is_file()), turned)
+        forms = [normalize(form, n) for n in (name, turned) for form in ("NFC", "NFD")]
+        name = next((form for form in (name, *forms) if (root / form).is_file()), turned)
     path = root / name
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 

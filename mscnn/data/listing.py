@@ -29,17 +29,6 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 """How the names of photographs end, in lower case. ``load_photo`` says why it refuses one."""
 
-# Why a file is not used.
-NO_PICTURE = "no picture by how its name ends"
-OF_A_SYSTEM = "hidden, or a system's own, such as its thumbnails"
-NO_FILE = "a pipe, a socket or a device"
-DEAD_LINK = "a link that cannot be followed"
-LOOP = "a link back to a folder that it lies in"
-OF_MSCNN = "in a folder that mscnn wrote"
-BESIDE = "beside the folders of the classes"
-NOT_NAMED = "not in the list that gives the classes"
-OTHER_PART = "beside the parts that are used"
-NO_CLASS = "a folder with no picture to use, so no class"
 _SHOWN = 5
 
 # File servers (Synology, QNAP), macOS's ZIP files, Windows and Linux make them.
@@ -201,31 +190,33 @@ def _array(values: Iterable[int] | Numbers) -> Numbers:
     return values if isinstance(values, np.ndarray) else np.array(list(values), np.int64)
 
 
-def walk(folder: Path, account: Account | None = None, *, given: bool = False) -> Iterator[str]:
+def walk(
+    folder: Path, account: Account | None = None, *, given: bool = False,
+    _above: tuple[tuple[int, int], ...] | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Yield the photographs below a folder, sorted, relative to it and with ``/``.
 
     By their names' suffix; hidden files and folders are left out, and those that mscnn wrote (but
     for the ``given`` folder itself). Links are followed, except a folder back into one that it lies
     in. What is not yielded is noted in ``account``.
     """
-    account = account or Account(folder)
-    top = tuple(_identity(p) for p in folder.parents if p.is_relative_to(account.root))
-    pending: list[tuple[str, str, tuple[tuple[int, int], ...] | None]] = [("", str(folder), top)]
-    while pending:
-        prefix, path, above = pending.pop()
-        if above is None:
-            yield prefix
-            continue
-        if (here := _identity(path)) in above:
-            account.note(path, LOOP)
-        elif (above or not given) and _of_mscnn(Path(path)):
-            account.note_all(path, OF_MSCNN)
-        else:
-            below = f"{prefix}/" if prefix else ""
-            pending += [
-                (below + name, f"{path}{os.sep}{name}", (*above, here) if is_folder else None)
-                for name, is_folder in reversed(entries(path, account))
-            ]
+    account, status = account or Account(folder), folder.stat()
+    if _above is None:
+        around = (path.stat() for path in folder.parents if path.is_relative_to(account.root))
+        _above = tuple((above.st_dev, above.st_ino) for above in around)
+    if (here := (status.st_dev, status.st_ino)) in _above:
+        account.note(folder, "a link back to a folder that it lies in")
+    elif len(_above) > 99:
+        account.note(folder, "below 100 other folders")
+    elif (_above or not given) and _of_mscnn(folder):
+        account.note_all(folder, "in a folder that mscnn wrote")
+    else:
+        for name, is_folder in entries(folder, account):
+            if is_folder:
+                below = walk(folder / name, account, _above=(*_above, here))
+                yield from (f"{name}/{file}" for file in below)
+            else:
+                yield name
 
 
 def entries(folder: str | Path, account: Account) -> list[tuple[str, bool]]:
@@ -234,7 +225,7 @@ def entries(folder: str | Path, account: Account) -> list[tuple[str, bool]]:
     with os.scandir(folder) as listed:
         for entry in sorted(listed, key=lambda e: e.name):
             if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
-                account.note_all(entry.path, OF_A_SYSTEM)
+                account.note_all(entry.path, "hidden, or a system's own, such as its thumbnails")
             elif (why := _why_not(entry)) in ("", "/"):
                 found.append((entry.name, bool(why)))
             else:
@@ -248,16 +239,12 @@ def _why_not(entry: os.DirEntry[str]) -> str:
         if entry.is_dir():
             return "/"
         if entry.is_file():  # known without a look at the file
-            return "" if PurePosixPath(entry.name).suffix.lower() in SUFFIXES else NO_PICTURE
+            known = PurePosixPath(entry.name).suffix.lower() in SUFFIXES
+            return "" if known else "no picture by how its name ends"
         entry.stat()
     except OSError:
-        return DEAD_LINK
-    return NO_FILE
-
-
-def _identity(path: str | Path) -> tuple[int, int]:
-    status = Path(path).stat()
-    return status.st_dev, status.st_ino
+        return "a link that cannot be followed"
+    return "a pipe, a socket or a device"
 
 
 def _of_mscnn(folder: Path) -> bool:
@@ -306,6 +293,6 @@ def list_photos(folder: Path, account: Account | None = None) -> FileList:
     if not len(files):
         raise DatasetError(
             f"There is no photograph in {str(folder)!r}; give a folder with files such as .avif, "
-            f".bmp, .gif, .jpeg.{''.join(f' {line}' for line in account.lines())}"
+            f".bmp, .gif, .jpeg. {' '.join(account.lines())}".rstrip()
         )
     return files

@@ -206,6 +206,12 @@ def test_what_is_no_photograph_is_skipped_unread_and_listed(tmp_path, monkeypatc
     assert any(line.startswith("7 not used (hidden") and "and 2 more" in line for line in lines)
 
 
+def test_a_folder_of_no_end_is_a_sentence(tmp_path):
+    make(tmp_path, {"a": 1, "b": 1, "b/" + "x/" * 600: 0})
+    (unused,) = find_labelled(tmp_path).account.unused.items()
+    assert unused == ("below 100 other folders", ["b/" + "x/" * 99])
+
+
 @pytest.mark.parametrize("suffix", [".jfif", ".JPG", ".jpe", ".Jpeg", ".tiff", ".AVIF", ".heic"])
 def test_all_names_that_photographs_have_are_listed(tmp_path, suffix):
     for name in "ab":
