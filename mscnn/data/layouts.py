@@ -139,9 +139,10 @@ def check_classes(root: Path, data: DataSet) -> None:
     if not data.names or not (len(data.train) or len(data.val)):
         raise DatasetError(_nothing_in(root, data.account, to_learn=True))
     if len(data.names) < 2:
+        tables = [f", or give the table {table.name!r}" for table in sorted(root.glob("*.csv"))]
         raise DatasetError(
             f"{str(root)!r} holds one class folder or class, {data.names[0]!r}; a classifier needs "
-            "two or more, so add a second one."
+            f"two or more, so add a second one{tables[0] if tables else ''}."
         )
     if not len(data.train) or not len(data.val):
         raise DatasetError(
@@ -447,7 +448,7 @@ def _annotated(root: Path, folder: Path, account: Account) -> _Layout:
 
 def _note_unnamed(folder: Path, names: Iterable[str], account: Account) -> None:
     known = set(names)
-    for name, _ in listing.entries(folder, account):
+    for name, _ in listing.entries(folder, account) if folder.is_dir() else ():
         if name not in known:
             account.note(folder / name, "not in the list that gives the classes")
 

@@ -272,10 +272,10 @@ def reading(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         path = Path(error.filename if isinstance(error.filename, str) else folder)
-        while path != folder and not os.path.lexists(path):
+        advice = "; take it out, or give yourself the right to read it" * (error.errno == EACCES)
+        while advice and path != folder and not os.path.lexists(path):
             path = path.parent  # what may not be entered, not what was looked for in it
         what = "The folder" if path == folder else f"{path.name!r} in the folder"
-        advice = "; take it out, or give yourself the right to read it" * (error.errno == EACCES)
         raise DatasetError(
             f"{what} {str(folder)!r} cannot be read: {reason(error)}{advice}."
         ) from error

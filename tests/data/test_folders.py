@@ -99,6 +99,14 @@ def test_what_could_be_misread_is_refused_with_what_to_do(tmp_path, tree, said):
         open_data(make(tmp_path, tree))
 
 
+def test_a_table_beside_the_one_folder_of_images_is_named(tmp_path):
+    make(tmp_path, {"images": 3})
+    (tmp_path / "labels.csv").write_text("path,label\nimages/00.png,a\nimages/01.png,b\n")
+    with pytest.raises(DatasetError, match=r"one class folder.*or give the table 'labels\.csv'\."):
+        open_data(tmp_path)
+    assert find_labelled(tmp_path / "labels.csv").names == ("a", "b")
+
+
 def test_what_could_be_meant_otherwise_is_said(tmp_path):
     data = open_data(make(tmp_path, {f"{fold}/{c}": 2 for fold in ("k1", "k2") for c in "ab"}))
     assert data.names == ("k1", "k2")
