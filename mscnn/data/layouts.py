@@ -28,7 +28,7 @@ import numpy as np
 
 from mscnn.data import listing
 from mscnn.data.listing import Account, FileList, Numbers, RowList, Samples, reading, walk
-from mscnn.data.parts import VAL_NAMES, kind, train_and_val
+from mscnn.data.parts import VAL_NAMES, is_part, train_and_val, usual
 from mscnn.errors import DatasetError
 from mscnn.models.labels import are_wnids, wordnet_lemmas
 from mscnn.photos.imaging import KINDS
@@ -370,14 +370,18 @@ def _check_below(below: Mapping[str, set[str]], account: Account) -> None:
                 f"The folder {name!r} holds the parts {parts[0]!r} and {parts[1]!r}; give it alone "
                 f"if it is the data, or make {parts[0]}/{name} and {parts[1]}/{name} if a class."
             )
+        if is_part(name) and len(inside) > 1 and "" not in inside:
+            raise DatasetError(
+                f"{name!r} holds folders ({_names(sorted(inside))}) as a part does; give it alone, "
+                "call the part beside it val, or put its images right in it if it is a class."
+            )
     alike = set(map(frozenset, filled.values()))
     same = sorted(next(iter(alike))) if len(alike) == 1 < len(filled) else []
     if len(same) > 1 and "" not in same:
-        named = f"{_names(list(filled))} hold folders of the same names ({_names(same)})"
-        advice = "if they are parts, call them train and val."
-        if any(map(kind, filled)):
-            raise DatasetError(f"{named}; {advice}")
-        account.notices.append(f"{named} and are taken for the classes; {advice}")
+        account.notices.append(
+            f"{_names(list(filled))} hold folders of the same names ({_names(same)}) and are taken "
+            "for the classes; if they are parts, call them train and val."
+        )
 
 
 def _class_folders(root: Path, inner: str, account: Account) -> _Layout:
@@ -389,7 +393,7 @@ def _class_folders(root: Path, inner: str, account: Account) -> _Layout:
     here = root / inner
     folders = _inside(here)[0]
     train, val = train_and_val(folders)
-    parts = [name for name in folders if (kind(name) or (name, name))[1] == ""]
+    parts = [name for name in folders if is_part(name)]
     if not (train and val) and (not parts or _filled(here, parts)):
         if (wrapped := _unwrapped(root, inner, account)) != inner:
             return _layout(root, account, wrapped)
@@ -472,13 +476,12 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     splits = {split for _, _, split in rows}
     if not any(splits):
         return _Layout(lambda: part(None), lambda: part(None))
-    found = train_and_val(splits)
-    train, val = found[0] or "train", found[1] or "val"
-    others = sorted(splits - {train, val})
+    val = train_and_val(splits)[1] or "val"
+    others = sorted(splits - {"train", val})
     left_out = f"the table's {val} part; its {' and '.join(others)} part is left out"
     return _Layout(
-        lambda: part(val, _VAL) if val in splits else part(train),
-        lambda: part(train),
+        lambda: part(val, _VAL) if val in splits else part("train"),
+        lambda: part("train"),
         lambda: part(val, _VAL),
         left_out if others else OWN_PART,
     )
@@ -511,7 +514,7 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
                 )
             reader.fieldnames = fields
             cells = ([row.get(k, "").strip() for k in ("path", "label", "split")] for row in reader)
-            rows = [(name, label, split.lower()) for name, label, split in cells]
+            rows = [(name, label, usual(split)) for name, label, split in cells]
     except PermissionError as error:
         raise DatasetError(f"{path.name!r} cannot be read: {reason(error)}.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -522,7 +525,7 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
     for number, (file_name, label, split) in enumerate(rows, 2):
         if not file_name or not label:
             raise DatasetError(f"Line {number} of {path.name!r} has no path or no label.")
-        if "split" in fields and kind(split) is None:
+        if "split" in fields and not is_part(split):
             raise DatasetError(
                 f"Line {number} of {path.name!r} has the split {split!r}; accepted are train, "
                 f"{', '.join(VAL_NAMES)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 VAL_NAMES = ("val", "valid", "validation", "test")
 _USUAL = ("train", *VAL_NAMES)
@@ -16,6 +17,7 @@ _SAYS_NOTHING = re.compile(
 )
 
 
+@lru_cache(1 << 10)
 def kind(name: str) -> tuple[str, str] | None:
     """Return ``train``, ``val`` or ``test``, and what else tells in a part's name; else None.
 
@@ -29,6 +31,16 @@ def kind(name: str) -> tuple[str, str] | None:
             rest = [w for w in words if w is not word and not _SAYS_NOTHING.fullmatch(w)]
             return str(found.lastgroup), " ".join(rest)
     return None
+
+
+def is_part(name: str) -> bool:
+    """Whether a name says that this is a part, and nothing else."""
+    return (found := kind(name)) is not None and not found[1]
+
+
+def usual(name: str) -> str:
+    """Return a part's name in lower case, ``train`` for all that mean it."""
+    return "train" if kind(name) == ("train", "") else name.lower()
 
 
 def train_and_val(names: Iterable[str]) -> tuple[str, str]:
