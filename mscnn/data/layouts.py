@@ -37,6 +37,7 @@ from mscnn.results.writing import reason
 OWN_PART = "the data's own validation part"
 _ALL, _VAL = "all images", "the validation part"
 _OTHER = "beside the parts that are used"
+_NO_CLASS = "a folder with no picture to use, so no class"
 _ANNOTATIONS = "val_annotations.txt"
 _HEADER = "the header path,label or path,label,split"
 _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kind]
@@ -343,13 +344,13 @@ def _folder_part(
             for file in walk(here / name, account):
                 below[name].add(file.partition("/")[0] if "/" in file else "")
                 if not named:
-                    account.note(here / name, _OTHER)
+                    account.note(here / name, _OTHER, folder=True)
                     break
                 yield f"{folder}/{name}/{file}".lstrip("/"), named
             if below[name] and not named:
                 unknown.append(name)
             elif not below[name] and not (here / name).is_symlink():
-                account.note(here / name, "a folder with no picture to use, so no class")
+                account.note(here / name, _NO_CLASS, folder=True)
 
     part = _part(root, tuple(known.values()), rows(), f"the folder {folder}" if folder else _ALL)
     if unknown and like:
@@ -400,9 +401,9 @@ def _class_folders(root: Path, inner: str, account: Account) -> _Layout:
         return _Layout(*2 * (lambda: _folder_part(root, inner, account).used(),))
     for name in _inside(here, account)[0]:
         if name not in (train, val):
-            account.note(here / name, _OTHER)
+            account.note(here / name, _OTHER, folder=True)
     if train and val and not _inside(here / val)[0]:
-        account.note(here / val, _OTHER)
+        account.note(here / val, _OTHER, folder=True)
         account.notices.append(f"{val!r} holds no folder per class, so it is not measured with.")
         val = ""
     learnt = _unwrapped(root, f"{inner}/{train or val}".lstrip("/"), account, ())

@@ -52,17 +52,18 @@ class Account:
     unused: dict[str, list[str]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
-    def note(self, path: str | Path, why: str) -> None:
+    def note(self, path: str | Path, why: str, *, folder: bool = False) -> None:
         """Note a file, or a folder as a whole."""
-        end = "/" if Path(path).is_dir() and not Path(path).is_symlink() else ""
-        name = os.path.relpath(path, self.root).replace(os.sep, "/")
-        self.unused.setdefault(why, []).append(name + end)
+        name = Path(path).relative_to(self.root).as_posix()
+        self.unused.setdefault(why, []).append(name + "/" * folder)
 
     def note_all(self, path: str | Path, why: str) -> None:
         """Note a file, or each one below a folder; the folder itself where none can be seen."""
-        below = [] if Path(path).is_symlink() else Path(path).rglob("*")
-        for file in [p for p in below if p.is_symlink() or not p.is_dir()] or [Path(path)]:
-            self.note(file, why)
+        is_folder = Path(path).is_dir() and not Path(path).is_symlink()
+        below = Path(path).rglob("*") if is_folder else ()
+        files = [file for file in below if file.is_symlink() or not file.is_dir()]
+        for file in files or [Path(path)]:
+            self.note(file, why, folder=is_folder and not files)
 
     def lines(self) -> list[str]:
         """Return a line for each reason: how many files, and the first of them."""
@@ -207,7 +208,7 @@ def walk(
     if (here := (status.st_dev, status.st_ino)) in _above:
         account.note(folder, "a link back to a folder that it lies in")
     elif len(_above) > 99:
-        account.note(folder, "below 100 other folders")
+        account.note(folder, "below 100 other folders", folder=True)
     elif (_above or not given) and _of_mscnn(folder):
         account.note_all(folder, "in a folder that mscnn wrote")
     else:

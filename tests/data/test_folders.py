@@ -375,7 +375,7 @@ def test_any_tree_is_a_data_set_that_accounts_for_every_file_or_one_sentence(tre
             listed = [name for names in found.account.unused.values() for name in names]
             assert len(set(listed)) == len(listed)
             whole = tuple(name for name in listed if name.endswith("/"))
-            left = {n for n in everything if not n.startswith(whole)} if whole else everything
+            left = {name for name in everything if not f"{name}/".startswith(whole or ("/",))}
             if read is find_labelled and found.words.startswith("the folder"):
                 part = found.words.removeprefix("the folder ")
                 left = {n for n in left if n.startswith(f"{part}/")}
