@@ -116,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = _is_debug(arguments)
     if argv is None:
         _set_up_process(debug)
+    # As a path it would be the current folder; mostly it is a variable of a shell that is not set.
+    if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
+        return _fail("--out is empty; give a name, or '.' for this folder.", FAILED, debug)
     try:
         code = _run(arguments)
         sys.stdout.flush()

@@ -130,6 +130,7 @@ def features(
     lines = [
         f"{found.model}  ({found.weights.source}, {found.device}), {what}",
         f"written {out}: {found.images} photographs x {found.width} numbers",
+        *(f"note {notice}" for notice in found.notices),
     ]
     tell(json, document(found), lines)
 

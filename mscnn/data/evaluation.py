@@ -89,7 +89,8 @@ def evaluate(
         confusion=dict(sorted(tally.pairs.items())),
         labels={i: shown(i) for i in sorted({i for pair in tally.pairs for i in pair})},
         seconds=seconds, unreadable=unreadable, real=real.counts() if real else None,
-        notices=classifier.notices,
+        notices=(*classifier.notices, *data.account.notices, *data.account.lines()),
+        not_used=data.account.unused or None,
         reliability=tally.reliability(f"{root.resolve().name}, {data.words}"),
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 
 from mscnn.data.feature_files import check_format, check_writable, write_feature_file
-from mscnn.data.listing import MOMENTARY, FileList, list_photos, why_unreadable
+from mscnn.data.listing import MOMENTARY, Account, FileList, list_photos, why_unreadable
 from mscnn.data.loading import Loading, Normalise, batches, channels_last, killed_loader_raises
 from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
@@ -67,7 +67,8 @@ def extract(
     check_format(out)
     check_writable(out)
     point = classifier.feature_point(stage, split)
-    photos, normalise = list_photos(folder), Normalise(classifier)
+    account = Account(folder)
+    photos, normalise = list_photos(folder, account), Normalise(classifier)
 
     def rows_of(views: torch.Tensor) -> Rows:
         return normalise.into(lambda x: classifier.pooled(x, point), views)
@@ -120,7 +121,7 @@ def extract(
         device=str(classifier.device), stage=point.layer if point else None, split=split,
         images=plan.images - len(unreadable), width=plan.width,
         seconds=time.perf_counter() - started, computed=plan.images - kept, unreadable=unreadable,
-        notices=classifier.notices,
+        notices=(*classifier.notices, *account.lines()), not_used=account.unused or None,
     )  # fmt: skip
 
 

@@ -1,10 +1,13 @@
 """Data sets of labelled photographs, to train or to evaluate on.
 
-Understood are one folder per class (also below ``train/`` and ``val/``), Tiny-ImageNet's layout
+Understood are one folder per class (also below parts such as ``train/`` and ``val/``, whose names
+``mscnn.data.parts`` knows, and below a folder that wraps all of it), Tiny-ImageNet's layout
 (``train/<wnid>``, ``val/val_annotations.txt``, ``wnids.txt``), a CSV table of paths and classes
 (or a folder of loose photographs with one such table in it), and a data set that Hugging Face's
 ``datasets`` saved to disk. Of a data set with its own validation part an evaluation uses that part,
-otherwise all of it; training holds some photographs out where there is none.
+otherwise all of it; training holds some photographs out where there is none. Class names are kept
+as they are written; two that differ only in how Unicode composes them are one class. What is not
+used is in the ``Account``.
 """
 
 from __future__ import annotations
@@ -12,23 +15,29 @@ from __future__ import annotations
 import csv
 import random
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
-from mscnn.data.listing import SUFFIXES, FileList, RowList, Samples, reading, walk, why_unreadable
+from mscnn.data import listing
+from mscnn.data.listing import Account, FileList, Numbers, RowList, Samples, reading, walk
+from mscnn.data.parts import VAL_NAMES, is_part, train_and_val, usual
 from mscnn.errors import DatasetError
 from mscnn.models.labels import are_wnids, wordnet_lemmas
 from mscnn.photos.imaging import KINDS
+from mscnn.results.writing import reason
 
-VAL_NAMES = ("val", "valid", "validation", "test")
 OWN_PART = "the data's own validation part"
 _ALL, _VAL = "all images", "the validation part"
+_OTHER = "beside the parts that are used"
+_NO_CLASS = "a folder with no picture to use, so no class"
 _ANNOTATIONS = "val_annotations.txt"
 _HEADER = "the header path,label or path,label,split"
 _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kind]
@@ -41,13 +50,16 @@ class Part:
     names: tuple[str, ...]
     samples: Samples = field(repr=False)
     words: str = _ALL
+    account: Account = field(default_factory=Account, repr=False)
 
     def used(self) -> Part:
         """Return the part without classes that have no photograph in it."""
-        used, targets = np.unique(self.samples.targets, return_inverse=True)
-        samples = self.samples.select(range(len(targets)))
-        samples.targets = targets
-        return Part(tuple(self.names[index] for index in used), samples, self.words)
+        return self.kept(np.unique(self.samples.targets))
+
+    def kept(self, classes: Numbers) -> Part:
+        """Return the part with some of its classes, sorted numbers, that all photographs have."""
+        samples = self.samples.aimed(np.searchsorted(classes, self.samples.targets))
+        return replace(self, names=tuple(self.names[i] for i in classes), samples=samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class DataSet:
     val: Samples = field(repr=False)
     split: str = OWN_PART  # in words, where the validation part comes from
     unreadable: tuple[tuple[str, str], ...] = ()  # what was left out: name, reason
+    account: Account = field(default_factory=Account, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +87,12 @@ class _Layout:
 
 def find_labelled(root: Path) -> Part:
     """Find what to evaluate on; ``DatasetError`` where no layout fits or nothing is there."""
+    account = Account(root)
     with reading(root):
-        found = _layout(root).measured().used()
+        found = _layout(root, account).measured().used()
     if not len(found.samples):
-        raise DatasetError(_nothing_in(root, to_learn=False))
-    return found
+        raise DatasetError(_nothing_in(root, account, to_learn=False))
+    return replace(found, account=account)
 
 
 def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
@@ -87,17 +101,22 @@ def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
     Without a validation part, ``val_share`` of each class (at least one image where a class has
     two) is held out, drawn with ``seed``.
     """
+    account = Account(root)
     with reading(root):
-        layout = _layout(root)
+        layout = _layout(root, account)
         train = layout.train()
         if layout.val is not None:
             found = DataSet(train.names, train.samples, layout.val().samples, layout.split)
+            measured = set(found.val.targets.tolist())
+            if blind := [n for i, n in enumerate(found.names) if i not in measured]:
+                account.notices.append(f"{_some(blind)} without a validation image.")
         else:
             # In words, for the model card.
             split = f"{100 * val_share:.3g} % of each class, held out with seed {seed}"
             found = DataSet(train.names, *_hold_out(train, val_share, seed), split)
     if layout.wordnet:
         found = replace(found, names=tuple(wordnet_lemmas(found.names)))
+    found = replace(found, account=account)
     check_classes(root, found)
     return found
 
@@ -119,11 +138,12 @@ def _hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples
 def check_classes(root: Path, data: DataSet) -> None:
     """Raise ``DatasetError`` for fewer than two classes, or a part without images."""
     if not data.names or not (len(data.train) or len(data.val)):
-        raise DatasetError(_nothing_in(root, to_learn=True))
+        raise DatasetError(_nothing_in(root, data.account, to_learn=True))
     if len(data.names) < 2:
+        tables = [f", or give the table {table.name!r}" for table in sorted(root.glob("*.csv"))]
         raise DatasetError(
             f"{str(root)!r} holds one class folder or class, {data.names[0]!r}; a classifier needs "
-            "two or more, so add a second one."
+            f"two or more, so add a second one{tables[0] if tables else ''}."
         )
     if not len(data.train) or not len(data.val):
         raise DatasetError(
@@ -146,7 +166,11 @@ def check_trainable(data: DataSet) -> None:
         )
 
 
-def _nothing_in(root: Path, *, to_learn: bool) -> str:
+def _nothing_in(root: Path, account: Account, *, to_learn: bool) -> str:
+    return " ".join([_none_in(root, to_learn=to_learn), *account.lines()])
+
+
+def _none_in(root: Path, *, to_learn: bool) -> str:
     shape = "give one folder per class with its images, or a CSV table with the header path,label"
     loose_but = "but nothing says their classes"
     if to_learn:
@@ -155,22 +179,23 @@ def _nothing_in(root: Path, *, to_learn: bool) -> str:
     if root.is_file():
         lines = "give lines of a path and a label" if to_learn else shape
         return f"The table {root.name!r} names no images; {lines}."
-    if loose := _loose(root):
-        return f"{str(root)!r} holds {loose} images {loose_but}; {shape}."
+    folders, loose = _inside(root)
+    if loose:
+        return f"{str(root)!r} holds {len(loose)} images {loose_but}; {shape}."
     if not any(root.iterdir()):
         return f"The folder {str(root)!r} is empty; {shape}."
     if to_learn:
-        return f"{str(root)!r} holds {len(_folders(root))} folders and no images in them; {shape}."
+        return f"{str(root)!r} holds {len(folders)} folders and no images in them; {shape}."
     return f"There is no image in {str(root)!r}; {shape}."
 
 
-def _loose(root: Path) -> int:
-    return sum(p.suffix.lower() in SUFFIXES for p in root.iterdir() if p.is_file())
-
-
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-    return f"There {'is a class' if len(names) == 1 else f'are {len(names)} classes'} ({shown})"
+    count = "is a class" if len(names) == 1 else f"are {len(names)} classes"
+    return f"There {count} ({_names(names)})"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def drop_unreadable(data: DataSet) -> DataSet:
@@ -183,18 +208,25 @@ def drop_unreadable(data: DataSet) -> DataSet:
         good = []
         for number in range(len(samples)):
             path = samples.full_name(number)
-            if _begins_well(path) or not (reason := why_unreadable(path)):
+            if _begins_well(path) or not (reason := listing.why_unreadable(path)):
                 good.append(number)
             else:
                 bad.append((path, reason))
         return samples.select(good)
 
-    return replace(data, train=kept(data.train), val=kept(data.val), unreadable=tuple(bad))
+    left = replace(data, train=kept(data.train), val=kept(data.val), unreadable=tuple(bad))
+    if bad and not len(left.train) and not len(left.val):
+        raise DatasetError(
+            f"None of the {len(bad)} photographs can be read; the first: {bad[0][1]}"
+        )
+    return left
 
 
 def _begins_well(path: str) -> bool:
     """Whether a file's first bytes are those of an accepted format."""
     try:
+        if not Path(path).is_file():  # opening a pipe would wait for ever
+            return False
         with Path(path).open("rb") as file:
             head = file.read(16)
     except OSError:
@@ -202,25 +234,78 @@ def _begins_well(path: str) -> bool:
     return any(head.startswith(magic, offset) for offset, magic in _ACCEPTED)
 
 
-def _layout(root: Path) -> _Layout:
+def _layout(root: Path, account: Account, inner: str = "") -> _Layout:
+    """Find the layout of a folder, or of the one ``inner`` below it, which wraps all."""
     if root.is_file():
         return _table(root)
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with images.")
+    if inner:
+        account.notices.append(f"The data is taken from the folder {inner!r} in it.")
+    described = _described(root / inner, account)
+    return described() if described else _class_folders(root, inner, account)
+
+
+def _described(root: Path, account: Account) -> Callable[[], _Layout] | None:
+    """Return what opens a folder in which a file says what the others are, else None."""
     if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
-        return _saved(root)
+        return partial(_saved, root)
     for folder in (root / "val", root):
         if (folder / _ANNOTATIONS).is_file():
-            return _annotated(root, folder)
-    folders = _folders(root)
-    tables = [] if folders else sorted(root.glob("*.csv"))
-    if len(tables) == 1 and _loose(root):
-        return _table(tables[0])
-    return _class_folders(root, folders)
+            return partial(_annotated, root, folder, account)
+    folders, loose = _inside(root)
+    tables = sorted(root.glob("*.csv")) if loose and not folders else []
+    return partial(_table, tables[0], account) if len(tables) == 1 else None
 
 
-def _folders(root: Path) -> list[str]:
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _inside(folder: Path, account: Account | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of folders and of photographs directly in a folder of folders.
+
+    These photographs, and what is neither, are noted in the ``account``.
+    """
+    account = account or Account(folder)
+    found = listing.entries(folder, account)
+    loose = [name for name, is_folder in found if not is_folder]
+    for name in loose:
+        account.note(folder / name, "beside the folders of the classes")
+    return [name for name, is_folder in found if is_folder], loose
+
+
+def _filled(folder: Path, but: Sequence[str] = ()) -> list[str]:
+    """Return the first two folders with a photograph at any depth, ``but`` for some."""
+    names = (name for name in _inside(folder)[0] if name not in but)
+    filled = (name for name in names if next(walk(folder / name, Account(folder)), ""))
+    return list(islice(filled, 2))
+
+
+def _unwrapped(
+    root: Path, folder: str, account: Account, known: Sequence[str] | None = None
+) -> str:
+    """Return a folder below ``root``, or the one at any depth in it that holds all its classes.
+
+    ``known`` are the classes of the other part, where it is a part.
+    """
+    path: list[str] = []
+    here, several, described = root / folder, False, False
+    while not (described or several):
+        filled = _filled(here)
+        if len(filled) != 1 or filled[0] in (known or ()):
+            return folder
+        path, here = [*path, *filled], here / filled[0]
+        described = known is None and _described(here, account) is not None
+        several = len(_filled(here)) == 2 and not _inside(here)[1]
+    here = root / folder
+    for wrapped in path:
+        for name in _inside(here, account)[0]:
+            if name != wrapped:
+                deque(walk(here / name, account), 0)  # has no photographs, but files
+        here /= wrapped
+    return "/".join(filter(None, (folder, *path)))
+
+
+def _letters(name: str) -> str:
+    """Return a name in the one form that all ways to compose its letters have in common."""
+    return normalize("NFC", name)
 
 
 def _part(
@@ -239,53 +324,108 @@ def _part(
     return Part(tuple(names), Samples(photos, np.array(targets, np.int64)), words)
 
 
-def _folder_part(root: Path, folder: str | None, classes: Sequence[str]) -> Part:
-    """List the photographs of classes, each of them a folder below a part's folder."""
-    prefix = "" if folder is None else f"{folder}/"
-    rows = (
-        (f"{prefix}{name}/{file}", name)
-        for name in classes
-        if (root / prefix / name).is_dir()
-        for file in walk(root / prefix / name)
-    )
-    return _part(root, classes, rows, _ALL if folder is None else f"the folder {folder}")
+def _folder_part(
+    root: Path, folder: str, account: Account, names: Sequence[str] | None = None, like: str = ""
+) -> Part:
+    """List the photographs of classes, each of them a folder below the ``folder`` of a part.
+
+    ``names`` has all classes in order where something else gives them; that other part, ``like``,
+    must have all that are here, else ``DatasetError``.
+    """
+    here, known, unknown = root / folder, dict[str, str](), list[str]()
+    folders = _inside(here, account)[0]
+    for name in folders if names is None else names:
+        known.setdefault(_letters(name), name)
+    below = {name: set[str]() for name in folders}  # what its photographs lie in, "" for itself
+
+    def rows() -> Iterator[tuple[str, str]]:
+        for name in folders:
+            named = known.get(_letters(name), "")
+            for file in walk(here / name, account):
+                below[name].add(file.partition("/")[0] if "/" in file else "")
+                if not named:
+                    account.note(here / name, _OTHER, folder=True)
+                    break
+                yield f"{folder}/{name}/{file}".lstrip("/"), named
+            if below[name] and not named:
+                unknown.append(name)
+            elif not below[name] and not (here / name).is_symlink():
+                account.note(here / name, _NO_CLASS, folder=True)
+
+    part = _part(root, tuple(known.values()), rows(), f"the folder {folder}" if folder else _ALL)
+    if unknown and like:
+        raise DatasetError(
+            f"{_some(unknown)} under {folder!r} but not under {like!r}; both need the same class "
+            "folders."
+        )
+    _check_below(below, account)
+    return part
 
 
-def _class_folders(root: Path, folders: Sequence[str]) -> _Layout:
+def _check_below(below: Mapping[str, set[str]], account: Account) -> None:
+    """Raise ``DatasetError`` where classes hold parts; say where parts may be taken for classes."""
+    filled = {name: inside for name, inside in below.items() if inside}
+    for name, inside in filled.items():
+        if all(parts := train_and_val(inside)):
+            raise DatasetError(
+                f"The folder {name!r} holds the parts {parts[0]!r} and {parts[1]!r}; give it alone "
+                f"if it is the data, or make {parts[0]}/{name} and {parts[1]}/{name} if a class."
+            )
+        if is_part(name) and len(inside) > 1 and "" not in inside:
+            raise DatasetError(
+                f"{name!r} holds folders ({_names(sorted(inside))}) as a part does; give it alone, "
+                "call the part beside it val, or put its images right in it if it is a class."
+            )
+    alike = set(map(frozenset, filled.values()))
+    same = sorted(next(iter(alike))) if len(alike) == 1 < len(filled) else []
+    if len(same) > 1 and "" not in same:
+        account.notices.append(
+            f"{_names(list(filled))} hold folders of the same names ({_names(same)}) and are taken "
+            "for the classes; if they are parts, call them train and val."
+        )
+
+
+def _class_folders(root: Path, inner: str, account: Account) -> _Layout:
     """Find the parts among folders.
 
     Beside ``bus`` and ``car``, ``train`` would be a class: it is a part beside a validation part
     or where nothing else is, and a validation part beside ``train`` or likewise.
     """
-    val = next((name for name in VAL_NAMES if name in folders), None)
-    if val is None or "train" not in folders:
-        only_parts = bool(folders) and set(folders) <= {"train", *VAL_NAMES}
-        folder = (val or "train") if only_parts else None
-        inside = folders if folder is None else _folders(root / folder)
+    here = root / inner
+    folders = _inside(here)[0]
+    train, val = train_and_val(folders)
+    parts = [name for name in folders if is_part(name)]
+    if not (train and val) and (not parts or _filled(here, parts)):
+        if (wrapped := _unwrapped(root, inner, account)) != inner:
+            return _layout(root, account, wrapped)
+        return _Layout(*2 * (lambda: _folder_part(root, inner, account).used(),))
+    for name in _inside(here, account)[0]:
+        if name not in (train, val):
+            account.note(here / name, _OTHER, folder=True)
+    if train and val and not _inside(here / val)[0]:
+        account.note(here / val, _OTHER, folder=True)
+        account.notices.append(f"{val!r} holds no folder per class, so it is not measured with.")
+        val = ""
+    learnt = _unwrapped(root, f"{inner}/{train or val}".lstrip("/"), account, ())
+    if not (train and val):
+        return _Layout(*2 * (lambda: _folder_part(root, learnt, account).used(),))
+    if train != "train" or val not in VAL_NAMES:
+        account.notices.append(f"The part to learn from is {train!r}, to measure with {val!r}.")
+    known = _inside(root / learnt)[0]
+    held = _unwrapped(root, f"{inner}/{val}".lstrip("/"), account, known)
 
-        def everything() -> Part:
-            # Folders without a single picture (notes, results) are no classes.
-            return _folder_part(root, folder, inside).used()
+    @cache
+    def both() -> tuple[Part, Part]:
+        train = _folder_part(root, learnt, account)
+        val = _folder_part(root, held, account, train.names, learnt)
+        used = np.union1d(train.samples.targets, val.samples.targets)
+        return train.kept(used), val.kept(used)
 
-        return _Layout(everything, everything)
-    classes, held = _folders(root / "train"), _folders(root / val)
-
-    def val_part() -> Part:
-        if unknown := [name for name in held if name not in classes]:
-            raise DatasetError(
-                f"{_some(unknown)} under {val!r} but not under 'train'; both need the same class "
-                "folders."
-            )
-        return _folder_part(root, val, classes)
-
-    return _Layout(
-        lambda: _folder_part(root, val, held),
-        lambda: _folder_part(root, "train", classes),
-        val_part,
-    )
+    measured = partial(_folder_part, root, held, account)
+    return _Layout(lambda: measured().used(), lambda: both()[0], lambda: both()[1])
 
 
-def _annotated(root: Path, folder: Path) -> _Layout:
+def _annotated(root: Path, folder: Path, account: Account) -> _Layout:
     """Read Tiny-ImageNet's validation part: ``file<TAB>wnid<TAB>box...`` for ``images/file``."""
     text = (folder / _ANNOTATIONS).read_text(encoding="utf-8", errors="surrogateescape")
     rows = [line.split("\t") for line in text.splitlines() if line.strip()]
@@ -299,6 +439,7 @@ def _annotated(root: Path, folder: Path) -> _Layout:
     known = wnids.read_text().split() if wnids.is_file() else [row[1] for row in rows]
     names = sorted(set(known))
     prefix = "images" if folder == root else f"{folder.name}/images"
+    _note_unnamed(root / prefix, (row[0] for row in rows), account)
 
     def val() -> Part:
         listed = ((f"{prefix}/{row[0]}", row[1]) for row in rows if row[1] in known)
@@ -306,18 +447,28 @@ def _annotated(root: Path, folder: Path) -> _Layout:
 
     if not (root / "train").is_dir():
         return _Layout(val, val, wordnet=are_wnids(names))
-    return _Layout(val, lambda: _folder_part(root, "train", names), val, wordnet=are_wnids(names))
+    train = partial(_folder_part, root, "train", account, names)
+    return _Layout(val, train, val, wordnet=are_wnids(names))
 
 
-def _table(path: Path) -> _Layout:
+def _note_unnamed(folder: Path, names: Iterable[str], account: Account) -> None:
+    known = set(names)
+    for name, _ in listing.entries(folder, account) if folder.is_dir() else ():
+        if name not in known:
+            account.note(folder / name, "not in the list that gives the classes")
+
+
+def _table(path: Path, account: Account | None = None) -> _Layout:
     """Read a table with ``path,label`` and, where the parts are given, ``split`` as its header.
 
-    Paths are relative to the table's folder. A split is ``train``, or one of ``VAL_NAMES``, of
-    which the first that occurs is the validation part; rows of the others are left out. Classes
-    are sorted by name.
+    Paths are relative to the table's folder. A split is called as a part of folders may be; of
+    several to measure with, the first of ``VAL_NAMES`` is the validation part, and rows of the
+    others are left out. Classes are sorted by name.
     """
     root, rows = path.parent, _table_rows(path)
     names = sorted({label for _, label, _ in rows})
+    if account is not None:
+        _note_unnamed(root, (_below(root, file) for file, _, _ in rows), account)
 
     def part(split: str | None, words: str = _ALL) -> Part:
         mine = ((_below(root, file), label) for file, label, s in rows if split in (None, s))
@@ -326,7 +477,7 @@ def _table(path: Path) -> _Layout:
     splits = {split for _, _, split in rows}
     if not any(splits):
         return _Layout(lambda: part(None), lambda: part(None))
-    val = next((name for name in VAL_NAMES if name in splits), "val")
+    val = train_and_val(splits)[1] or "val"
     others = sorted(splits - {"train", val})
     left_out = f"the table's {val} part; its {' and '.join(others)} part is left out"
     return _Layout(
@@ -338,6 +489,11 @@ def _table(path: Path) -> _Layout:
 
 
 def _below(root: Path, name: str) -> str:
+    """Return a table's path relative to its folder, as this system and this disk write it."""
+    if "\\" in name or not name.isascii():
+        turned = name.replace("\\", "/")
+        forms = [normalize(form, n) for n in (name, turned) for form in ("NFC", "NFD")]
+        name = next((form for form in (name, *forms) if (root / form).is_file()), turned)
     path = root / name
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
@@ -346,7 +502,11 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
     """Return path, label and split of every line; the split is empty where none is given."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
+            header = file.readline(1 << 16)
+            file.seek(0)
+            # A spreadsheet separates by what its country's numbers leave free.
+            by = max(",;\t|", key=header.count)
+            reader = csv.DictReader(file, restval="", delimiter=by, skipinitialspace=True)
             fields = [name.strip().lower() for name in reader.fieldnames or ()]
             if not {"path", "label"} <= set(fields):
                 found = ", ".join(fields)[:80].encode("ascii", "replace").decode() or "nothing"
@@ -355,7 +515,9 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
                 )
             reader.fieldnames = fields
             cells = ([row.get(k, "").strip() for k in ("path", "label", "split")] for row in reader)
-            rows = [(name, label, split.lower()) for name, label, split in cells]
+            rows = [(name, label, usual(split)) for name, label, split in cells]
+    except PermissionError as error:
+        raise DatasetError(f"{path.name!r} cannot be read: {reason(error)}.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
             f"{path.name!r} cannot be read as a table; give a folder of images, or a CSV file in "
@@ -364,12 +526,13 @@ def _table_rows(path: Path) -> list[tuple[str, str, str]]:
     for number, (file_name, label, split) in enumerate(rows, 2):
         if not file_name or not label:
             raise DatasetError(f"Line {number} of {path.name!r} has no path or no label.")
-        if "split" in fields and split not in ("train", *VAL_NAMES):
+        if "split" in fields and not is_part(split):
             raise DatasetError(
                 f"Line {number} of {path.name!r} has the split {split!r}; accepted are train, "
                 f"{', '.join(VAL_NAMES)}."
             )
-    return rows
+    spelt: dict[str, str] = {}
+    return [(file, spelt.setdefault(_letters(name), name), split) for file, name, split in rows]
 
 
 def _saved(root: Path) -> _Layout:
@@ -379,8 +542,8 @@ def _saved(root: Path) -> _Layout:
     ``labels`` or ``class``) are used. A label of None or -1 says that a row has none.
     """
     tables = _open_saved(root)
-    train = tables["train"] if "train" in tables else next(iter(tables.values()))
-    val = next((tables[name] for name in VAL_NAMES if name in tables), None)
+    learnt_from, measured_with = train_and_val(tables)
+    train, val = tables[learnt_from or next(iter(tables))], tables.get(measured_with)
     image, label = _columns(root, train)
     labels = {"train": train[label], "val": val[label] if val is not None else []}
     names = getattr(train.features[label], "names", None)

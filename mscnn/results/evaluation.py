@@ -61,6 +61,7 @@ class Evaluation:
         images: photographs that counted.
         top1, top5: fractions of right answers among all ``known_classes`` of the model, 0..1.
         unreadable: what was left out, as ``(name, reason)``.
+        not_used: reason to names of files that are no photographs of the data; None for none.
         ece: expected calibration error over ``bins``, 0..1.
         seconds: wall time, with decoding.
         part: which part of the data, in words.
@@ -89,6 +90,9 @@ class Evaluation:
         ),
     )
     notices: tuple[str, ...] = ()
+    not_used: dict[str, list[str]] | None = field(
+        default=None, repr=False, metadata=column(optional=True, heading="")
+    )
     real: RealAccuracy | None = field(
         default=None, metadata=column(flatten=True, prefix="real_", optional=True, heading="")
     )

@@ -67,6 +67,7 @@ class Extraction:
         images, width: rows of the file, and numbers per row.
         stage: layer; None for the network's own pooled features.
         unreadable: what was left out, as ``(name, reason)``.
+        not_used: reason to names of files that are no photographs; None for none.
         seconds: wall time of this run.
         computed: photographs of this run, by all processes; the others were there from before.
     """
@@ -87,6 +88,9 @@ class Extraction:
     seconds: float
     computed: int
     notices: tuple[str, ...] = ()
+    not_used: dict[str, list[str]] | None = field(
+        default=None, repr=False, metadata=schema.column(optional=True, heading="")
+    )
 
     @property
     @schema.computed(before="unreadable")

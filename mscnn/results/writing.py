@@ -45,11 +45,17 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a file beside ``path``; once written, it takes the place of ``path``.
 
     A kill at any moment leaves either the old file or the new one; an error leaves the old one.
-    Raises ``OSError``: the file could not be written.
+    Who may read it follows the umask, whatever made the file. Raises ``OSError``: the file could
+    not be written.
     """
     part = path.with_name(path.name + ".part")
     try:
+        part.unlink(missing_ok=True)
+        part.touch()
+        mode = part.stat().st_mode
         yield part
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)

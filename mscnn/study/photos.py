@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mscnn.data.layouts import open_data
-from mscnn.data.listing import SUFFIXES
+from mscnn.data.listing import Account, entries, reading, walk
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
@@ -42,12 +42,16 @@ def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], b
     """List the files of a folder in an order fixed by ``seed``, with their class where it is known.
 
     Class folders and Tiny-ImageNet's layout give classes (of these the validation part is used); a
-    folder of loose photographs gives none. Raises ``DatasetError``: there is no such folder, or no
-    photograph in it.
+    folder of loose photographs, but for two folders of more, gives none. Raises
+    ``DatasetError``: there is no such folder, or no photograph in it.
     """
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with photographs.")
-    loose = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    with reading(root):
+        inside = entries(root, Account(root))
+        loose = [root / name for name, is_folder in inside if not is_folder]
+        folders = [name for name, is_folder in inside if is_folder and loose]
+        loose *= sum(next(walk(root / name), "") != "" for name in folders) < 2
     found: list[tuple[Path, str | None]] = [(path, None) for path in loose]
     if not loose:
         data = open_data(root)

@@ -76,6 +76,9 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     _write(out / "classes.csv", _csv([fields, *classes]))
     if unreadable:
         _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
+    if unused := facts.data.account.unused:
+        listed = [[file, why] for why, files in unused.items() for file in files]
+        _write(out / "not_used.csv", _csv([["file", "reason"], *listed]))
     for file, document in (
         ("training.json", _summary(facts, accuracy)),
         (reliability.FILE, tally.reliability(facts.data.split)),
@@ -98,7 +101,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
 
 
 def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
-    start = facts.start
+    start, unused = facts.start, facts.data.account.unused
     return {
         "model": start.architecture,
         "from": {"weights": start.source, "sha256": start.sha256} if start.source else None,
@@ -107,6 +110,7 @@ def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
         "val_images": accuracy.images,
         "split": facts.data.split,
         "unreadable": len(facts.state.unreadable),
+        **({"not_used": {why: len(files) for why, files in unused.items()}} if unused else {}),
         "epochs_trained": facts.state.epoch,
         "epoch_kept": facts.epoch_kept,
         "top1": accuracy.top1,
@@ -148,13 +152,17 @@ def export_folder(model: nn.Module, folder: Path, labels: Sequence[str]) -> None
     config = {"num_classes": len(labels), "label_names": list(labels)}
     with saving("the model"):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as made:
+        with (
+            replacing(folder / "config.json") as config_part,
+            replacing(folder / "model.safetensors") as model_part,
+            tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as made,
+        ):
             try:
                 save_for_hf(plain, made, model_config=config, safe_serialization=True)
             except SafetensorError as error:
                 raise OSError(str(error)) from error
-            for name in ("model.safetensors", "config.json"):
-                (Path(made) / name).replace(folder / name)
+            (Path(made) / "model.safetensors").replace(model_part)
+            (Path(made) / "config.json").replace(config_part)
 
 
 def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:

@@ -57,6 +57,7 @@ def start_training(
             DeviceError, OptionError: the input cannot be used.
         Cancelled: the user stopped the run.
     """
+    check_folder(plan.out)
     if (plan.out / CHECKPOINT).is_file() and not plan.resume:
         raise TrainingError(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
@@ -72,14 +73,21 @@ def start_training(
     images = drop_unreadable(
         open_data(plan.data, val_share=plan.recipe.val_share, seed=plan.recipe.seed)
     )
+    if not plan.resume and plan.out.resolve().is_relative_to(plan.data.resolve()):
+        raise OutputError(
+            f"{str(plan.out)!r} lies inside the data, where its pictures would be taken for a "
+            "class; give a folder elsewhere as --out."
+        )
     check_classes(plan.data, images)
     check_trainable(images)
-    check_folder(plan.out)
     bad = [reason for _, reason in images.unreadable]
     with sharing(device) as processes:
         say = notice if processes.is_first else log.info
-        for reason in bad[:_SHOWN]:
-            say(reason)
+        unused = images.account.lines()
+        if unused:
+            unused.append("not_used.csv in --out will list all that are not used.")
+        for sentence in (*images.account.notices, *unused, *bad[:_SHOWN]):
+            say(sentence)
         if bad:
             more = f" (the first {_SHOWN} are named above)" if len(bad) > _SHOWN else ""
             files = f"{len(bad)} unreadable {'file is' if len(bad) == 1 else 'files are'}"

@@ -57,6 +57,7 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
     np.testing.assert_allclose(file.features, expected, rtol=0, atol=noise)
     assert [name for name, _ in found.unreadable] == list(file.head.unreadable)
     assert file.head.unreadable == ("thing 3/bad.png",)
+    assert found.not_used is None
     assert (file.head.stage, file.head.split) == (stage or "", "" if split is None else str(split))
     assert (file.head.model, file.head.weights_sha256) == ("tiny_res2net", "0" * 64)
     assert (found.images, found.width, found.computed) == (14, expected.shape[1], 15)
@@ -192,3 +193,14 @@ def test_nothing_to_read(network, tmp_path):
         extract(net, tmp_path / "data", tmp_path / "f.npz", loading=HERE)
     assert not part_folder(tmp_path / "f.npz").exists()
     assert not (tmp_path / "f.npz").exists()
+
+
+def test_files_that_are_no_photographs_are_counted_by_reason(network, data, tmp_path):
+    (data / "thing 0" / "notes.txt").touch()
+    net = network("resnet", fresh=True)
+    for found in (extract(net, data, tmp_path / "f.npz", loading=HERE),
+                  evaluate(net, data, loading=HERE)):  # fmt: skip
+        assert found.not_used is not None
+        ((why, names),) = found.not_used.items()
+        assert names == ["thing 0/notes.txt"]
+        assert f"1 not used ({why}): 'thing 0/notes.txt'." in found.notices

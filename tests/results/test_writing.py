@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and nothing but them is touched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,23 @@ def test_names_and_reasons():
     assert reason(OSError(28, "No space left")) == "the disk is full"
     assert reason(OSError(13, "Permission denied", "/home/me")) == "permission denied"
     assert reason(OSError()) == "oserror"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes")
+@pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])
+def test_who_may_read_a_file_follows_the_umask_whatever_writes_it(tmp_path, umask):
+    """Some libraries write through a temporary file that its owner alone may read."""
+
+    def by_a_private_file(path):
+        fd = os.open(path.with_name("private"), os.O_CREAT | os.O_WRONLY, 0o600)
+        os.close(fd)
+        path.with_name("private").replace(path)
+
+    before = os.umask(umask)
+    try:
+        for write_it in (by_a_private_file, lambda path: path.write_bytes(b"")):
+            with replacing(tmp_path / "it") as part:
+                write_it(part)
+            assert (tmp_path / "it").stat().st_mode & 0o777 == 0o666 & ~umask
+    finally:
+        os.umask(before)

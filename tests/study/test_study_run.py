@@ -86,6 +86,15 @@ def test_loose_photographs_count_by_the_first_models_answer(networks, photos):
         assert photo.targets == (best,)
 
 
+def test_a_picture_beside_class_folders_does_not_stand_for_them(tmp_path):
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png", "banner.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    found, labelled = find_photos(tmp_path, 0)
+    assert labelled
+    assert {name for _, name in found} == {"a", "b"}
+
+
 def test_only_photographs_that_all_models_agree_on(networks, photos):
     files, _ = find_photos(photos, 0)
     both = []

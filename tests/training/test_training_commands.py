@@ -1,14 +1,19 @@
 """The two commands: their defaults are the recipes', and one runs from end to end."""
 
+import csv
 import inspect
+import json
+import os
+import stat
 from dataclasses import fields, replace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from mscnn.cli import main
 from mscnn.cli.training import finetune, train
-from mscnn.errors import UnsupportedModelError
+from mscnn.errors import OutputError, UnsupportedModelError
 from mscnn.models.loading import load_model
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
@@ -72,3 +77,45 @@ def test_a_network_that_no_command_could_open_is_refused_before_training(folder,
     with pytest.raises(UnsupportedModelError):
         start_training(plan)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])
+def test_who_may_read_what_a_run_writes_follows_the_umask(folder, recipe, tmp_path, umask):
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(epochs=1), "cpu")
+    before = os.umask(umask)
+    try:
+        start_training(plan)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "run").iterdir()}
+    assert {"model.safetensors", "config.json", "checkpoint.pt", "history.csv"} <= set(modes)
+    assert set(modes.values()) == {0o666 & ~umask}, modes
+
+
+def test_what_is_not_used_is_said_counted_and_listed(folder, recipe, tmp_path):
+    for name in ("red/notes.txt", "red/._00.png", "blue/x.ppm", "beside.jpg"):
+        (folder / name).touch()
+    said: list[str] = []
+    start_training(
+        RunPlan(folder, NAME, tmp_path / "run", recipe(epochs=1), "cpu"), notice=said.append
+    )
+    assert any("2 not used (no picture" in s and "'blue/x.ppm', 'red/notes.txt'" in s for s in said)
+    with (tmp_path / "run" / "not_used.csv").open(newline="") as file:
+        listed = [row[0] for row in csv.reader(file)]
+    assert sorted(listed) == ["beside.jpg", "blue/x.ppm", "file", "red/._00.png", "red/notes.txt"]
+    summary = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert sorted(summary["not_used"].values()) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("inside", ["run", "red/run"])
+def test_a_folder_inside_the_data_is_no_place_for_a_model(folder, recipe, inside):
+    with pytest.raises(OutputError, match="inside the data"):
+        start_training(RunPlan(folder, NAME, folder / inside, recipe(), "cpu"))
+
+
+@pytest.mark.parametrize("empty", [("--out", ""), ("--out=",)])
+def test_an_empty_name_is_not_the_current_folder(folder, tmp_path, monkeypatch, capsys, empty):
+    monkeypatch.chdir(tmp_path)
+    for command in ("train", "finetune"):
+        assert main([command, str(folder), "--model", NAME, *empty]) == 2
+        assert capsys.readouterr().err.startswith("mscnn: --out is empty; give a name")
