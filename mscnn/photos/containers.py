@@ -1,0 +1,256 @@
+"""What of a file's bytes its pixels need, and the two things beside them that change how they look.
+
+Texts, thumbnails, maker notes and what else surrounds the pixels of a JPEG, PNG or TIFF is taken
+off before decoding, whatever its size and however broken: decoders refuse whole photos for it.
+Orientation and colour profile are read here. Nothing is checked that the decoder checks itself.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_PROFILE_BYTES = 16 * 2**20
+"""Of a colour profile once unpacked; those of printers have 3 MiB at most."""
+
+_ORIENTATION = 0x0112  # Exif 2.3, table 4
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
+_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+"""JPEG markers without a length (ITU-T T.81, table B.1)."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TIFF_MARKS = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}
+_TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
+_BROKEN = (struct.error, KeyError, IndexError, ValueError, OverflowError)
+_TIFF_PIXEL_TAGS = frozenset((
+    *range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320,
+    *range(322, 326), 332, 334, 338, 339, 347, *range(512, 522), *range(529, 533),
+))  # fmt: skip
+"""Size, layout, compression and colours (TIFF 6.0, sections 8 to 23)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """How the numbers of a TIFF with one sample per pixel are meant, where Pillow does not say.
+
+    Attributes:
+        dtype: as which the decoded bits are to be read; ``"u2"``, ``"f4"``, ...
+        bits: of the file, per sample.
+        white: the largest value that the file says it uses; None where it says nothing.
+        white_is_zero: the values count the ink, not the light.
+    """
+
+    dtype: str
+    bits: int
+    white: float | None = None
+    white_is_zero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A file without what its pixels do not need.
+
+    Attributes:
+        data: what the decoder gets.
+        orientation: EXIF's, 1..8; 1 where it is missing or broken, None where not looked for.
+        icc: the colour profile as it stands in the file; None where there is none or not looked
+            for: Pillow then knows it.
+        samples: of a TIFF with one sample per pixel.
+    """
+
+    data: bytes
+    orientation: int | None = None
+    icc: bytes | None = None
+    samples: Samples | None = None
+
+
+def bare(data: bytes) -> Bare:
+    """Take off what the pixels of a JPEG, PNG or TIFF do not need; other files stay as they are.
+
+    A file whose structure cannot be followed stays as it is too. Raises ``OSError``: a PNG's
+    header, palette or pixels do not fit their checksum.
+    """
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return _jpeg(data)
+        if data.startswith(_PNG_SIGNATURE):
+            return _png(data)
+        if data[:4] in _TIFF_MARKS:
+            return _tiff(data)
+    except _BROKEN:
+        pass
+    return Bare(data)
+
+
+def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
+    """Return EXIF's orientation 1..8, else XMP's; 1 where both are missing or broken."""
+    try:
+        directory = _Directory(exif.removeprefix(b"Exif\0\0"))
+        if (value := directory.number(_ORIENTATION)) in range(1, 9):
+            return int(value)
+    except _BROKEN:
+        pass
+    found = _XMP_ORIENTATION.search(xmp)
+    return int(found[1]) if found else 1
+
+
+def jpeg_scans(data: bytes) -> Iterator[set[tuple[int, int]]]:
+    """Yield which coefficients each scan of a JPEG finishes: ``(component, 0..63)``.
+
+    Compressed data has no such marker (ITU-T T.81, B.1.1.5); the header is that of B.2.3.
+    """
+    for found in re.finditer(rb"\xff\xda..", data, re.DOTALL):
+        count, at = data[found.end()], found.end() + 1
+        first, last, bits = data[at + 2 * count : at + 2 * count + 3]
+        done = range(first, last + 1) if bits & 15 == 0 else ()
+        yield {(data[at + 2 * n], k) for n in range(count) for k in done}
+
+
+def _jpeg(data: bytes) -> Bare:
+    """Keep the tables, the frame, and the APP0 and APP14 that tell how colours are coded."""
+    kept, at, exif, xmp = [data[:2]], 2, b"", b""
+    profile: dict[int, bytes] = {}
+    parts = 0
+    while True:
+        at = data.index(b"\xff", at)
+        marker = data[at + 1]
+        if marker in (0x00, 0xFF) or marker in _STANDALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker in (0xD9, 0xDA):  # the end, or the pixels
+            break
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        body = data[at + 4 : end]
+        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
+            exif += body[6:]
+        elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/"):
+            xmp = xmp or body
+        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
+            profile[body[12]], parts = body[14:], body[13]  # ICC.1, annex B.4
+        elif marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            kept.append(data[at:end])
+        at = end
+    whole = b"".join(part for _, part in sorted(profile.items()))
+    icc = whole if parts == len(profile) else b""
+    return Bare(b"".join([*kept, data[at:]]), orientation_of(exif, xmp), icc)
+
+
+def _png(data: bytes) -> Bare:
+    """Keep what the pixels are made of; an animation becomes its still picture.
+
+    Ancillary chunks with a wrong checksum are ignored, as libpng does.
+    """
+    view, at, exif, xmp, icc = memoryview(data), 8, b"", b"", b""
+    kept = [view[:8]]
+    while at + 8 <= len(data) and bytes(kept[-1][4:8]) != b"IEND":
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if not name.isalpha():
+            break
+        checksum = int.from_bytes(view[end - 4 : end], "big")
+        sound = end <= len(data) and zlib.crc32(view[at + 4 : end - 4]) == checksum
+        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (name == b"tRNS" and sound):
+            if name != b"IEND" and not sound and end <= len(data):
+                raise OSError(f"the checksum of {name!r} is wrong")
+            kept.append(view[at:end])
+        elif sound and name == b"eXIf":
+            exif = bytes(view[at + 8 : end - 4])
+        elif sound and name in (b"iCCP", b"iTXt", b"zTXt", b"tEXt"):
+            key, _, rest = bytes(view[at + 8 : end - 4]).partition(b"\0")
+            if name == b"iCCP":
+                icc = _unpacked(rest[1:])
+            elif key == b"XML:com.adobe.xmp":
+                xmp = rest
+            elif key == b"Raw profile type exif":  # ImageMagick's, before there was eXIf
+                exif = exif or _from_hex(rest if name == b"tEXt" else _unpacked(rest[1:]))
+        at = end
+    pixels = data if sum(map(len, kept)) == len(data) else b"".join(kept)
+    return Bare(pixels, orientation_of(exif, xmp), icc)
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """Decompress ``MAX_PROFILE_BYTES`` at most; nothing where that is broken."""
+    try:
+        return zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _from_hex(text: bytes) -> bytes:
+    """Read a raw profile: its kind, its length, and its bytes as hexadecimal digits."""
+    try:
+        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii", "replace"))
+    except ValueError:
+        return b""
+
+
+class _Directory:
+    """The first directory of a TIFF, a BigTIFF, or EXIF: which tags, and where they stand."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.order = data, _TIFF_MARKS[data[:4]]
+        self.big = b"+" in data[2:4]
+        self.word = self.order + ("Q" if self.big else "I")
+        self.count = self.order + ("Q" if self.big else "H")
+        self.head = self.order + ("HHQ" if self.big else "HHI")
+        (self.start,) = struct.unpack_from(self.word, data, 8 if self.big else 4)
+        (count,) = struct.unpack_from(self.count, data, self.start)
+        at = self.start + struct.calcsize(self.count)
+        step = struct.calcsize(self.head) + struct.calcsize(self.word)
+        self.end = at + step * count
+        starts = range(at, min(self.end, len(data) - step + 1), step)
+        entries = [data[start : start + step] for start in starts]
+        self.entries = {struct.unpack_from(self.order + "H", e)[0]: e for e in entries}
+
+    def value(self, tag: int) -> tuple[bytes, str]:
+        """Return a tag's bytes, and which numbers they are; nothing where it is missing."""
+        entry = self.entries.get(tag)
+        if entry is None:
+            return b"", ""
+        _, kind, number = struct.unpack_from(self.head, entry)
+        letter = _TIFF_NUMBERS.get(kind, "")
+        size, head = number * struct.calcsize(letter), struct.calcsize(self.head)
+        if size <= len(entry) - head:
+            return entry[head : head + size], letter
+        (at,) = struct.unpack_from(self.word, entry, head)
+        return self.data[at : at + size], letter
+
+    def number(self, tag: int, default: Any = None) -> Any:
+        """Return the first number of a tag."""
+        value, letter = self.value(tag)
+        size = struct.calcsize(letter)
+        known = 0 < size <= len(value)
+        return struct.unpack(self.order + letter, value[:size])[0] if known else default
+
+
+def _tiff(data: bytes) -> Bare:
+    """Leave the tags of the first page's pixels in its directory.
+
+    Numbers that Pillow misreads or refuses get another kind there, and ``Samples`` says which.
+    """
+    old = _Directory(data)
+    kept = {tag: entry for tag, entry in old.entries.items() if tag in _TIFF_PIXEL_TAGS}
+    bits, colours, sign = old.number(258, 1), old.number(262, 0), old.number(339, 1)
+    letter = {1: "u", 2: "i", 3: "f", 4: "u"}.get(sign)
+    samples = None
+    if letter and old.number(277, 1) == 1 and colours < 2 and (bits > 8 or sign == 2):
+        white = old.number(341, old.number(281))
+        samples = Samples(f"{letter}{-(-bits // 8)}", bits, white, colours == 0)
+        for tag, value in ((262, 1), (339, sign if bits == 32 else 1)):
+            # LONG, which every reader takes for SHORT as well
+            kept[tag] = struct.pack(old.head + old.word[-1], tag, 4, 1, value)
+        kept.pop(277, None)  # 1 is its default
+    body = struct.pack(old.count, len(kept)) + b"".join(kept[tag] for tag in sorted(kept))
+    room = old.end - old.start
+    if len(body) > room or old.end > len(data):
+        raise ValueError("there is no room")
+    next_page = bytes(8 if old.big else 4)
+    body = (body + next_page).ljust(room + len(next_page), b"\0")
+    pixels = data[: old.start] + body + data[old.start + len(body) :]
+    turned = old.number(_ORIENTATION)
+    if turned not in range(1, 9):
+        turned = orientation_of(b"", old.value(700)[0])
+    return Bare(pixels, turned, old.value(34675)[0], samples)
