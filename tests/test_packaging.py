@@ -72,7 +72,7 @@ def test_tools_are_pinned():
 
 def test_every_import_is_declared():
     """What the package imports is a dependency of its own, not only of a dependency."""
-    distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image"}
+    distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image", "pi_heif": "pi-heif"}
     distributions |= {"markdown_it": "markdown-it-py"}
     # Parts of these packages' own interfaces, which they pin themselves.
     carried = {"gradio_client": "gradio", "tqdm": "huggingface_hub"}

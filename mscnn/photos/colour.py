@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,8 @@ def samples_of(image: Image.Image) -> Samples | None:
     bits, (sign, *_) = tags.get(258, (16,))[0], tags.get(339, (1,))
     # Pillow has read 16 bits with a sign as 32 by now.
     letter = "f" if image.mode == "F" else "u" if sign == 1 else "i"
-    (white, *_) = tags.get(341, (tags.get(281),))
-    return Samples(f"{letter}{size}", bits, white, tags.get(262) == 0)
+    white = 4095 if bits == 12 else tags.get(341, tags.get(281, (None,)))[0]
+    return Samples(f"{letter}{size}", white, tags.get(262) == 0)
 
 
 def _is_wide(image: Image.Image) -> bool:
@@ -66,46 +67,41 @@ def eight_bits(image: Image.Image, samples: Samples | None = None) -> Image.Imag
     """
     if samples is None and not _is_wide(image):
         return image
-    values, clear = np.asarray(image), image.info.get("transparency")
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if samples is None:
-        white = 65535.0 if values.dtype == np.uint16 else None
-    else:
-        values = values.view(samples.dtype)
-        white = samples.white or (4095.0 if samples.bits == 12 else None)
-    grey = _scaled(values, white)
-    if samples is not None and samples.white_is_zero:
-        np.subtract(255, grey, out=grey)
-    if not isinstance(clear, int):
-        return Image.fromarray(grey)
-    alpha = np.where(values == clear, np.uint8(0), np.uint8(255))
-    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
 
+    def bands() -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        # At 200 million pixels each array counts.
+        step = max(1, 2**22 // image.width)
+        for top in range(0, image.height, step):
+            part = image.crop((0, top, image.width, min(top + step, image.height)))
+            values = np.asarray(part)
+            values = values.astype(values.dtype.newbyteorder("="), copy=False)
+            yield top, values if samples is None else values.view(samples.dtype)
 
-def _scaled(values: npt.NDArray[Any], white: float | None) -> npt.NDArray[np.uint8]:
-    """Return ``(h, w)`` numbers as uint8: 0..``white`` where all lie there, else by their range."""
-    known = np.isfinite(values)
-    grey = np.zeros(values.shape, np.uint8)
-    if not known.any():
-        return grey
-    kind, fit = values.dtype.kind, values[known] if not known.all() else values
-    low, high = float(fit.min()), float(fit.max())
+    ends = [(v.min(), v.max()) for _, part in bands() if (v := part[np.isfinite(part)]).size]
+    low, high, kind = 0.0, 0.0, next(bands())[1].dtype
+    if ends:
+        low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
+    white = (65535.0 if kind == np.uint16 else None) if samples is None else samples.white
     if low >= 0 and white is not None and high <= white:
-        low, high = 0.0, white
-    elif low >= 0 and kind in "iu" and high <= SENSOR_WHITES[-1]:
+        low, high = 0.0, float(white)
+    elif low >= 0 and kind.kind in "iu" and high <= SENSOR_WHITES[-1]:
         low, high = 0.0, next(top for top in SENSOR_WHITES if high <= top)
-    elif low >= 0 and kind == "f" and high <= 1:
+    elif low >= 0 and kind.kind == "f" and high <= 1:
         low, high = 0.0, 1.0
-    del known, fit
-    exact = np.float32 if values.dtype == np.uint16 else np.float64
-    # By rows: at 200 million pixels each array counts.
-    step = max(1, 2**22 // values.shape[1])
-    for top in range(0, len(values), step):
-        part: npt.NDArray[np.floating[Any]] = values[top : top + step].astype(exact)
-        part -= low
-        part *= 255.0 / ((high - low) or 1.0)
-        np.nan_to_num(part, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
-        grey[top : top + step] = np.clip(np.rint(part, out=part), 0, 255, out=part)
+    clear = image.info.get("transparency")
+    grey = Image.new("LA" if isinstance(clear, int) else "L", image.size)
+    for top, part in bands():
+        # In place, and 16 bits in float32.
+        scaled: npt.NDArray[Any] = part.astype(np.float32 if kind == np.uint16 else np.float64)
+        scaled -= low
+        scaled *= 255.0 / ((high - low) or 1.0)
+        np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
+        if samples is not None and samples.white_is_zero:
+            np.subtract(255.0, scaled, out=scaled)
+        levels = np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
+        if isinstance(clear, int):
+            levels = np.dstack((levels, np.where(part == clear, np.uint8(0), np.uint8(255))))
+        grey.paste(Image.fromarray(levels), (0, top))
     return grey
 
 

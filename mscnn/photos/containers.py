@@ -38,13 +38,11 @@ class Samples:
 
     Attributes:
         dtype: as which the decoded bits are to be read; ``"u2"``, ``"f4"``, ...
-        bits: of the file, per sample.
-        white: the largest value that the file says it uses; None where it says nothing.
+        white: the largest value that the file says there can be; None where it says nothing.
         white_is_zero: the values count the ink, not the light.
     """
 
     dtype: str
-    bits: int
     white: float | None = None
     white_is_zero: bool = False
 
@@ -237,8 +235,8 @@ def _tiff(data: bytes) -> Bare:
     letter = {1: "u", 2: "i", 3: "f", 4: "u"}.get(sign)
     samples = None
     if letter and old.number(277, 1) == 1 and colours < 2 and (bits > 8 or sign == 2):
-        white = old.number(341, old.number(281))
-        samples = Samples(f"{letter}{-(-bits // 8)}", bits, white, colours == 0)
+        white = 4095 if bits == 12 else old.number(341, old.number(281))
+        samples = Samples(f"{letter}{-(-bits // 8)}", white, colours == 0)
         for tag, value in ((262, 1), (339, sign if bits == 32 else 1)):
             # LONG, which every reader takes for SHORT as well
             kept[tag] = struct.pack(old.head + old.word[-1], tag, 4, 1, value)

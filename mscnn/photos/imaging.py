@@ -5,7 +5,7 @@ decoded, and the result is painted onto a new canvas, so that no EXIF, GPS, colo
 comment is passed on. Whatever cannot be read raises ``ImageError``.
 
 Photos of up to ``MAX_PIXELS`` keep every pixel. Larger ones, up to ``MAX_FILE_PIXELS``, are reduced
-while they are decoded, one at a time: beside the file itself that takes 1.6 GiB at most.
+while they are decoded, one at a time: beside the file itself that takes 2 GiB at most.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def load_photo(source: PhotoSource, *, whole: bool = False) -> Image.Image:
             with suppress(UnidentifiedImageError):  # an AVIF may bear such a brand too
                 return _decoded(Bare(data), who, whole)
             return _heif(data, who)
-        return _decoded(bare(data), who, whole)
+        file = bare(data)
+        del data  # of which that is another copy
+        return _decoded(file, who, whole)
 
 
 def notices_of(photo: Image.Image) -> tuple[str, ...]:
