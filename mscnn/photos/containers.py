@@ -126,7 +126,7 @@ def _jpeg(data: bytes) -> Bare:
             exif += body[6:]
         elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/"):
             xmp = xmp or body
-        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
+        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             profile[body[12]], parts = body[14:], body[13]  # ICC.1, annex B.4
         elif marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[at:end])

@@ -17,15 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pillow_heif
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from mscnn.errors import ImageError, OptionError
 from mscnn.photos import imaging
 from mscnn.photos.imaging import ACCEPTED, load_photo, notices_of, thumbnail_of, to_png_bytes
-
-pillow_heif.register_heif_opener()  # for its encoder; what is tested has a decoder only
 
 Rgb = tuple[int, int, int]
 U8 = npt.NDArray[np.uint8]
