@@ -237,7 +237,7 @@ def _tiff(data: bytes) -> Bare:
     if letter and old.number(277, 1) == 1 and colours < 2 and (bits > 8 or sign == 2):
         white = 4095 if bits == 12 else old.number(341, old.number(281))
         samples = Samples(f"{letter}{-(-bits // 8)}", white, colours == 0)
-        for tag, value in ((262, 1), (339, sign if bits == 32 else 1)):
+        for tag, value in ((262, 1), (339, 1 if bits < 32 else 3 if letter == "f" else 2)):
             # LONG, which every reader takes for SHORT as well
             kept[tag] = struct.pack(old.head + old.word[-1], tag, 4, 1, value)
         kept.pop(277, None)  # 1 is its default

@@ -4,7 +4,6 @@ Neither shares code with Pillow; tifffile comes with scikit-image, OpenCV with t
 """
 
 import io
-import itertools
 import struct
 
 import cv2
@@ -15,7 +14,7 @@ from PIL import Image
 
 from mscnn.photos.imaging import load_photo
 
-ROWS, COLUMNS = 48, 60
+ROWS, COLUMNS = 48, 64
 RAMP = np.linspace(0, 1, ROWS * COLUMNS).reshape(ROWS, COLUMNS)
 
 
@@ -52,9 +51,9 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("order", "compression", "photometric"), itertools.product(
-    "<>", [None, "zlib"], ["minisblack", "miniswhite"]
-))  # fmt: skip
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_sample_per_pixel(kind, order, compression, photometric):
     most, white = KINDS[kind]
@@ -105,14 +104,13 @@ def test_packed_bits(bits, photometric, fill_order):
     assert np.abs(shown(data) - light * 255 / (2**bits - 1)).max() <= 0.501
 
 
-def test_an_open_tiff_is_read_as_its_file():
-    for kind, photometric in itertools.product(
-        ["u2", "u4", "i2", "f4"], ["minisblack", "miniswhite"]
-    ):
-        if photometric == "miniswhite" and kind in ("u4", "i2"):
-            continue  # Pillow does not open it
-        data = write((RAMP * (1 if kind == "f4" else 4000)).astype(kind), photometric=photometric)
-        assert np.array_equal(shown(Image.open(io.BytesIO(data))), shown(data))
+@pytest.mark.parametrize(("kind", "photometric"), [
+    *((kind, "minisblack") for kind in ("u2", "u4", "i2", "f4")),
+    ("u2", "miniswhite"), ("f4", "miniswhite"),  # the others Pillow does not open
+])  # fmt: skip
+def test_an_open_tiff_is_read_as_its_file(kind, photometric):
+    data = write((RAMP * (1 if kind == "f4" else 4000)).astype(kind), photometric=photometric)
+    assert np.array_equal(shown(Image.open(io.BytesIO(data))), shown(data))
 
 
 def test_a_png_of_16_bits_is_not_guessed():
