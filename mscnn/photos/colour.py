@@ -92,9 +92,10 @@ def eight_bits(image: Image.Image, samples: Samples | None = None) -> Image.Imag
     grey = Image.new("LA" if isinstance(clear, int) else "L", image.size)
     for top, part in bands():
         # In place, and 16 bits in float32.
-        scaled: npt.NDArray[Any] = part.astype(np.float32 if kind == np.uint16 else np.float64)
-        scaled -= low
-        scaled *= 255.0 / ((high - low) or 1.0)
+        with np.errstate(all="ignore"):  # NaN, infinity, and a range of almost nothing
+            scaled: npt.NDArray[Any] = part.astype(np.float32 if kind == np.uint16 else np.float64)
+            scaled -= low
+            scaled *= 255.0 / ((high - low) or 1.0)
         np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
         if samples is not None and samples.white_is_zero:
             np.subtract(255.0, scaled, out=scaled)

@@ -24,12 +24,13 @@ _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_MARKS = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
-_BROKEN = (struct.error, KeyError, IndexError, ValueError, OverflowError)
-_TIFF_PIXEL_TAGS = frozenset((
-    *range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320,
-    *range(322, 326), 332, 334, 338, 339, 347, *range(512, 522), *range(529, 533),
+_TIFF_USUALLY_ONE = frozenset((259, 266, 277, 284))  # compression, order of bits, samples, planes
+_TIFF_NUMBERS_OF_ONE = _TIFF_USUALLY_ONE | {256, 257, 262, 278, 317, 322, 323}
+_TIFF_TAGS = _TIFF_NUMBERS_OF_ONE | frozenset((
+    258, 273, 279, 292, 293, 320, 324, 325, 332, 334, 338, 339, 347,
+    *range(512, 522), *range(529, 533),
 ))  # fmt: skip
-"""Size, layout, compression and colours (TIFF 6.0, sections 8 to 23)."""
+"""What a decoder needs: size, layout, compression and colours (TIFF 6.0, sections 8 to 23)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +69,14 @@ class Bare:
 def bare(data: bytes) -> Bare:
     """Take off what the pixels of a JPEG, PNG or TIFF do not need; other files stay as they are.
 
-    A file whose structure cannot be followed stays as it is too. Raises ``OSError``: a PNG's
-    header, palette or pixels do not fit their checksum.
+    Raises one of several built-in errors where no decoder could follow the file's structure, or
+    where a PNG's header, palette or pixels do not fit their checksum.
     """
-    try:
-        if data.startswith(b"\xff\xd8\xff"):
-            return _jpeg(data)
-        if data.startswith(_PNG_SIGNATURE):
-            return _png(data)
-        if data[:4] in _TIFF_MARKS:
-            return _tiff(data)
-    except _BROKEN:
-        pass
-    return Bare(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data)
+    if data.startswith(_PNG_SIGNATURE):
+        return _png(data)
+    return _tiff(data) if data[:4] in _TIFF_MARKS else Bare(data)
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
@@ -89,7 +85,7 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
         directory = _Directory(exif.removeprefix(b"Exif\0\0"))
         if (value := directory.number(_ORIENTATION)) in range(1, 9):
             return int(value)
-    except _BROKEN:
+    except (struct.error, KeyError):
         pass
     found = _XMP_ORIENTATION.search(xmp)
     return int(found[1]) if found else 1
@@ -118,8 +114,10 @@ def _jpeg(data: bytes) -> Bare:
         if marker in (0x00, 0xFF) or marker in _STANDALONE:
             at += 1 if marker == 0xFF else 2
             continue
-        if marker in (0xD9, 0xDA):  # the end, or the pixels
+        if marker == 0xDA:  # the pixels
             break
+        if marker < 0xC0 or marker in (0xC8, 0xD9) or 0xF0 <= marker <= 0xFD:
+            raise ValueError("no JPEG, or one without pixels")
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         body = data[at + 4 : end]
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
@@ -191,37 +189,36 @@ class _Directory:
     def __init__(self, data: bytes) -> None:
         self.data, self.order = data, _TIFF_MARKS[data[:4]]
         self.big = b"+" in data[2:4]
-        self.word = self.order + ("Q" if self.big else "I")
-        self.count = self.order + ("Q" if self.big else "H")
-        self.head = self.order + ("HHQ" if self.big else "HHI")
+        self.count, self.head, self.word = (
+            self.order + part for part in (("Q", "HHQ", "Q") if self.big else ("H", "HHI", "I"))
+        )
         (self.start,) = struct.unpack_from(self.word, data, 8 if self.big else 4)
         (count,) = struct.unpack_from(self.count, data, self.start)
         at = self.start + struct.calcsize(self.count)
         step = struct.calcsize(self.head) + struct.calcsize(self.word)
-        self.end = at + step * count
-        starts = range(at, min(self.end, len(data) - step + 1), step)
-        entries = [data[start : start + step] for start in starts]
-        self.entries = {struct.unpack_from(self.order + "H", e)[0]: e for e in entries}
+        # A count that leads past the end is no reason to lose what stands before.
+        entries = [
+            data[n : n + step]
+            for n in range(at, min(at + step * count, len(data) - step + 1), step)
+        ]
+        self.end = at + step * len(entries)
+        self.entries = {struct.unpack_from(self.order + "H", entry)[0]: entry for entry in entries}
 
     def value(self, tag: int) -> tuple[bytes, str]:
-        """Return a tag's bytes, and which numbers they are; nothing where it is missing."""
-        entry = self.entries.get(tag)
-        if entry is None:
-            return b"", ""
-        _, kind, number = struct.unpack_from(self.head, entry)
+        """Return a tag's bytes, and which numbers they are; nothing where any is missing."""
+        entry = self.entries.get(tag, b"")
+        _, kind, number = struct.unpack_from(self.head, entry) if entry else (0, 0, 0)
         letter = _TIFF_NUMBERS.get(kind, "")
-        size, head = number * struct.calcsize(letter), struct.calcsize(self.head)
-        if size <= len(entry) - head:
-            return entry[head : head + size], letter
-        (at,) = struct.unpack_from(self.word, entry, head)
-        return self.data[at : at + size], letter
+        size, at = number * struct.calcsize(letter), struct.calcsize(self.head)
+        if size > max(len(entry) - at, 0):
+            entry, (at,) = self.data, struct.unpack_from(self.word, entry, at)
+        value = entry[at : at + size]
+        return (value, letter) if len(value) == size else (b"", "")
 
     def number(self, tag: int, default: Any = None) -> Any:
         """Return the first number of a tag."""
         value, letter = self.value(tag)
-        size = struct.calcsize(letter)
-        known = 0 < size <= len(value)
-        return struct.unpack(self.order + letter, value[:size])[0] if known else default
+        return struct.unpack_from(self.order + letter, value)[0] if value else default
 
 
 def _tiff(data: bytes) -> Bare:
@@ -230,23 +227,27 @@ def _tiff(data: bytes) -> Bare:
     Numbers that Pillow misreads or refuses get another kind there, and ``Samples`` says which.
     """
     old = _Directory(data)
-    kept = {tag: entry for tag, entry in old.entries.items() if tag in _TIFF_PIXEL_TAGS}
+    kept = {t: entry for t, entry in old.entries.items() if t in _TIFF_TAGS and old.value(t)[0]}
+    # One number where there can be no more, and room for others where it is the usual 1.
+    single = {tag: old.number(tag) for tag in kept if tag in _TIFF_NUMBERS_OF_ONE}
+    for tag in [tag for tag in single if tag in _TIFF_USUALLY_ONE and single[tag] == 1]:
+        del kept[tag], single[tag]
     bits, colours, sign = old.number(258, 1), old.number(262, 0), old.number(339, 1)
     letter = {1: "u", 2: "i", 3: "f", 4: "u"}.get(sign)
     samples = None
     if letter and old.number(277, 1) == 1 and colours < 2 and (bits > 8 or sign == 2):
         white = 4095 if bits == 12 else old.number(341, old.number(281))
         samples = Samples(f"{letter}{-(-bits // 8)}", white, colours == 0)
-        for tag, value in ((262, 1), (339, 1 if bits < 32 else 3 if letter == "f" else 2)):
-            # LONG, which every reader takes for SHORT as well
-            kept[tag] = struct.pack(old.head + old.word[-1], tag, 4, 1, value)
-        kept.pop(277, None)  # 1 is its default
+        # What Pillow knows of each size; it has no unsigned 32 bits of the other byte order.
+        known = {"f": 3, "i": 2, "u": 2 if old.order == ">" else 1}[letter] if bits == 32 else 1
+        single |= {262: 1} | ({339: known} if known != sign else {})
+    kind = 16 if old.big else 4
+    kept |= {tag: struct.pack(old.head + old.word[1], tag, kind, 1, single[tag]) for tag in single}
     body = struct.pack(old.count, len(kept)) + b"".join(kept[tag] for tag in sorted(kept))
     room = old.end - old.start
-    if len(body) > room or old.end > len(data):
+    if len(body) > room:
         raise ValueError("there is no room")
-    next_page = bytes(8 if old.big else 4)
-    body = (body + next_page).ljust(room + len(next_page), b"\0")
+    body = body.ljust(room + struct.calcsize(old.word), b"\0")  # and no next page
     pixels = data[: old.start] + body + data[old.start + len(body) :]
     turned = old.number(_ORIENTATION)
     if turned not in range(1, 9):

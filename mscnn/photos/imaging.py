@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,7 +58,10 @@ ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF or GIF"
 NOTICES = "notices"
 """Key in a photo's ``info`` of what a user should know of it: a tuple of sentences."""
 
-Image.MAX_IMAGE_PIXELS = MAX_FILE_PIXELS  # for other libraries of this process that open uploads
+# For other libraries of this process that open uploads, too: a limit, no warning.
+Image.MAX_IMAGE_PIXELS = MAX_FILE_PIXELS
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it prints
 
 PhotoSource = (
     str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[np.uint8]
@@ -329,7 +332,7 @@ def _opened(file: Bare, end: bytes = b"") -> Image.Image:
 
 def _draft(image: Image.Image) -> None:
     """Let the decoder of a large JPEG give a half or a quarter of its size."""
-    scale = next(s for s in (1, 2, 4, 8) if image.width * image.height <= s * s * MAX_PIXELS)
+    scale = _factor(image, (1, 2, 4, 8))
     if scale > 1 and min(image.size) >= scale:
         image.draft(None, (image.width // scale, image.height // scale))
 
@@ -443,8 +446,9 @@ def _finished(
     return canvas
 
 
-def _factor(image: Image.Image) -> int:
-    return math.ceil(math.sqrt(image.width * image.height / MAX_PIXELS))
+def _factor(image: Image.Image, factors: Iterable[int] = range(1, 100)) -> int:
+    """Return the first of the factors by which an image is to be reduced."""
+    return next(f for f in factors if -(-image.width // f) * -(-image.height // f) <= MAX_PIXELS)
 
 
 def _reduced(image: Image.Image, profile: object) -> Image.Image:

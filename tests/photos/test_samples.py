@@ -5,6 +5,7 @@ Neither shares code with Pillow; tifffile comes with scikit-image, OpenCV with t
 
 import io
 import struct
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,10 +27,10 @@ def write(values, **options):
 
 def read(data):
     """The file's own numbers, by both decoders where OpenCV knows their kind."""
-    page = tifffile.TiffFile(io.BytesIO(data)).pages.first
+    page: Any = tifffile.TiffFile(io.BytesIO(data)).pages.first
     values = page.asarray()
     if values.dtype != np.float16:
-        other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        other: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if values.dtype.itemsize == 1 and page.photometric == 0:
             other = ~other  # OpenCV turns 8 bits itself
         assert np.array_equal(other, values)
@@ -117,5 +118,5 @@ def test_a_png_of_16_bits_is_not_guessed():
     """Its specification fixes white at 65535 (third edition, 4.4 and 13.12)."""
     out = io.BytesIO()
     Image.fromarray((RAMP * 4095).astype(np.uint16)).save(out, "PNG")
-    wide = cv2.imdecode(np.frombuffer(out.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
+    wide: Any = cv2.imdecode(np.frombuffer(out.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.abs(shown(out.getvalue()) - wide / 257.0).max() <= 0.501
