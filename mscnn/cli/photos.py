@@ -90,8 +90,9 @@ def explain(
     """Draw where in a photo the evidence for a class lies.
 
     Writes overlay.png, heatmap.png, cam.npy (the raw map: signed, float32, at the layer's own
-    resolution) and manifest.json into --out. Pictures have at most 2048 px on their longer side.
-    Files of these names are replaced; after an error nothing is left half written.
+    resolution) and manifest.json into --out. In the pictures the photo has 2048 px at most on its
+    longer side; title and colour scale come on top. Files of these names are replaced; after an
+    error nothing is left half written.
     """
     from mscnn.draw.files import DrawingOptions, explanation_files
     from mscnn.maps.methods import get_method

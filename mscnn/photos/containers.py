@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from binascii import unhexlify
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,7 @@ MAX_PROFILE_BYTES = 16 * 2**20
 
 _ORIENTATION = 0x0112  # Exif 2.3, table 4
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
-_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
-"""JPEG markers without a length (ITU-T T.81, table B.1)."""
+_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # without a length (ITU-T T.81, table B.1)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_MARKS = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
@@ -35,33 +35,19 @@ _TIFF_TAGS = _TIFF_NUMBERS_OF_ONE | frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """How the numbers of a TIFF with one sample per pixel are meant, where Pillow does not say.
+    """How the numbers of a TIFF with one sample per pixel are meant, where Pillow does not say."""
 
-    Attributes:
-        dtype: as which the decoded bits are to be read; ``"u2"``, ``"f4"``, ...
-        white: the largest value that the file says there can be; None where it says nothing.
-        white_is_zero: the values count the ink, not the light.
-    """
-
-    dtype: str
-    white: float | None = None
+    dtype: str  # as which the decoded bits are to be read, such as "u2" or "f4"
+    white: float | None = None  # the largest value that the file says there can be
     white_is_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """A file without what its pixels do not need.
-
-    Attributes:
-        data: what the decoder gets.
-        orientation: EXIF's, 1..8; 1 where it is missing or broken, None where not looked for.
-        icc: the colour profile as it stands in the file; None where there is none or not looked
-            for: Pillow then knows it.
-        samples: of a TIFF with one sample per pixel.
-    """
+    """A file without what its pixels do not need; what was not looked for is None."""
 
     data: bytes
-    orientation: int | None = None
+    orientation: int | None = None  # EXIF's, 1..8
     icc: bytes | None = None
     samples: Samples | None = None
 
@@ -81,26 +67,12 @@ def bare(data: bytes) -> Bare:
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
     """Return EXIF's orientation 1..8, else XMP's; 1 where both are missing or broken."""
-    try:
-        directory = _Directory(exif.removeprefix(b"Exif\0\0"))
-        if (value := directory.number(_ORIENTATION)) in range(1, 9):
+    with suppress(struct.error, KeyError):
+        value = _Directory(exif.removeprefix(b"Exif\0\0")).number(_ORIENTATION)
+        if value in range(1, 9):
             return int(value)
-    except (struct.error, KeyError):
-        pass
     found = _XMP_ORIENTATION.search(xmp)
     return int(found[1]) if found else 1
-
-
-def jpeg_scans(data: bytes) -> Iterator[set[tuple[int, int]]]:
-    """Yield which coefficients each scan of a JPEG finishes: ``(component, 0..63)``.
-
-    Compressed data has no such marker (ITU-T T.81, B.1.1.5); the header is that of B.2.3.
-    """
-    for found in re.finditer(rb"\xff\xda..", data, re.DOTALL):
-        count, at = data[found.end()], found.end() + 1
-        first, last, bits = data[at + 2 * count : at + 2 * count + 3]
-        done = range(first, last + 1) if bits & 15 == 0 else ()
-        yield {(data[at + 2 * n], k) for n in range(count) for k in done}
 
 
 def _jpeg(data: bytes) -> Bare:
@@ -161,7 +133,9 @@ def _png(data: bytes) -> Bare:
             elif key == b"XML:com.adobe.xmp":
                 xmp = rest
             elif key == b"Raw profile type exif":  # ImageMagick's, before there was eXIf
-                exif = exif or _from_hex(rest if name == b"tEXt" else _unpacked(rest[1:]))
+                text = rest if name == b"tEXt" else _unpacked(rest[1:])
+                with suppress(ValueError):  # its kind, its length, and the bytes in hexadecimal
+                    exif = exif or unhexlify(b"".join(text.split()[2:]))
         at = end
     pixels = data if sum(map(len, kept)) == len(data) else b"".join(kept)
     return Bare(pixels, orientation_of(exif, xmp), icc)
@@ -169,18 +143,9 @@ def _png(data: bytes) -> Bare:
 
 def _unpacked(packed: bytes) -> bytes:
     """Decompress ``MAX_PROFILE_BYTES`` at most; nothing where that is broken."""
-    try:
+    with suppress(zlib.error):
         return zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES)
-    except zlib.error:
-        return b""
-
-
-def _from_hex(text: bytes) -> bytes:
-    """Read a raw profile: its kind, its length, and its bytes as hexadecimal digits."""
-    try:
-        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii", "replace"))
-    except ValueError:
-        return b""
+    return b""
 
 
 class _Directory:

@@ -42,7 +42,7 @@ from PIL import (  # noqa: F401
 
 from mscnn.errors import ImageError, OptionError
 from mscnn.photos.colour import eight_bits, on_white, samples_of
-from mscnn.photos.containers import Bare, Samples, bare, jpeg_scans, orientation_of
+from mscnn.photos.containers import Bare, Samples, bare, orientation_of
 from mscnn.results.explanation import RgbArray
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def load_photo(source: PhotoSource, *, whole: bool = False) -> Image.Image:
 
     Args:
         source: what to read.
-        whole: refuse a JPEG that lost pixels; one without only its end marker is still read.
+        whole: refuse a JPEG that may have lost more than its end marker.
 
     Raises:
         ImageError: it is missing, unreadable, no picture, damaged or too large.
@@ -349,13 +349,13 @@ def _without_end(file: Bare, whole: bool) -> tuple[Image.Image, tuple[str, ...]]
         found.append(image)
     box = ImageChops.difference(*found).getbbox()
     lost = 0.0 if box is None else 1 - box[1] / found[0].height
-    scans = list(jpeg_scans(file.data))
-    complete = not lost and len(set().union(*scans)) == 64 * len(found[0].getbands())
-    # A progressive JPEG shows all of the picture from its first scan on, and refines it.
-    if (whole and not complete) or (lost > _MOST_LOST and len(scans) < 2):
+    # The first scan of several shows the whole picture; nothing tells how many there should be.
+    scans = file.data.count(b"\xff\xda")
+    sure = scans == 1 and "progressive" not in found[0].info
+    if (whole and not (sure and not lost)) or (lost > _MOST_LOST and scans == 1):
         raise OSError("too much of the picture is missing")
     part = f"{max(lost, 0.01):.0%} of the picture, which is grey or coarse" if lost else "detail"
-    said = "; no pixel is lost" if complete else f", and with it {part}"
+    said = "; no pixel is lost" if sure and not lost else f", and with it {part}"
     return found[0], (f"The end of this JPEG file is missing{said}.",)
 
 

@@ -109,8 +109,7 @@ from PIL import Image
 Image.MAX_IMAGE_PIXELS = None
 mode, size, options = {arguments}
 image = Image.linear_gradient("L").resize(size)
-image = image if mode == "L" else Image.merge("RGB", (image, image.rotate(180), image))
-image = image.convert(mode) if mode != "I;16" else image
+image = Image.merge(mode, (image,) * len(mode)) if mode != "L" else image
 image.save(sys.argv[1], **options)
 """
 READ = """
@@ -125,12 +124,9 @@ LARGEST = (16_320, 12_240)  # 199.8 million
 CASES = {
     "jpeg": ("RGB", LARGEST, {"format": "JPEG"}, 250),
     "jpeg-progressive": ("RGB", LARGEST, {"format": "JPEG", "progressive": True}, 900),
-    "jpeg-cmyk": ("CMYK", LARGEST, {"format": "JPEG"}, 250),
     "png": ("RGB", LARGEST, {"format": "PNG", "compress_level": 1}, 1200),
-    "png-alpha": ("RGBA", LARGEST, {"format": "PNG", "compress_level": 1}, 1200),
     "tiff": ("RGB", LARGEST, {"format": "TIFF"}, 1200 + 572),  # and the file
     "tiff-lzw-grey": ("L", LARGEST, {"format": "TIFF", "compression": "tiff_lzw"}, 600),
-    "gif": ("L", LARGEST, {"format": "GIF"}, 600),
     "webp": ("RGB", (10_000, 10_000), {"format": "WEBP", "quality": 50, "method": 0}, 1900),
 }
 
