@@ -1,8 +1,8 @@
 """What of a file's bytes its pixels need, and the two things beside them that change how they look.
 
-Texts, thumbnails, maker notes and what else surrounds the pixels of a JPEG, PNG or TIFF is taken
-off before decoding, whatever its size and however broken: decoders refuse whole photos for it.
-Orientation and colour profile are read here. Nothing is checked that the decoder checks itself.
+Texts, thumbnails, maker notes and what else surrounds the pixels of a JPEG, PNG, WebP or TIFF is
+taken off before decoding, whatever its size and however broken: decoders refuse good photos for
+it. Orientation and colour profile are read here; nothing is checked that decoders check themselves.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _ORIENTATION = 0x0112  # Exif 2.3, table 4
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # without a length (ITU-T T.81, table B.1)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_MARKS = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 _TIFF_USUALLY_ONE = frozenset((259, 266, 277, 284))  # compression, order of bits, samples, planes
@@ -53,7 +54,7 @@ class Bare:
 
 
 def bare(data: bytes) -> Bare:
-    """Take off what the pixels of a JPEG, PNG or TIFF do not need; other files stay as they are.
+    """Take off what the pixels of a JPEG, PNG, WebP or TIFF do not need; leave other files.
 
     Raises one of several built-in errors where no decoder could follow the file's structure, or
     where a PNG's header, palette or pixels do not fit their checksum.
@@ -62,6 +63,8 @@ def bare(data: bytes) -> Bare:
         return _jpeg(data)
     if data.startswith(_PNG_SIGNATURE):
         return _png(data)
+    if data[8:12] == b"WEBP":
+        return _webp(data)
     return _tiff(data) if data[:4] in _TIFF_MARKS else Bare(data)
 
 
@@ -109,9 +112,10 @@ def _jpeg(data: bytes) -> Bare:
 def _png(data: bytes) -> Bare:
     """Keep what the pixels are made of; an animation becomes its still picture.
 
-    Ancillary chunks with a wrong checksum are ignored, as libpng does.
+    Ancillary chunks with a wrong checksum are ignored, as libpng does; the end chunk may lack.
     """
     view, at, exif, xmp, icc = memoryview(data), 8, b"", b"", b""
+    cut = False
     kept = [view[:8]]
     while at + 8 <= len(data) and bytes(kept[-1][4:8]) != b"IEND":
         length, name = struct.unpack_from(">I4s", data, at)
@@ -124,6 +128,7 @@ def _png(data: bytes) -> Bare:
             if name != b"IEND" and not sound and end <= len(data):
                 raise OSError(f"the checksum of {name!r} is wrong")
             kept.append(view[at:end])
+            cut = end > len(data)
         elif sound and name == b"eXIf":
             exif = bytes(view[at + 8 : end - 4])
         elif sound and name in (b"iCCP", b"iTXt", b"zTXt", b"tEXt"):
@@ -137,8 +142,28 @@ def _png(data: bytes) -> Bare:
                 with suppress(ValueError):  # its kind, its length, and the bytes in hexadecimal
                     exif = exif or unhexlify(b"".join(text.split()[2:]))
         at = end
+    if not cut and bytes(kept[-1][4:8]) != b"IEND":
+        kept.append(memoryview(_PNG_END))
     pixels = data if sum(map(len, kept)) == len(data) else b"".join(kept)
     return Bare(pixels, orientation_of(exif, xmp), icc)
+
+
+def _webp(data: bytes) -> Bare:
+    """Keep the pictures (RFC 9649, section 2.7), and say no longer that there is more."""
+    kept, beside, at = [b"WEBP"], {b"EXIF": b"", b"XMP ": b"", b"ICCP": b""}, 12
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        end = at + 8 + size + size % 2
+        if name == b"VP8X":
+            kept.append(data[at : at + 8] + bytes([data[at + 8] & 0x12]) + data[at + 9 : end])
+        elif name in (b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"):
+            kept.append(data[at:end])
+        elif name in beside:
+            beside[name] = data[at + 8 : at + 8 + size]
+        at = end
+    body = b"".join(kept)
+    turned = orientation_of(beside[b"EXIF"], beside[b"XMP "])
+    return Bare(b"RIFF" + struct.pack("<I", len(body)) + body, turned, beside[b"ICCP"])
 
 
 def _unpacked(packed: bytes) -> bytes:

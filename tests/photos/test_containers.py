@@ -84,6 +84,22 @@ def test_a_wrong_checksum_of_the_pixels_is_an_error(name):
         load_photo(bytes(data))
 
 
+@pytest.mark.parametrize("kept", [8, 4, 0])
+def test_a_pngs_end_chunk_may_lack(kept):
+    data = encode("PNG")
+    assert np.array_equal(load(data[: len(data) - 12 + kept]), PIXELS)
+    assert np.array_equal(load(data[:-12] + chunk(b"tEXt", NOISE)[:99]), PIXELS)
+
+
+def test_a_webps_metadata_may_be_cut_or_miscounted():
+    for data in (
+        encode("WEBP", lossless=True, exif=UPRIGHT + bytes(5000))[:-100],
+        b"RIFF\xff\xff\0\0" + encode("WEBP", lossless=True)[8:],
+        encode("WEBP", lossless=True) + b"XMP \xff\xff\xff\x7f rubbish",
+    ):
+        assert np.array_equal(load(data), PIXELS)
+
+
 def segment(marker, body):
     return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
 
