@@ -14,6 +14,8 @@ from mscnn.results.writing import Files, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from mscnn.engine.pipeline import Engine
     from mscnn.results.explanation import Prediction
 
@@ -87,6 +89,16 @@ class progress:
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def read_photo(path: str) -> Image:
+    """Read a photo, and say on stderr what is to be known of it."""
+    from mscnn.photos.imaging import load_photo, notices_of, shown_name
+
+    photo = load_photo(path)
+    for notice in notices_of(photo):
+        typer.echo(f"{shown_name(path)}: {notice}", err=True)
+    return photo
 
 
 def open_engine(device: str, models: list[str], weights: Path | None = None) -> Engine:

@@ -16,7 +16,16 @@ import typer
 from typer import Argument, Option
 
 from mscnn.cli import options
-from mscnn.cli.console import aligned, heading, open_engine, progress, settle_model, share, tell
+from mscnn.cli.console import (
+    aligned,
+    heading,
+    open_engine,
+    progress,
+    read_photo,
+    settle_model,
+    share,
+    tell,
+)
 from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
@@ -37,8 +46,6 @@ def predict(
 
     All or nothing: when one photo cannot be read, the error names it and nothing is printed.
     """
-    from mscnn.photos.imaging import load_photo
-
     if top_k < 1:
         raise OptionError(f"--top-k is {top_k}; it must be 1 or more.")
     name = settle_model(model)
@@ -49,7 +56,7 @@ def predict(
     with progress("photos", "photo") as report:
         for number, path in enumerate(images, 1):
             try:
-                photo = load_photo(path)
+                photo = read_photo(path)
             except ImageError as error:
                 if len(images) == 1:
                     raise
@@ -85,16 +92,16 @@ def explain(
     """Draw where in a photo the evidence for a class lies.
 
     Writes overlay.png, heatmap.png, cam.npy (the raw map: signed, float32, at the layer's own
-    resolution) and manifest.json into --out. Pictures have at most 2048 px on their longer side.
-    Files of these names are replaced; after an error nothing is left half written.
+    resolution) and manifest.json into --out. In the pictures the photo has 2048 px at most on its
+    longer side; title and colour scale come on top. Files of these names are replaced; after an
+    error nothing is left half written.
     """
     from mscnn.draw.files import DrawingOptions, explanation_files
     from mscnn.maps.methods import get_method
-    from mscnn.photos.imaging import load_photo
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     method = get_method(method).name
-    photo, name = load_photo(image), settle_model(model)
+    photo, name = read_photo(image), settle_model(model)
     engine = open_engine(device, [name], weights)
     with progress(method, "forward") as report:
         found = engine.explain(
@@ -145,11 +152,10 @@ def compare(
     """
     from mscnn.draw.files import DrawingOptions, comparison_files
     from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
-    from mscnn.photos.imaging import load_photo
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     names = options.model_names(models, MIN_COMPARED, MAX_COMPARED)
-    photo = load_photo(image)
+    photo = read_photo(image)
     engine = open_engine(device, names)
     columns: list[ComparedModel] = []
     label = ""
@@ -206,10 +212,9 @@ def scales(
     channels and selects no scale.
     """
     from mscnn.draw.files import DrawingOptions, scales_files
-    from mscnn.photos.imaging import load_photo
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
-    photo, name = load_photo(image), settle_model(model)
+    photo, name = read_photo(image), settle_model(model)
     engine = open_engine(device, [name])
     report = engine.scales(photo, name, target=target, name=image)
     try:
@@ -285,14 +290,13 @@ def sweep(
     from mscnn.draw.files import DrawingOptions, sweep_files
     from mscnn.engine.lens_options import parse_box, parse_sizes
     from mscnn.engine.pipeline import MAX_SWEPT
-    from mscnn.photos.imaging import load_photo
     from mscnn.results.writing import bare_name
     from mscnn.scales.sweep import FACTORS, Plan
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     names = options.model_names(models, 1, MAX_SWEPT)
     plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
-    photo = load_photo(image)
+    photo = read_photo(image)
     engine = open_engine(device, names)
     with stopped_by_ctrl_c() as is_cancelled, progress("sizes", "size") as report:
 

@@ -260,7 +260,7 @@ def _of_mscnn(folder: Path) -> bool:
 def why_unreadable(source: PhotoSource) -> str:
     """Return the sentence that refuses a photograph; "" where it can be read, perhaps again."""
     try:
-        load_photo(source)
+        load_photo(source, whole=True)
     except ImageError as error:
         return str(error)
     return ""

@@ -74,7 +74,7 @@ class _Batches(Dataset[Batch]):
         reasons = {}
         for row, number in enumerate(numbers):
             try:
-                image = load_photo(self.photos.source(number))
+                image = load_photo(self.photos.source(number), whole=True)
             except ImageError as error:
                 reasons[number] = str(error)
             else:

@@ -224,9 +224,9 @@ class Network:
         """The prediction as a result; ``logits``: ``(classes,)`` float32."""
         probabilities = softmax(logits.astype(np.float64))
         best = np.argsort(-logits, kind="stable")[:top_k]
-        width, height = net_input.geometry.photo
+        geometry, notice = net_input.geometry, " ".join(net_input.notices) or None
         return Prediction(
-            photo=PhotoInfo(name, width, height, net_input.geometry.crop), model=self.name,
+            photo=PhotoInfo(name, *geometry.photo, geometry.crop, notice), model=self.name,
             weights=self.weights, device=str(self.device), logits=logits, seconds=seconds,
             top=tuple(self.score_of(int(i), probabilities) for i in best),
         )  # fmt: skip

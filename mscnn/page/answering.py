@@ -22,6 +22,7 @@ from mscnn.page.lenses import LENSES
 from mscnn.page.messages import Message, bare, zipped
 from mscnn.page.photos import PhotoStore
 from mscnn.page.request import UNREADABLE, Request
+from mscnn.photos.imaging import notices_of
 
 log = logging.getLogger(__name__)
 _KEPT_BYTES = 256 * 2**20
@@ -124,6 +125,7 @@ class Answering:
             raise OptionError(UNREADABLE)
         context = self._context(job, tell)
         photo = context.photo(request)
+        said = notices_of(photo.image)
         more = False
         for answer in lens.answer(request, context):
             if job.overtaken:
@@ -134,7 +136,7 @@ class Answering:
                 "lens": lens.id,
                 "photo": photo.message(),
                 "choices": self.offer(),
-                "notice": " ".join([*context.notices, *(["Stopped."] if stopped else [])]),
+                "notice": " ".join([*said, *context.notices, *(["Stopped."] if stopped else [])]),
                 "adopt": context.adopt,
                 "classes": context.classes,
                 "view": {},

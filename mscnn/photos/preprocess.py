@@ -15,6 +15,7 @@ from torchvision import transforms as tv
 from torchvision.transforms import functional
 
 from mscnn.geometry import ViewGeometry
+from mscnn.photos.imaging import notices_of
 from mscnn.results.explanation import RgbArray
 
 _TENSOR_STEPS = (MaybeToTensor, MaybePILToTensor, tv.ToTensor, tv.PILToTensor)
@@ -30,6 +31,7 @@ class NetworkInput:
     x: torch.Tensor  # (1, 3, H, W) float32, normalised, on the CPU
     view: RgbArray  # (H, W, 3) uint8 RGB, the same pixels before normalisation
     geometry: ViewGeometry  # where the view lies on the photo
+    notices: tuple[str, ...] = ()  # of ``imaging.notices_of``
 
 
 class Preprocessor:
@@ -60,7 +62,8 @@ class Preprocessor:
             else:
                 raise TypeError(f"no geometry is known for timm's {type(step).__name__}")
         geometry = ViewGeometry(photo.size, resized, offset, image.size)
-        return NetworkInput(self._numeric(image)[None], np.array(image), geometry)
+        x, view = self._numeric(image)[None], np.array(image)
+        return NetworkInput(x, view, geometry, notices_of(photo))
 
     @property
     def view_size(self) -> tuple[int, int]:

@@ -58,14 +58,17 @@ class PhotoInfo:
 
     Attributes:
         name: the file's name as the user gave it (a path for the command line), or "".
+        width, height: of the upright photo as it was read, px.
         crop: what of the photo the network saw. May reach past the photo's edges where the
             preprocessing pads.
+        notice: what is to be known of how it was read; None in most cases.
     """
 
     name: str = field(metadata=column("path", convert=lambda name: name or None))
     width: int
     height: int
     crop: Box = field(metadata=column(digits=3))
+    notice: str | None = field(default=None, metadata=column(heading="", optional=True))
 
 
 @dataclass(frozen=True, slots=True)

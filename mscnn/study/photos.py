@@ -77,7 +77,7 @@ def choose(
         read: list[tuple[Path, str | None, Image.Image]] = []
         for path, label in files[start : start + BATCH]:
             try:
-                read.append((path, label, load_photo(path)))
+                read.append((path, label, load_photo(path, whole=True)))
             except ImageError:
                 chosen.unreadable.append(path)
         if read:

@@ -88,7 +88,7 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
         # timm's RandAugment draws from this one too.
         np.random.seed(torch.initial_seed() % 2**32)
         try:
-            image = load_photo(photo)
+            image = load_photo(photo, whole=True)
         except ImageError:
             return torch.zeros(3, *self.size_px), -1 - index
         return self.transform(image), target

@@ -64,6 +64,25 @@ def test_predict_as_text_names_photo_model_and_classes(photo, capsys):
     assert [row.split("  ")[-2] for row in rows] == [score.label for score in best]
 
 
+@pytest.mark.parametrize("command", [
+    ["predict"], ["explain", "--out", "o"], ["scales", "--out", "o"],
+    ["compare", "--models", "starter_resnet,starter_res2net", "--out", "o"],
+    ["sweep", "--models", "starter_resnet", "--sizes", "2", "--out", "o"],
+])  # fmt: skip
+def test_what_is_to_be_known_of_a_photo_is_said(command, photo, bundled, capsys):
+    with Image.open(photo) as image:
+        image.convert("RGB").save("cut.jpg", quality=95)
+    Path("cut.jpg").write_bytes(Path("cut.jpg").read_bytes()[:-2])
+    said = "The end of this JPEG file is missing; no pixel is lost."
+    name, *options = command
+    assert main([name, "cut.jpg", *options, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert f"'cut.jpg': {said}" in err.splitlines()
+    shown = json.loads(out)
+    if name != "sweep":
+        assert shown.get("results", [shown])[0]["image"]["notice"] == said
+
+
 def test_explain_writes_the_four_files(photo, capsys):
     argv = ["explain", photo, "--target", "lion", "--layer", "layer3", "--out", "maps"]
     document = run_json(capsys, *argv)

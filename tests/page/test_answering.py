@@ -171,6 +171,15 @@ def test_the_served_copy_is_upright_bounded_and_without_metadata(ask, cache):
         assert not served.getexif()
 
 
+def test_a_photo_without_its_end_is_shown_with_a_notice(ask, cache):
+    path = cache / "cut.jpg"
+    Image.linear_gradient("L").save(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    for lens in ("look", "scales"):
+        message = ask(photo=str(path), example="", lens=lens)[-1]
+        assert "The end of this JPEG file is missing; no pixel is lost." in message["notice"]
+
+
 @pytest.mark.parametrize(("request_", "sentence"), [
     ({"example": ""}, "no photo yet"), ({"example": "unicorn"}, "no such example"),
     ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),

@@ -22,7 +22,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from mscnn.errors import ImageError, OptionError
 from mscnn.photos import imaging
-from mscnn.photos.imaging import ACCEPTED, load_photo, thumbnail_of, to_png_bytes
+from mscnn.photos.imaging import ACCEPTED, load_photo, notices_of, thumbnail_of, to_png_bytes
 
 Rgb = tuple[int, int, int]
 U8 = npt.NDArray[np.uint8]
@@ -73,6 +73,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any], int]] = {
     "webp": ("WEBP", {"quality": 95}, 6),
     "webp-lossless": ("WEBP", {"lossless": True}, 0),
     "avif": ("AVIF", {"quality": 95}, 6),
+    "heic": ("HEIF", {"quality": 95}, 6),
     "bmp": ("BMP", {}, 0),
     "tiff": ("TIFF", {}, 0),
     "tiff-lzw": ("TIFF", {"compression": "tiff_lzw"}, 0),
@@ -154,13 +155,14 @@ STORED: dict[int, Callable[[U8], U8]] = {
 }
 
 
-@pytest.mark.parametrize("fmt", ["JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("fmt", ["JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
 @pytest.mark.parametrize("orientation", STORED)
 def test_orientation(fmt, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(STORED[orientation](quadrants()))
-    data = encode(stored, fmt, exif=exif, quality=95)
+    # As bytes, from which HEIF's encoder makes the rotation of its own that counts there.
+    data = encode(stored, fmt, exif=exif.tobytes(), quality=95)
     assert_quadrants(load(data), 6)
     assert_quadrants(load(Image.open(io.BytesIO(data))), 6)  # and as an image not yet decoded
 
@@ -497,13 +499,16 @@ def png_chunk(name, body):
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def one_bit_png(width, height):
-    """A black 1-bit PNG, written row by row, so that no picture is ever in memory."""
-    deflate, row = zlib.compressobj(9), bytes(1 + (width + 7) // 8)
-    body = b"".join(deflate.compress(row) for _ in range(height)) + deflate.flush()
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+def flat_png(width, height, bits=1, colours=0):
+    """A black PNG, written so that no picture is ever in memory."""
+    deflate = zlib.compressobj(1)
+    left = height * (1 + (width * bits * (3 if colours else 1) + 7) // 8)
+    body = b"".join(
+        deflate.compress(bytes(min(2**20, left - done))) for done in range(0, left, 2**20)
+    )
+    header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", body + deflate.flush()), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
@@ -514,12 +519,12 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
     (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->' + SVG, "SVG"),
     ("<svg></svg>".encode("utf-16"), "SVG"),
     (b"<!DOCTYPE html><html><body>404" + SVG, "web page"), (b"%PDF-1.7\n", "PDF"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "rare HEIC"), (b"\0\0\0\x18ftypmp42\0\0\0\0", "video"),
     (b"\x1aE\xdf\xa3 webm", "video"), (b"RIFF\0\0\0\0AVI LIST", "video"), (b"PK\3\4", "ZIP"),
     (b"just some words", "not a picture"), (b"\0" * 4096, "not a picture"),
     (b"P6 1 1 255 \0\0\0", "not a picture"),  # PPM, which Pillow could open
     (b"\xff\xd8\xff\xe0", "broken or rare JPEG"), (b"\x89PNG\r\n\x1a\n", "broken or rare PNG"),
-    (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"), (one_bit_png(0, 1), "no pixels|broken"),
+    (b"\0\0\0\x18ftypavif\0\0\0\0", "broken or rare AVIF"), (flat_png(0, 1), "no pixels|broken"),
 ])  # fmt: skip
 def test_what_is_no_photo_is_named(tmp_path, data, words):
     path = tmp_path / "upload.jpg"
@@ -626,32 +631,40 @@ def no_decoding(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_decoding")
-@pytest.mark.parametrize("size", [(12_000, 12_000), (8_000, 5_001), (40_000_001, 1)])
-@pytest.mark.parametrize("pillow_limit", [imaging.MAX_PIXELS, None, 10])
+@pytest.mark.parametrize(("size", "words"), [
+    ((15_000, 15_000), "more than 200 million"), ((8_000, 25_001), "more than 200 million"),
+    ((200_000_001, 1), "more than 200 million"), ((100_001, 1), "more than (100,000|200 million)"),
+    ((1, 40_000_000), "more than (100,000|200 million)"),
+])  # fmt: skip
+@pytest.mark.parametrize("pillow_limit", [imaging.MAX_FILE_PIXELS, None, 10])
 @pytest.mark.parametrize("action", ["error", "ignore"])
-def test_bombs_are_refused_by_their_header(size, pillow_limit, action, monkeypatch):
-    data = one_bit_png(*size)
-    assert len(data) < 40_000
+def test_bombs_are_refused_by_their_header(size, words, pillow_limit, action, monkeypatch):
+    data = flat_png(*size)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
     with warnings.catch_warnings():
         warnings.simplefilter(action)
-        with pytest.raises(ImageError, match="more than 40 million") as error:
+        with pytest.raises(ImageError, match=words) as error:
             load_photo(data)
     assert_refusal(error)
 
 
-def test_limit_is_inclusive_and_holds_for_every_source(monkeypatch):
+def test_limits_are_inclusive_and_hold_for_every_source(monkeypatch):
     monkeypatch.setattr(imaging, "MAX_PIXELS", 48 * 64)
-    fits, over = quadrants(), quadrants(49, 64)
+    monkeypatch.setattr(imaging, "MAX_FILE_PIXELS", 96 * 128)
+    fits, large, over = quadrants(), quadrants(96, 128), quadrants(97, 128)
     for make in (lambda a: a, Image.fromarray, lambda a: encode(a, "PNG")):
-        assert load(make(fits)).shape == (48, 64, 3)
-        with pytest.raises(ImageError, match="more than 40 million"):
+        assert np.array_equal(load(make(fits)), fits)
+        reduced = load_photo(make(large))
+        assert np.array_equal(np.asarray(reduced), quadrants())  # squares of four equal pixels
+        said = "The photo has 128 x 96 px; it was reduced to 64 x 48 px."
+        assert notices_of(reduced) == notices_of(load_photo(reduced)) == (said,)
+        with pytest.raises(ImageError, match="more than 0 million"):
             load_photo(make(over))
 
 
 @pytest.mark.parametrize("tolerant", [False, True])
 def test_half_pictures_are_never_returned(still, tolerant, monkeypatch):
-    """Cut anywhere, a file is refused, or gives every pixel (only trailing bytes are gone)."""
+    """Cut anywhere, a file is refused, or gives every pixel; a JPEG also with a notice of it."""
     # Other libraries of the process like to set this switch.
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
     data, _ = still
@@ -660,11 +673,12 @@ def test_half_pictures_are_never_returned(still, tolerant, monkeypatch):
         warnings.simplefilter("ignore")
         for length in range(1, len(data), max(1, len(data) // 150)):
             try:
-                got = load(data[:length])
+                photo = load_photo(data[:length], whole=True)
             except ImageError:
                 refused += 1
             else:
-                assert np.array_equal(got, whole), length
+                assert np.array_equal(np.asarray(photo), whole), length
+                assert data[:2] == b"\xff\xd8" or not notices_of(photo)
     assert refused >= 60
 
 
@@ -805,4 +819,4 @@ def test_threads_get_the_serial_answers():
 
 
 def test_pillow_has_our_limit_for_other_libraries():
-    assert Image.MAX_IMAGE_PIXELS == imaging.MAX_PIXELS == 40_000_000
+    assert Image.MAX_IMAGE_PIXELS == imaging.MAX_FILE_PIXELS == 200_000_000
