@@ -17,12 +17,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 from PIL import Image
-from scipy.special import softmax
 from torch import nn
 
 from mscnn.errors import OptionError
 from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.single_pass import batch_grad_cam, cams
+from mscnn.models.probabilities import probabilities
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
 from mscnn.results.receptive_field import ReceptiveField
@@ -109,7 +109,8 @@ def measure(
 
     ``place`` puts a tensor on the model's device, in its dtype; the last of ``stages`` is mapped.
     For ``linear`` see ``mscnn.maps.methods.Method.compute``: a model without splits then needs no
-    backward. Where it turns out not to hold, autograd serves, for one more forward.
+    backward. Where it turns out not to hold, autograd serves, for one more forward. Raises ``WeightsError``:
+    the network gives no finite numbers.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)
@@ -121,8 +122,7 @@ def measure(
         logits = found.logits
     else:
         logits, maps = batch_grad_cam(model, x, target, stages[-1], linear)
-    logits = logits.astype(np.float64)
-    chances = softmax(logits, axis=1)
+    chances = probabilities(logits)
     return [
         SweepStep(
             factor=shown.factor, rect=shown.rect, probability=float(p[target]),

@@ -19,8 +19,7 @@ from mscnn.photos.imaging import load_photo
 
 THINGS = tuple(f"thing {i}" for i in range(12))
 IMAGENET_LIKE = (
-    "lion, king of beasts, Panthera leo", "espresso", "crane, wading bird",
-    "crane, lifting machine", "tiger, Panthera tigris", *(f"filler {i}" for i in range(7)),
+    "lion, king of beasts, Panthera leo", "espresso", "crane", "crane", "tiger, Panthera tigris", *(f"filler {i}" for i in range(7)),
 )  # fmt: skip
 ANIMALS = ("Espresso", "tiger shark", "lion", "crane", "cat", *(f"animal {i}" for i in range(7)))
 MODELS: dict[str, dict[str, Any]] = {
@@ -112,7 +111,7 @@ def test_a_named_class_and_layer(target, layer, engine, photo):
     (["imagenet", "animals"], "espresso", {"imagenet": 1, "animals": 0}),
     # One crane here, two there: a machine is compared with what the other calls a crane, but
     # from the one crane nobody can tell which of the two is meant.
-    (["imagenet", "animals"], "crane (lifting machine)", {"imagenet": 3, "animals": 3}),
+    (["imagenet", "animals"], "crane (3)", {"imagenet": 3, "animals": 3}),
     (["animals", "imagenet"], "crane", {"animals": 3}),
     # A tiger is no tiger shark, although the name begins like it.
     (["imagenet", "animals"], "tiger", {"imagenet": 4}),
