@@ -31,6 +31,7 @@ from mscnn.models.architecture import Blueprint
 from mscnn.models.files import sha256_of
 from mscnn.models.hub import IsCancelled, OnProgress
 from mscnn.models.labels import LabelSet, are_wnids, imagenet_labels, wordnet_lemmas
+from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import Source
 from mscnn.results.explanation import WeightsInfo
 
@@ -84,6 +85,7 @@ def load_model(
         source, on_progress=on_progress, is_cancelled=is_cancelled, offline=offline
     )
     tensors, metadata = read_checkpoint(path)
+    blueprint = blueprint.fitted(tensors)
     names = _file_labels(metadata, path) or blueprint.labels
     model = blueprint.build(classes=len(names) if names else None)
     _fill(model, blueprint, tensors, path)
@@ -184,7 +186,9 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 def _blueprint(name: str, source: Source) -> Blueprint:
     if source.folder is None:
         blueprint = architecture.from_name(source.model)
-        return replace(blueprint, labels=source.bundled.labels) if source.bundled else blueprint
+        # Weights of one's own for a starter, too, have its classes unless they name others.
+        bundled = source.bundled or load_manifest().get(source.model)
+        return replace(blueprint, labels=bundled.labels) if bundled else blueprint
     blueprint = architecture.from_folder(source.folder)
     asked = registry.find(name)
     if asked is not None and asked.architecture != blueprint.architecture:

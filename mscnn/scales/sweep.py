@@ -85,6 +85,7 @@ class Plan:
 
         Raises ``BoxError``: the box is less than 2 px of this photo on a side.
         """
+        image = preprocess.as_seen(image)
         content = cut(image, self.box or whole())
         empty = background(
             image, content, self.canvas, preprocess.view_size, preprocess.mean_colour
@@ -109,8 +110,8 @@ def measure(
 
     ``place`` puts a tensor on the model's device, in its dtype; the last of ``stages`` is mapped.
     For ``linear`` see ``mscnn.maps.methods.Method.compute``: a model without splits then needs no
-    backward. Where it turns out not to hold, autograd serves, for one more forward. Raises ``WeightsError``:
-    the network gives no finite numbers.
+    backward. Where it turns out not to hold, autograd serves, for one more forward. Raises
+    ``WeightsError``: the network gives no finite numbers.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)
