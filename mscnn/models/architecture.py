@@ -31,8 +31,8 @@ from mscnn.models.config import in_channels, read_config, unfit
 _MIN_CONVOLUTIONS = 3
 _MAX_STAGES = 6
 # What one torch function may return, and what building a folder's network may take: timm's deepest
-# CNN takes 18,000 calls, and its largest has 1.3e9 numbers.
-_MAX_TENSOR, _MAX_CALLS, _MAX_NUMBERS = 2**29, 50_000, 2**31
+# network of convolutions takes 33,000 calls, and its largest has 1.3e9 numbers.
+_MAX_TENSOR, _MAX_CALLS, _MAX_NUMBERS = 2**29, 36_000, 2**31
 _HEAD_NUMBERS = 50_000_000  # a classifier that the file does not have may come on top
 
 
@@ -59,9 +59,11 @@ class Blueprint:
         cfg = timms.to_dict(remove_source=True) if timms else self.pretrained_cfg or {}
         first = cfg.get("first_conv") or ""
         kernel = tensors.get(f"{first if isinstance(first, str) else first[0]}.weight")
-        if kernel is None or kernel.ndim != 4 or kernel.shape[1] == cfg["input_size"][0]:
+        channels = kernel.shape[1] if kernel is not None and kernel.ndim == 4 else 0
+        # More than four are another network's, of which the comparison with its tensors says more.
+        if not 1 <= channels <= 4 or channels == cfg["input_size"][0]:
             return bounded
-        return replace(bounded, pretrained_cfg=in_channels(cfg, kernel.shape[1]))
+        return replace(bounded, pretrained_cfg=in_channels(self.name, cfg, channels))
 
     def build(self, *, device: str = "cpu", classes: int | None = None) -> nn.Module:
         """Build in eval mode, fresh; ``WeightsError`` for a model folder that timm cannot build."""
@@ -76,13 +78,14 @@ class Blueprint:
             if is_timms:
                 raise
             fault = "does not describe a network that timm can build: "
-            raise unfit(self.name, fault + " ".join(str(error).split())[:120]) from error
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise unfit(self.name, fault + why[:120]) from error
         built: nn.Module = model.eval().requires_grad_(False)
         return built
 
 
-class _TooLarge(ValueError):
-    """A network of another size than any photo needs."""
+class _WrongSize(ValueError):
+    """A network of a size that no network of its kind has."""
 
 
 class _Bounded(TorchFunctionMode):
@@ -99,14 +102,17 @@ class _Bounded(TorchFunctionMode):
         """Call one function of torch."""
         self.calls += 1
         if self.calls > _MAX_CALLS:
-            raise _TooLarge("it has too many layers")
+            raise _WrongSize("it has too many layers")
         out = func(*args, **(kwargs or {}))
-        size = out.numel() if isinstance(out, torch.Tensor) else 0
-        self.left -= size if func in (torch.empty, torch.zeros, torch.ones) else 0
+        size = out.numel() if isinstance(out, torch.Tensor) else 1
+        if func in (torch.empty, torch.zeros, torch.ones):
+            self.left -= size
+            if not size:  # which torch fills with a warning
+                raise _WrongSize("it has a layer without weights")
         if self.left < 0:
-            raise _TooLarge("it has more numbers than its weights can fill")
+            raise _WrongSize("it has more numbers than its weights can fill")
         if size > _MAX_TENSOR:
-            raise _TooLarge(f"one of its layers gives more than {_MAX_TENSOR >> 28} GiB")
+            raise _WrongSize(f"one of its tensors takes more than {_MAX_TENSOR >> 28} GiB")
         return out
 
 
@@ -154,7 +160,7 @@ def typed_bytes(name: str) -> int:
 
 
 def from_folder(folder: Path) -> Blueprint:
-    """Return the blueprint of a folder that ``save_for_hf`` wrote, or raise ``WeightsError``."""
+    """Return the blueprint of a folder that ``save_for_hf`` wrote; raises as ``read_config``."""
     config, name = read_config(folder), registry.folder_name(folder.resolve().name)
     cfg, arguments = config.pretrained_cfg, config.model_args
     return Blueprint(name, config.architecture, None, cfg, arguments, config.labels)
@@ -181,10 +187,7 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
         return "timm describes no feature stages for it", ()
     stages = _stage_names(model)
     cfg = getattr(model, "pretrained_cfg", None) or {}
-    channels, *size = cfg.get("input_size", (3, 224, 224))
-    if channels not in (1, 3):
-        return f"its input has {channels} channels, and a photo has three or, in grey, one", ()
-    x = torch.empty(1, channels, *size, device="meta")
+    x = torch.empty(1, *cfg.get("input_size", (3, 224, 224)), device="meta")
     outputs: dict[str, Any] = {}
     # A module's output is not always what its name promises.
     for name in stages:
@@ -195,7 +198,7 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
         with torch.no_grad(), _Bounded(_MAX_NUMBERS):
             maps = model.forward_features(x)  # type: ignore[operator]  # nn.Module
             logits = model.forward_head(maps)  # type: ignore[operator]  # nn.Module
-    except _TooLarge as error:
+    except _WrongSize as error:
         return str(error), ()
     except Exception as error:  # the network is anybody's, so its layers may raise anything
         return f"its layers could not be examined ({type(error).__name__})", ()

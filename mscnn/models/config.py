@@ -15,7 +15,7 @@ from typing import Any
 
 from timm.models import is_model
 
-from mscnn.errors import WeightsError
+from mscnn.errors import UnsupportedModelError, WeightsError
 from mscnn.models.files import CONFIG, no_model_folder
 from mscnn.results.writing import reason
 
@@ -45,7 +45,10 @@ class FolderConfig:
 
 
 def read_config(folder: Path) -> FolderConfig:
-    """Read the config of a model folder; ``WeightsError`` says which value is wrong, and how."""
+    """Read the config of a model folder; ``WeightsError`` says which value is wrong, and how.
+
+    Raises ``UnsupportedModelError``: the network takes neither colours nor grey.
+    """
     name = folder.resolve().name
     config = _read(folder, name)
     architecture = _architecture(config, name)
@@ -73,26 +76,27 @@ def read_config(folder: Path) -> FolderConfig:
         raise unfit(name, f"has {len(labels)} label names for {classes} classes")
     found.setdefault("input_size", (3, 224, 224))
     channels = found.pop("in_chans", found["input_size"][0])
-    found |= {key: (channels, *found[key][1:]) for key in _SIZES if key in found}
-    for key in ("mean", "std"):
-        if key in found and len(found[key]) not in (1, channels) and channels != 1:
-            raise unfit(name, f"gives {len(found[key])} numbers as {key} for {channels} channels")
-    return FolderConfig(architecture, in_channels(found, channels), arguments, labels)
+    return FolderConfig(architecture, in_channels(name, found, channels), arguments, labels)
 
 
-def in_channels(cfg: Mapping[str, Any], channels: int) -> dict[str, Any]:
-    """Return a ``pretrained_cfg`` for an input of so many channels, one where it had others.
+def in_channels(model: str, cfg: Mapping[str, Any], channels: int) -> dict[str, Any]:
+    """Return a model's ``pretrained_cfg`` for another number of input channels, 1 or 3.
 
     One mean or deviation holds for all channels; of colour's three a grey network takes the mean,
-    as in timm's ``resolve_input_data_config``.
+    as in timm's ``resolve_input_data_config``. Raises ``UnsupportedModelError``: no photo has so
+    many channels; ``WeightsError``: a mean or deviation has another number of values.
     """
-    sizes = {key: (channels, *cfg[key][1:]) for key in _SIZES if cfg.get(key)}
-    values = {key: tuple(cfg[key]) for key in ("mean", "std") if cfg.get(key)}
-    settled = {
-        key: each if len(each) == channels else (sum(each) / len(each),) * channels
-        for key, each in values.items()
-    }
-    return {**cfg, **sizes, **settled}
+    if channels not in (1, 3):
+        raise UnsupportedModelError(
+            f"{model} takes {channels} channels, and a photo has three or, in grey, one."
+        )
+    changed: dict[str, Any] = {k: (channels, *cfg[k][1:]) for k in _SIZES if cfg.get(k)}
+    for key in ("mean", "std"):
+        if (values := cfg.get(key)) and len(values) != channels:
+            if len(values) > 1 < channels:
+                raise unfit(model, f"gives {len(values)} numbers as {key} for {channels} channels")
+            changed[key] = (sum(values) / len(values),) * channels
+    return {**cfg, **changed}
 
 
 def unfit(folder: str, fault: str) -> WeightsError:
