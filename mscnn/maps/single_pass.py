@@ -119,10 +119,12 @@ def _closed_form(
 ) -> tuple[torch.Tensor, tuple[int, ...], FloatMap] | None:
     """Logits, classes, and a map for each: of one input for all classes, or input by input.
 
-    Returns None where the head is not the mean over positions and ``linear``.
+    Returns None where the head is not the mean over positions and ``linear``. Raises
+    ``WeightsError``: a logit is not finite.
     """
     with record(model, [last]) as seen:
         logits = model(x).float()
+    check_finite(logits)
     activation, weight = seen.outputs[last].float(), linear.weight.float()
     if not pools_and_multiplies(linear, activation, logits, x.dtype):
         return None

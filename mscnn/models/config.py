@@ -30,8 +30,8 @@ _NOT_FROM_FOLDER = {
     *("features_only", "scriptable", "exportable", "no_jit", "pruned", "device", "dtype"),
 }
 _SIZES = ("input_size", "test_input_size", "min_input_size")
-_shown = reprlib.Repr()
-_shown.maxstring = _shown.maxother = 60
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_config(folder: Path) -> FolderConfig:
     for key, (is_right, accepted) in _SETTINGS.items():
         if (value := cfg.get(key)) is not None:  # null leaves it to timm
             if not is_right(value):
-                raise unfit(name, f"gives {key} as {_shown.repr(value)}; accepted: {accepted}")
+                raise unfit(name, f"gives {key} as {_shown(value)}; accepted: {accepted}")
             found[key] = tuple(value) if isinstance(value, list) else value
     labels = _labels(cfg.get("label_names", cfg.get("labels")), cfg.get("label_descriptions"), name)
     classes = found.setdefault("num_classes", len(labels) if labels else 1000)
@@ -104,11 +104,16 @@ def unfit(folder: str, fault: str) -> WeightsError:
     return WeightsError(f"The {CONFIG} of {folder} {fault}.")
 
 
+def _shown(value: Any) -> str:
+    text = _REPR.repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _read(folder: Path, name: str) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        if (size := path.stat().st_size) > _MAX_BYTES:
-            raise unfit(name, f"has {size / 2**20:.0f} MiB; accepted are {_MAX_BYTES >> 20} MiB")
+        if path.stat().st_size > _MAX_BYTES:
+            raise unfit(name, f"is larger than {_MAX_BYTES >> 20} MiB")
         # From bytes json sees whether they are UTF-8, 16 or 32, with a byte order mark or without.
         config = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -132,9 +137,9 @@ def _architecture(config: Mapping[str, Any], folder: str) -> str:
         return named.partition(".")[0]
     kind = kinds[0] if isinstance(kinds, list) and kinds else config.get("model_type")
     if named is None and isinstance(kind, str):
-        fault = f"describes a transformers model, {_shown.repr(kind)}, which is not read here; "
+        fault = f"describes a transformers model, {_shown(kind)}, which is not read here; "
         raise unfit(folder, f"{fault}give a timm name, or a folder that save_for_hf wrote")
-    raise unfit(folder, f"names the architecture {_shown.repr(named)}, which timm does not know")
+    raise unfit(folder, f"names the architecture {_shown(named)}, which timm does not know")
 
 
 def _check_arguments(arguments: Mapping[str, Any], folder: str) -> None:
@@ -143,12 +148,12 @@ def _check_arguments(arguments: Mapping[str, Any], folder: str) -> None:
     for value in left:  # which grows by what is inside
         if isinstance(value, dict):
             if wrong := next((key for key in value if not key.isidentifier()), None):
-                raise unfit(folder, f"has the name {_shown.repr(wrong)} in model_args")
+                raise unfit(folder, f"has the name {_shown(wrong)} in model_args")
             left += value.values()
         elif isinstance(value, list):
             left += value
         elif isinstance(value, int | float) and not abs(value) <= _MAX_ARGUMENT:
-            number = _shown.repr(value)
+            number = _shown(value)
             raise unfit(folder, f"has {number} in model_args; accepted: up to {_MAX_ARGUMENT:,}")
         if len(left) > _MAX_ARGUMENTS:
             raise unfit(folder, f"has more than {_MAX_ARGUMENTS:,} values in model_args")
