@@ -72,7 +72,6 @@ def _named(name: str, labels: LabelSet) -> int | None:
             index = labels.resolve(text)
         except UnknownClassError:
             continue
-        exact = {labels.names[index], labels.display(index), *labels.names[index].split(", ")}
-        if text.isdigit() or folded(text) in map(folded, exact):
+        if text.isdigit() or labels.is_exactly(index, text):
             return index
     return None

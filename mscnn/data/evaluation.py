@@ -16,7 +16,7 @@ from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import Tally
 from mscnn.engine.network import Network
-from mscnn.errors import DatasetError, OutputError
+from mscnn.errors import DatasetError, OutputError, UnsupportedModelError
 from mscnn.models import reliability
 from mscnn.results.evaluation import Evaluation
 from mscnn.results.writing import write
@@ -40,8 +40,15 @@ def evaluate(
 
     Raises:
         DatasetError: the data cannot be used, or no file of it can be read.
+        UnsupportedModelError: the network has fewer than two classes.
         WeightsError, DeviceError.
     """
+    classifier.check_classes()
+    if len(classifier.labels) < 2:
+        raise UnsupportedModelError(
+            f"{classifier.name} has one class, which is its best one for every photo, so accuracy "
+            "says nothing of it; choose a model of two classes or more."
+        )
     loading, processes = loading or Loading(), processes or Processes(classifier.device)
     data = find_labelled(root)
     photos, mapped = data.samples, map_classes(data.names, classifier.labels)

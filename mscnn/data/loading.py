@@ -147,8 +147,9 @@ class Normalise:
         )
 
     def __call__(self, views: torch.Tensor) -> torch.Tensor:
-        """Turn ``(B, H, W, 3)`` uint8 into ``(B, 3, H, W)``, ready for the model."""
+        """Turn ``(B, H, W, 3)`` uint8 into ``(B, C, H, W)``, ready for the model."""
         device = self._classifier.device
+        views = views[..., : len(self._mean)]  # the three of a grey network's views are the same
         x = views.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
         x = x.sub_(self._mean.to(device)).div_(self._std.to(device))
         return self._classifier.to_device(x)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mscnn.errors import WeightsError
+from mscnn.models.probabilities import probabilities
 from mscnn.results.evaluation import ClassResult, ReliabilityBin
 
 BINS = 15
@@ -53,14 +53,10 @@ class Tally:
     def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
         """Count ``(B, classes)`` logits, finite or ``WeightsError``, and ``(B,)`` CPU targets."""
         logits = logits.float().cpu().double()  # in this order: some GPUs know no doubles
-        if not bool(logits.isfinite().all()):
-            raise WeightsError(
-                "The model answers with numbers that are not finite; its weights are damaged or "
-                "do not fit this model."
-            )
+        chances = probabilities(logits.numpy())
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         first = best[:, 0]
-        probability = logits.softmax(1).gather(1, first[:, None])[:, 0].numpy()
+        probability = np.take_along_axis(chances, first[:, None].numpy(), 1)[:, 0]
         self.images += len(targets)
         self.pairs.update(zip(targets.tolist(), first.tolist(), strict=True))
         self.top5.update(targets[(best == targets[:, None]).any(1)].tolist())

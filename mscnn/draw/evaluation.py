@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mscnn.draw import figures as look
 from mscnn.draw.charts import size_axis
+from mscnn.models.labels import short
 
 CLASS_BARS, CONFUSED_PAIRS = 40, 25
 """So many classes and pairs are drawn at most."""
@@ -88,9 +89,9 @@ def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title:
     picture = axis.imshow(fractions, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
     look.style(axis, x="prediction", y="class", grid="")
     if n <= _NAMED:
-        short = [_short(name, 24) for name in names]
-        axis.set_xticks(range(n), short, rotation=90, parse_math=False)
-        axis.set_yticks(range(n), short, parse_math=False)
+        shown = [_short(name, 24) for name in names]
+        axis.set_xticks(range(n), shown, rotation=90, parse_math=False)
+        axis.set_yticks(range(n), shown, parse_math=False)
     if n <= _NUMBERED:
         for row, column in np.argwhere(counts > 0):
             ink = "white" if fractions[row, column] < 0.6 else "black"
@@ -151,8 +152,8 @@ def _rows(axis: Axes, widths: Sequence[float], names: Sequence[str], colour: str
 
 
 def _short(name: str, most: int) -> str:
-    """Return a short form: names of WordNet list all their synonyms."""
-    return look.drawable(name.split(",")[0][:most])
+    """Return a short form: names of ImageNet list all their synonyms."""
+    return look.drawable(short(name)[:most])
 
 
 def study_figure(document: Mapping[str, Any]) -> Figure:

@@ -18,7 +18,6 @@ from typing import Any, SupportsIndex, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import softmax
 from torch import nn
 
 from mscnn.engine.device import is_out_of_memory
@@ -27,6 +26,7 @@ from mscnn.maps.methods import Call, get_method
 from mscnn.maps.single_pass import RawMaps, Targets
 from mscnn.models import registry
 from mscnn.models.loading import LoadedModel
+from mscnn.models.probabilities import check_finite, probabilities
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput, Preprocessor
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score
@@ -54,7 +54,8 @@ class Network:
     Everywhere, ``photo`` is a ``Photo``, called ``name`` in the result (default: the path given);
     ``target`` is a class, by index or name, or ``"top1"``, the best one; ``split`` is counted from
     0 in timm's order. A photo that cannot be read raises ``ImageError``, a class that the model
-    does not have ``UnknownClassError``, and a device that fails ``DeviceError``.
+    does not have ``UnknownClassError``, a network without any ``UnsupportedModelError``, one that
+    gives no finite numbers ``WeightsError``, and a device that fails ``DeviceError``.
 
     Args:
         loaded: model, labels and weights, on the CPU.
@@ -167,6 +168,7 @@ class Network:
 
     def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
         """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``."""
+        self.check_classes()
         items = [wanted] if isinstance(wanted, (str, SupportsIndex)) else list(wanted)
         if not items:
             raise OptionError('No class was named; give a class, "top1" or "top5".')
@@ -174,6 +176,14 @@ class Network:
             return Targets(best=5)
         top1 = ("top1", "top-1", "")
         return Targets(["top1" if i in top1 else self.labels.resolve(i) for i in items])
+
+    def check_classes(self) -> None:
+        """Raise ``UnsupportedModelError`` for a network without a head, which has no classes."""
+        if not len(self.labels):
+            raise UnsupportedModelError(
+                f"{self.name} has no classes: its head was taken off (num_classes is 0), so it can "
+                "name nothing; use it for features, or fine-tune it."
+            )
 
     def _one_target(self, target: str | int) -> Targets:
         chosen = self.targets([target])
@@ -211,28 +221,29 @@ class Network:
         named = photo_name(photo) if name is None else name
         return raw, self.prediction_of(shown, raw.logits, top_k, named, prepared_s + run_s), shown
 
-    def score_of(self, index: int, probabilities: Any) -> Score:
-        """A class with its name; ``probabilities``: ``(classes,)`` in 0..1."""
-        return Score(index, self.labels.display(index), float(probabilities[index]))
+    def score_of(self, index: int, chances: Any) -> Score:
+        """A class with its name; ``chances``: ``(classes,)`` probabilities in 0..1."""
+        return Score(index, self.labels.display(index), float(chances[index]))
 
     def _score(self, index: int, logits: Floats) -> Score:
-        return self.score_of(index, softmax(logits.astype(np.float64)))
+        return self.score_of(index, probabilities(logits))
 
     def prediction_of(
         self, net_input: NetworkInput, logits: Any, top_k: int, name: str, seconds: float
     ) -> Prediction:
         """The prediction as a result; ``logits``: ``(classes,)`` float32."""
-        probabilities = softmax(logits.astype(np.float64))
+        chances = probabilities(logits)
         best = np.argsort(-logits, kind="stable")[:top_k]
         geometry, notice = net_input.geometry, " ".join(net_input.notices) or None
         return Prediction(
             photo=PhotoInfo(name, *geometry.photo, geometry.crop, notice), model=self.name,
             weights=self.weights, device=str(self.device), logits=logits, seconds=seconds,
-            top=tuple(self.score_of(int(i), probabilities) for i in best),
+            top=tuple(self.score_of(int(i), chances) for i in best),
         )  # fmt: skip
 
     def predict(self, photo: Photo, *, top_k: int = 5, name: str | None = None) -> Prediction:
         """Classify one photo; ``top_k``, from 1, is how many classes to return."""
+        self.check_classes()
 
         def work(_: nn.Module, x: torch.Tensor, __: NetworkInput) -> RawMaps:
             return RawMaps(self._forward(x), (), {})
@@ -517,7 +528,8 @@ class Network:
         """Average what a part of the network holds over positions: ``(B, 3, H, W)`` to ``(B, d)``.
 
         Without a point it is what the head classifies: timm's ``forward_head`` with ``pre_logits``.
-        ``UnknownLayerError``: the layer gives neither a map nor a vector.
+        ``UnknownLayerError``: the layer gives neither a map nor a vector; ``WeightsError``: the
+        network gives no finite numbers.
         """
         x, model = self.to_device(x), cast("Any", self.model)
         if point is None:
@@ -530,6 +542,7 @@ class Network:
                 "so it has no pooled features; name a stage or a block."
             )
         flat = found.float().mean((2, 3)) if found.dim() == 4 else found.float()
+        check_finite(flat)
         return cast("Floats", flat.cpu().numpy())
 
 

@@ -20,7 +20,7 @@ from mscnn.maps.agreement import all_agreements, density
 from mscnn.maps.methods import Call, get_method
 from mscnn.models import registry
 from mscnn.models.architecture import check_supported, from_name
-from mscnn.models.labels import LabelSet, short
+from mscnn.models.labels import LabelSet, folded, short
 from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
@@ -248,14 +248,15 @@ class OneClass:
 def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     """Find the class ``index`` of ``known`` among the classes of another model.
 
-    By index in the same list of classes, else by the full name, else by the first synonym; part of
-    a name does not do, unlike in a name that a user types: "tiger" is not "tiger shark". Raises
+    By index in the same list of classes, else by the full name, first to the letter, else by the
+    first synonym; part of a name does not do, unlike in a name that a user types: "tiger" is not
+    "tiger shark". Raises
     ``UnknownClassError``: no class, or more than one, has this name.
     """
     if labels.names == known.names:
         return index
     wanted = known.names[index]
-    for alike in (str.casefold, lambda name: short(name).casefold()):
+    for alike in (str, folded, lambda name: folded(short(name))):
         found = [i for i, name in enumerate(labels.names) if alike(name) == alike(wanted)]
         if len(found) == 1:
             return found[0]

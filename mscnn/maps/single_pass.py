@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.errors import WeightsError
 from mscnn.geometry import FloatMap
 from mscnn.maps.recorder import record
+from mscnn.models.probabilities import check_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,11 @@ class Targets:
         self.indices, self.best = tuple(indices), best
 
     def choose(self, logits: torch.Tensor) -> tuple[int, ...]:
-        """Settle the indices from ``(classes,)`` logits, without repeats, in order."""
+        """Settle the indices from ``(classes,)`` logits, without repeats, in order.
+
+        Raises ``WeightsError``: a logit is not finite.
+        """
+        check_finite(logits)
         if self.best:
             return tuple(logits.topk(min(self.best, len(logits))).indices.tolist())
         top1 = int(logits.argmax())
@@ -79,16 +83,15 @@ def batch_grad_cam(
     """Compute the logits of a batch, and one class's last-stage map for each sample.
 
     For the arguments see ``mscnn.maps.methods.Method.compute``. Returns ``(B, classes)`` and
-    ``(B, h, w)`` float32. Raises ``WeightsError``: the network gives no finite numbers.
+    ``(B, h, w)`` float32.
     """
     if linear is not None:
-        closed = _closed_form(model, x, last, linear, lambda _: (target,) * len(x), finite=True)
+        closed = _closed_form(model, x, last, linear, lambda _: (target,) * len(x))
         if closed is not None:
             return closed[0].cpu().numpy(), closed[2]
     with torch.inference_mode(False), torch.enable_grad():
         with record(model, [last], with_graph=True) as seen:
             logits = model(x)
-        check_finite(logits)
         # In eval mode the samples of a batch do not mix, so one sum gives each its own gradient.
         activation = seen.outputs[last]
         (gradient,) = torch.autograd.grad(logits[:, target].sum(), activation)
@@ -106,15 +109,6 @@ def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> FloatMap:
     return maps
 
 
-def check_finite(values: torch.Tensor) -> None:
-    """Raise ``WeightsError`` for non-finite values, which would give a confident result."""
-    if not bool(torch.isfinite(values).all()):
-        raise WeightsError(
-            "This network gives no finite numbers; its weights are damaged or its training "
-            "diverged. Choose other weights."
-        )
-
-
 @torch.inference_mode()
 def _closed_form(
     model: nn.Module,
@@ -122,17 +116,15 @@ def _closed_form(
     last: str,
     linear: nn.Linear,
     choose: Callable[[torch.Tensor], tuple[int, ...]],
-    *,
-    finite: bool = False,
 ) -> tuple[torch.Tensor, tuple[int, ...], FloatMap] | None:
     """Logits, classes, and a map for each: of one input for all classes, or input by input.
 
-    Returns None where the head is not the mean over positions and ``linear``.
+    Returns None where the head is not the mean over positions and ``linear``. Raises
+    ``WeightsError``: a logit is not finite.
     """
     with record(model, [last]) as seen:
         logits = model(x).float()
-    if finite:
-        check_finite(logits)
+    check_finite(logits)
     activation, weight = seen.outputs[last].float(), linear.weight.float()
     if not pools_and_multiplies(linear, activation, logits, x.dtype):
         return None

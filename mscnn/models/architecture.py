@@ -6,13 +6,13 @@ device, where tensors have shapes and no memory.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,20 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model, list_models
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 import mscnn.models.starters  # noqa: F401 - registers the starters with timm
-from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
+from mscnn.errors import UnknownModelError, UnsupportedModelError
 from mscnn.models import registry
-from mscnn.models.files import CONFIG, no_model_folder
-from mscnn.results.writing import reason
+from mscnn.models.config import in_channels, read_config, unfit
 
-# Arguments of timm.create_model that a model folder must not decide: they reach for other files
-# or the network, or return something that is not the classifier.
-_NOT_FROM_FOLDER = {
-    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
-    *("features_only", "scriptable", "exportable", "no_jit", "pruned"),
-}
-_NOT_OF_FOLDER = {
-    *("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source"),
-    *("label_names", "label_descriptions"),
-}
 # A transformer may have a convolutional stem or neck; three overlapping convolutions it has not.
 _MIN_CONVOLUTIONS = 3
 _MAX_STAGES = 6
+# What one torch function may return, and what building a folder's network may take: timm's deepest
+# network of convolutions takes 33,000 calls, and its largest has 1.3e9 numbers.
+_MAX_TENSOR, _MAX_CALLS, _MAX_NUMBERS = 2**29, 36_000, 2**31
+_HEAD_NUMBERS = 50_000_000  # a classifier that the file does not have may come on top
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,27 @@ class Blueprint:
     pretrained_cfg: Mapping[str, Any] | None = None  # of a model folder; None for timm's own
     model_args: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None  # class names in index order, of a model folder
+    max_numbers: int = _MAX_NUMBERS  # of a model folder: what building it may allocate
+
+    def fitted(self, tensors: Mapping[str, torch.Tensor]) -> Blueprint:
+        """Return it with the input channels of these weights, and not much larger than they are.
+
+        Nothing but its weights tells a grey network where a config, or a name, is a colour's.
+        """
+        numbers = 2 * sum(tensor.numel() for tensor in tensors.values()) + _HEAD_NUMBERS
+        bounded = replace(self, max_numbers=min(numbers, _MAX_NUMBERS))
+        timms = self.pretrained_cfg is None and get_pretrained_cfg(self.name)
+        cfg = timms.to_dict(remove_source=True) if timms else self.pretrained_cfg or {}
+        first = cfg.get("first_conv") or ""
+        layer = first if isinstance(first, str) else first[0]
+        # A file may keep it in any nesting, under a name with any prefix.
+        known = re.compile(rf"(^|[./]){re.escape(layer)}\.weight$")
+        kernel = next((tensor for name, tensor in tensors.items() if known.search(name)), None)
+        channels = kernel.shape[1] if kernel is not None and kernel.ndim == 4 else 0
+        # More than four are another network's, of which the comparison with its tensors says more.
+        if not 1 <= channels <= 4 or channels == cfg["input_size"][0]:
+            return bounded
+        return replace(bounded, pretrained_cfg=in_channels(self.name, cfg, channels))
 
     def build(
         self, *, device: str = "cpu", classes: int | None = None, pretrained: bool = False
@@ -60,16 +75,51 @@ class Blueprint:
         arguments = dict(self.model_args) | ({} if classes is None else {"num_classes": classes})
         arguments["pretrained"] = pretrained
         source = dict(self.pretrained_cfg) if self.pretrained_cfg is not None else self.tag
+        is_timms = self.pretrained_cfg is None
+        bounded = contextlib.nullcontext() if is_timms else _Bounded(self.max_numbers)
         try:
-            with torch.device(device):
+            with torch.device(device), bounded:
                 model = timm.create_model(self.architecture, pretrained_cfg=source, **arguments)
-        except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
-            if self.pretrained_cfg is None:
+        except Exception as error:  # a folder's arguments may make timm fail anywhere
+            if is_timms:
                 raise
             fault = "does not describe a network that timm can build: "
-            raise _unfit(self.name, fault + " ".join(str(error).split())[:120]) from error
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise unfit(self.name, fault + why[:120]) from error
         built: nn.Module = model.eval().requires_grad_(False)
         return built
+
+
+class _WrongSize(ValueError):
+    """A network of a size that no network of its kind has."""
+
+
+class _Bounded(TorchFunctionMode):
+    """Counts what torch is asked for in this thread, and stops before it is too much.
+
+    Fresh memory takes no room until it is filled, so a network that does not fit has cost nothing.
+    """
+
+    def __init__(self, max_numbers: int) -> None:
+        super().__init__()
+        self.calls, self.left = 0, max_numbers
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call one function of torch."""
+        self.calls += 1
+        if self.calls > _MAX_CALLS:
+            raise _WrongSize("it has too many layers")
+        out = func(*args, **(kwargs or {}))
+        size = out.numel() if isinstance(out, torch.Tensor) else 1
+        if func in (torch.empty, torch.zeros, torch.ones):
+            self.left -= size
+            if not size:  # which torch fills with a warning
+                raise _WrongSize("it has a layer without weights")
+        if self.left < 0:
+            raise _WrongSize("it has more numbers than its weights can fill")
+        if size > _MAX_TENSOR:
+            raise _WrongSize(f"one of its tensors takes more than {_MAX_TENSOR >> 28} GiB")
+        return out
 
 
 def from_name(name: str) -> Blueprint:
@@ -116,67 +166,10 @@ def typed_bytes(name: str) -> int:
 
 
 def from_folder(folder: Path) -> Blueprint:
-    """Return the blueprint of a folder that ``save_for_hf`` wrote, or raise ``WeightsError``."""
-    config = _read_config(folder)
-    nested = config.get("pretrained_cfg")
-    cfg = dict(nested if isinstance(nested, dict) else config)
-    architecture = config.get("architecture")
-    if not isinstance(architecture, str) or not is_model(architecture):
-        fault = f"names the architecture {architecture!r}, which timm does not know"
-        raise _unfit(folder.name, fault)
-    outer = ("num_classes", "label_names", "label_descriptions")
-    cfg |= {key: config[key] for key in outer if key in config}
-    labels = _labels(cfg.get("label_names"), cfg.get("label_descriptions"), folder)
-    known = timm.models.PretrainedCfg.__dataclass_fields__.keys() - _NOT_OF_FOLDER
-    cfg = {key: value for key, value in cfg.items() if key in known}
-    classes = cfg.setdefault("num_classes", len(labels) if labels else 1000)
-    if not isinstance(classes, int) or (labels and len(labels) != classes):
-        raise _unfit(folder.name, f"has {len(labels or ())} label names for {classes} classes")
-    arguments = config.get("model_args") or {}
-    return Blueprint(
-        name=registry.folder_name(folder.resolve().name),
-        architecture=architecture,
-        pretrained_cfg={**cfg, "architecture": architecture},
-        model_args={k: v for k, v in arguments.items() if k not in _NOT_FROM_FOLDER},
-        labels=labels,
-    )
-
-
-def _unfit(folder: str, fault: str) -> WeightsError:
-    return WeightsError(f"The {CONFIG} of {folder} {fault}.")
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise no_model_folder(folder) from None
-    except OSError as error:
-        raise _unfit(folder.name, f"cannot be read: {reason(error)}") from error
-    except ValueError as error:
-        raise _unfit(folder.name, "is not valid JSON") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_args", {}), dict):
-        raise _unfit(folder.name, "is not in timm's format")
-    return config
-
-
-def _labels(names: Any, descriptions: Any, folder: Path) -> tuple[str, ...] | None:
-    """Return names in index order; timm stores a list, or a dict of index to name."""
-    if not names:
-        return None
-    if isinstance(names, dict):
-        try:
-            by_index = {int(index): name for index, name in names.items()}
-            names = [by_index[i] for i in range(len(by_index))]
-        except (ValueError, KeyError):
-            names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise WeightsError(
-            f"The label_names in the {CONFIG} of {folder.name} are no list of names."
-        )
-    if isinstance(descriptions, dict):
-        return tuple(str(descriptions.get(name, name)) for name in names)
-    return tuple(names)
+    """Return the blueprint of a folder that ``save_for_hf`` wrote; raises as ``read_config``."""
+    config, name = read_config(folder), registry.folder_name(folder.resolve().name)
+    cfg, arguments = config.pretrained_cfg, config.model_args
+    return Blueprint(name, config.architecture, None, cfg, arguments, config.labels)
 
 
 def check_supported(blueprint: Blueprint) -> tuple[str, ...]:
@@ -208,14 +201,19 @@ def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:
             lambda _module, _inputs, output, name=name: outputs.update({name: output})
         )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _Bounded(_MAX_NUMBERS):
             maps = model.forward_features(x)  # type: ignore[operator]  # nn.Module
+            logits = model.forward_head(maps)  # type: ignore[operator]  # nn.Module
+    except _WrongSize as error:
+        return str(error), ()
     except Exception as error:  # the network is anybody's, so its layers may raise anything
         return f"its layers could not be examined ({type(error).__name__})", ()
     if getattr(model, "output_fmt", None) == "NHWC":
         return "its last stage keeps channels last and is no convolutional map", ()
     if not _is_map(maps):
         return "its last stage gives tokens, not a map of the picture", ()
+    if model.num_classes and tuple(logits.shape) != (1, model.num_classes):
+        return "its head does not give one number for each class", ()
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     # Windows that overlap, unlike a cut into patches.
     if sum(max(c.kernel_size) > max(c.stride) for c in convolutions) < _MIN_CONVOLUTIONS:

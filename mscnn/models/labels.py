@@ -1,7 +1,7 @@
 """Class index <-> class name, without torch.
 
-A class name is a WordNet lemma list, "lion, king of beasts, Panthera leo": synonyms separated by
-``", "``, the usual word first. A name of any other data set is a list with one synonym.
+A class name of ImageNet is a WordNet lemma list, "lion, king of beasts, Panthera leo": synonyms
+separated by ``", "``, the usual word first. Any other name has one synonym, itself to the letter.
 
 The names of ImageNet come from the data files inside the installed timm package. They are read
 without importing timm, which would load torch. What each of these classes is a kind of (a tabby is
@@ -16,6 +16,7 @@ import functools
 import importlib.util
 import operator
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,13 +30,13 @@ MAX_CANDIDATES = 8  # in an error message
 
 
 def short(name: str) -> str:
-    """Return the first synonym: ``"lion, king of beasts"`` -> ``"lion"``."""
+    """Return the first synonym, ``"tabby, tabby cat"`` -> ``"tabby"``, or a name of one's own."""
     return _synonyms(name)[0]
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes of one model, in the order of its logits; synonyms are separated by ``", "``.
+    """The classes of one model, in the order of its logits.
 
     The word ``"top1"`` is reserved: callers answer it from a prediction before they ask here.
     """
@@ -53,7 +54,8 @@ class LabelSet:
         """Return a short name that no other class shares; ``resolve`` takes it back to its class.
 
         It is the first synonym. Where several classes have the same one (ImageNet has two cranes, a
-        bird and a machine), the second synonym or the index follows in brackets.
+        bird and a machine), the second synonym or the index follows in brackets. Names of one's own
+        are the same only to the letter.
         """
         return self._displays[self._checked(index)]
 
@@ -77,11 +79,18 @@ class LabelSet:
         if not key:
             raise UnknownClassError(f"The class name is empty; {self._accepted()}.")
         exact = [i for i in range(len(self)) if key in self._primary[i]]
+        if len(exact) > 1:  # of one's own there may be "a" and "A", or one name in two encodings
+            exact = [i for i in exact if query == self._displays[i] and self._is_own(i)] or exact
         if not exact and key.isascii() and key.isdigit():
             # Python refuses to read numbers of thousands of digits; no model has 10^20 classes.
             return self._checked(int(key.lstrip("0")[:20] or "0"))
         exact = exact or [i for i in range(len(self)) if key in self._synonym_keys[i]]
         return self._only(query, exact) if exact else self._partial(query, key)
+
+    def is_exactly(self, index: int, name: str) -> bool:
+        """Whether ``name`` is all of a class's name, its display name or a synonym, in any case."""
+        keys = {folded(self.name(index)), folded(self.display(index)), *self._synonym_keys[index]}
+        return folded(name) in keys
 
     def near(self, text: str, count: int = MAX_CANDIDATES) -> list[int]:
         """Return the classes that come nearest to a word that names none, nearest first.
@@ -166,6 +175,9 @@ class LabelSet:
     def _entry(self, index: int) -> str:
         return f"{index} " + self._displays[index].removesuffix(f" ({index})")
 
+    def _is_own(self, index: int) -> bool:
+        return self.names[index] not in _imagenet_names()
+
     @functools.cached_property
     def _synonym_keys(self) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(folded(s) for s in _synonyms(name)) for name in self.names)
@@ -207,9 +219,10 @@ class LabelSet:
         synonyms = [_synonyms(name) for name in self.names]
         shown = [first for first, *_ in synonyms]
         for with_second in (True, False):
-            count = Counter(map(folded, shown))
+            keys = [s if self._is_own(i) else folded(s) for i, s in enumerate(shown)]
+            count = Counter(keys)
             for index, (first, *others) in enumerate(synonyms):
-                if count[folded(shown[index])] > 1:
+                if count[keys[index]] > 1:
                     shown[index] = f"{first} ({others[0] if with_second and others else index})"
         return tuple(shown)
 
@@ -235,6 +248,11 @@ def wordnet_lemmas(wnids: Sequence[str]) -> list[str]:
 def _lemma_table() -> dict[str, str]:
     lines = _timm_info("imagenet_synset_to_lemma.txt").splitlines()
     return {wnid: lemmas for wnid, lemmas in csv.reader(lines, delimiter="\t")}
+
+
+@functools.lru_cache(maxsize=1)
+def _imagenet_names() -> frozenset[str]:
+    return frozenset(_lemma_table().values())
 
 
 @functools.lru_cache(maxsize=1)
@@ -291,18 +309,18 @@ def _timm_info(file_name: str) -> str:
 
 
 def _synonyms(name: str) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in name.split(", ") if part.strip())
-    return parts or (name,)
+    # Nothing is looked up for a name without a comma.
+    return tuple(name.split(", ")) if ", " in name and name in _imagenet_names() else (name,)
 
 
 def are_wnids(names: Iterable[str]) -> bool:
-    """Whether all of these are written like WordNet ids."""
-    return all(_WNID.fullmatch(name) for name in names)
+    """Whether all of these are WordNet ids of ImageNet, and not only written like some."""
+    return all(_WNID.fullmatch(name) and name in _lemma_table() for name in names)
 
 
 def folded(text: str) -> str:
-    """Fold case and white space, so that what looks the same compares equal."""
-    return " ".join(text.casefold().split())
+    """Fold case, white space and Unicode's two ways to write an accent, by which names compare."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def _quoted(text: str) -> str:

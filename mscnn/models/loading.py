@@ -23,6 +23,7 @@ from mscnn.models.files import sha256_of
 from mscnn.models.fitting import classifiers, fit
 from mscnn.models.hub import IsCancelled, OnProgress
 from mscnn.models.labels import LabelSet, are_wnids, imagenet_labels, wordnet_lemmas
+from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import Source
 from mscnn.results.explanation import WeightsInfo
 
@@ -69,6 +70,7 @@ def load_model(
         source, on_progress=on_progress, is_cancelled=is_cancelled, offline=offline
     )
     checkpoint = read_checkpoint(path)
+    blueprint = blueprint.fitted(checkpoint.tensors)
     found = fit(blueprint, checkpoint.tensors, path.name)
     names = _class_names(checkpoint, blueprint, source, found.classes)
     model = blueprint.build(classes=found.classes)
@@ -96,7 +98,9 @@ def load_model(
 def _blueprint(name: str, source: Source) -> Blueprint:
     if source.folder is None:
         blueprint = architecture.from_name(source.model)
-        return replace(blueprint, labels=source.bundled.labels) if source.bundled else blueprint
+        # Weights of one's own for a starter, too, have its classes unless they name others.
+        bundled = source.bundled or load_manifest().get(source.model)
+        return replace(blueprint, labels=bundled.labels) if bundled else blueprint
     blueprint = architecture.from_folder(source.folder)
     asked = registry.find(name)
     if asked is not None and asked.architecture != blueprint.architecture:

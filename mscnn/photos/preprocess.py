@@ -26,26 +26,30 @@ the crop keeps. timm makes 256 x 10,240,000 px (8 GB) of a strip of 1 x 40,000."
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """A photo made ready for one model."""
+    """A photo made ready for one model, of C channels: RGB, or luminance for a grey network."""
 
-    x: torch.Tensor  # (1, 3, H, W) float32, normalised, on the CPU
+    x: torch.Tensor  # (1, C, H, W) float32, normalised, on the CPU
     view: RgbArray  # (H, W, 3) uint8 RGB, the same pixels before normalisation
     geometry: ViewGeometry  # where the view lies on the photo
     notices: tuple[str, ...] = ()  # of ``imaging.notices_of``
 
 
 class Preprocessor:
-    """timm's evaluation transform by its ``data_config``, step by step so that the view is kept."""
+    """timm's evaluation transform by its ``data_config``, step by step so that the view is kept.
+
+    A network of one channel gets the luminance of ITU-R BT.601, as timm's own loaders give it.
+    """
 
     def __init__(self, data_config: Mapping[str, Any]) -> None:
         steps = list(create_transform(**data_config, is_training=False).transforms)
         cut = next(i for i, step in enumerate(steps) if isinstance(step, _TENSOR_STEPS))
         self._geometric, self._numeric = steps[:cut], tv.Compose(steps[cut:])
-        _, height, width = data_config["input_size"]
-        self._view = (width, height)
+        channels, height, width = data_config["input_size"]
+        self._mode, self._view = "L" if channels == 1 else "RGB", (width, height)
 
     def __call__(self, photo: Image.Image) -> NetworkInput:
         """Prepare an upright RGB photo of any size from 1 px."""
+        photo = photo.convert(self._mode)
         image, resized, offset = photo, photo.size, (0, 0)
         for step in self._geometric:
             before = image.size
@@ -62,8 +66,12 @@ class Preprocessor:
             else:
                 raise TypeError(f"no geometry is known for timm's {type(step).__name__}")
         geometry = ViewGeometry(photo.size, resized, offset, image.size)
-        x, view = self._numeric(image)[None], np.array(image)
+        x, view = self._numeric(image)[None], np.array(image.convert("RGB"))
         return NetworkInput(x, view, geometry, notices_of(photo))
+
+    def as_seen(self, photo: Image.Image) -> Image.Image:
+        """Return an RGB photo in the colours that the network sees: its own, or grey."""
+        return photo.convert(self._mode).convert("RGB")
 
     @property
     def view_size(self) -> tuple[int, int]:
@@ -74,12 +82,12 @@ class Preprocessor:
     def mean_colour(self) -> tuple[int, int, int]:
         """The RGB colour, 0..255, that normalisation turns into zeros."""
         means = next((s.mean for s in self._numeric.transforms if hasattr(s, "mean")), (0.5,) * 3)
-        red, green, blue = (round(255 * float(value)) for value in means)
+        red, green, blue = (round(255 * float(value)) for value in tuple(means) * (3 // len(means)))
         return red, green, blue
 
     def tensor_of(self, view: RgbArray) -> torch.Tensor:
-        """Normalise ``(H, W, 3)`` uint8 RGB of the network's size to ``(1, 3, H, W)`` float32."""
-        tensor: torch.Tensor = self._numeric(Image.fromarray(view))[None]
+        """Normalise ``(H, W, 3)`` uint8 RGB of the network's size to ``(1, C, H, W)`` float32."""
+        tensor: torch.Tensor = self._numeric(Image.fromarray(view).convert(self._mode))[None]
         return tensor
 
 

@@ -45,7 +45,7 @@ class WeightsInfo:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One class and its softmax probability in 0..1."""
+    """One class and its probability in 0..1: softmax, or sigmoid where there is one logit."""
 
     index: int
     label: str
@@ -76,7 +76,7 @@ class Prediction:
     """The best classes of one photo, most probable first.
 
     Attributes:
-        logits: ``(classes,)`` float32, before the softmax.
+        logits: ``(classes,)`` float32, before softmax or sigmoid.
         seconds: wall time of preprocessing and forward on ``device``.
     """
 

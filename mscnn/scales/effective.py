@@ -28,7 +28,7 @@ from torch import nn
 
 from mscnn.errors import PointError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
-from mscnn.maps.single_pass import check_finite
+from mscnn.models.probabilities import check_finite
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
 from mscnn.scales.families import UnitPoint

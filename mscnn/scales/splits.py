@@ -30,7 +30,7 @@ from torch import nn
 from mscnn.errors import OptionError, UnknownLayerError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.recorder import record
-from mscnn.maps.single_pass import Targets, check_finite
+from mscnn.maps.single_pass import Targets
 from mscnn.results.scales import BlockScales, SplitEvidence
 from mscnn.scales.families import HookPoint, hook_points
 
@@ -157,7 +157,6 @@ def _record(
     with record(model, outputs, inputs=[p.module for p in points], with_graph=True) as seen:
         logits = model(x)
     detached = logits.detach().float()
-    check_finite(detached)
     targets = tuple(choose(detached))
     activations = [seen.inputs[point.module] for point in points]
     activations += [seen.outputs[name] for name in outputs]

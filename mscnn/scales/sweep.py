@@ -17,12 +17,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 from PIL import Image
-from scipy.special import softmax
 from torch import nn
 
 from mscnn.errors import OptionError
 from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.single_pass import batch_grad_cam, cams
+from mscnn.models.probabilities import probabilities
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
 from mscnn.results.receptive_field import ReceptiveField
@@ -85,6 +85,7 @@ class Plan:
 
         Raises ``BoxError``: the box is less than 2 px of this photo on a side.
         """
+        image = preprocess.as_seen(image)
         content = cut(image, self.box or whole())
         empty = background(
             image, content, self.canvas, preprocess.view_size, preprocess.mean_colour
@@ -109,7 +110,8 @@ def measure(
 
     ``place`` puts a tensor on the model's device, in its dtype; the last of ``stages`` is mapped.
     For ``linear`` see ``mscnn.maps.methods.Method.compute``: a model without splits then needs no
-    backward. Where it turns out not to hold, autograd serves, for one more forward.
+    backward. Where it turns out not to hold, autograd serves, for one more forward. Raises
+    ``WeightsError``: the network gives no finite numbers.
     """
     x = place(torch.cat([shown.x for shown in batch]))
     weighted: Sequence[float | None] = [None] * len(x)
@@ -121,8 +123,7 @@ def measure(
         logits = found.logits
     else:
         logits, maps = batch_grad_cam(model, x, target, stages[-1], linear)
-    logits = logits.astype(np.float64)
-    chances = softmax(logits, axis=1)
+    chances = probabilities(logits)
     return [
         SweepStep(
             factor=shown.factor, rect=shown.rect, probability=float(p[target]),

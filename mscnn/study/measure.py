@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from scipy.special import softmax
 
 from mscnn.engine.network import Network
+from mscnn.models.probabilities import probabilities
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
 from mscnn.results.study import SHUFFLED
@@ -84,7 +84,7 @@ def measure(
         for s, f in product(range(len(settings)), range(len(factors))):
             x = torch.cat([_input(network, i, factors[f], settings[s], seed) for i in images])
             got, _ = network.guarded(partial(see, x, targets))
-            chances = softmax(got.logits.astype(np.float64), axis=1)
+            chances = probabilities(got.logits)
             probability[s, f, here] = chances[np.arange(len(targets)), targets]
             weighted[s, f, here] = np.array(got.weighted_rf_px(field), dtype=np.float64)
             for point, evidence in zip(got.points, got.evidence, strict=True):

@@ -52,31 +52,39 @@ class ScaleJitter:
 
 
 def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.Compose:
-    """Augmentation to a normalised ``(3, px, px)`` float32 tensor."""
-    steps: list[Any] = [ScaleJitter(px, recipe, data_config["mean"]), v2.RandomHorizontalFlip()]
+    """Augmentation to a normalised ``(C, px, px)`` float32 tensor, of C channels of the network."""
+    channels = data_config["input_size"][0]
+    colour = tuple(data_config["mean"]) * (3 // channels)
+    steps: list[Any] = [ScaleJitter(px, recipe, colour), v2.RandomHorizontalFlip()]
     if recipe.randaugment:
-        mean = tuple(min(255, round(255 * value)) for value in data_config["mean"])
+        mean = tuple(min(255, round(255 * value)) for value in colour)
         # As timm's own transforms set it: shifts up to 45 % of the side, gaps in the mean colour.
         hparams = {"translate_const": int(0.45 * px), "img_mean": mean}
         steps.append(rand_augment_transform(recipe.randaugment, hparams))
+    steps += _grey(channels)
     to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
     return v2.Compose([*steps, *to_tensor, v2.Normalize(data_config["mean"], data_config["std"])])
 
 
+def _grey(channels: int) -> list[Any]:
+    """Return the step that a network of one channel needs, see ``Preprocessor``."""
+    return [v2.Grayscale()] if channels == 1 else []
+
+
 @dataclass(eq=False)
 class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Photographs with their class, through ``transform`` to ``(3, height, width)`` float32.
+    """Photographs with their class, through ``transform`` to ``(C, height, width)`` float32.
 
     Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
     whichever process reads it and wherever a run was interrupted. One that cannot be read becomes
-    zeros of ``size_px`` (height, width) with the target ``-1 - index``, for others to leave out.
+    zeros of ``shape`` (C, height, width) with the target ``-1 - index``, for others to leave out.
     """
 
     samples: Samples
     transform: Callable[[Image.Image], torch.Tensor]
     seed: int
     epoch: int
-    size_px: tuple[int, int] = (0, 0)
+    shape: tuple[int, ...] = (3, 0, 0)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -90,7 +98,7 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
         try:
             image = load_photo(photo, whole=True)
         except ImageError:
-            return torch.zeros(3, *self.size_px), -1 - index
+            return torch.zeros(self.shape), -1 - index
         return self.transform(image), target
 
 
@@ -137,7 +145,8 @@ class Batches:
         )  # fmt: skip
         px = recipe.size_at(epoch, self.config["input_size"][-1])
         transform = train_transform(px, recipe, self.config)
-        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, (px, px))
+        shape = (self.config["input_size"][0], px, px)
+        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, shape)
         loader = iter(self._loader(photos, order))
         while parts := list(islice(loader, recipe.accumulate)):
             yield parts
@@ -145,8 +154,9 @@ class Batches:
     def validation(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
-        size_px, transform = self.config["input_size"][-2:], create_transform(**self.config)
-        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, size_px)
+        shape = self.config["input_size"]
+        transform = v2.Compose([*_grey(shape[0]), create_transform(**self.config)])
+        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, shape)
         yield from self._loader(photos, mine)
 
     def _loader(self, photos: PhotoDataset, order: Any) -> DataLoader[Any]:

@@ -223,7 +223,12 @@ class Trainer:
             self.notice(sentence)
         return Cancelled(sentence)
 
-    def _not_finite(self, what: str) -> TrainingError:
+    def _not_finite(self, what: str) -> TrainingError | WeightsError:
+        if self.start.source and self.at.epoch == self.at.step == 0:  # nothing was learnt yet
+            return WeightsError(
+                f"Before the first step {what}, so the weights of {self.start.source} are damaged "
+                "or too large to train from; start from other weights."
+            )
         return TrainingError(
             f"In epoch {self.at.epoch + 1} {what}; the last checkpoint is kept, so lower --lr and "
             "go on with --resume."

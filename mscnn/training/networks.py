@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from mscnn.errors import UnsupportedModelError
+from mscnn.errors import UnsupportedModelError, WeightsError
 from mscnn.models import starters  # noqa: F401 - registers the starters with timm
 from mscnn.models.architecture import unknown_model
 from mscnn.models.fitting import classifiers
@@ -49,11 +49,20 @@ def pretrained(
     *,
     on_progress: OnProgress | None = None,
 ) -> StartingPoint:
-    """Load a network as ``load_model`` does, and give it a fresh classifier."""
+    """Load a network as ``load_model`` does, and give it a fresh classifier.
+
+    Raises ``WeightsError`` also for weights that are not finite: no learning rate mends these.
+    """
     loaded = load_model(name, weights, on_progress=on_progress)
     model = loaded.model
     torch.manual_seed(seed)
     model.reset_classifier(classes)  # type: ignore[operator]  # nn.Module
+    spoiled = [name for name, t in model.state_dict().items() if not bool(t.isfinite().all())]
+    if spoiled:
+        raise WeightsError(
+            f"The weights of {loaded.weights.source} hold numbers that are not finite, in "
+            f"{len(spoiled)} tensor(s) such as {spoiled[0]}; start from other weights."
+        )
     cfg = model.pretrained_cfg
     return StartingPoint(
         model.requires_grad_(True),

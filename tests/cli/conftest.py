@@ -9,7 +9,7 @@ from PIL import Image
 from mscnn.cli import main
 from tests.page.serving import write_weights
 
-CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts", "sea lion")
+CLASSES = (*(f"thing {i}" for i in range(198)), "lion, king of beasts, Panthera leo", "sea lion")
 
 
 def engine():

@@ -21,6 +21,14 @@ def test_names_indices_and_wordnet_ids(names, expected):
     assert map_classes(names, ZOO).tolist() == expected
 
 
+def test_a_part_of_a_name_of_ones_own_is_not_the_class():
+    own = LabelSet(("mug, blue with a handle", "a", "A", "Caf\u00e9"))
+    folders = ["A", "a", "Cafe\u0301", "mug, blue with a handle"]
+    assert map_classes(folders, own).tolist() == [2, 1, 3, 0]
+    with pytest.raises(DatasetError, match="'mug'"):
+        map_classes(["mug"], own)
+
+
 @pytest.mark.parametrize(("names", "words"), [
     (["lion", "fox"], ["1 of the data's 2", "'fox'"]),  # part of a name is not enough
     (["crane"], ["several", "'crane'"]), (["5"], ["'5'"]), (["n01440764"], ["'n01440764'"]),

@@ -60,7 +60,7 @@ def test_fractions_are_of_the_row_and_text_stays_where_there_is_room(n, named, n
     assert drawn.sum() == 1.0
     assert axis.images[0].get_clim() == (0, 1)
     assert [t.get_text() for t in axis.texts] == (["3", "1"] if numbered else [])
-    assert (labels(axis)[:1] == ["thing 0$_□"]) == named
+    assert (labels(axis)[:1] == ["thing 0$_□, or x"]) == named
 
 
 def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top():
@@ -70,7 +70,7 @@ def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top():
     figure = e.class_bars_figure(classes, "t$itle")
     assert png(figure)
     (axis,) = figure.axes
-    assert labels(axis) == ["dog (2)", "fox (8)", "cat (4)"]
+    assert labels(axis) == ["dog (2)", "fox (8)", "cat, $felis (4)"]
     assert [bar.get_width() for bar in bars(axis)] == [50, 50, 75]
     (dots,) = axis.lines
     assert list(dots.get_xdata()) == [25, 100]  # type: ignore[arg-type]

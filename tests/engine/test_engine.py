@@ -1,5 +1,6 @@
 """Use cases on tiny networks: one class for all models, notes instead of failures, Stop."""
 
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,8 +20,8 @@ from mscnn.photos.imaging import load_photo
 
 THINGS = tuple(f"thing {i}" for i in range(12))
 IMAGENET_LIKE = (
-    "lion, king of beasts, Panthera leo", "espresso", "crane, wading bird",
-    "crane, lifting machine", "tiger, Panthera tigris", *(f"filler {i}" for i in range(7)),
+    "lion, king of beasts, Panthera leo", "espresso", "crane", "crane",
+    "tiger, Panthera tigris", *(f"filler {i}" for i in range(7)),
 )  # fmt: skip
 ANIMALS = ("Espresso", "tiger shark", "lion", "crane", "cat", *(f"animal {i}" for i in range(7)))
 MODELS: dict[str, dict[str, Any]] = {
@@ -112,7 +113,7 @@ def test_a_named_class_and_layer(target, layer, engine, photo):
     (["imagenet", "animals"], "espresso", {"imagenet": 1, "animals": 0}),
     # One crane here, two there: a machine is compared with what the other calls a crane, but
     # from the one crane nobody can tell which of the two is meant.
-    (["imagenet", "animals"], "crane (lifting machine)", {"imagenet": 3, "animals": 3}),
+    (["imagenet", "animals"], "crane (3)", {"imagenet": 3, "animals": 3}),
     (["animals", "imagenet"], "crane", {"animals": 3}),
     # A tiger is no tiger shark, although the name begins like it.
     (["imagenet", "animals"], "tiger", {"imagenet": 4}),
@@ -159,6 +160,21 @@ def test_a_model_that_fails_leaves_the_other_columns(engine, photo):
     assert broken.note == "The weights of not there could not be downloaded."
     assert all(column.cam is not None for column in others)
     assert len(result.agreements) == 1
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_model_without_finite_numbers_is_one_failed_column(bad, engine, photo):
+    names = ["two", "three"]
+    names.insert(bad, "one")
+    net = engine.session.network("one")
+    net.model = copy.deepcopy(net.model)
+    with torch.no_grad():
+        net.model.fc.bias[3] = float("nan")
+    columns = engine.compare(photo, names).columns
+    assert "no finite numbers" in columns[bad].note
+    assert [column.cam is not None for column in columns] == [name != "one" for name in names]
+    curves = list(engine.sweep_steps(photo, names, factors=(1.0,)))[-1].curves
+    assert ["finite" in curve.note for curve in curves] == [name == "one" for name in names]
 
 
 def test_an_unknown_layer_is_a_note(engine, photo):

@@ -6,13 +6,22 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from mscnn.errors import MscnnError, UnknownClassError
 from mscnn.models import labels as labels_module
-from mscnn.models.labels import MAX_CANDIDATES, LabelSet, imagenet_labels, short, wordnet_lemmas
+from mscnn.models.labels import (
+    MAX_CANDIDATES,
+    LabelSet,
+    are_wnids,
+    imagenet_labels,
+    short,
+    wordnet_lemmas,
+)
 from mscnn.models.manifest import load_manifest
 
 ZOO = LabelSet((
-    "lion, king of beasts", "crane", "crane", "maillot", "maillot, tank suit",  # 0 to 4
-    "bearskin, busby", "brown bear, bruin", "ice bear, polar bear", "harp",  # 5 to 8
-    "harmonica, harp", "coffee mug", "coffeepot",  # 9 to 11
+    # 0 to 4
+    "lion, king of beasts, Panthera leo", "crane", "crane", "maillot", "maillot, tank suit",
+    "bearskin, busby, shako", "brown bear, bruin, Ursus arctos",  # 5 and 6
+    "ice bear, polar bear, Ursus Maritimus, Thalarctos maritimus", "harp",  # 7 and 8
+    "harmonica, mouth organ, harp, mouth harp", "coffee mug", "coffeepot",  # 9 to 11
 ))  # fmt: skip
 BY_NUMBER = LabelSet(("0", "1", "10", "2"))
 
@@ -72,7 +81,9 @@ def test_unknown_wordnet_id():
 
 
 @pytest.mark.parametrize(("name", "first"), [
-    ("lion, king of beasts", "lion"), ("espresso", "espresso"), ("", ""), (", a", "a"),
+    ("lion, king of beasts, Panthera leo", "lion"), ("espresso", "espresso"), ("", ""),
+    # Names of one's own, to the letter; the second only begins like ImageNet's.
+    (", a", ", a"), ("lion, king of beasts", "lion, king of beasts"), (" mug,  a ", " mug,  a "),
 ])  # fmt: skip
 def test_short(name, first):
     assert short(name) == first
@@ -193,7 +204,7 @@ def test_a_kind_is_answered_with_its_classes(text, sentence):
 
 
 def test_name_and_display_check_the_index():
-    assert ZOO.name(0) == "lion, king of beasts"
+    assert ZOO.name(0) == "lion, king of beasts, Panthera leo"
     for ask in (ZOO.name, ZOO.display):
         for index in (-1, 12):
             with pytest.raises(UnknownClassError, match="There is no class"):
@@ -218,3 +229,27 @@ def test_missing_files_of_timm_are_a_sentence(monkeypatch):
     monkeypatch.setattr("mscnn.models.labels.importlib.util.find_spec", lambda _name: None)
     with pytest.raises(MscnnError, match="come with timm, which is not installed"):
         labels_module._timm_info("imagenet_synsets.txt")
+
+
+# An accent is one code point in NFC and two in NFD.
+OWN = LabelSet((
+    "mug, blue with a handle", "plate", "n12345678", "Caf\u00e9", "Cafe\u0301",  # 0 to 4
+    "bolt", "Bolt", "bolt", " nut ", "cup (1)",
+))  # fmt: skip
+
+
+def test_names_of_ones_own_stay_to_the_letter():
+    shown = [OWN.display(i) for i in range(len(OWN))]
+    assert shown == [*OWN.names[:5], "bolt (5)", "Bolt", "bolt (7)", *OWN.names[8:]]
+    assert [OWN.resolve(name) for name in shown] == list(range(len(OWN)))
+    with pytest.raises(UnknownClassError, match="fits 3 classes"):
+        OWN.resolve("BOLT")
+    assert OWN.resolve("mug") == 0  # what is typed may be a part of the name
+    assert not OWN.is_exactly(0, "mug")
+    assert OWN.is_exactly(3, "cafe\u0301")
+
+
+def test_only_ids_of_imagenet_are_wordnet_ids():
+    ids = ImageNetInfo().label_names()
+    assert are_wnids(ids)
+    assert not are_wnids([*ids, "n12345678"])

@@ -22,6 +22,7 @@ from mscnn.models.files import sha256_of
 from mscnn.models.fitting import fit
 from mscnn.models.labels import imagenet_labels
 from mscnn.models.loading import load_model
+from mscnn.models.manifest import load_manifest
 
 # timm's own tiny networks, made for tests: below 0.5 M parameters.
 TINY = "test_resnet.r160_in1k"
@@ -192,6 +193,13 @@ def test_folder_in_the_working_directory(tmp_path, monkeypatch):
 def test_folder_labels(tmp_path, config, names):
     write_run(tmp_path / "run", **config)
     assert load_model(str(tmp_path / "run")).labels.names == names
+
+
+def test_weights_of_ones_own_for_a_starter_have_its_classes(tmp_path, monkeypatch):
+    monkeypatch.delenv("MSCNN_ASSETS")
+    classes = load_manifest()["starter_resnet"].labels
+    torch.save(seeded("starter_resnet").state_dict(), tmp_path / "w.pth")
+    assert load_model("starter_resnet", tmp_path / "w.pth").labels.names == classes
 
 
 def test_safetensors_that_names_its_classes(tmp_path):

@@ -85,7 +85,9 @@ def test_what_cannot_be_read_is_marked_with_its_place(folder):
     found = open_data(folder)
     path = Path(found.train.full_name(5))
     path.write_bytes(path.read_bytes()[:200])
-    dataset = b.PhotoDataset(found.train, b.train_transform(16, Recipe(), CONFIG), 0, 0, (16, 16))
+    dataset = b.PhotoDataset(
+        found.train, b.train_transform(16, Recipe(), CONFIG), 0, 0, (3, 16, 16)
+    )
     x, target = dataset[5]
     assert target == -6
     assert torch.equal(x, torch.zeros(3, 16, 16))

@@ -126,6 +126,33 @@ def test_what_cannot_be_fine_tuned_is_said_before_training(folder, tmp_path):
             start_training(plan)
 
 
+@pytest.mark.parametrize(("key", "factor", "match"), [
+    ("conv1.weight", float("nan"), r"weights of .* in 1 tensor\(s\) such as conv1.weight"),
+    # In training batch norm takes each batch's own statistics, so this one would show at the end.
+    ("bn1.running_var", float("inf"), "not finite, in 1 tensor"),
+    ("conv1.weight", 1e38, "Before the first step the loss is .* so the weights of .* are damaged"),
+])  # fmt: skip
+def test_a_bad_start_is_not_called_a_bad_learning_rate(
+    key, factor, match, folder, recipe, trained, tmp_path
+):
+    source, weights = trained
+    start = fresh(NAME, 5, seed=4)
+    start.model.load_state_dict({**weights, key: weights[key] * factor})
+    export_folder(start.model, source, list("abcde"))
+    plan = RunPlan(folder, str(source), tmp_path / "run", recipe(), "cpu", fine_tune=True)
+    with pytest.raises(WeightsError, match=match) as caught:
+        start_training(plan)
+    assert "--lr" not in str(caught.value)
+
+
+def test_a_bad_head_does_not_matter_for_it_is_replaced(trained):
+    source, weights = trained
+    start = fresh(NAME, 5, seed=4)
+    start.model.load_state_dict({**weights, "fc.weight": weights["fc.weight"] * float("nan")})
+    export_folder(start.model, source, list("abcde"))
+    assert bool(head(pretrained(str(source), None, 3, seed=0)).isfinite().all())
+
+
 @pytest.mark.slow
 def test_a_starter_learns_new_shapes_better_than_a_linear_baseline(tmp_path, monkeypatch):
     """The full comparison is ``python -m benchmarks.finetuning``; this one is cut to size."""
