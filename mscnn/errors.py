@@ -7,9 +7,19 @@ neither a traceback nor a path that the user did not name. The borders (``mscnn.
 
 from __future__ import annotations
 
+import re
+
+_ENDLESS = re.compile(r"(\S{80})\S{220,}?(\S{0,2})(?!\S)")
+
 
 class MscnnError(Exception):
-    """Root of all expected failures; ``str(error)`` is the text for the user."""
+    """Root of all expected failures; ``str(error)`` is the text for the user.
+
+    What it quotes of names without an end is cut.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_ENDLESS.sub(r"\1...\2", message))
 
 
 class ImageError(MscnnError):
