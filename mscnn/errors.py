@@ -12,14 +12,16 @@ import re
 _ENDLESS = re.compile(r"(\S{80})\S{220,}?(\S{0,2})(?!\S)")
 
 
-class MscnnError(Exception):
-    """Root of all expected failures; ``str(error)`` is the text for the user.
+def without_endless_names(message: str) -> str:
+    """Return a message in which a word of more than 300 letters is cut to 80."""
+    return _ENDLESS.sub(r"\1...\2", message)
 
-    What it quotes of names without an end is cut.
-    """
+
+class MscnnError(Exception):
+    """Root of all expected failures; ``str(error)`` is the text for the user."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_ENDLESS.sub(r"\1...\2", message))
+        super().__init__(without_endless_names(message))
 
 
 class ImageError(MscnnError):

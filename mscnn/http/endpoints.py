@@ -53,8 +53,7 @@ def answer_schema(endpoint: str) -> JsonDict:
     """Return the JSON Schema of an endpoint's document."""
     schema = json_schema(_DOCUMENTS[endpoint])
     if endpoint == "predict":
-        one = {"results": {"type": "array", "items": schema}}
-        return {"type": "object", "properties": one, "required": ["results"]}
+        return {"type": "object", "properties": {"results": {"type": "array", "items": schema}}}
     if endpoint == "scales":
         schema["properties"]["attention"] = json_schema(list[BlockAttention] | None)
     if endpoint == "receptive_field":

@@ -46,8 +46,8 @@ class Page(gr.Blocks):
         finally:
             memory.answered()
 
-    @property
-    def mcp_server_obj(self) -> GradioMCPServer | None:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def mcp_server_obj(self) -> GradioMCPServer | None:
         """What answers MCP clients; where gradio sets its own, ours stands in."""
         return self._tools
 
@@ -95,6 +95,7 @@ class Tools(GradioMCPServer):
 
     def postprocess_output_data(self, data: Any, root_url: str) -> Any:
         """Write the document, which comes first, as JSON; then the files."""
-        text = json.dumps(data[0], ensure_ascii=False)
-        files = super().postprocess_output_data(data[1:], root_url)
-        return [types.TextContent(type="text", text=text), *files]
+        # Several outputs come as one, unless the client asked to be told of the progress.
+        document, *files = data[0] if isinstance(data[0], list | tuple) else data
+        text = types.TextContent(type="text", text=json.dumps(document, ensure_ascii=False))
+        return [text, *super().postprocess_output_data(files, root_url)]

@@ -72,8 +72,6 @@ class PhotoInput(gr.Image):
         self, url_or_file_path: str | Path | None
     ) -> str | None:
         """Refuse links before gradio fetches them, but for links to uploads of this page."""
-        if is_data_url(url_or_file_path):
-            return str(url_or_file_path)
         if url_or_file_path is not None and client_utils.is_http_url_like(str(url_or_file_path)):
             try:
                 return str(in_upload_folder(_linked_file(str(url_or_file_path))))
@@ -88,24 +86,18 @@ class PhotoInput(gr.Image):
 
 def _uploaded(payload: ImageData) -> Any:
     """The bytes of a data URL, or the path of a file in the upload folder."""
-    for link in (payload.url, payload.path):
-        if is_data_url(link):
-            return _data_in(str(link))
+    if payload.url and payload.url.lstrip()[:5].lower() == "data:":
+        return _data_in(payload.url)
     if not payload.path or client_utils.is_http_url_like(payload.path):
         raise ImageError(NOT_UPLOADED)
     return in_upload_folder(payload.path)
 
 
-def is_data_url(link: object) -> bool:
-    """Whether this holds a file itself (RFC 2397), in any case."""
-    return str(link)[:99].lstrip()[:5].lower() == "data:"
-
-
 def _data_in(link: str) -> bytes:
     """The bytes in a data URL (RFC 2397), as clients really write them.
 
-    The media type may be any or none; base64 (RFC 4648) may be of either alphabet, wrapped at some
-    width and without padding. What is not base64 by its head or its letters is percent-encoded.
+    The media type may be any; base64 (RFC 4648) of either alphabet, in lines and without padding.
+    What is not base64 by its head or its letters is percent-encoded.
     """
     marked = _BASE64_HEAD.match(link)
     body = link[marked.end() :] if marked else link.partition(",")[2]
@@ -114,7 +106,7 @@ def _data_in(link: str) -> bytes:
         return unquote_to_bytes(body)
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError as error:  # binascii.Error is one; letters that are not ASCII another
+    except ValueError as error:  # binascii.Error among them
         raise ImageError("The picture's data is damaged; upload the file itself.") from error
 
 

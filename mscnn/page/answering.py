@@ -21,7 +21,7 @@ from mscnn.page.lens import Context, NeedsConsent
 from mscnn.page.lenses import LENSES
 from mscnn.page.messages import Message, bare, zipped
 from mscnn.page.photos import PhotoStore
-from mscnn.page.request import UNREADABLE, Request, serial_of
+from mscnn.page.request import MAX_SERIAL, UNREADABLE, Request
 
 log = logging.getLogger(__name__)
 _KEPT_BYTES = 64 * 2**20
@@ -54,7 +54,8 @@ class Answering:
     def ask(self, event: gr.EventData, http: gr.Request) -> Iterator[Any]:
         """Answer a request: progress, and one or several answers, each better than the last."""
         data = getattr(event, "_data", None)
-        serial = serial_of(data)
+        serial = data.get("serial") if isinstance(data, dict) else None
+        serial = serial if isinstance(serial, int) and 0 <= serial < MAX_SERIAL else None
         with self.jobs.running(str(http.session_hash)) as job:
             for message in self._messages(data, job):
                 yield {"serial": serial, **message}

@@ -124,7 +124,9 @@ def _members(cls: type) -> tuple[_Member, ...]:
 def _flattened_type(cls: type, attribute: str) -> type:
     hint = typing.get_type_hints(cls)[attribute]
     types: list[type] = [hint, *typing.get_args(hint)]
-    return next(kind for kind in types if dataclasses.is_dataclass(kind))
+    return next(
+        kind for kind in types if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
+    )
 
 
 def document(result: Any, *, details: bool = False) -> JsonDict:
@@ -172,12 +174,11 @@ def json_schema(kind: Any) -> JsonDict:
         either = parts[0] if len(parts) == 1 else {"anyOf": parts}
         return {"type": "array", "items": either} if origin in (list, tuple) else either
     if hasattr(kind, "_fields"):  # a NamedTuple is written by name
-        properties = {key: json_schema(hint) for key, hint in typing.get_type_hints(kind).items()}
-        return {"type": "object", "properties": properties, "required": list(properties)}
+        properties = {key: json_schema(of) for key, of in typing.get_type_hints(kind).items()}
+        return {"type": "object", "properties": properties, "required": [*properties]}
     if not dataclasses.is_dataclass(kind):
         return {}
-    cls = typing.cast(type, kind)
-    properties: JsonDict = {}
+    cls, properties = typing.cast(type, kind), {}
     required: list[str] = []
     hints = typing.get_type_hints(cls, include_extras=True)
     for attribute, key, how in _members(cls):
@@ -186,15 +187,14 @@ def json_schema(kind: Any) -> JsonDict:
         getter = getattr(getattr(cls, attribute), "fget", None)
         more = typing.get_type_hints(getter, include_extras=True) if getter else hints
         hint = more["return" if getter else attribute] if how.convert is None else Any
-        if not how.flatten:
-            part = {key: json_schema(hint)}
-        elif how.convert is None:
-            part = json_schema(_flattened_type(cls, attribute))["properties"]
-            if types.NoneType in typing.get_args(hint):
-                part = {inner: {"anyOf": [schema, _NULL]} for inner, schema in part.items()}
-            part = {how.prefix + inner: schema for inner, schema in part.items()}
-        else:
-            part = {}
+        part = {key: json_schema(hint)}
+        if how.flatten:
+            inner = json_schema(hint if how.convert else _flattened_type(cls, attribute))
+            may_miss = types.NoneType in typing.get_args(hint)
+            part = {
+                how.prefix + name: {"anyOf": [of, _NULL]} if may_miss else of
+                for name, of in inner.get("properties", {}).items()
+            }
         properties |= part
         required += [] if how.optional else part
     return {"type": "object", "properties": properties, "required": required}
