@@ -7,9 +7,21 @@ neither a traceback nor a path that the user did not name. The borders (``mscnn.
 
 from __future__ import annotations
 
+import re
+
+_ENDLESS = re.compile(r"(\S{80})\S{220,}?(\S{0,2})(?!\S)")
+
+
+def without_endless_names(message: str) -> str:
+    """Return a message in which a word of more than 300 letters is cut to 80."""
+    return _ENDLESS.sub(r"\1...\2", message)
+
 
 class MscnnError(Exception):
     """Root of all expected failures; ``str(error)`` is the text for the user."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_endless_names(message))
 
 
 class ImageError(MscnnError):

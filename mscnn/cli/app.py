@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import itertools
 import logging
 import os
@@ -19,7 +20,7 @@ from mscnn.cli.folders import evaluate, features, study
 from mscnn.cli.networks import download, models, rf, serve
 from mscnn.cli.photos import compare, explain, predict, scales, sweep
 from mscnn.cli.training import finetune, train
-from mscnn.errors import Cancelled, MscnnError
+from mscnn.errors import Cancelled, MscnnError, without_endless_names
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # this method in common, not a class.
         if callable(getattr(error, "format_message", None)):
             return _fail(_usage_sentence(error, arguments), FAILED, debug)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _fail("A path is longer than this system allows; give another.", FAILED, debug)
         logger.debug("unexpected error", exc_info=True)
         return _fail(UNEXPECTED, FAILED, debug)
 
@@ -161,7 +164,8 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc(file=sys.stderr)
     # One line whatever it quotes: names of files and classes may hold line breaks or escapes.
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(sentence.split()))
+    line = without_endless_names(" ".join(sentence.split()))
+    line = "".join(c if c.isprintable() else "?" for c in line)
     typer.echo(f"{PROGRAM}: {line}", err=True)
     return code
 

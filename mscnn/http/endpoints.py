@@ -22,11 +22,14 @@ from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.sheets import comparison_sheet
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
-from mscnn.engine.pipeline import Engine
+from mscnn.engine.pipeline import MAX_COMPARED, Engine
 from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import PhotoInput, cache_file, need_photo
-from mscnn.results.schema import document, safe_integers
+from mscnn.results.explanation import Comparison, Explanation, Prediction
+from mscnn.results.receptive_field import ReceptiveField
+from mscnn.results.scales import BlockAttention, ScaleReport, Sweep
+from mscnn.results.schema import JsonDict, document, json_schema, safe_integers
 
 Answer = tuple[Any, ...]
 """The document, then each file as ``(name, content)``."""
@@ -38,6 +41,24 @@ ENDPOINTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("compare", "scales", "receptive_field", "sweep"), ("picture",)),
 }
 """Name of a method of ``Functions`` to the labels of the files beside its document."""
+LONGEST = 300
+"""Characters of a name, at most."""
+_DOCUMENTS = {
+    "predict": Prediction, "explain": Explanation, "compare": Comparison, "scales": ScaleReport,
+    "receptive_field": ReceptiveField, "sweep": Sweep,
+}  # fmt: skip
+
+
+def answer_schema(endpoint: str) -> JsonDict:
+    """Return the JSON Schema of an endpoint's document."""
+    schema = json_schema(_DOCUMENTS[endpoint])
+    if endpoint == "predict":
+        return {"type": "object", "properties": {"results": {"type": "array", "items": schema}}}
+    if endpoint == "scales":
+        schema["properties"]["attention"] = json_schema(list[BlockAttention] | None)
+    if endpoint == "receptive_field":
+        schema["properties"]["baseline"] = json_schema(ReceptiveField | None)
+    return schema
 
 
 @dataclass(frozen=True)
@@ -236,27 +257,34 @@ def _served(function: Callable[..., Answer], defaults: Mapping[str, Any]) -> Cal
 def _read(name: str, value: Any, default: Any) -> Any:
     if name == "image":
         return need_photo(value)
-    if value in ("", None) and not isinstance(default, int):
+    if isinstance(default, int):
+        return value
+    if value in ("", None):
         return default or ""  # a JSON null, as an empty text, is the default
-    return value.strip() if isinstance(value, str) else value
+    text = value.strip()
+    longest = LONGEST * (MAX_COMPARED if name == "models" else 1)
+    if len(text) > longest:
+        raise OptionError(f"{name} has {len(text):,} characters; give at most {longest:,}.")
+    return text
 
 
 def parse_names(text: str) -> list[str]:
-    """Split ``"a, b"``; a list written as JSON works too."""
+    """Split ``"a, b"``; a list written as JSON, or as Python writes it, works too."""
     text = text.strip()
     if text.startswith("["):
         try:
             names = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: nested deep
             names = None
-        if not isinstance(names, list):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise OptionError("models must be names separated by commas.")
-        return [str(name).strip() for name in names]
+        return [name.strip() for name in names]
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _whole(value: float | None) -> int:
+def _whole(value: Any) -> int:
     # False for NaN and infinity, too.
-    if not (isinstance(value, int | float) and float(value).is_integer()):
-        raise OptionError(f"top_k is {value}; it must be a whole number of 1 or more.")
+    if not isinstance(value, int) and not (isinstance(value, float) and value.is_integer()):
+        shown = str(value) if isinstance(value, float | str) else "no number"
+        raise OptionError(f"top_k is {shown[:60]}; it must be a whole number of 1 or more.")
     return int(value)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from gradio.exceptions import InvalidPathError
 
 from mscnn.errors import MscnnError
 
@@ -19,27 +18,6 @@ UNEXPECTED = (
 )
 MALFORMED = "The request does not fit this endpoint; /gradio_api/info says what it takes."
 NOT_UPLOADED = "That picture was not uploaded here; upload the file itself."
-
-
-class Page(gr.Blocks):
-    """Blocks that refuse a malformed request with a sentence.
-
-    gradio itself turns away files that were not uploaded, values of a wrong type and missing
-    values, before any code of ours runs; without ``show_error`` its answer then says nothing, and
-    with it too much: the server's own paths.
-    """
-
-    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
-        """Turn every failure into gradio's error answer with one sentence."""
-        try:
-            return await super().preprocess_data(*args, **kwargs)
-        except gr.Error:
-            raise
-        except InvalidPathError as error:
-            raise gr.Error(NOT_UPLOADED, print_exception=False) from error
-        except Exception as error:
-            log.info("refused a request: %s", error)
-            raise gr.Error(MALFORMED, print_exception=False) from error
 
 
 def http_errors(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import gradio as gr
 from gradio import utils
@@ -20,6 +20,9 @@ from mscnn.errors import ImageError
 from mscnn.http.feedback import NOT_UPLOADED
 from mscnn.photos.imaging import load_photo
 
+_BASE64_HEAD = re.compile(r"\s*data:(.{0,999}?;)?\s*base64\s*,", re.IGNORECASE | re.DOTALL)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*")
+_ONE_ALPHABET = str.maketrans("-_", "+/")
 NO_PHOTO = "There is no photo yet; upload one, or choose an example."
 
 
@@ -83,17 +86,28 @@ class PhotoInput(gr.Image):
 
 def _uploaded(payload: ImageData) -> Any:
     """The bytes of a data URL, or the path of a file in the upload folder."""
-    if payload.url and payload.url.startswith("data:"):
-        head, _, body = payload.url.partition(",")
-        if not head.endswith(";base64"):
-            raise ImageError(NOT_UPLOADED)
-        try:
-            return base64.b64decode(body, validate=True)
-        except binascii.Error as error:
-            raise ImageError("The picture's data is damaged; upload the file itself.") from error
+    if payload.url and payload.url.lstrip()[:5].lower() == "data:":
+        return _data_in(payload.url)
     if not payload.path or client_utils.is_http_url_like(payload.path):
         raise ImageError(NOT_UPLOADED)
     return in_upload_folder(payload.path)
+
+
+def _data_in(link: str) -> bytes:
+    """The bytes in a data URL (RFC 2397), as clients really write them.
+
+    The media type may be any; base64 (RFC 4648) of either alphabet, in lines and without padding.
+    What is not base64 by its head or its letters is percent-encoded.
+    """
+    marked = _BASE64_HEAD.match(link)
+    body = link[marked.end() :] if marked else link.partition(",")[2]
+    text = "".join(unquote(body).split()).translate(_ONE_ALPHABET).rstrip("=")
+    if not marked and not _BASE64.fullmatch(text):
+        return unquote_to_bytes(body)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:  # binascii.Error among them
+        raise ImageError("The picture's data is damaged; upload the file itself.") from error
 
 
 def _linked_file(link: str) -> str:

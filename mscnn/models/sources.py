@@ -61,7 +61,9 @@ def locate(name: str, weights: str | Path | None = None) -> Source:
         UnknownModelError: nothing has this name.
         WeightsError: what was named is missing, or the manifest is broken.
     """
-    folder, path = _folder(name), None if weights is None else Path(weights).expanduser()
+    folder, path = _folder(name), None if weights is None else _path(weights)
+    if weights is not None and path is None:
+        raise WeightsError(f"There is no weights file {Path(weights).name}.")
     if path is not None and not path.is_dir():
         model = folder.resolve().name if folder else _published(name)[0]
         return Source("file", model, path.name, path, folder=folder)
@@ -157,7 +159,9 @@ def obtain(
 
 def is_path(name: str) -> bool:
     """Whether ``name`` is, or is written like, a path on this machine's disk."""
-    return registry.find(name) is None and (_like_path(name) or Path(name).exists())
+    return registry.find(name) is None and (
+        _like_path(name) or ((path := _path(name)) is not None and path.exists())
+    )
 
 
 def shown_name(name: str) -> str:
@@ -170,14 +174,24 @@ def _like_path(name: str) -> bool:
     return "/" in bare or "\\" in bare or bare.startswith((".", "~"))
 
 
+def _path(name: str | Path) -> Path | None:
+    """The path that was typed; None for what no disk can hold: too long, a NUL, ``~nobody``."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path
+
+
 def _folder(name: str) -> Path | None:
     """Return the folder that ``name`` means, None for a model's; else raise UnknownModelError."""
     if registry.find(name) is not None:
         return None
-    path = Path(name).expanduser()
-    if path.is_dir() and (_like_path(name) or files.is_model_folder(path)):
+    path = _path(name)
+    if path and path.is_dir() and (_like_path(name) or files.is_model_folder(path)):
         return path
-    if path.is_file():
+    if path and path.is_file():
         raise UnknownModelError(
             f"{path.name} is a weights file, not a model; name its architecture, and the file as "
             "the weights."

@@ -21,11 +21,11 @@ from mscnn.page.lens import Context, NeedsConsent
 from mscnn.page.lenses import LENSES
 from mscnn.page.messages import Message, bare, zipped
 from mscnn.page.photos import PhotoStore
-from mscnn.page.request import UNREADABLE, Request
+from mscnn.page.request import MAX_SERIAL, UNREADABLE, Request
 from mscnn.photos.imaging import notices_of
 
 log = logging.getLogger(__name__)
-_KEPT_BYTES = 256 * 2**20
+_KEPT_BYTES = 64 * 2**20
 
 
 class Answering:
@@ -56,6 +56,7 @@ class Answering:
         """Answer a request: progress, and one or several answers, each better than the last."""
         data = getattr(event, "_data", None)
         serial = data.get("serial") if isinstance(data, dict) else None
+        serial = serial if isinstance(serial, int) and 0 <= serial < MAX_SERIAL else None
         with self.jobs.running(str(http.session_hash)) as job:
             for message in self._messages(data, job):
                 yield {"serial": serial, **message}

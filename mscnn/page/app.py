@@ -20,8 +20,9 @@ from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
 from mscnn.errors import MscnnError
+from mscnn.http import memory
 from mscnn.http.endpoints import build_api
-from mscnn.http.feedback import Page
+from mscnn.http.server import Page
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
@@ -121,6 +122,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "strict_cors": True,
         "mcp_server": True,
+        "state_session_capacity": memory.SESSIONS,
         "quiet": False,
     }
 
@@ -150,4 +152,5 @@ def serve(
     session = Session(device, owners=owners) if gpu is None else ZeroGpuSession(gpu, owners=owners)
     demo = build_app(Engine(session), files=files)
     demo.queue(max_size=64, default_concurrency_limit=1)
+    memory.bound()
     demo.launch(server_name=host, server_port=port, **launch_options())

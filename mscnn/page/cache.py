@@ -65,7 +65,8 @@ class Cache:
 def weight_of(value: Any) -> int:
     """Bytes of pictures and arrays, and of those that tuples, dicts and dataclasses hold."""
     if isinstance(value, Image.Image):
-        return value.width * value.height * len(value.getbands())
+        # Pillow stores three bands as four.
+        return value.width * value.height * (1 if len(value.getbands()) == 1 else 4)
     if isinstance(bare := getattr(value, "nbytes", None), int):  # NumPy's and torch's arrays
         return bare
     if isinstance(value, (list, tuple)):

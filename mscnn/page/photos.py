@@ -22,7 +22,7 @@ T = TypeVar("T")
 SERVED_PX = 1600
 """Longer side of the copy that the browser draws, at most."""
 THUMB_PX = 160
-_KEPT_BYTES = 256 * 2**20
+_KEPT_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ UNREADABLE = "The page sent a request that cannot be read; reload the page and t
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 Option = str | float | bool | tuple[str | float | bool, ...]
-_MAX_TEXT, _MAX_ITEMS, _MAX_OPTIONS, _MAX_SERIAL = 300, 32, 24, 2**31
+MAX_SERIAL = 2**31
+_MAX_TEXT, _MAX_ITEMS, _MAX_OPTIONS = 300, 32, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Request:
         """
         _check(isinstance(data, dict))
         serial = data.get("serial")
-        _check(type(serial) is int and 0 <= serial < _MAX_SERIAL)
+        _check(type(serial) is int and 0 <= serial < MAX_SERIAL)
         point, box = _fractions(data, "point", 2), _fractions(data, "box", 4)
         if box is not None and not (box[0] < box[2] and box[1] < box[3]):
             raise OptionError("That box is empty; drag a larger one.")

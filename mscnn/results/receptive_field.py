@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mscnn.errors import UnknownLayerError
 from mscnn.results.scales import BlockKind
-from mscnn.results.schema import HIDDEN, column, computed
+from mscnn.results.schema import HIDDEN, BigInteger, column, computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Spectrum:
 
     @property
     @computed()
-    def paths(self) -> int:
+    def paths(self) -> BigInteger:
         """Number of all paths, exactly."""
         return sum(self.sizes.values())
 
@@ -122,7 +122,7 @@ class StageField(_Field):
 
     @property
     @computed("spectrum", details=True)
-    def _spectrum(self) -> list[tuple[int, int]]:
+    def _spectrum(self) -> list[tuple[int, BigInteger]]:
         # Receptive field, px, and the number of paths that have it; smallest first.
         return sorted(self.spectrum.sizes.items())
 

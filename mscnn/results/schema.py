@@ -15,13 +15,14 @@ import functools
 import io
 import json
 import math
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import mscnn
 
@@ -33,6 +34,14 @@ SCHEMA = 1
 """Version of the manifests."""
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest whole number that JavaScript holds exactly (ECMA-262, Number.MAX_SAFE_INTEGER)."""
+BigInteger = Annotated[int, "text beyond MAX_SAFE_INTEGER"]
+"""A whole number of any size; see ``safe_integers``."""
+_NULL = {"type": "null"}
+_JSON_TYPES: dict[Any, JsonDict] = {
+    str: {"type": "string"}, bool: {"type": "boolean"}, int: {"type": "integer"},
+    float: {"type": ["number", "null"]},  # null where it is not finite
+    BigInteger: {"type": ["integer", "string"]}, types.NoneType: _NULL,
+}  # fmt: skip
 _KEY = "column"
 _Getter = TypeVar("_Getter", bound=Callable[[Any], Any])
 
@@ -115,7 +124,9 @@ def _members(cls: type) -> tuple[_Member, ...]:
 def _flattened_type(cls: type, attribute: str) -> type:
     hint = typing.get_type_hints(cls)[attribute]
     types: list[type] = [hint, *typing.get_args(hint)]
-    return next(kind for kind in types if dataclasses.is_dataclass(kind))
+    return next(
+        kind for kind in types if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
+    )
 
 
 def document(result: Any, *, details: bool = False) -> JsonDict:
@@ -145,6 +156,48 @@ def _document(cls: type, result: Any | None, details: bool) -> JsonDict:
         else:
             out[key] = how.empty if value is None else plain(value, how.digits, details=details)
     return out
+
+
+def json_schema(kind: Any) -> JsonDict:
+    """Return the JSON Schema of ``safe_integers(document(result, details=True))``.
+
+    ``kind`` is the class of the result, or any type of a field. What a ``convert`` makes may be
+    anything.
+    """
+    if kind in _JSON_TYPES:
+        return dict(_JSON_TYPES[kind])
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return {"enum": list(inside)}
+    if origin in (list, tuple, typing.Union, types.UnionType):
+        parts = [json_schema(part) for part in dict.fromkeys(inside) if part is not ...]
+        either = parts[0] if len(parts) == 1 else {"anyOf": parts}
+        return {"type": "array", "items": either} if origin in (list, tuple) else either
+    if hasattr(kind, "_fields"):  # a NamedTuple is written by name
+        properties = {key: json_schema(of) for key, of in typing.get_type_hints(kind).items()}
+        return {"type": "object", "properties": properties, "required": [*properties]}
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    cls, properties = typing.cast(type, kind), {}
+    required: list[str] = []
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for attribute, key, how in _members(cls):
+        if how.name is None:
+            continue
+        getter = getattr(getattr(cls, attribute), "fget", None)
+        more = typing.get_type_hints(getter, include_extras=True) if getter else hints
+        hint = more["return" if getter else attribute] if how.convert is None else Any
+        part = {key: json_schema(hint)}
+        if how.flatten:
+            inner = json_schema(hint if how.convert else _flattened_type(cls, attribute))
+            may_miss = types.NoneType in typing.get_args(hint)
+            part = {
+                how.prefix + name: {"anyOf": [of, _NULL]} if may_miss else of
+                for name, of in inner.get("properties", {}).items()
+            }
+        properties |= part
+        required += [] if how.optional else part
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def plain(value: Any, digits: int | None = None, *, details: bool = False) -> Any:

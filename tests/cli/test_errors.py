@@ -38,6 +38,20 @@ sweep photo.png --out o --models starter_resnet,starter_resnet => starter_resnet
 sweep photo.png --out o --models starter_resnet,nope_net => nope_net
 SWEEP --target zebra => 'zebra'
 SWEEP --box 10,10,10.1,10.1 => small
+LONG => no command | ...'
+models LONG => extra argument | ...
+predict LONG => cannot be read
+predict photo.png --model LONG => no model | ...
+predict photo.png --model ~nobody/LONG => no folder | ~nobody | ...
+predict photo.png --model starter_resnet --weights LONG => no weights file | ...
+predict photo.png --device LONG => no device | ...
+explain photo.png --out LONG => too long
+EXPLAIN --layer LONG => no layer | ...'
+EXPLAIN --method LONG => no method | ...'
+rf LONG => no model | ...
+compare photo.png --models LONG,starter_resnet --out o => no model | ...
+features LONG --out o.npz => longer
+evaluate LONG => too long
 """
 SHORT = {
     "EXPLAIN": "explain photo.png --out o",
@@ -70,11 +84,13 @@ def test_one_line_and_code_2(case, broken_files, capsys):
     line, _, words = case.partition("=>")
     other = str(broken_files / "weights" / "starter_res2net.safetensors")
     before = sorted(Path().rglob("*"))
+    line = line.replace("LONG", "a" * 5000)
     code = main(typed(line, OTHER=other, BREAK="a\nb\x1b[31m.jpg"))
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith("mscnn: ")
     assert all(c.isprintable() for c in err[:-1])
+    assert len(err) < 600
     for word in words.split(" | "):
         assert word.strip() in err
     # No path of this machine that the user did not type, and nothing left on the disk.

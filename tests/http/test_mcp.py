@@ -3,25 +3,37 @@
 import base64
 import json
 
+import jsonschema
 import pytest
+from gradio_client import handle_file
+
+from mscnn.http.endpoints import ENDPOINTS
+from tests.page.serving import MODELS, differences
 
 MODEL = "starter_res2net"
 
 
 @pytest.fixture
-def tool(http):
+def mcp(http):
+    """``mcp("tools/list")``: the result of a request of an MCP client."""
+
+    def request(method, **parameters):
+        answer = http.post(
+            "/gradio_api/mcp/", headers={"Accept": "application/json, text/event-stream"},
+            json={"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters},
+        )  # fmt: skip
+        line = next(row for row in answer.text.splitlines() if row.startswith(("data:", "{")))
+        return json.loads(line.removeprefix("data:"))["result"]
+
+    return request
+
+
+@pytest.fixture
+def tool(mcp):
     """``tool("predict", image=..., ...)``: (is it an error, the text of the answer)."""
 
     def call(name, **arguments):
-        answer = http.post(
-            "/gradio_api/mcp/", headers={"Accept": "application/json, text/event-stream"},
-            json={
-                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                "params": {"name": name, "arguments": arguments},
-            },
-        )  # fmt: skip
-        line = next(row for row in answer.text.splitlines() if row.startswith(("data:", "{")))
-        result = json.loads(line.removeprefix("data:"))["result"]
+        result = mcp("tools/call", name=name, arguments=arguments)
         text = " ".join(part.get("text", "") for part in result["content"])
         return result["isError"], text
 
@@ -39,6 +51,35 @@ def test_a_tool_takes_a_picture(tool, site, upload, photo_bytes, photo_file, way
     failed, text = tool("predict", image=image, model=MODEL, top_k=5)
     assert not failed, text
     assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
+
+
+def test_a_tool_reads_data_urls_as_the_page_does(tool, photo_bytes):
+    """gradio's own reader drops the letters of the other alphabet, and wants the padding."""
+    odd = base64.urlsafe_b64encode(photo_bytes + b"\0" * (1 + -len(photo_bytes) % 3)).decode()
+    assert {"-", "_"} & set(odd)
+    failed, text = tool("predict", image=f"DATA:;base64,{odd.rstrip('=')}", model=MODEL)
+    assert (failed, text) == tool("predict", image=data_url(photo_bytes), model=MODEL)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_a_tools_answer_is_json_that_fits_its_published_schema(
+    mcp, ask, photo_bytes, photo_file, name
+):
+    (schema,) = (t["outputSchema"] for t in mcp("tools/list")["tools"] if t["name"] == name)
+    arguments = {"models": ", ".join(MODELS)} if name in ("compare", "sweep") else {"model": MODEL}
+    picture = {} if name == "receptive_field" else {"image": data_url(photo_bytes)}
+    result = mcp("tools/call", name=name, arguments={**picture, **arguments})
+    assert not result["isError"], result
+    shown = result["structuredContent"]
+    assert json.loads(result["content"][0]["text"]) == shown
+    jsonschema.validate(shown, schema, jsonschema.Draft202012Validator)
+    assert set(schema["properties"]) == set(shown)
+    pictures = [part for part in result["content"] if part["type"] == "image"]
+    assert len(pictures) == ("picture" in ENDPOINTS[name])
+    # The same document as over HTTP.
+    photo = {"image": handle_file(str(photo_file))} if picture else {}
+    expected = ask(f"/{name}", **photo, **arguments)
+    assert differences(shown, expected[0] if ENDPOINTS[name] else expected) == []
 
 
 @pytest.mark.parametrize("link", [

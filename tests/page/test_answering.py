@@ -287,7 +287,7 @@ def test_the_cache_keeps_to_its_bytes_and_computes_once():
     for thread in threads:
         thread.join()
     assert made.count(9) == 1
-    assert weight_of((np.zeros(4, np.uint8), {"a": Image.new("RGB", (2, 3))})) == 4 + 18
+    assert weight_of((np.zeros(4, np.uint8), {"a": Image.new("RGB", (2, 3))})) == 4 + 2 * 3 * 4
     with pytest.raises(ZeroDivisionError):
         cache.get("bad", lambda: 1 // 0)
     assert cache.get("bad", lambda: 5) == 5

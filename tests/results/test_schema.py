@@ -5,12 +5,24 @@ import io
 import json
 from dataclasses import dataclass, field, replace
 
+import jsonschema
 import numpy as np
 import pytest
 
 from mscnn.results.evaluation import RealAccuracy
 from mscnn.results.explanation import SPREAD_UNIT, Score
-from mscnn.results.schema import Table, column, csv_text, document, manifest, safe_integers, table
+from mscnn.results.receptive_field import BlockField, StageField
+from mscnn.results.scales import SplitEvidence
+from mscnn.results.schema import (
+    Table,
+    column,
+    csv_text,
+    document,
+    json_schema,
+    manifest,
+    safe_integers,
+    table,
+)
 from tests.results import samples
 from tests.results.samples import LION, NAN, PATHS
 
@@ -268,3 +280,35 @@ RESULTS = {
 def test_everything_is_plain_json(name):
     shown = document(RESULTS[name], details=True)
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_document_fits_the_schema_of_its_class(name):
+    schema = json_schema(type(RESULTS[name]))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    # As it travels: JavaScript's readers get the largest numbers as text.
+    shown = safe_integers(document(RESULTS[name], details=True))
+    jsonschema.validate(shown, schema, jsonschema.Draft202012Validator)
+    for key in schema["required"]:
+        less = {k: v for k, v in shown.items() if k != key}
+        with pytest.raises(jsonschema.ValidationError, match=key):
+            jsonschema.validate(less, schema)
+
+
+def test_a_schema_says_what_each_number_is():
+    whole, text = {"type": "integer"}, {"type": "string"}
+    number = {"type": ["number", "null"]}  # null where it is not finite
+    assert json_schema(Score) == {
+        "type": "object", "required": ["index", "label", "probability"],
+        "properties": {"index": whole, "label": text, "probability": number},
+    }  # fmt: skip
+    split = json_schema(SplitEvidence)["properties"]
+    assert split["path"] == {"type": "array", "items": text}
+    assert split["rf_min_px"] == {"anyOf": [whole, {"type": "null"}]}
+    stage = json_schema(StageField)["properties"]
+    # A spectrum's numbers stand beside the stage's own; paths are counted beyond 2^53.
+    assert stage["distinct_sizes"] == whole
+    assert stage["paths"] == {"type": ["integer", "string"]}
+    assert json_schema(BlockField)["properties"]["kind"] == {
+        "enum": ["hierarchy", "parallel", "single"]
+    }
