@@ -84,7 +84,7 @@ def textured_square(seed, left, top, ground, side):
     ids=str,
 )  # fmt: skip
 def test_a_principal_component_is_positive_on_the_one_object(method, scene, starter):
-    seed, left, top, ground, side = scene
+    left, top, side = scene[1], scene[2], scene[4]
     found = starter.explain(textured_square(*scene), layers=list(starter.stages), method=method)
     for cam in found.maps:
         positive, rows = np.maximum(cam.raw, 0), len(cam.raw)
