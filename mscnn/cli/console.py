@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,45 @@ if TYPE_CHECKING:
     from mscnn.results.explanation import Prediction
 
 
+_NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, half surrogates, line breaks
+_JOINERS = "\u200c\u200d"  # formats that words and emoji are written with
+
+
+def visible(text: str) -> str:
+    r"""Return text, as of names, labels and errors, that a terminal shows and does not obey.
+
+    What would move the cursor, colour, reorder or break the line becomes an escape of Python's,
+    such as ``\x1b``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(c) in _NOT_SHOWN and c not in _JOINERS
+        else c
+        for c in text
+    )
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines on stdout, or on stderr: the only place where a command prints a text."""
+    typer.echo("\n".join(map(visible, lines)), err=err)
+
+
+def complain(sentence: str) -> None:
+    """Print an error as one line on stderr, bounded whatever it quotes."""
+    words = [_bounded(word, _WORD) for word in visible(sentence).split(" ")]
+    say(f"mscnn: {_bounded(' '.join(words), _SENTENCE)}", err=True)
+
+
+_WORD, _SENTENCE = 200, 1000  # letters; a name typed by mistake may have thousands
+
+
+def _bounded(text: str, most: int) -> str:
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+
+
 def tell(
     as_json: bool,
     document: JsonDict,
@@ -27,16 +67,16 @@ def tell(
 ) -> None:
     """Write the files of a result into ``out``, if there is such a folder, and print the result.
 
-    As JSON it is one document and nothing else (ASCII, to survive every terminal and pipe), else
-    ``lines`` for people. ``files`` makes what is written.
+    As JSON it is one document and nothing else (of printable ASCII, to survive every terminal and
+    pipe), else ``lines`` for people. ``files`` makes what is written.
     """
     names = [] if out is None else write(out, files())
     if as_json:
         written = {} if out is None else {"out": str(out), "files": names}
-        typer.echo(json.dumps({**document, **written}, indent=2, allow_nan=False))
+        text = json.dumps({**document, **written}, indent=2, allow_nan=False)
+        typer.echo(text.replace("\x7f", "\\u007f"))  # the one control that JSON does not escape
     else:
-        said = [] if out is None else [f"written {out}: {', '.join(names)}"]
-        typer.echo("\n".join([*lines, *said]))
+        say(*lines, *([] if out is None else [f"written {out}: {', '.join(names)}"]))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:
@@ -46,7 +86,8 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str
     whose numbers are in ``left``.
     """
     columns = []
-    for number, cells in enumerate(zip(*rows, strict=True)):
+    for number, column in enumerate(zip(*rows, strict=True)):
+        cells = [visible(cell) for cell in column]
         width = max(map(len, cells))
         numeric = all(cell[:1].isdigit() or cell in ("", "-") for cell in cells[1:])
         right = numeric and number not in left
@@ -67,7 +108,7 @@ class progress:
     """
 
     def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = what, unit
+        self.what, self.unit = visible(what), unit
         self.bar: Any = None
 
     def __call__(self, done: int, total: int | None) -> None:

@@ -5,6 +5,7 @@ typer reads these annotations at run time and takes an option's name from its pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,17 +64,34 @@ def optional_out(help: str) -> Any:
     return Option(metavar="DIR", help=help, callback=_writable)
 
 
-def split_names(text: str) -> list[str]:
-    """Read the ``"A, B,C"`` of ``--models``. Raises ``OptionError``: there is no name in it."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+def split_names(texts: Sequence[str]) -> list[str]:
+    """Read the ``"A, B,C"`` of each ``--models``; a folder's own name may hold commas.
+
+    Empty names, as behind a last comma, are passed over. Raises ``OptionError``: there is no other.
+    """
+    names: list[str] = []
+    for text in texts:
+        parts = text.split(",")
+        while parts:
+            starts = (",".join(parts[:count]).strip() for count in range(len(parts), 1, -1))
+            name = next((start for start in starts if _is_folder(start)), parts[0])
+            del parts[: name.count(",") + 1]
+            names += [name.strip()] if name.strip() else []
     if not names:
         raise OptionError("--models names no model; give names separated by commas.")
     return names
 
 
-def model_names(text: str, least: int, most: int) -> list[str]:
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # too long for a name
+        return False
+
+
+def model_names(texts: Sequence[str], least: int, most: int) -> list[str]:
     """What ``--models`` names, before any is loaded; ``OptionError``: too few, many, or twice."""
-    names = split_names(text)
+    names = split_names(texts)
     if not least <= len(names) <= most:
         raise OptionError(
             f"--models names {len(names)} model(s); give {least} to {most}, separated by commas."

@@ -81,7 +81,8 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
         strength = np.abs(activations).mean(axis=1)
         strength -= strength.mean(axis=(1, 2), keepdims=True)
         agreement = (maps * strength).sum(axis=(1, 2), keepdims=True)
-        return np.where(agreement < 0, -maps, maps)
+        turned: npt.NDArray[np.float32] = np.where(agreement < 0, -maps, maps)
+        return turned
 
 
 def _oriented(svd: Any) -> Any:
