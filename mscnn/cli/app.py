@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import itertools
 import logging
 import os
@@ -36,6 +37,7 @@ NO_TEMPORARY = (
     "No folder for temporary files may be written; name one that may in the environment variable "
     "TMPDIR."
 )
+TOO_LONG = "A name is too long for any file or folder; give a shorter one."
 REFUSED = (
     "The system refused a file or folder: {}; run 'mscnn --debug' with the same command to see "
     "which."
@@ -173,7 +175,8 @@ def guarded(work: Callable[[], int], *, debug: bool = False) -> int:
             return _fail(NO_TEMPORARY, FAILED, debug)
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
-        return _fail(REFUSED.format(reason(error)), FAILED, debug)
+        too_long = error.errno == errno.ENAMETOOLONG
+        return _fail(TOO_LONG if too_long else REFUSED.format(reason(error)), FAILED, debug)
 
 
 def _is_debug(arguments: Sequence[str]) -> bool:

@@ -64,16 +64,21 @@ def optional_out(help: str) -> Any:
     return Option(metavar="DIR", help=help, callback=_writable)
 
 
+_MOST_COMMAS = 20  # in a folder's name
+
+
 def split_names(texts: Sequence[str]) -> list[str]:
     """Read the ``"A, B,C"`` of each ``--models``; a folder's own name may hold commas.
 
     Empty names, as behind a last comma, are passed over. Raises ``OptionError``: there is no other.
     """
+    # Longest first; the bound keeps a list of thousands from taking a minute.
     names: list[str] = []
     for text in texts:
         parts = text.split(",")
         while parts:
-            starts = (",".join(parts[:count]).strip() for count in range(len(parts), 1, -1))
+            lengths = range(min(len(parts), _MOST_COMMAS + 1), 1, -1)
+            starts = (",".join(parts[:count]).strip() for count in lengths)
             name = next((start for start in starts if _is_folder(start)), parts[0])
             del parts[: name.count(",") + 1]
             names += [name.strip()] if name.strip() else []
