@@ -24,7 +24,7 @@ from mscnn.cli.networks import download, models, rf, serve
 from mscnn.cli.photos import compare, explain, predict, scales, sweep
 from mscnn.cli.training import finetune, train
 from mscnn.errors import Cancelled, MscnnError, OptionError
-from mscnn.results.writing import reason
+from mscnn.results.writing import bare_name, reason
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +38,7 @@ NO_TEMPORARY = (
     "TMPDIR."
 )
 TOO_LONG = "A name is too long for any file or folder; give a shorter one."
-REFUSED = (
-    "The system refused a file or folder: {}; run 'mscnn --debug' with the same command to see "
-    "which."
-)
+REFUSED = "The system refused {} ({}); 'mscnn --debug' with the same command shows where."
 _EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn serve"
 
 # Plain text: no boxes in help or errors, and nothing but the result on stdout.
@@ -175,8 +172,11 @@ def guarded(work: Callable[[], int], *, debug: bool = False) -> int:
             return _fail(NO_TEMPORARY, FAILED, debug)
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
-        too_long = error.errno == errno.ENAMETOOLONG
-        return _fail(TOO_LONG if too_long else REFUSED.format(reason(error)), FAILED, debug)
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(TOO_LONG, FAILED, debug)
+        file = error.filename
+        what = repr(bare_name(file)) if isinstance(file, str) else "a file or folder"
+        return _fail(REFUSED.format(what, reason(error)), FAILED, debug)
 
 
 def _is_debug(arguments: Sequence[str]) -> bool:
