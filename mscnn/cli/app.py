@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import itertools
 import logging
 import os
@@ -33,11 +32,7 @@ FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # 128 + the number of SIGINT and
 UNEXPECTED = (
     "Something unexpected went wrong; run 'mscnn --debug' with the same command to see where."
 )
-NO_TEMPORARY = (
-    "No folder for temporary files may be written; name one that may in the environment variable "
-    "TMPDIR."
-)
-TOO_LONG = "A name is too long for any file or folder; give a shorter one."
+NO_TEMPORARY = "No folder for temporary files may be written; name one that may be as TMPDIR."
 REFUSED = "The system refused {} ({}); 'mscnn --debug' with the same command shows where."
 _EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn serve"
 
@@ -57,9 +52,8 @@ class _Command(TyperCommand):
         for parameter in self.params:
             kind = kinds[str(parameter.name)]
             if typed.get(parameter.name) == "" and Path in (kind, *get_args(kind)):
-                name = (
-                    parameter.opts[0] if parameter.opts[0][0] == "-" else parameter.opts[0].upper()
-                )
+                name = str(parameter.opts[0])
+                name = name if name[0] == "-" else name.upper()
                 raise OptionError(f"{name} is empty; give a path, or . for this folder.")
         return super().parse_args(ctx, args)
 
@@ -157,10 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(work: Callable[[], int], *, debug: bool = False) -> int:
-    """Run ``work`` and return its exit code; what is expected to go wrong is said in one line.
-
-    Any other exception passes through.
-    """
+    """Return ``work``'s exit code, or say in a line what is expected to go wrong; else raise."""
     try:
         return work()
     except (KeyboardInterrupt, Cancelled):
@@ -172,10 +163,7 @@ def guarded(work: Callable[[], int], *, debug: bool = False) -> int:
             return _fail(NO_TEMPORARY, FAILED, debug)
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
-        if error.errno == errno.ENAMETOOLONG:
-            return _fail(TOO_LONG, FAILED, debug)
-        file = error.filename
-        what = repr(bare_name(file)) if isinstance(file, str) else "a file or folder"
+        what = repr(bare_name(str(error.filename))) if error.filename else "a file"
         return _fail(REFUSED.format(what, reason(error)), FAILED, debug)
 
 
@@ -210,8 +198,6 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
 
 
 class _Visible(logging.Formatter):
-    """Keeps what a terminal would obey out of the log."""
-
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(visible, super().format(record).split("\n")))
 

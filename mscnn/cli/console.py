@@ -24,13 +24,7 @@ _JOINERS = "\u200c\u200d"  # formats that words and emoji are written with
 
 
 def visible(text: str) -> str:
-    r"""Return text, as of names, labels and errors, that a terminal shows and does not obey.
-
-    What would move the cursor, colour, reorder or break the line becomes an escape of Python's,
-    such as ``\x1b``.
-    """
-    if text.isprintable():
-        return text
+    r"""Return text that a terminal shows and does not obey: a control becomes such as ``\x1b``."""
     return "".join(
         c.encode("unicode_escape").decode("ascii")
         if unicodedata.category(c) in _NOT_SHOWN and c not in _JOINERS

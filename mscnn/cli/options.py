@@ -5,6 +5,7 @@ typer reads these annotations at run time and takes an option's name from its pa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,34 +65,24 @@ def optional_out(help: str) -> Any:
     return Option(metavar="DIR", help=help, callback=_writable)
 
 
-_MOST_COMMAS = 20  # in a folder's name
-
-
 def split_names(texts: Sequence[str]) -> list[str]:
     """Read the ``"A, B,C"`` of each ``--models``; a folder's own name may hold commas.
 
     Empty names, as behind a last comma, are passed over. Raises ``OptionError``: there is no other.
     """
-    # Longest first; the bound keeps a list of thousands from taking a minute.
     names: list[str] = []
     for text in texts:
         parts = text.split(",")
         while parts:
-            lengths = range(min(len(parts), _MOST_COMMAS + 1), 1, -1)
+            lengths = range(min(len(parts), 20), 1, -1)  # bounded: a list may have thousands
             starts = (",".join(parts[:count]).strip() for count in lengths)
-            name = next((start for start in starts if _is_folder(start)), parts[0])
+            # Unlike Path.is_dir this accepts a name that is too long.
+            name = next(filter(os.path.isdir, starts), parts[0])
             del parts[: name.count(",") + 1]
             names += [name.strip()] if name.strip() else []
     if not names:
         raise OptionError("--models names no model; give names separated by commas.")
     return names
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return Path(name).is_dir()
-    except OSError:  # too long for a name
-        return False
 
 
 def model_names(texts: Sequence[str], least: int, most: int) -> list[str]:

@@ -16,16 +16,7 @@ import typer
 from typer import Argument, Option
 
 from mscnn.cli import options
-from mscnn.cli.console import (
-    aligned,
-    heading,
-    open_engine,
-    progress,
-    settle_model,
-    share,
-    tell,
-    visible,
-)  # fmt: skip
+from mscnn.cli.console import aligned, heading, open_engine, progress, settle_model, share, tell
 from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
@@ -180,9 +171,9 @@ def compare(
 
 def _compared(found: Comparison) -> list[str]:
     lines = [f"class {found.label}, layer {found.layer}"]
-    width = max(len(visible(column.model)) for column in found.columns)
+    width = max(len(column.model) for column in found.columns)
     for column in found.columns:
-        parts = [f"{visible(column.model):<{width}}"]
+        parts = [f"{column.model:<{width}}"]
         if column.explanation is not None:
             best, targets = column.explanation.prediction.top[0], column.explanation.targets
             parts += [f"{share(target.probability):>7}" for target in targets[:1]]
@@ -347,7 +338,7 @@ def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
 def _swept(found: Sweep) -> list[str]:
     left, top, right, bottom = found.box
     box = f"{left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} down of the photo"
-    width = max(len(visible(curve.model)) for curve in found.curves)
+    width = max(len(curve.model) for curve in found.curves)
     curves = [curve for curve in found.curves if curve.steps]
     rows = [["", "size", *(curve.model for curve in curves)]]
     for number, step in enumerate(max(curves, key=lambda curve: len(curve.steps)).steps):
@@ -356,7 +347,7 @@ def _swept(found: Sweep) -> list[str]:
         rows.append(["", f"{step.factor:.2f}x", *found_at])
     return [
         f"class {found.label}, canvas {found.canvas}, {box}",
-        *(f"  {visible(curve.model):<{width}}  {_summary(curve)}" for curve in found.curves),
+        *(f"  {curve.model:<{width}}  {_summary(curve)}" for curve in found.curves),
         "",
         *aligned(rows),
         *(["stopped early; what was done is kept"] if found.partial else []),

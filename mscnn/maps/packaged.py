@@ -64,13 +64,11 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
     """Turns a first principal component, whose sign is arbitrary, to the side of the activations.
 
     EigenCAM (arXiv:2008.00299) projects activations as they are; where none is negative, neither
-    is any value of their first component (Perron, Frobenius). The package takes the mean off
-    first, and with it this sign. Of the two we choose the one that varies with the mean absolute
-    activation over the channels, after a ReLU the mean activation: a map is positive where the
-    layer responds most. The class's gradient does not choose for EigenGradCAM either: the sum of
-    gradient times activation all but cancels in early layers. It took the side without the object
-    in 45 of 767 scenes (one textured square, in each stage of the starters) in which a side was
-    right; the activations took it in none.
+    is their first component (Perron, Frobenius). The package takes the mean off first, and with it
+    this sign. Of the two we choose the one that varies with the mean absolute activation of the
+    channels: a map is positive where the layer responds most. Not by the class's gradient, even for
+    EigenGradCAM: gradient times activation, summed, all but cancels in early layers, and in 45 of
+    767 scenes of one textured square chose the side without it; the activations did so in none.
     """
 
     def get_cam_image(
@@ -85,10 +83,6 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
         return turned
 
 
-def _oriented(svd: Any) -> Any:
-    return type(svd.__name__, (_Oriented, svd), {})
-
-
 _CLASSES: dict[str, Any] = {
     "gradcam": package.GradCAM,
     "gradcam++": package.GradCAMPlusPlus,
@@ -96,9 +90,9 @@ _CLASSES: dict[str, Any] = {
     "layercam": package.LayerCAM,
     "xgradcam": package.XGradCAM,
     "gradcam-elementwise": package.GradCAMElementWise,
-    "eigengradcam": _oriented(package.EigenGradCAM),
-    "eigencam": _oriented(package.EigenCAM),
-    "kpcacam": _oriented(package.KPCA_CAM),
+    "eigengradcam": type("EigenGradCAM", (_Oriented, package.EigenGradCAM), {}),
+    "eigencam": type("EigenCAM", (_Oriented, package.EigenCAM), {}),
+    "kpcacam": type("KPCA_CAM", (_Oriented, package.KPCA_CAM), {}),
     "scorecam": _StreamedScoreCAM,
     "ablationcam": package.AblationCAM,
 }

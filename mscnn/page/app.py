@@ -150,8 +150,8 @@ def serve(
         features: feature files to offer, each with the folder of its photographs.
         gpu: ZeroGPU's decorator, where the page has a GPU only inside decorated calls.
 
-    Raises ``OptionError``: the address cannot be listened on; ``OutputError``: there is no room for
-    temporary files; what ``open_files`` and ``OwnersModels`` raise.
+    Raises ``OptionError``: the page cannot listen there; ``OutputError``: temporary files cannot be
+    written; and what ``open_files`` and ``OwnersModels`` raise.
     """
     _check_address(host, port)
     _check_uploads()
@@ -164,21 +164,15 @@ def serve(
     except OSError as error:
         if "empty port" not in str(error):
             raise
-        raise OptionError(
-            "The page cannot be served: every port that was tried is in use; give a free --port."
-        ) from error
+        raise OptionError("Every port that was tried is in use; give a free --port.") from error
 
 
 def _check_address(host: str | None, port: int | None) -> None:
     """Raise ``OptionError`` where gradio would try, and only say that it found no port."""
     host = (host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port or 0, type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port or 0), family=family).close()
     except (OSError, UnicodeError) as error:
         number: int = getattr(error, "errno", None) or 0
         why = {
@@ -193,8 +187,7 @@ def _check_uploads() -> None:
     folder = Path(get_upload_folder())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OutputError(
             f"The folder for temporary files may not be written: {reason(error)}; name another in "
