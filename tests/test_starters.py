@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mscnn.engine.session import Session
 from mscnn.errors import UnknownClassError
@@ -57,6 +58,39 @@ def test_the_answer_is_sensible_and_the_map_lies_on_the_thing(starter, scene):
     rows, columns = cam.raw.shape
     assert 0 < row < rows - 1, f"{scene}: the map is highest at its upper or lower border"
     assert 0 < column < columns - 1, f"{scene}: the map is highest at its left or right border"
+
+
+def textured_square(seed, left, top, ground, side):
+    """A photo of 320 x 320 px, plain but for one square."""
+    y, x = np.mgrid[0:side, 0:side]
+    waves = [np.sin(x / (5 + 3 * (seed % 4)) + seed), np.cos(y / (4 + 2 * (seed % 3)))]
+    pixels = np.full((320, 320, 3), ground, np.uint8)
+    pixels[top : top + side, left : left + side] = 127 + 120 * np.stack(
+        [*waves, np.sin((x + y) / 9)], axis=-1
+    )
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("method", ["eigencam", "kpcacam", "eigengradcam"])
+@pytest.mark.parametrize(
+    "scene",
+    [
+        (0, 20, 20, 10, 130), (3, 20, 170, 240, 130),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (
+            (0, 170, 20, 120, 130), (1, 20, 20, 240, 80), (1, 95, 95, 10, 170),
+            (2, 170, 170, 10, 130), (2, 20, 95, 120, 60), (3, 40, 60, 10, 240),
+        )),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_principal_component_is_positive_on_the_one_object(method, scene, starter):
+    left, top, side = scene[1], scene[2], scene[4]
+    found = starter.explain(textured_square(*scene), layers=list(starter.stages), method=method)
+    for cam in found.maps:
+        positive, rows = np.maximum(cam.raw, 0), len(cam.raw)
+        inside = [slice(round(v / 320 * rows), round((v + side) / 320 * rows)) for v in (top, left)]
+        share = positive[tuple(inside)].sum() / positive.sum()
+        assert share > (side / 320) ** 2, f"{cam.layer}: {share:.3f} of the map on the object"
 
 
 @pytest.mark.slow

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import itertools
 import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 import mscnn
+from mscnn.cli.console import complain, say, visible
 from mscnn.cli.folders import evaluate, features, study
 from mscnn.cli.networks import download, models, rf, serve
 from mscnn.cli.photos import compare, explain, predict, scales, sweep
 from mscnn.cli.training import finetune, train
-from mscnn.errors import Cancelled, MscnnError, without_endless_names
+from mscnn.errors import Cancelled, MscnnError, OptionError
+from mscnn.results.writing import bare_name, reason
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # 128 + the number of SIGINT and
 UNEXPECTED = (
     "Something unexpected went wrong; run 'mscnn --debug' with the same command to see where."
 )
+NO_TEMPORARY = "No folder for temporary files may be written; name one that may be as TMPDIR."
+REFUSED = "The system refused {} ({}); 'mscnn --debug' with the same command shows where."
 _EPILOG = "\b\nStart with:\n  mscnn models\n  mscnn predict photo.jpg\n  mscnn serve"
 
 # Plain text: no boxes in help or errors, and nothing but the result on stdout.
@@ -36,6 +41,21 @@ app = typer.Typer(
     name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )  # fmt: skip
+
+
+class _Command(TyperCommand):
+    """Refuses an empty path, as of a shell's unset variable, before it becomes this folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        kinds = get_type_hints(self.callback)
+        for parameter in self.params:
+            kind = kinds[str(parameter.name)]
+            if typed.get(parameter.name) == "" and Path in (kind, *get_args(kind)):
+                name = str(parameter.opts[0])
+                name = name if name[0] == "-" else name.upper()
+                raise OptionError(f"{name} is empty; give a path, or . for this folder.")
+        return super().parse_args(ctx, args)
 
 
 def _show_version(wanted: bool) -> None:
@@ -103,7 +123,7 @@ finetune labels.csv --model ./my-model --out better --resume
 for _command in COMMANDS:
     _own = [line for line in EXAMPLES.splitlines() if line.split()[:1] == [_command.__name__]]
     # \b keeps the lines as they are.
-    app.command(epilog="\b\n" + "\n  mscnn ".join(["Examples:", *_own]))(_command)
+    app.command(cls=_Command, epilog="\b\n" + "\n  mscnn ".join(["Examples:", *_own]))(_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,30 +137,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = _is_debug(arguments)
     if argv is None:
         _set_up_process(debug)
-    # As a path it would be the current folder; mostly it is a variable of a shell that is not set.
-    if "--out=" in arguments or ("--out", "") in itertools.pairwise(arguments):
-        return _fail("--out is empty; give a name, or '.' for this folder.", FAILED, debug)
     try:
-        code = _run(arguments)
+        code = guarded(lambda: _run(arguments), debug=debug)
         sys.stdout.flush()
         return code
-    except (KeyboardInterrupt, Cancelled):
-        return _fail("Stopped.", INTERRUPTED, debug=False)
     except BrokenPipeError:
         # Who reads our output has gone, such as ``head``; Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except MscnnError as error:
-        return _fail(str(error), FAILED, debug)
-    except Exception as error:
-        # Newer typer has its own copy of click, older typer imports it: their usage errors have
-        # this method in common, not a class.
-        if callable(getattr(error, "format_message", None)):
-            return _fail(_usage_sentence(error, arguments), FAILED, debug)
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            return _fail("A path is longer than this system allows; give another.", FAILED, debug)
+    except Exception:
         logger.debug("unexpected error", exc_info=True)
         return _fail(UNEXPECTED, FAILED, debug)
+
+
+def guarded(work: Callable[[], int], *, debug: bool = False) -> int:
+    """Return ``work``'s exit code, or say in a line what is expected to go wrong; else raise."""
+    try:
+        return work()
+    except (KeyboardInterrupt, Cancelled):
+        return _fail("Stopped.", INTERRUPTED, debug=False)
+    except MscnnError as error:
+        return _fail(str(error), FAILED, debug)
+    except OSError as error:
+        if "temporary directory" in str(error):  # of Python's tempfile, and of matplotlib
+            return _fail(NO_TEMPORARY, FAILED, debug)
+        if isinstance(error, BrokenPipeError) or error.errno is None:
+            raise
+        what = repr(bare_name(str(error.filename))) if error.filename else "a file"
+        return _fail(REFUSED.format(what, reason(error)), FAILED, debug)
 
 
 def _is_debug(arguments: Sequence[str]) -> bool:
@@ -157,17 +181,25 @@ def _run(arguments: list[str]) -> int:
             command.invoke(context)
     except typer.Exit as exit_:
         return exit_.exit_code
+    except Exception as error:
+        # Newer typer has its own copy of click, older typer imports it: their usage errors have
+        # this method in common, not a class.
+        if callable(getattr(error, "format_message", None)):
+            raise OptionError(_usage_sentence(error, arguments)) from error
+        raise
     return 0
 
 
 def _fail(sentence: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc(file=sys.stderr)
-    # One line whatever it quotes: names of files and classes may hold line breaks or escapes.
-    line = without_endless_names(" ".join(sentence.split()))
-    line = "".join(c if c.isprintable() else "?" for c in line)
-    typer.echo(f"{PROGRAM}: {line}", err=True)
+        say(*traceback.format_exc().rstrip().split("\n"), err=True)
+    complain(sentence)
     return code
+
+
+class _Visible(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(visible, super().format(record).split("\n")))
 
 
 def _set_up_process(debug: bool) -> None:
@@ -177,7 +209,9 @@ def _set_up_process(debug: bool) -> None:
             # A file name or label that the terminal cannot show must not end the command.
             reconfigure(errors="backslashreplace")
     if debug:
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Visible("%(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("mscnn").setLevel(logging.DEBUG)
         return
     logging.basicConfig(level=logging.CRITICAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,34 @@ if TYPE_CHECKING:
     from mscnn.results.explanation import Prediction
 
 
+_NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, half surrogates, line breaks
+_JOINERS = "\u200c\u200d"  # formats that words and emoji are written with
+
+
+def visible(text: str) -> str:
+    r"""Return text that a terminal shows and does not obey: a control becomes such as ``\x1b``."""
+    return "".join(
+        c.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(c) in _NOT_SHOWN and c not in _JOINERS
+        else c
+        for c in text
+    )
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines on stdout, or on stderr: the only place where a command prints a text."""
+    typer.echo("\n".join(map(visible, lines)), err=err)
+
+
+def complain(sentence: str) -> None:
+    """Print an error as one line on stderr, bounded whatever it quotes."""
+    line = visible(sentence)
+    say(f"mscnn: {line if len(line) <= _SENTENCE else line[: _SENTENCE - 3] + '...'}", err=True)
+
+
+_SENTENCE = 1000  # letters
+
+
 def tell(
     as_json: bool,
     document: JsonDict,
@@ -29,16 +58,16 @@ def tell(
 ) -> None:
     """Write the files of a result into ``out``, if there is such a folder, and print the result.
 
-    As JSON it is one document and nothing else (ASCII, to survive every terminal and pipe), else
-    ``lines`` for people. ``files`` makes what is written.
+    As JSON it is one document and nothing else (of printable ASCII, to survive every terminal and
+    pipe), else ``lines`` for people. ``files`` makes what is written.
     """
     names = [] if out is None else write(out, files())
     if as_json:
         written = {} if out is None else {"out": str(out), "files": names}
-        typer.echo(json.dumps({**document, **written}, indent=2, allow_nan=False))
+        text = json.dumps({**document, **written}, indent=2, allow_nan=False)
+        typer.echo(text.replace("\x7f", "\\u007f"))  # the one control that JSON does not escape
     else:
-        said = [] if out is None else [f"written {out}: {', '.join(names)}"]
-        typer.echo("\n".join([*lines, *said]))
+        say(*lines, *([] if out is None else [f"written {out}: {', '.join(names)}"]))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:
@@ -48,7 +77,8 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str
     whose numbers are in ``left``.
     """
     columns = []
-    for number, cells in enumerate(zip(*rows, strict=True)):
+    for number, column in enumerate(zip(*rows, strict=True)):
+        cells = [visible(cell) for cell in column]
         width = max(map(len, cells))
         numeric = all(cell[:1].isdigit() or cell in ("", "-") for cell in cells[1:])
         right = numeric and number not in left
@@ -69,7 +99,7 @@ class progress:
     """
 
     def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = what, unit
+        self.what, self.unit = visible(what), unit
         self.bar: Any = None
 
     def __call__(self, done: int, total: int | None) -> None:

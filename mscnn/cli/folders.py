@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, progress, settle_model, share, tell
+from mscnn.cli.console import open_engine, progress, say, settle_model, share, tell
 from mscnn.errors import OptionError
 from mscnn.results.schema import document
 
@@ -49,7 +48,7 @@ def study(
     folder: Annotated[
         Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
     ],
-    models: Annotated[str, Option(metavar="A,B", help="Models; the first is compared with.")],
+    models: Annotated[list[str], Option(metavar="A,B", help="Models; the first is compared with.")],
     out: options.Out,
     limit: Annotated[int, Option(help="Photos to use, at most.")] = 600,
     seed: Annotated[int, Option(help="Of the choice of photos.")] = 0,
@@ -124,7 +123,7 @@ def features(
     if not shared["processes"].is_first:
         return
     for name, reason in found.unreadable:
-        typer.echo(f"left out {name}: {reason}", err=True)
+        say(f"left out {name}: {reason}", err=True)
     what = found.stage or "pooled features"
     what += "" if found.split is None else f", split {found.split}"
     lines = [
@@ -185,7 +184,7 @@ def evaluate(
         return
     folder = locate(model).folder if weights is None else None
     if folder is not None and (line := write_reliability(folder, found)):
-        typer.echo(line, err=True)
+        say(line, err=True)
     shown = document(found, details=out is not None)
     tell(json, shown, _evaluated(found), out, lambda: evaluation_files(found))
 

@@ -195,13 +195,13 @@ def serve(
     ] = None,
     device: options.Device = "auto",
     models: Annotated[
-        str,
+        list[str] | None,
         Option(
             metavar="A,B,C",
             help="Model folders of yours to offer, or folders of such folders, besides the list. "
             "What is added to a folder of folders later appears without a restart.",
         ),
-    ] = "",
+    ] = None,
     features: Annotated[
         list[str] | None,
         Option(
@@ -219,13 +219,7 @@ def serve(
     files = [_file_and_folder(text) for text in features or ()]
     from mscnn.page.app import serve as serve_page
 
-    try:
-        serve_page(host=host, port=port, device=device, models=chosen, features=files)
-    except OSError as error:
-        where = f"{host or '127.0.0.1'}:{port}" if port else host or "any port"
-        raise OptionError(
-            f"The page cannot listen on {where}; give another --host or --port."
-        ) from error
+    serve_page(host=host, port=port, device=device, models=chosen, features=files)
 
 
 def _file_and_folder(text: str) -> tuple[Path, Path]:

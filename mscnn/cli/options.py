@@ -5,6 +5,8 @@ typer reads these annotations at run time and takes an option's name from its pa
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,17 +65,29 @@ def optional_out(help: str) -> Any:
     return Option(metavar="DIR", help=help, callback=_writable)
 
 
-def split_names(text: str) -> list[str]:
-    """Read the ``"A, B,C"`` of ``--models``. Raises ``OptionError``: there is no name in it."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+def split_names(texts: Sequence[str]) -> list[str]:
+    """Read the ``"A, B,C"`` of each ``--models``; a folder's own name may hold commas.
+
+    Empty names, as behind a last comma, are passed over. Raises ``OptionError``: there is no other.
+    """
+    names: list[str] = []
+    for text in texts:
+        parts = text.split(",")
+        while parts:
+            lengths = range(min(len(parts), 20), 1, -1)  # bounded: a list may have thousands
+            starts = (",".join(parts[:count]).strip() for count in lengths)
+            # Unlike Path.is_dir this accepts a name that is too long.
+            name = next(filter(os.path.isdir, starts), parts[0])
+            del parts[: name.count(",") + 1]
+            names += [name.strip()] if name.strip() else []
     if not names:
         raise OptionError("--models names no model; give names separated by commas.")
     return names
 
 
-def model_names(text: str, least: int, most: int) -> list[str]:
+def model_names(texts: Sequence[str], least: int, most: int) -> list[str]:
     """What ``--models`` names, before any is loaded; ``OptionError``: too few, many, or twice."""
-    names = split_names(text)
+    names = split_names(texts)
     if not least <= len(names) <= most:
         raise OptionError(
             f"--models names {len(names)} model(s); give {least} to {most}, separated by commas."

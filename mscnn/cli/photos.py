@@ -133,7 +133,9 @@ def _explained(found: Explanation) -> JsonDict:
 
 def compare(
     image: options.Image,
-    models: Annotated[str, Option(metavar="A,B,C", help="Two to six models, separated by commas.")],
+    models: Annotated[
+        list[str], Option(metavar="A,B,C", help="Two to six models, separated by commas.")
+    ],
     out: options.Out,
     target: options.Target = "top1",
     layer: Annotated[
@@ -251,7 +253,9 @@ def _splits(block: BlockScales) -> str:
 
 def sweep(
     image: options.Image,
-    models: Annotated[str, Option(metavar="A,B", help="One to four models, separated by commas.")],
+    models: Annotated[
+        list[str], Option(metavar="A,B", help="One to four models, separated by commas.")
+    ],
     out: options.Out,
     target: options.Target = "top1",
     box: Annotated[

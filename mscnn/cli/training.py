@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from mscnn.cli import options
-from mscnn.cli.console import progress, share
+from mscnn.cli.console import progress, say, share
 from mscnn.models import registry
 from mscnn.training.recipe import FINE_TUNING, Recipe, option_name, parse_sizes, usual_warmup
 
@@ -118,7 +117,7 @@ def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
         result = start_training(plan, listener=show, notice=tell, on_progress=report)
     if is_first_by_environment():
         top5 = f", top-5 {result.top5:.4f}" if result.top5_tells else ""
-        typer.echo(f"top-1 {result.top1:.4f}{top5} on {result.images} images")
+        say(f"top-1 {result.top1:.4f}{top5} on {result.images} images")
         # Without "./" a model of the list would be meant.
         out = shlex.quote(registry.folder_name(str(plan.out)))
         tell(f"written {plan.out}; see it with 'mscnn serve --models {out}'")
@@ -126,7 +125,7 @@ def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
 
 def tell(sentence: str) -> None:
     """Print a sentence on stderr."""
-    typer.echo(sentence, err=True)
+    say(sentence, err=True)
 
 
 def show(at: TrainProgress) -> None:

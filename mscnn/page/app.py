@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from mscnn.draw.figures import theme_css
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
-from mscnn.errors import MscnnError
+from mscnn.errors import MscnnError, OptionError, OutputError
 from mscnn.http import memory
 from mscnn.http.endpoints import build_api
 from mscnn.http.server import Page
@@ -29,6 +32,7 @@ from mscnn.page.answering import Answering
 from mscnn.page.lenses.features import OwnersFile, open_files
 from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import STATIC, STYLES, build_viewer, choices
+from mscnn.results.writing import reason
 
 MAX_UPLOAD_MB = 64
 DELETE_AFTER_S = 3600
@@ -147,10 +151,48 @@ def serve(
         shelf: one more folder of model folders, which need not be there yet.
         features: feature files to offer, each with the folder of its photographs.
         gpu: ZeroGPU's decorator, where the page has a GPU only inside decorated calls.
+
+    Raises ``OptionError``: the page cannot listen there; ``OutputError``: temporary files cannot be
+    written; and what ``open_files`` and ``OwnersModels`` raise.
     """
+    _check_address(host, port)
+    _check_uploads()
     files, owners = open_files(features), OwnersModels(models, shelf=shelf)
     session = Session(device, owners=owners) if gpu is None else ZeroGpuSession(gpu, owners=owners)
     demo = build_app(Engine(session), files=files)
     demo.queue(max_size=64, default_concurrency_limit=1)
     memory.bound()
-    demo.launch(server_name=host, server_port=port, **launch_options())
+    try:
+        demo.launch(server_name=host, server_port=port, **launch_options())
+    except OSError as error:
+        if "empty port" not in str(error):
+            raise
+        raise OptionError("Every port that was tried is in use; give a free --port.") from error
+
+
+def _check_address(host: str | None, port: int | None) -> None:
+    """Raise ``OptionError`` where gradio would try, and only say that it found no port."""
+    host = (host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port or 0), family=family).close()
+    except (OSError, UnicodeError) as error:
+        number: int = getattr(error, "errno", None) or 0
+        why = {
+            errno.EADDRINUSE: f"port {port} is in use by another program; give another --port",
+            errno.EACCES: f"port {port} needs a permission of the system; give --port 1024 or more",
+        }.get(number, f"{host!r} is no address of this machine; give another --host")
+        raise OptionError(f"The page cannot be served: {why}.") from error
+
+
+def _check_uploads() -> None:
+    """Raise ``OutputError`` where uploads and answers could not be kept for their hour."""
+    folder = Path(get_upload_folder())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(
+            f"The folder for temporary files may not be written: {reason(error)}; name another in "
+            "the environment variable GRADIO_TEMP_DIR."
+        ) from error
