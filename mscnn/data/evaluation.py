@@ -43,11 +43,10 @@ def evaluate(
         UnsupportedModelError: the network has fewer than two classes.
         WeightsError, DeviceError.
     """
-    classifier.check_classes()
-    if len(classifier.labels) < 2:
+    if (known := len(classifier.labels)) < 2:
         raise UnsupportedModelError(
-            f"{classifier.name} has one class, which is its best one for every photo, so accuracy "
-            "says nothing of it; choose a model of two classes or more."
+            f"{classifier.name} has {'one class' if known else 'no classes'}, so accuracy says "
+            "nothing of it; choose a model of two classes or more."
         )
     loading, processes = loading or Loading(), processes or Processes(classifier.device)
     data = find_labelled(root)

@@ -168,7 +168,7 @@ class Network:
 
     def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
         """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``."""
-        self.check_classes()
+        self._check_classes()
         items = [wanted] if isinstance(wanted, (str, SupportsIndex)) else list(wanted)
         if not items:
             raise OptionError('No class was named; give a class, "top1" or "top5".')
@@ -177,7 +177,7 @@ class Network:
         top1 = ("top1", "top-1", "")
         return Targets(["top1" if i in top1 else self.labels.resolve(i) for i in items])
 
-    def check_classes(self) -> None:
+    def _check_classes(self) -> None:
         """Raise ``UnsupportedModelError`` for a network without a head, which has no classes."""
         if not len(self.labels):
             raise UnsupportedModelError(
@@ -221,9 +221,9 @@ class Network:
         named = photo_name(photo) if name is None else name
         return raw, self.prediction_of(shown, raw.logits, top_k, named, prepared_s + run_s), shown
 
-    def score_of(self, index: int, chances: Any) -> Score:
-        """A class with its name; ``chances``: ``(classes,)`` probabilities in 0..1."""
-        return Score(index, self.labels.display(index), float(chances[index]))
+    def score_of(self, index: int, probabilities: Any) -> Score:
+        """A class with its name; ``probabilities``: ``(classes,)`` in 0..1."""
+        return Score(index, self.labels.display(index), float(probabilities[index]))
 
     def _score(self, index: int, logits: Floats) -> Score:
         return self.score_of(index, probabilities(logits))
@@ -243,7 +243,7 @@ class Network:
 
     def predict(self, photo: Photo, *, top_k: int = 5, name: str | None = None) -> Prediction:
         """Classify one photo; ``top_k``, from 1, is how many classes to return."""
-        self.check_classes()
+        self._check_classes()
 
         def work(_: nn.Module, x: torch.Tensor, __: NetworkInput) -> RawMaps:
             return RawMaps(self._forward(x), (), {})
