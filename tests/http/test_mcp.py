@@ -3,7 +3,7 @@
 import base64
 import json
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from gradio_client import handle_file
 

@@ -15,8 +15,8 @@ import pytest
 from scripts.smoke import ROOT, free_port, wait_for
 from tests.page.serving import MODELS
 
-CLIENTS, WARM_UP, MEASURED, GROWTH = 8, 100, 220, 0.05
-"""Before it was bound, 300 small requests after the first 100 added 9 %, and 12-Mpx photos 50 %."""
+CLIENTS, WARM_UP, MEASURED, GROWTH = 8, 100, 220, 0.03
+"""gradio's copy of a session with its last answer has 0.2 MB: 220 of them were 4 %."""
 SIZES = ((640, 480), (480, 640), (900, 600), (4000, 3000))
 META = {"_type": "gradio.FileData"}
 pytestmark = [
@@ -26,8 +26,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, monkeypatch):
     """The page as a process of its own: its address and number."""
+    monkeypatch.setattr("scripts.smoke.START_LIMIT_S", 180.0)  # a machine that does much else
     port = free_port()
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(

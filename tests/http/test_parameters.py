@@ -1,5 +1,7 @@
 """Any value for any parameter of any endpoint: an answer, or a sentence of its own."""
 
+from typing import Any
+
 import gradio as gr
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,7 @@ from tests.page.serving import MODELS
 
 
 def nested(depth):
-    found: list = []
+    found: list[Any] = []
     for _ in range(depth):
         found = [found]
     return found

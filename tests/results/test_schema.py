@@ -5,7 +5,7 @@ import io
 import json
 from dataclasses import dataclass, field, replace
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 import pytest
 
