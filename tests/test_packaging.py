@@ -73,7 +73,7 @@ def test_tools_are_pinned():
 def test_every_import_is_declared():
     """What the package imports is a dependency of its own, not only of a dependency."""
     distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image"}
-    distributions |= {"markdown_it": "markdown-it-py", "pi_heif": "pi-heif"}
+    distributions |= {"markdown_it": "markdown-it-py", "pillow_heif": "pillow-heif"}
     # Parts of these packages' own interfaces, which they pin themselves.
     carried = {"gradio_client": "gradio", "tqdm": "huggingface_hub"}
     # A Space with ZeroGPU has "spaces"; the others open or write formats that few have, and a

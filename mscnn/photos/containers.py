@@ -17,6 +17,8 @@ from typing import Any
 
 MAX_PROFILE_BYTES = 16 * 2**20
 """Of a colour profile once unpacked; those of printers have 3 MiB at most."""
+MAX_SCANS = 100
+"""Of a JPEG; encoders write up to some 20."""
 
 _ORIENTATION = 0x0112  # Exif 2.3, table 4
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
@@ -104,6 +106,9 @@ def _jpeg(data: bytes) -> Bare:
         elif marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[at:end])
         at = end
+    # Each costs time for the whole picture; after the end marker a video may follow.
+    if data.count(b"\xff\xda", at, data.find(b"\xff\xd9", at)) > MAX_SCANS:
+        raise ValueError("more scans than an encoder writes")
     whole = b"".join(part for _, part in sorted(profile.items()))
     icc = whole if parts == len(profile) else b""
     return Bare(b"".join([*kept, data[at:]]), orientation_of(exif, xmp), icc)

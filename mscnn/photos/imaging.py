@@ -360,9 +360,9 @@ def _without_end(file: Bare, whole: bool) -> tuple[Image.Image, tuple[str, ...]]
 
 
 def _heif(data: bytes, who: str) -> Image.Image:
-    import pi_heif  # only here: few photos need it
+    import pillow_heif  # only here: few photos need it
 
-    file = pi_heif.open_heif(io.BytesIO(data))
+    file = pillow_heif.open_heif(io.BytesIO(data))
     _check_size(file.size, who)
     with _one_large if file.size[0] * file.size[1] > MAX_PIXELS else nullcontext():
         image = file.to_pillow()  # already upright

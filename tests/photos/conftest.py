@@ -1,4 +1,4 @@
 import pillow_heif
 
-# For its encoder; what is tested has a decoder only.
+# For its encoder: what is tested calls it without Pillow.
 pillow_heif.register_heif_opener()

@@ -138,6 +138,16 @@ def test_segments_beside_a_jpegs_pixels(extra):
     assert np.array_equal(load(jpeg_with(extra)), plain)
 
 
+def test_scans_without_number_are_refused():
+    data = encode("JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    scan = data[last:-2]
+    assert load(data[:last] + scan * 50 + data[-2:]).shape == PIXELS.shape
+    assert load(data + scan * 200).shape == PIXELS.shape  # behind the end
+    with pytest.raises(ImageError, match="broken or rare JPEG"):
+        load_photo(data[:last] + scan * 200 + data[-2:])
+
+
 def tiff_with(tag, kind, number, value, order="<", data=None):
     """The TIFF with one more tag: its directory is written anew behind the file."""
     data = data or encode("TIFF")
