@@ -28,7 +28,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-import mscnn.models.starters  # noqa: F401 - registers them with timm
+import mscnn.starters  # noqa: F401 - registers them with timm
 from mscnn.data.layouts import open_data
 from mscnn.data.listing import Samples
 from mscnn.models.loading import load_model

@@ -140,7 +140,7 @@ def starter(name):
     import timm
     from safetensors.torch import load_file
 
-    import mscnn.models.starters  # noqa: F401 - registers the names
+    import mscnn.starters  # noqa: F401 - registers the names
 
     model = timm.create_model(name)
     model.load_state_dict(load_file(ROOT / "assets" / "weights" / f"{name}.safetensors"))

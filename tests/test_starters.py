@@ -12,7 +12,7 @@ from mscnn.geometry import Box
 from mscnn.models.labels import imagenet_labels
 from mscnn.models.manifest import assets_folder, load_manifest, weights_folder
 from mscnn.models.reliability import reliability_of
-from mscnn.models.starters import STARTER_NAMES
+from mscnn.starters import STARTER_NAMES
 from mscnn.page.examples import examples
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
 

@@ -22,7 +22,7 @@ from timm.models import get_pretrained_cfg, is_model, list_models
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-import mscnn.models.starters  # noqa: F401 - registers the starters with timm
+import mscnn.starters  # noqa: F401 - registers the starters with timm
 from mscnn.errors import UnknownModelError, UnsupportedModelError
 from mscnn.models import registry
 from mscnn.models.config import in_channels, read_config, unfit

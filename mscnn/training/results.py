@@ -27,7 +27,7 @@ from mscnn.data.tally import Accuracy, Tally
 from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
 from mscnn.draw.figures import png
 from mscnn.models import reliability
-from mscnn.models.starters import STARTER_NAMES
+from mscnn.starters import STARTER_NAMES
 from mscnn.results.writing import replacing
 from mscnn.training.networks import StartingPoint
 from mscnn.training.recipe import FINE_TUNING, Recipe, format_sizes, option_name, usual_warmup
@@ -183,7 +183,7 @@ def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
         if key not in _CHANGES_NOTHING
     ]
     own = start.architecture in STARTER_NAMES or start.architecture.startswith("starter_")
-    teach = "import mscnn.models.starters  # teaches timm this architecture\n" if own else ""
+    teach = "import mscnn.starters  # teaches timm this architecture\n" if own else ""
     unlicensed = "\nNo licence was chosen yet: set `license` above before you publish this.\n"
     lines = [
         "---",

@@ -32,7 +32,7 @@ def weights(tmp_path_factory):
     import torch
     from safetensors.torch import save_file
 
-    import mscnn.models.starters  # noqa: F401
+    import mscnn.starters  # noqa: F401
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "starter.safetensors"

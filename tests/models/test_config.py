@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timm.models import save_for_hf
 
-import mscnn.models.starters  # noqa: F401 - registers the starters with timm
+import mscnn.starters  # noqa: F401 - registers the starters with timm
 from mscnn.errors import UnsupportedModelError, WeightsError
 from mscnn.models.architecture import check_supported, from_folder
 from mscnn.models.config import read_config

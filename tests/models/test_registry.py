@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.errors import UnknownModelError
 from mscnn.models.registry import fair_pair_hint, find, get, list_backbones
-from mscnn.models.starters import STARTER_NAMES  # importing it registers them with timm
+from mscnn.starters import STARTER_NAMES  # importing it registers them with timm
 from scripts import readme
 
 ALL = list_backbones()

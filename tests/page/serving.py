@@ -102,7 +102,7 @@ def write_weights(folder, classes=CLASSES, prepare=None):
     import torch
     from safetensors.torch import save_file
 
-    import mscnn.models.starters  # noqa: F401 - registers them with timm
+    import mscnn.starters  # noqa: F401 - registers them with timm
 
     folder.mkdir(parents=True)
     entries = []

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-import mscnn.models.starters  # noqa: F401 - registers them with timm
+import mscnn.starters  # noqa: F401 - registers them with timm
 from mscnn.cli.app import app
 from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device

@@ -101,7 +101,7 @@ def test_the_card_is_one_the_hub_reads(source, licence, shown):
     assert (model["name"], result["dataset"]["name"]) == ("mine", "half of it")
     assert [(m["name"], m["value"]) for m in result["metrics"]] == [("top-1", 0.5), ("top-5", 1.0)]
     assert "Top-1 50.00 %, top-5 100.00 % of 2 images (half of it)" in body
-    assert "import mscnn.models.starters" in body
+    assert "import mscnn.starters" in body
     assert ("set `license` above" in body) == (shown == "unknown")
 
 
