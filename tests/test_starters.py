@@ -12,8 +12,8 @@ from mscnn.geometry import Box
 from mscnn.models.labels import imagenet_labels
 from mscnn.models.manifest import assets_folder, load_manifest, weights_folder
 from mscnn.models.reliability import reliability_of
-from mscnn.starters import STARTER_NAMES
 from mscnn.page.examples import examples
+from mscnn.starters import STARTER_NAMES
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
 
 # What is accepted among the five, and where on the photo it is: left, top, right, bottom in px.

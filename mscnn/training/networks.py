@@ -9,8 +9,8 @@ import timm
 import torch
 from torch import nn
 
+import mscnn.starters  # noqa: F401 - registers the starters with timm
 from mscnn.errors import UnsupportedModelError, WeightsError
-from mscnn.models import starters  # noqa: F401 - registers the starters with timm
 from mscnn.models.architecture import unknown_model
 from mscnn.models.fitting import classifiers
 from mscnn.models.hub import OnProgress

@@ -27,8 +27,8 @@ from mscnn.data.tally import Accuracy, Tally
 from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
 from mscnn.draw.figures import png
 from mscnn.models import reliability
-from mscnn.starters import STARTER_NAMES
 from mscnn.results.writing import replacing
+from mscnn.starters import STARTER_NAMES
 from mscnn.training.networks import StartingPoint
 from mscnn.training.recipe import FINE_TUNING, Recipe, format_sizes, option_name, usual_warmup
 from mscnn.training.state import TrainState, saving
