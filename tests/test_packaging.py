@@ -75,7 +75,7 @@ def test_every_import_is_declared():
     distributions = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image"}
     distributions |= {"markdown_it": "markdown-it-py", "pillow_heif": "pillow-heif"}
     # Parts of these packages' own interfaces, which they pin themselves.
-    carried = {"gradio_client": "gradio", "tqdm": "huggingface_hub"}
+    carried = {"gradio_client": "gradio", "mcp": "gradio", "tqdm": "huggingface_hub"}
     # A Space with ZeroGPU has "spaces"; the others open or write formats that few have, and a
     # sentence says what to install.
     optional = {"spaces", "datasets", "pyarrow"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mscnn.errors import without_endless_names
 from mscnn.results.schema import JsonDict
 from mscnn.results.writing import Files, write
 
@@ -42,8 +43,8 @@ def say(*lines: str, err: bool = False) -> None:
 
 def complain(sentence: str) -> None:
     """Print an error as one line on stderr, bounded whatever it quotes."""
-    line = visible(sentence)
-    say(f"mscnn: {line if len(line) <= _SENTENCE else line[: _SENTENCE - 3] + '...'}", err=True)
+    line, half = without_endless_names(visible(sentence)), (_SENTENCE - 3) // 2
+    say(f"mscnn: {line if len(line) <= _SENTENCE else f'{line[:half]}...{line[-half:]}'}", err=True)
 
 
 _SENTENCE = 1000  # letters

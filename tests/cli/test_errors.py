@@ -50,7 +50,7 @@ EXPLAIN --layer LONG => no layer | ...'
 EXPLAIN --method LONG => no method | ...'
 rf LONG => no model | ...
 compare photo.png --models LONG,starter_resnet --out o => no model | ...
-features LONG --out o.npz => longer
+features LONG --out o.npz => too long
 evaluate LONG => too long
 """
 SHORT = {

@@ -182,8 +182,8 @@ BAD_FILES = {
     "truncated": (jpeg()[:-200], "photo.jpg", "photo.jpg"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>", "photo.svg", "SVG"),
     "svg in disguise": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "photo.png", "SVG"),
-    "bomb": (png_header(30_000, 30_000), "photo.png", "40 million"),
-    "big": (png_header(12_000, 12_000), "photo.png", "40 million"),
+    "bomb": (png_header(30_000, 30_000), "photo.png", "200 million"),
+    "big": (png_header(16_000, 16_000), "photo.png", "200 million"),
     "pdf": (b"%PDF-1.7 ...", "photo.jpg", "PDF"),
     "html": (b"<html><script>alert(1)</script></html>", "photo.html", "JPEG"),
 }

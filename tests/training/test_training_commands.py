@@ -118,4 +118,4 @@ def test_an_empty_name_is_not_the_current_folder(folder, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     for command in ("train", "finetune"):
         assert main([command, str(folder), "--model", NAME, *empty]) == 2
-        assert capsys.readouterr().err.startswith("mscnn: --out is empty; give a name")
+        assert capsys.readouterr().err.startswith("mscnn: --out is empty; give a path")
