@@ -8,11 +8,11 @@ import pytest
 from mscnn.engine.session import Session
 from mscnn.errors import UnknownClassError
 from mscnn.geometry import Box
+from mscnn.models.examples import examples
 from mscnn.models.labels import imagenet_labels
 from mscnn.models.manifest import assets_folder, load_manifest, weights_folder
 from mscnn.models.reliability import reliability_of
 from mscnn.models.starters import STARTER_NAMES
-from mscnn.page.examples import examples
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
 
 # What is accepted among the five, and where on the photo it is: left, top, right, bottom in px.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
 from mscnn.scales.receptive_field import known
