@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.results.explanation import CamMap, Prediction, Score
@@ -125,6 +126,17 @@ class CapCurve:
             return None
         mean = float(np.mean([step.probability for step in self.steps]))
         return bool(mean < np.percentile(self.control.mean(axis=1), 2.5))
+
+    def rivals(self, most: int = 2) -> list[tuple[str, npt.NDArray[np.float64]]]:
+        """Other classes that win under some cap with 5 % or more, the most probable first.
+
+        Each with its label and its probability at every step, ``(steps,)``.
+        """
+        chances = softmax(self.logits.astype(np.float64), axis=1)
+        wins = (step.top for step in self.steps if step.top.probability >= 0.05)
+        found = {top.index: top.label for top in wins if top.index != self.target}
+        order = sorted(found, key=lambda index: -float(chances[:, index].max()))
+        return [(found[index], chances[:, index]) for index in order[:most]]
 
     def cam(self, step: int) -> CamMap | None:
         """The last stage's map under one cap, to be projected and drawn like any other."""
