@@ -9,10 +9,10 @@ from PIL import Image
 from mscnn.engine.session import Session
 from mscnn.errors import UnknownClassError
 from mscnn.geometry import Box
+from mscnn.models.examples import examples
 from mscnn.models.labels import imagenet_labels
 from mscnn.models.manifest import assets_folder, load_manifest, weights_folder
 from mscnn.models.reliability import reliability_of
-from mscnn.page.examples import examples
 from mscnn.starters import STARTER_NAMES
 from scripts.accuracy import SLACK, agrees, make_folder, measured, recorded
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -27,6 +27,7 @@ from mscnn.cli.console import (
     tell,
 )
 from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
+from mscnn.results.cuts import Ablation, CapCurve
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
 from mscnn.results.schema import JsonDict, document
@@ -199,6 +200,11 @@ def scales(
     out: options.Out,
     model: options.Model = None,
     target: options.Target = "top1",
+    ablate: Annotated[
+        bool, Option("--ablate", help="Also cut: each split by itself, and all that see too far.")
+    ] = False,
+    fill: Annotated[str, Option(help="What stands in the place of a cut: mean or zero.")] = "mean",
+    draws: Annotated[int, Option(help="Random cuts to compare the cap with.")] = 20,
     device: options.Device = "auto",
     opacity: options.Opacity = 0.6,
     colour_map: options.ColourMap = "inferno",
@@ -212,6 +218,10 @@ def scales(
     block with a hierarchy (splits-layer2.1.png, ...), splits.npz (the raw maps) and manifest.json
     into --out; for a ResNeSt also its split attention (attention.json, .csv, .npz), which gates
     channels and selects no scale.
+
+    --ablate tells what the answer needs, which evidence alone cannot: what the class loses without
+    each split (ablation.json, .csv, .png), and without all splits that see more than a limit, from
+    the smallest limit to the largest, beside as many channels cut at random (cap.json, .csv, .png).
     """
     from mscnn.draw.files import DrawingOptions, scales_files
 
@@ -224,8 +234,34 @@ def scales(
     except UnsupportedModelError:
         attention = None
     shown = {**document(report), "attention": attention and document(attention)["blocks"]}
-    files = partial(scales_files, report, photo, attention=attention, drawing=drawing)
-    tell(json, shown, _scaled(report), out, files)
+    lines = _scaled(report)
+    made: dict[str, Any] = {"attention": attention}
+    if ablate:
+        which: dict[str, Any] = {"target": report.target.index, "fill": fill}
+        with progress("cuts", "cut") as counted:
+            cut = engine.ablate(photo, name, name=image, **which, on_progress=counted)
+            *_, cap = engine.cap_steps(
+                photo, [name], **which, draws=draws, on_progress=lambda _, *done: counted(*done)
+            )
+        lines += _cut(cut, cap.curves[0])
+        shown |= {"ablation": document(cut)["cuts"], "cap": document(cap)}
+        made |= {"ablation": cut, "cap": cap}
+    files = partial(scales_files, report, photo, **made, drawing=drawing)
+    tell(json, shown, lines, out, files)
+
+
+def _cut(cut: Ablation, curve: CapCurve) -> list[str]:
+    label, lines = cut.target.label, []
+    for one in sorted(cut.cuts, key=lambda c: c.logit_change)[:3]:
+        part = f"{one.block}, split {one.index}"
+        lines.append(
+            f"  without {part}  {100 * one.probability_change:+.1f} points, top-1 {one.top.label}"
+        )
+    needed = f"from {curve.needed_px} px on" if curve.needed_px else "not even without a cap"
+    lines.append(f"  with its receptive field capped, {label} is the top-1 class {needed}")
+    if curve.beats_control is False:
+        lines.append("  cutting as many channels at random costs as much: this says no scale")
+    return lines
 
 
 def _scaled(report: ScaleReport) -> list[str]:

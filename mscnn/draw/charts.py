@@ -23,6 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mscnn.draw import figures as look
+from mscnn.results.cuts import Ablation, Cap, CapCurve, SplitCut
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport, SplitEvidence, Sweep
 from mscnn.results.scales import SweepStep as Step
@@ -135,8 +136,12 @@ def _weighted_line(axis: Axes, blocks: Sequence[BlockScales]) -> None:
 
 
 def _evidence_key(blocks: Sequence[BlockScales]) -> _Key:
-    """Return what the colours mean, of those that occur."""
-    colours = [_block_colours(block) for block in blocks]
+    return _split_key({_block_colours(block) for block in blocks})
+
+
+def _split_key(colours: Iterable[tuple[str, ...]]) -> _Key:
+    """Return what the colours of splits mean, of those that occur; one tuple for each block."""
+    colours = list(colours)
     levels = max(len(set(own)) for own in colours)
     handles, labels = [], []
     if levels > 1:
@@ -370,6 +375,112 @@ def _curves_key(sweep: Sweep) -> _Key:
             words += f": {curve.note}"
         labels.append(words)
     return [_handle(number) for number in range(len(labels))], labels
+
+
+def ablation_chart(
+    ablation: Ablation, *, title: str | None = None, width: int = look.WIDTH
+) -> Figure:
+    """Draw what the class's logit loses without each split, block by block.
+
+    The splits of a block stand side by side, the one that sees least at the left. Marks:
+    ``part:layer2.1/2``.
+    """
+    usual = f"{look.model_title(ablation.prediction.model)}: {ablation.target.label} without a part"
+    figure = look.new_figure(width, 210, usual, title)
+    axis = figure.subplots()
+    look.style(axis, title="What the logit loses without the part (below 0: it gains)")
+    blocks = [(name, list(own)) for name, own in itertools.groupby(ablation.cuts, _block_of)]
+    kinds = set()
+    for number, (name, own) in enumerate(blocks):
+        colours = split_colours([cut.rf_max_px for cut in own])
+        kinds.add(colours)
+        order = sorted(own, key=lambda cut: (cut.rf_max_px or 0, (cut.index + 1) % len(own)))
+        for slot, cut in enumerate(order):
+            wide = 0.8 / len(own)
+            left, height = number - 0.4 + slot * wide, -cut.logit_change
+            (bar,) = axis.bar(left, height, wide, align="edge", color=colours[cut.index])
+            sees = "" if cut.rf_max_px is None else f", sees {cut.rf_max_px} px"
+            one = f", split {cut.index}" if len(own) > 1 else ""
+            words = (
+                f"Without {look.place(name)} ({name}){one}{sees}: probability "
+                f"{100 * cut.probability_change:+.1f} points, top-1 {cut.top.label}; "
+                f"it held {cut.share:.1%} of the block's evidence"
+            )
+            look.mark(bar, f"part:{name}/{cut.index}", words)
+    axis.axhline(0, color=look.SOFT, linewidth=1)
+    axis.yaxis.set_major_locator(MaxNLocator(4))
+    _depth_axis(axis, [name for name, _ in blocks], width)
+    look.legend(figure, *_split_key(kinds), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
+    return figure
+
+
+def _block_of(cut: SplitCut) -> str:
+    return cut.block
+
+
+def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) -> Figure:
+    """Draw the class's probability against how far the network may see; a band for the control.
+
+    Of a single model, the classes that it answers on the way are drawn as well, thinner. Marks:
+    ``cap:model/3``, counted from the smallest limit.
+    """
+    figure = look.new_figure(
+        width, 260, f"Receptive field capped: {cap.label or 'no class'}", title
+    )
+    axis, labels, handles = figure.subplots(), list[str](), list[Any]()
+    look.style(
+        axis, title="Probability, %", x=f"no part sees more than this: {RF_PX} (log scale)"
+    )  # fmt: skip
+    drawn = [curve for curve in cap.curves if curve.steps]
+    axis.set_xscale("log")
+    for number, curve in enumerate(drawn):
+        model, (colour, shape) = look.model_title(curve.model), _series(number)
+        limits = [step.limit_px for step in curve.steps]
+        if len(curve.control):
+            lows, highs = 100 * np.percentile(curve.control, [2.5, 97.5], axis=0)
+            axis.fill_between(limits, lows, highs, color=colour, alpha=0.18, linewidth=0)
+        points: list[_Point] = [
+            (step.limit_px, 100 * step.probability, f"cap:{curve.model}/{index}",
+             f"{model}, nothing beyond {step.limit_px} px: {step.probability:.1%}, top-1 "
+             f"{step.top.label} ({step.cut_channels:.0%} of the channels cut)")
+            for index, step in enumerate(curve.steps)
+        ]  # fmt: skip
+        _line(axis, points, colour, shape)
+        if curve.needed_px is not None:
+            axis.axvline(curve.needed_px, **{**_DASHED, "color": colour})
+        handles.append(_handle(number))
+        labels.append(f"{model}: {_needed(curve)}")
+        if len(drawn) == 1:
+            for other, (label, chances) in enumerate(curve.rivals(), 1):
+                line: dict[str, Any] = {"color": _series(other)[0], "linewidth": 1.2}
+                axis.plot(limits, 100 * chances, **line)
+                handles.append(Line2D([], [], **line))
+                labels.append(f"its probability of {label}")
+    if any(len(curve.control) for curve in drawn):
+        handles.append(Patch(color=to_rgba(look.SERIES[0], 0.18)))
+        labels.append(f"as many channels cut at random, 95 % of {cap.draws} draws")
+    for px, words in _input_sizes(drawn).items():
+        axis.axvline(px, **_DASHED)
+        look.note(axis, words, (px, 1), xycoords=("data", "axes fraction"), xytext=(4, 0), va="top")
+    ends = [step.limit_px for curve in drawn for step in curve.steps] or [1]
+    axis.set_xlim(0.9 * min(ends), 1.1 * max(*ends, 2))
+    axis.set_ylim(0, 100)
+    axis.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: look.number_text(value)))
+    look.legend(figure, handles, labels)
+    return figure
+
+
+def _needed(curve: CapCurve) -> str:
+    if curve.needed_px is None:
+        return f"{curve.label} is not its first answer even without a cap"
+    return f"{curve.label} from {curve.needed_px} px on"
+
+
+def _input_sizes(curves: Sequence[CapCurve]) -> dict[int, str]:
+    sizes = {curve.input_px for curve in curves}
+    return {px: f"input: {px} px" for px in sizes} if len(sizes) == 1 else {}
 
 
 def gates_chart(

@@ -17,12 +17,20 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mscnn.draw import evaluation, sheets
-from mscnn.draw.charts import evidence_chart, growth_chart, spectrum_chart, sweep_chart
+from mscnn.draw.charts import (
+    ablation_chart,
+    cap_chart,
+    evidence_chart,
+    growth_chart,
+    spectrum_chart,
+    sweep_chart,
+)
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import DrawingOptions as DrawingOptions
 from mscnn.maps.methods import METHODS
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results import scales, schema
+from mscnn.results.cuts import Ablation, Cap, CapStep
 from mscnn.results.evaluation import ClassResult, Evaluation
 from mscnn.results.explanation import (
     SPREAD_UNIT,
@@ -121,6 +129,8 @@ def scales_files(
     photo: Photo,
     *,
     attention: scales.AttentionReport | None = None,
+    ablation: Ablation | None = None,
+    cap: Cap | None = None,
     drawing: DrawingOptions | None = None,
     created: datetime | None = None,
 ) -> Files:
@@ -130,7 +140,8 @@ def scales_files(
     with a hierarchy ``splits-<block>.png``, ``splits.npz`` (per block ``(splits, h, w)`` float32,
     signed, before the ReLU) and ``manifest.json``. With ``attention``, of the same photo and class,
     also ``attention.json``, ``attention.csv`` and ``attention.npz`` (per block ``<block>.gates``
-    ``(radix, channels)`` and ``<block>.maps`` ``(radix, h, w)``, float32).
+    ``(radix, channels)`` and ``<block>.maps`` ``(radix, h, w)``, float32). What was cut, of the
+    same photo and class, gives ``ablation`` and ``cap`` as ``.json``, ``.csv`` and ``.png``.
     """
     drawing, image = drawing or DrawingOptions(), sheets.as_image(photo)
     shown = document(report)
@@ -154,6 +165,17 @@ def scales_files(
         files["attention.json"] = _without_path(document(attention))
         files["attention.csv"] = table(attention.blocks)
         files["attention.npz"] = _npz(arrays)
+    if ablation is not None:
+        files["ablation.json"] = _without_path(document(ablation))
+        files["ablation.csv"] = table(ablation.cuts)
+        files["ablation.png"] = png(ablation_chart(ablation), CHART_PX)
+    if cap is not None:
+        steps = (
+            {"model": c.model, "class": c.label, **cells(s)} for c in cap.curves for s in c.steps
+        )
+        files["cap.json"] = document(cap)
+        files["cap.csv"] = table(steps, ("model", "class", *headings(CapStep)))
+        files["cap.png"] = png(cap_chart(cap), CHART_PX)
     said, kept = _with_name(shown), ("image", "model", "weights", "device", "class", "notices")
     scope = "each block has its own top"
     say = {

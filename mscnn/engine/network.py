@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mscnn.engine import cuts
 from mscnn.engine.device import is_out_of_memory
 from mscnn.errors import DeviceError, OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.maps.methods import Call, get_method
@@ -29,6 +30,7 @@ from mscnn.models.loading import LoadedModel
 from mscnn.models.probabilities import check_finite, probabilities
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput, Preprocessor
+from mscnn.results.cuts import Ablation, CapCurve
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, EffectiveField, PhotoBox, ScaleReport, SweepCurve
@@ -483,6 +485,52 @@ class Network:
             octaves, mean = sweep.score(plan.factors, [s.probability for s in steps])
         label = self.labels.display(index)
         return SweepCurve(self.name, index, label, tuple(steps), octaves, mean, seconds=seconds)
+
+    def ablate(
+        self,
+        photo: Photo,
+        *,
+        target: str | int = "top1",
+        block: str | None = None,
+        fill: str = "mean",
+        references: Sequence[Photo] | None = None,
+        name: str | None = None,
+        on_progress: Progress | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Ablation:
+        """Cut each split of one block, or of all blocks, and say what the class loses without it.
+
+        Raises ``UnsupportedModelError``, ``UnknownLayerError``, ``OptionError``, ``Cancelled``.
+
+        Args:
+            fill: what stands in a cut split's place: ``"mean"`` over ``references`` (photographs;
+                None for the built-in examples), or ``"zero"``.
+            on_progress, is_cancelled: called with (cuts done, in total), and polled, per batch.
+        """
+        call = Call(on_progress, is_cancelled)
+        return cuts.ablation(self, photo, target, block, fill, references, name, call)
+
+    def cap(
+        self,
+        photo: Photo,
+        *,
+        target: str | int = "top1",
+        limits: Sequence[int] | None = None,
+        draws: int = 0,
+        seed: int = 0,
+        fill: str = "mean",
+        references: Sequence[Photo] | None = None,
+        on_progress: Progress | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> CapCurve:
+        """Cut all splits that can see more than a limit, for several limits.
+
+        ``limits`` are px of the network's input (None for at most 12 of the splits' own sizes);
+        ``draws`` random cuts of as many channels are the control, from ``seed`` on. For the rest
+        see ``ablate`` and ``mscnn.scales.cuts``.
+        """
+        call = Call(on_progress, is_cancelled)
+        return cuts.capped(self, photo, target, limits, draws, seed, fill, references, call)
 
     def features(
         self,

@@ -24,6 +24,7 @@ from mscnn.models.labels import LabelSet, folded, short
 from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import is_path, shown_name
 from mscnn.photos.imaging import load_photo
+from mscnn.results.cuts import Ablation, Cap, CapCurve
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import (
@@ -191,6 +192,54 @@ class Engine:
                 stopped = call.cancelled or len(curves) < len(models)
                 label = done.label or made.label
                 done = replace(done, label=label, curves=curves, partial=stopped)
+                yield done
+        except Cancelled:
+            return
+
+    def ablate(self, photo: Photo, model: str, **options: Any) -> Ablation:
+        """What a class loses without each split; see ``Network.ablate``."""
+        return self.session.network(model).ablate(photo, **options)
+
+    def cap_steps(
+        self,
+        photo: Photo,
+        models: Sequence[str],
+        *,
+        target: str | int = "top1",
+        fill: str = "mean",
+        draws: int = 0,
+        on_progress: SweepProgress | None = None,
+        is_cancelled: IsCancelled | None = None,
+        **options: Any,
+    ) -> Iterator[Cap]:
+        """Cap the receptive fields of one to four models: yields what is there after each.
+
+        ``on_progress`` is called with (model, cuts done, in total); ``options`` are those of
+        ``Network.cap``. Raises ``OptionError``: no model, more than four, or one named twice;
+        ``ImageError``, ``UnknownClassError``.
+        """
+        _check_models(models, 1, MAX_SWEPT)
+        image = load_photo(photo)
+        call = Call(None, is_cancelled)
+
+        def curve(network: Network, one: OneClass) -> tuple[CapCurve, int | None]:
+            made = network.cap(
+                image, target=one.of(network), fill=fill, draws=draws,
+                on_progress=on_progress and partial(on_progress, one.model),
+                is_cancelled=is_cancelled, **options,
+            )  # fmt: skip
+            return made, made.target
+
+        def failed(model: str, error: MscnnError, _: OneClass) -> CapCurve:
+            if len(models) == 1 or isinstance(error, (ImageError, OptionError)):
+                raise error
+            return CapCurve.without(shown_name(model), str(error))
+
+        one, done = OneClass(target), Cap("", fill, draws, (), partial=True)
+        try:
+            for made in self._each(models, one, call, curve, failed):
+                curves = (*done.curves, made)
+                done = Cap(one.label, fill, draws, curves, partial=len(curves) < len(models))
                 yield done
         except Cancelled:
             return

@@ -1,10 +1,11 @@
-"""The project's only hooks: record what chosen layers take in or put out, and leave no trace."""
+"""The project's only hooks: record or change what chosen layers see, and leave no trace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from torch import nn
@@ -79,6 +80,31 @@ def record(
         missing = [name for name in layers if name not in seen.outputs]
         for name in [*missing, *(name for name in inputs if name not in seen.inputs)]:
             raise UnknownLayerError(f"The layer {name!r} takes no part in the model's answer.")
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def change_inputs(
+    model: nn.Module, changes: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]
+) -> Iterator[None]:
+    """Let layers, by module name, read what a function makes of their input, while the block runs.
+
+    The hooks are removed again, whatever happens.
+    """
+
+    def on_input(
+        change: Callable[[torch.Tensor], torch.Tensor], _module: nn.Module, args: tuple[object, ...]
+    ) -> tuple[object, ...]:
+        first, *others = args
+        return (change(cast("torch.Tensor", first)), *others)
+
+    modules, handles = dict(model.named_modules()), []
+    try:
+        for name, change in changes.items():
+            handles.append(modules[name].register_forward_pre_hook(partial(on_input, change)))
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -13,8 +13,8 @@ from PIL import Image
 
 from mscnn.errors import ImageError
 from mscnn.http.uploads import NO_PHOTO, cache_file
+from mscnn.models.examples import Example, examples
 from mscnn.page.cache import Cache
-from mscnn.page.examples import Example, examples
 from mscnn.page.request import Request
 from mscnn.photos.imaging import load_photo, thumbnail_of
 

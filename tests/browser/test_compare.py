@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from mscnn.engine import pipeline
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.page.lenses.compare import agreement_in_words
 from tests.page.serving import MODELS
 

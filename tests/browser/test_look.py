@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from mscnn.draw.overlay import overlay
 from mscnn.maps.agreement import density
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.photos.imaging import load_photo
 from tests.page.serving import MODELS
 

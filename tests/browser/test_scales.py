@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS
 

@@ -48,6 +48,22 @@ def test_scales_prints_and_writes_the_lens_numbers(photo, capsys):
     assert on_disk == without(document, "attention", "out", "files")
 
 
+def test_scales_cuts_when_asked_to(photo, capsys):
+    how = ("--target", "lion", "--ablate", "--draws", "2", "--fill", "zero", "--out", "s")
+    document = run_json(capsys, "scales", photo, *how)
+    expected = engine().ablate(photo, RES2NET, target=198, fill="zero").cuts
+    got = [(cut["block"], cut["split"], cut["logit_change"]) for cut in document["ablation"]]
+    assert got == [(c.block, c.index, pytest.approx(c.logit_change, abs=1e-4)) for c in expected]
+    (curve,) = document["cap"]["models"]
+    assert curve["steps"][-1]["cut_channels"] == 0
+    assert curve["steps"][0]["control_mean"] is not None
+    assert document["cap"]["fill"] == "zero"
+    names = {"ablation.json", "ablation.csv", "ablation.png", "cap.json", "cap.csv", "cap.png"}
+    assert names <= {p.name for p in Path("s").iterdir()}
+    rows = list(csv.DictReader(Path("s/cap.csv").read_text("utf-8").splitlines()))
+    assert [int(row["limit_px"]) for row in rows] == [s["limit_px"] for s in curve["steps"]]
+
+
 def test_scales_as_text_says_where_it_went(photo, capsys):
     assert main(["scales", photo, "--model", RESNET, "--out", "s"]) == 0
     out = capsys.readouterr().out

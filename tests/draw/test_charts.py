@@ -15,6 +15,7 @@ from mscnn.draw.figures import NEUTRAL, SERIES, inline_svg, marks, png
 from mscnn.errors import UnknownLayerError
 from mscnn.geometry import ViewGeometry
 from mscnn.results import scales
+from mscnn.results.cuts import Ablation, Cap, CapCurve, CapStep, SplitCut
 from mscnn.results.explanation import PhotoInfo, Prediction, Score, WeightsInfo
 from mscnn.results.receptive_field import BlockField, ReceptiveField, Spectrum, StageField
 from mscnn.scales.receptive_field import known
@@ -347,3 +348,61 @@ def test_many_models_with_long_names_leave_room_for_the_chart():
         colours = {line.get_color() for line in figure.axes[0].lines} & set(SERIES)
         assert len(colours) >= 4
         assert inline_svg(figure).count('class="mark"') == len(marks(figure))
+
+
+def cap_curve(model="starter_res2net", target=0, draws=0):
+    limits, chances = [11, 27, 59, 123], [[0.1, 0.9], [0.4, 0.6], [0.7, 0.3], [0.8, 0.2]]
+    logits = np.log(np.array(chances)).astype(np.float32)
+    steps = tuple(
+        CapStep(limit, 0.5, 0.0, p[target], Score(int(np.argmax(p)), "ab"[np.argmax(p)], max(p)))
+        for limit, p in zip(limits, chances, strict=True)
+    )
+    control = np.linspace(0.2, 0.4, draws)[:, None].repeat(4, 1)
+    return CapCurve(model, target, "a", 64, steps, 59, logits, control, None)
+
+
+def test_the_cap_is_drawn_with_its_control_and_the_answers_on_the_way():
+    figure = drawn(charts.cap_chart(Cap("a", "mean", 5, (cap_curve(draws=5),))))
+    assert [point(figure, f"cap:starter_res2net/{k}") for k in range(4)] == [
+        (11, pytest.approx(10)), (27, pytest.approx(40)), (59, pytest.approx(70)),
+        (123, pytest.approx(80)),
+    ]  # fmt: skip
+    said = words(figure)
+    assert "a from 59 px on" in said
+    assert "its probability of b" in said
+    assert "95 % of 5 draws" in said
+    rival = next(line for line in figure.axes[0].lines if len(np.ravel(line.get_ydata())) == 4
+                 and np.ravel(line.get_ydata())[0] > 50)  # fmt: skip
+    np.testing.assert_allclose(np.ravel(rival.get_ydata()), [90, 60, 30, 20], rtol=1e-5)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(20.5)
+    assert band.max() == pytest.approx(39.5)
+
+
+def test_several_models_are_capped_in_one_chart():
+    curves = (
+        cap_curve(),
+        CapCurve.without("net", "it has no class a"),
+        cap_curve("starter_resnet"),
+    )
+    said = words(drawn(charts.cap_chart(Cap("a", "mean", 0, curves))))
+    assert "its probability" not in said
+    assert "at random" not in said
+    assert drawn(charts.cap_chart(Cap("", "mean", 0, ())))
+
+
+def test_a_cut_is_a_bar_of_what_the_logit_loses():
+    best, shown = Score(0, "a", 0.9), report().prediction
+    cuts = tuple(
+        SplitCut(name, index, size, 1.0, share, -float(index), 0.0, best)
+        for name, sizes, shares in zip(BLOCKS, FIELDS, SHARES, strict=True)
+        for index, (size, share) in enumerate(zip(sizes, shares, strict=True))
+    )
+    figure = drawn(charts.ablation_chart(Ablation(shown, best, "mean", 7, cuts, 0.5)))
+    for cut in cuts:
+        own = bar(figure, f"part:{cut.block}/{cut.index}")
+        assert own.get_height() == cut.index
+        assert (
+            to_hex(own.get_facecolor())
+            == charts.split_colours([c.rf_max_px for c in cuts if c.block == cut.block])[cut.index]
+        )

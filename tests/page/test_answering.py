@@ -16,9 +16,9 @@ from mscnn.errors import Cancelled
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
+from mscnn.models.examples import examples
 from mscnn.page import lenses
 from mscnn.page.cache import Cache, weight_of
-from mscnn.page.examples import examples
 from mscnn.page.jobs import Jobs
 from mscnn.page.lens import Lens
 from mscnn.page.lenses import look

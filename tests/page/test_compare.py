@@ -13,7 +13,7 @@ from mscnn.engine import pipeline
 from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.page.lenses import compare
 from mscnn.results.explanation import Agreement
 from tests.page.serving import MODELS

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.page.lenses.rf import glow, paths_text
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.receptive_field import known

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mscnn.errors import UnsupportedModelError
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
 from mscnn.scales.receptive_field import known
@@ -157,3 +157,38 @@ def test_the_download_holds_chart_tables_maps_and_manifest(answering, engine):
     assert manifest["image"]["name"] == "Lion"
     np.testing.assert_allclose(maps["layer3.1"], report.block("layer3.1").maps, atol=1e-5)
     assert table.count("\n") == 1 + sum(len(block.splits) for block in report.blocks)
+
+
+def test_the_parts_are_cut_when_asked_for(ask, engine, monkeypatch):
+    monkeypatch.setattr(scales, "DRAWS", 2)
+    assert 'id="cut-run"' in ask()[0]["html"]
+    messages = ask(options={"cut": True}, models=[RES2NET, RESNET])
+    assert [m["more"] for m in messages] == [True, True, True, False]
+    network, last = engine.session.network(RES2NET), messages[-1]
+    index = network.predict(PHOTO).top[0].index
+    curve = network.cap(PHOTO, target=index, draws=scales.DRAWS)
+    sent = by_id(last)
+    for k, step in enumerate(curve.steps):
+        assert (
+            f"no part sees more than {step.limit_px} px".lower()
+            in sent[f"cap/{k}"]["caption"].lower()
+        )
+        assert percent(step.probability) in sent[f"cap/{k}"]["caption"]
+        assert last["marks"][f"{RES2NET}/{k}"] == {"show": {"map": f"cap/{k}"}}
+    ablation = network.ablate(PHOTO, target=index)
+    for cut in ablation.cuts:
+        assert f'data-mark="{cut.block}/{cut.index}"' in last["html"].split('id="ablation-plot"')[1]
+    assert last["html"].count("Cutting as many channels at random costs") == 2
+
+
+def test_the_box_is_as_large_as_what_the_network_needs(network):
+    from mscnn.page.lenses.scales import _square
+
+    cam = network("res2net").explain(PHOTO).maps[0]
+    left, top, right, bottom = _square(cam, 48)
+    crop = cam.geometry.crop
+    assert (right - left) / (crop[2] - crop[0]) == pytest.approx(48 / 96)
+    assert (bottom - top) / (crop[3] - crop[1]) == pytest.approx(48 / 96)
+    row, column = np.unravel_index(int(cam.raw.argmax()), cam.raw.shape)
+    assert (left + right) / 2 == pytest.approx(crop[0] + (column + 0.5) / 3 * (crop[2] - crop[0]))
+    assert (top + bottom) / 2 == pytest.approx(crop[1] + (row + 0.5) / 3 * (crop[3] - crop[1]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn.page.examples import examples
+from mscnn.models.examples import examples
 from mscnn.page.lenses import zoom
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import SweepCurve

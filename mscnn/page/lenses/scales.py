@@ -5,27 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from mscnn.draw.charts import evidence_chart, gates_chart
+from mscnn.draw.charts import ablation_chart, cap_chart, evidence_chart, gates_chart
 from mscnn.draw.figures import grow, inline_svg
 from mscnn.draw.files import scales_files
 from mscnn.engine.network import Network
-from mscnn.errors import MscnnError, UnsupportedModelError
+from mscnn.engine.pipeline import MAX_SWEPT, same_class
+from mscnn.errors import Cancelled, MscnnError, UnsupportedModelError
 from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, model_key
 from mscnn.page.lenses.look import drawing
-from mscnn.page.messages import Message, percent, stage_name
+from mscnn.page.messages import Message, model_title, percent, stage_name
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
+from mscnn.results.cuts import Ablation, Cap, CapCurve
 from mscnn.results.explanation import CamMap
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, BlockAttention, BlockScales, ScaleReport
+from mscnn.scales.cuts import DRAWS
 
 HALF_ABOVE = 500_000
 """Raw numbers of more than this many bytes travel as float16."""
@@ -40,6 +44,8 @@ class _Seen:
     report: ScaleReport
     fields: ReceptiveField | None
     attention: AttentionReport | None = None
+    ablation: Ablation | None = None
+    cap: Cap | None = None
 
     def gates(self, block: str) -> BlockAttention | None:
         known = self.attention.blocks if self.attention else ()
@@ -47,18 +53,24 @@ class _Seen:
 
 
 def answer(request: Request, context: Context) -> Iterator[Message]:
-    """All blocks at once; then, of a ResNeSt, its branches, and its gates beside the usual."""
+    """All blocks at once; of a ResNeSt, its branches, and its gates beside the usual; then cuts."""
     photo, seen = context.photo(request), _seen(request, context)
     # Of a network that is not listed only it knows.
     spec, plain = seen.network.spec, not seen.report.has_splits
     gated = spec.family == "resnest" if spec is not None else plain
     key = ("chart", photo.digest, model_key(seen.network), seen.report.target.index)
     chart = context.cached((*key, request.chart_px), lambda: _chart(seen.report, request.chart_px))
-    yield _message(seen, chart, request, photo, more=gated)
+    cut = bool(request.options.get("cut"))
+    yield _message(seen, chart, request, photo, more=gated or cut)
     if gated:
         seen = _with_attention(seen, photo, context)
         yield _message(seen, chart, request, photo, more=True)
-        yield _message(_with_references(seen, context), chart, request, photo, more=False)
+        seen = _with_references(seen, context)
+        yield _message(seen, chart, request, photo, more=cut)
+    if cut:
+        for step in _with_cuts(seen, request, context):
+            more = (step.cap is None or step.cap.partial) and not context.is_cancelled()
+            yield _message(step, chart, request, photo, more=more)
 
 
 def _seen(request: Request, context: Context) -> _Seen:
@@ -101,6 +113,47 @@ def _with_references(seen: _Seen, context: Context) -> _Seen:
     return replace(seen, attention=replace(report, blocks=blocks, references=len(paths)))
 
 
+def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_Seen]:
+    """What the class loses without each part, then under a cap, one network after the other."""
+    photo, index = context.photo(request), seen.report.target.index
+    names = [seen.network.name, *(m for m in request.models if m != seen.network.name)][:MAX_SWEPT]
+    context.consent_to_download(request, names)
+    key = photo.digest, model_key(seen.network), index
+    ablation = context.cached(
+        ("ablation", *key),
+        lambda: seen.network.ablate(
+            photo.image, target=index, name=photo.name, is_cancelled=context.is_cancelled,
+            on_progress=lambda done, total: context.progress(done, total, "Cutting parts"),
+        ),
+    )  # fmt: skip
+    yield replace(seen, ablation=ablation)
+    done = Cap(seen.report.target.label, "mean", DRAWS, (), partial=True)
+    for name in names:
+        try:
+            network = context.network(request, name)
+            own = same_class(seen.network.labels, index, network.labels)
+            curve = context.cached(
+                ("cap", photo.digest, model_key(network), own),
+                partial(
+                    network.cap, photo.image, target=own, draws=DRAWS,
+                    is_cancelled=context.is_cancelled,
+                    on_progress=partial(_tell, context, model_title(name)),
+                ),
+            )  # fmt: skip
+        except Cancelled:
+            yield replace(seen, ablation=ablation, cap=done if done.curves else None)
+            return
+        except MscnnError as error:
+            curve = CapCurve.without(name, str(error))
+        curves = (*done.curves, curve)
+        done = replace(done, curves=curves, partial=len(curves) < len(names))
+        yield replace(seen, ablation=ablation, cap=done)
+
+
+def _tell(context: Context, title: str, done: int, total: int) -> None:
+    context.progress(done, total, f"{title}: capping what it sees")
+
+
 def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more: bool) -> Message:
     report, network = seen.report, seen.network
     brightest = {block.block: _brightest(block) for block in report.blocks}
@@ -111,7 +164,8 @@ def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more
     maps = _maps(seen, list(starts)[-1])
     parts = {name: [m for m in maps if m["group"] == name] for name in brightest}
     maps.sort(key=lambda message: message["id"] not in starts.values())
-    view: Message = {"maps": maps, "frame": maps[0]["rect"]}
+    caps = _cap_maps(seen.cap.curves[0]) if seen.cap else []
+    view: Message = {"maps": [*maps, *caps], "frame": maps[0]["rect"]}
     if request.static and not more:  # without a canvas one part is shown, the one to begin with
         name, _, split = maps[0]["id"].partition("/")
         drawn = messages.picture(photo, report.block(name).cam(int(split)))
@@ -123,12 +177,85 @@ def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more
         gated={b.block: b for b in (seen.attention.blocks if seen.attention else ())},
         change=lambda block: f"{np.abs(block.gates - block.reference).mean():.4f}",
         facts=messages.facts(network), plainer=registry.find(spec.baseline or "") if spec else None,
+        slider=[{"map": m["id"], "text": m["name"]} for m in caps],
+        cut=_cut(seen, request.chart_px),
     )  # fmt: skip
+    marks = {f"{network.name}/{k}": {"show": {"map": m["id"]}} for k, m in enumerate(caps)}
     return {
         "html": html, "label": report.target.label, "top": report.prediction.top[0].label,
         "view": view, "more": more,
-        "marks": {name: {"show": {"map": map_id}} for name, map_id in brightest.items()},
+        "marks": marks | {n: {"show": {"map": map_id}} for n, map_id in brightest.items()},
     }  # fmt: skip
+
+
+def _cap_maps(curve: CapCurve) -> list[Message]:
+    """The last stage's map under each cap, on one scale; a box as large as what it needs to see."""
+    cams = [cam for k in range(len(curve.steps)) if (cam := curve.cam(k)) is not None]
+    made = []
+    for k, message in enumerate(_on_one_scale(cams, half=False)):
+        step = curve.steps[k]
+        said = f"{curve.label} {percent(step.probability)}"
+        if step.top.index != curve.target:
+            said += f", its top-1 is {step.top.label} {percent(step.top.probability)}"
+        box = []
+        if step.limit_px == curve.needed_px and curve.input_px >= step.limit_px:
+            words = f"{step.limit_px} px: enough to know it"
+            box = [{"rect": _square(cams[k], step.limit_px), "title": words, "tone": 1}]
+        made.append({
+            **message, "id": f"cap/{k}", "group": f"cap/{k}", "name": f"{step.limit_px} px",
+            "title": f"No part sees more than {step.limit_px} px", "boxes": box,
+            "caption": f"No part sees more than {step.limit_px} px: {said}.",
+        })  # fmt: skip
+    return made
+
+
+def _square(cam: CamMap, side: int) -> list[float]:
+    """A square of the network's input, in photo px, around the map's strongest position."""
+    row, column = np.unravel_index(int(cam.raw.argmax()), cam.raw.shape)
+    (width, height), (left, top, right, bottom) = cam.geometry.view, cam.geometry.crop
+    across, down = (right - left) / width, (bottom - top) / height
+    x = left + (column + 0.5) * (right - left) / cam.raw.shape[1]
+    y = top + (row + 0.5) * (bottom - top) / cam.raw.shape[0]
+    return [x - side / 2 * across, y - side / 2 * down, x + side / 2 * across, y + side / 2 * down]
+
+
+def _cut(seen: _Seen, width: int) -> Message | None:
+    """What the page says of cuts, and their charts."""
+    if seen.ablation is None:
+        return None
+    label, cuts = seen.ablation.target.label, seen.ablation.cuts
+    least = min(cuts, key=lambda cut: cut.probability_change)
+    where = stage_name(least.block).lower() + (f", split {least.index}" if seen.report.has_splits else "")
+    lost = 100 * -least.probability_change
+    said = f"Without {where} {label} loses most: {lost:.0f} points of probability."
+    if lost < 1:
+        said = f"No single part is needed: whichever is cut, {label} loses less than a point."
+    chart = ablation_chart(seen.ablation, title="", width=width)
+    found: Message = {
+        "sentence": said, "ablation": _svg(chart, f"What {label} loses without each part"),
+        "rank": seen.ablation.rank_correlation, "references": seen.ablation.references, "cap": None,
+    }  # fmt: skip
+    if seen.cap is not None:
+        alt = f"Probability of {label} against how far the network may see"
+        found["cap"] = _svg(cap_chart(seen.cap, title="", width=width), alt)
+        found["sentences"] = [_said_of_cap(curve) for curve in seen.cap.curves]
+        found["start"] = len(seen.cap.curves[0].steps) - 1
+    return found
+
+
+def _said_of_cap(curve: CapCurve) -> str:
+    title = model_title(curve.model)
+    if not curve.steps:
+        return f"{title}: {curve.note}"
+    said = f"{title} still says {curve.label} when no part sees more than {curve.needed_px} px"
+    if curve.needed_px is None:
+        said = f"{title} does not say {curve.label} even where nothing is cut"
+    elif curve.needed_px == curve.steps[0].limit_px:
+        said = f"{title} says {curve.label} at every limit"
+    verdict = " Cutting as many channels at random costs as much, so that says nothing of reach."
+    if curve.beats_control:
+        verdict = " Cutting as many channels at random costs less: it is the reach that counts."
+    return f"{said} (its input is {curve.input_px} px).{verdict}"
 
 
 def _stage(block: str) -> str:
@@ -228,12 +355,16 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     photo, seen = context.photo(request), _seen(request, context)
     if not seen.report.has_splits:
         seen = _with_references(_with_attention(seen, photo, context), context)
-    look = drawing(request)
-    made = scales_files(seen.report, photo.image, attention=seen.attention, drawing=look)
+    if request.options.get("cut"):
+        *_, seen = _with_cuts(seen, replace(request, agreed=True), context)
+    made = scales_files(
+        seen.report, photo.image, attention=seen.attention, ablation=seen.ablation, cap=seen.cap,
+        drawing=drawing(request),
+    )  # fmt: skip
     return f"mscnn-scales-{seen.network.name}-{seen.report.target.label}", made
 
 
 LENS = Lens(
     "scales", "Scales", "At which scale was it decided: by small details or by large parts?",
-    answer, files=files, needs=("photo", "model", "target"),
+    answer, files=files, needs=("photo", "model", "models", "target", "options"),
 )  # fmt: skip
