@@ -65,7 +65,7 @@ def test_no_import_circle(level):
 
 def test_few_rooms():
     inside = [p for p in PACKAGE.iterdir() if p.name != "__pycache__" and p.suffix != ".pyi"]
-    assert len(inside) <= 18, sorted(p.name for p in inside)
+    assert len(inside) <= 19, sorted(p.name for p in inside)
 
 
 def test_a_long_module_gives_its_reason():
@@ -80,7 +80,8 @@ LIGHT = [
     "mscnn.draw.figures", "mscnn.draw.charts", "mscnn.draw.evaluation", "mscnn.draw.sheets",
     "mscnn.results.scales", "mscnn.scales.receptive_field", "mscnn.scales.canvas",
     "mscnn.engine.lens_options", "mscnn.results.evaluation", "mscnn.results.features",
-    "mscnn.results.receptive_field", "mscnn.results.study", "mscnn.results.writing",
+    "mscnn.results.receptive_field", "mscnn.results.study", "mscnn.results.trust",
+    "mscnn.results.writing", "mscnn.trust.plan",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +18,14 @@ import numpy.typing as npt
 import pytorch_grad_cam as package
 import torch
 from pytorch_grad_cam import ablation_cam, score_cam
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.metrics import road as package_road
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import nn
 
 from mscnn.errors import Cancelled, MethodError
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
+from mscnn.maps.seeding import seeded
 from mscnn.maps.single_pass import RawMaps, Targets
 
 # The package draws its own progress bar on stderr, which would mix into the command line's output.
@@ -177,25 +179,88 @@ def packaged_map(
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
-    raw = _run(watched, inner.get_submodule(layer), x, target, method)
+    raw = _run(watched, inner.get_submodule(layer), x, ClassifierOutputTarget(target), method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
     return np.nan_to_num(np.asarray(raw, dtype=np.float32))
 
 
+def finer_map(
+    model: nn.Module, x: torch.Tensor, layer: str, target: int, others: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Compute FinerCAM, on Grad-CAM: a class beside at least one other; see ``packaged_map``.
+
+    Zhang et al., CVPR 2025, arXiv:2501.11309; the package weights the difference of logits to each
+    other class by that class's probability.
+    """
+    with torch.no_grad(), record(model, [layer]):
+        model(x)
+    if x.dtype != torch.float32:
+        model, x = copy.deepcopy(model).float(), x.float()
+    watched = _Watched(model, 1, Call()).eval()
+    finer = FinerWeightedTarget(target, list(others), 1.0)
+    raw = _run(watched, model.get_submodule(layer), x, finer, "finercam")
+    if raw is None or raw.ndim != 2:
+        raise MethodError(f"FinerCAM gives no map at {layer!r}; choose another layer.")
+    return np.nan_to_num(np.asarray(raw, dtype=np.float32))
+
+
+class _SeededImputer(package_road.NoisyLinearImputer):  # type: ignore[misc]  # as above
+    """The package's, whose noise is the same every time."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def __call__(self, img: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with seeded(self.seed):
+            filled: torch.Tensor = super().__call__(img, mask)
+        return filled
+
+
+def road(
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    chance: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    on_view: npt.NDArray[np.float32],
+    percentiles: Sequence[int],
+    seed: int,
+) -> float:
+    """Compute the package's ROAD of one map: (weakest filled in - strongest filled in) / 2.
+
+    Rong et al., ICML 2022, arXiv:2202.00449. ``answer`` gives the logits ``(1, classes)`` of an
+    input, ``chance`` a probability of ``(classes,)`` logits; ``x`` is ``(1, 3, H, W)`` float32 on
+    the CPU, ``on_view`` ``(H, W)`` in 0..1. At the percentile 90 a tenth of the pixels is filled.
+    """
+    ways = package_road.RemoveLeastRelevantFirst, package_road.RemoveMostRelevantFirst
+    means = []
+    for way in ways:
+        removed = (way(percentile, _SeededImputer(seed)) for percentile in percentiles)
+        scores = [
+            package_road.PerturbationConfidenceMetric(removal)(
+                x, on_view[None], [chance], answer, return_diff=False
+            )
+            for removal in removed
+        ]
+        means.append(np.mean(scores))
+    return float(means[0] - means[1]) / 2
+
+
 def _run(
-    watched: _Watched, module: nn.Module, x: torch.Tensor, target: int, method: str
+    watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, method: str
 ) -> npt.NDArray[np.float32] | None:
     kept: list[npt.NDArray[np.float32]] = []
     # The default is one object shared by all instances of the class.
     fresh = {"ablation_layer": package.AblationLayer()} if method == "ablationcam" else {}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
-    x.requires_grad_(METHODS[method].cost == "gradient")
+    finer = method == "finercam"
+    x.requires_grad_(finer or METHODS[method].cost == "gradient")
     cam: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
-        cam = _CLASSES[method](watched, [module], **fresh)
+        outer = cam = package.FinerCAM(watched, [module]) if finer else None
+        cam = outer.base_cam if outer is not None else _CLASSES[method](watched, [module], **fresh)
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 
@@ -205,7 +270,7 @@ def _run(
 
         cam.get_cam_image = keep
         with torch.enable_grad():
-            cam(input_tensor=x, targets=[ClassifierOutputTarget(target)])
+            (outer or cam)(input_tensor=x, targets=[target])
     finally:
         if cam is not None:
             cam.activations_and_grads.release()

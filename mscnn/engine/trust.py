@@ -1,0 +1,411 @@
+"""How far maps of one photo and class can be believed: runs ``mscnn.trust`` on a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from scipy.special import softmax
+from torch import nn
+
+from mscnn.errors import (
+    Cancelled,
+    MethodError,
+    OptionError,
+    UnknownLayerError,
+    UnsupportedModelError,
+)
+from mscnn.geometry import FloatMap, resize_map
+from mscnn.maps.agreement import spearman
+from mscnn.maps.methods import Call, get_method
+from mscnn.maps.single_pass import Targets, check_finite, grad_cam
+from mscnn.photos.imaging import load_photo
+from mscnn.results.explanation import CamMap
+from mscnn.results.trust import (
+    Candidate,
+    Kind,
+    Localisation,
+    MapTrust,
+    Placement,
+    Randomisation,
+    RandomStep,
+    Scores,
+    StabilityStep,
+    Trust,
+)
+from mscnn.scales.canvas import background, cut, paste, whole
+from mscnn.trust import checks, scores, verdict
+from mscnn.trust.controls import controls
+from mscnn.trust.plan import BASELINES, CONTRASTS, STAGES, Plan
+
+if TYPE_CHECKING:
+    from mscnn.engine.network import Network, Photo
+
+BATCH = 16
+"""Pictures per forward, so that Stop answers soon and memory stays low."""
+LITTLE = 0.01
+"""Probability of the class below which a notice says that there is little to explain."""
+STOPPED = "Stopped before the first map was done."
+Doubles = npt.NDArray[np.float64]
+Making = Callable[[torch.Tensor, int, int], torch.Tensor]
+"""From the input on the device, and a range of pictures, to these, ``(n, 3, H, W)``."""
+
+
+class Work(NamedTuple):
+    """What a plan takes: pictures through the network, maps, and pictures filled in for ROAD."""
+
+    forwards: int
+    maps: int
+    fillings: int
+
+
+class Trusting:
+    """One photo, class and plan, a batch at a time under the network's lock.
+
+    Raises what ``Network.trust`` does, before anything that takes long.
+    """
+
+    def __init__(
+        self, network: Network, photo: Photo, target: str | int, plan: Plan, name: str, call: Call
+    ) -> None:
+        self.network, self.plan, self.call = network, plan, call
+        wanted = [
+            s for asked in plan.layers for s in (network.stages if asked == STAGES else [asked])
+        ]
+        layers = dict.fromkeys(network.layer(layer) for layer in wanted)
+        self.pairs = [(method, layer) for method in plan.methods for layer in layers]
+        chosen = network._one_target(target).indices
+        others = network.targets(list(plan.against)).indices if plan.against else ()
+        self.image = load_photo(photo)
+        self.shown = network.preprocess(self.image)
+        self.box = None
+        if plan.box is not None and "localisation" in plan.parts:
+            self.box = checks.rect_of(plan.box, self.shown.geometry)
+        self.prediction = network.predict(self.shown, name=name)
+        best = self.prediction.top[0].index
+        self.chosen = [best if i == "top1" else int(i) for i in (*chosen, *others)]
+        self.index, self.view_size = self.chosen[0], self.shown.geometry.view
+        if self.index in self.chosen[1:]:
+            raise OptionError("A class cannot be set in contrast to itself; choose another.")
+        self.maps: list[MapTrust] = []
+        self.notices: list[str] = []
+        self.done, self.seconds = 0, self.prediction.seconds
+        self.squares = scores.squares(*self.view_size[::-1])
+        self.work = self._work()
+
+    def _work(self) -> Work:
+        plan, forwards, maps, fillings = self.plan, 0, 1, 0
+        if "scores" in plan.parts:
+            fillings = (3 + plan.draws) * 2 * len(plan.road)
+            curves = len(plan.baselines) * 2 * (plan.steps - 1)
+            forwards = (3 + plan.draws) * (curves + 1) + fillings
+        if "randomisation" in plan.parts:
+            maps += len(self.network.stages) + bool(self.network.loaded.head) + 1
+        maps += len(checks.CHANGES) * ("stability" in plan.parts)
+        maps += len(plan.factors) * len(checks.POSITIONS) * ("localisation" in plan.parts)
+        count = len(self.pairs)
+        once = 1 + len(BASELINES) + len(self.squares) if forwards else 0
+        return Work(forwards * count + once, maps * count, fillings * count)
+
+    def estimate(self) -> float:
+        """Wall time, s, that ``run`` will take: some of it is done and timed."""
+        network, work = self.network, self.work
+
+        def same(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+            return x.expand(stop - start, -1, -1, -1)
+
+        self._answers(same, BATCH)  # the first forward of a size is slower
+        self.seconds = 0.0
+        self._answers(same, BATCH)
+        total = work.forwards * self.seconds / BATCH
+        each = work.maps / len(self.plan.methods)
+        layer = self.pairs[0][1]
+        for method in self.plan.methods:
+            if method not in CONTRASTS and get_method(method).is_slow:
+                total += each * network._estimate(method, self.shown, layer)
+            else:
+                total += each * self._map(method, layer, self.shown.x)[2]
+        if work.fillings:
+            cam = np.random.default_rng(0).random(self.view_size[::-1], np.float32)
+            began = time.perf_counter()
+            self._road(cam, lambda x: torch.zeros(len(x), len(self.prediction.logits)))
+            took = time.perf_counter() - began
+            total += work.fillings * took / (2 * len(self.plan.road))
+        return total
+
+    def run(self) -> Trust:
+        """Do what the plan says; see ``Network.trust``."""
+        stopped = False
+        try:
+            if "scores" in self.plan.parts:
+                self._prepare_scores()
+            for method, layer in self.pairs:
+                self._one(method, layer)
+        except Cancelled:
+            if not self.maps:
+                raise Cancelled(STOPPED) from None
+            stopped = True
+        ranks = verdict.ranks(self.maps)
+        network, logits = self.network, self.prediction.logits
+        target, *against = (network._score(index, logits) for index in self.chosen)
+        if target.probability < LITTLE:
+            self.notices.append(
+                f"The network gives {target.label} only {target.probability:.2%}, so there is "
+                "little for a map to explain."
+            )
+        return Trust(
+            prediction=self.prediction, target=target, against=tuple(against), box=self.plan.box,
+            steps=self.plan.steps, draws=self.plan.draws, seed=self.plan.seed,
+            maps=tuple(self.maps), ranks=ranks, disagreement=verdict.disagreement(ranks),
+            recommended=verdict.recommend(self.maps, ranks), view=self.shown.view,
+            geometry=self.shown.geometry, partial=stopped, seconds=self.seconds,
+            notices=(*network.notices, *dict.fromkeys(self.notices)),
+        )  # fmt: skip
+
+    def _one(self, method: str, layer: str) -> None:
+        try:
+            raw, _, took = self._map(method, layer, self.shown.x)
+        except (MethodError, UnknownLayerError) as error:
+            if len(self.pairs) == 1:
+                raise
+            why = str(error)
+            self.maps.append(MapTrust(method, layer, 0.0, None, verdict.undecided(why), note=why))
+            return
+        cam = CamMap(layer, self.index, method, raw, self.shown.geometry)
+        self.maps.append(MapTrust(method, layer, took, cam, verdict.undecided()))
+        for part, work in (
+            ("scores", self._score), ("randomisation", self._randomise),
+            ("stability", self._change), ("localisation", self._place),
+        ):  # fmt: skip
+            if part in self.plan.parts:
+                work(method, layer, raw)
+
+    def _found(self, **found: Any) -> None:
+        """Keep what was found about the last map at once, so that Stop loses little."""
+        self.maps[-1] = replace(self.maps[-1], **found)
+
+    # --- asking the network ------------------------------------------------------------------
+
+    def _tick(self, done: int) -> None:
+        self.done += done
+        self.call.progress(self.done, self.work.forwards + self.work.maps)
+        self.call.check(STOPPED)
+
+    def _answers(self, make: Making, count: int) -> Doubles:
+        """``(count, classes)`` logits of pictures made on the device, a batch at a time."""
+        rows = []
+        for start in range(0, count, BATCH):
+            stop = min(start + BATCH, count)
+            logits, took = self.network.guarded(partial(self._forward, make, start, stop))
+            rows.append(logits)
+            self.seconds += took
+            self._tick(stop - start)
+        return np.concatenate(rows)
+
+    @torch.inference_mode()
+    def _forward(self, make: Making, start: int, stop: int) -> Doubles:
+        network = self.network
+        logits = network.model(make(network.to_device(self.shown.x), start, stop)).float()
+        check_finite(logits)
+        found: Doubles = logits.cpu().numpy().astype(np.float64)
+        return found
+
+    def _chances(self, logits: npt.NDArray[Any]) -> Doubles:
+        """Probability of the class, ``(n,)``: among those in contrast, else among all."""
+        logits = np.atleast_2d(logits).astype(np.float64)
+        if len(self.chosen) > 1:
+            return np.asarray(softmax(logits[:, self.chosen], axis=1)[:, 0])
+        return np.asarray(softmax(logits, axis=1)[:, self.index])
+
+    def _map(
+        self, method: str, layer: str, x: torch.Tensor, other: nn.Module | None = None
+    ) -> tuple[FloatMap, npt.NDArray[np.float32], float]:
+        """One signed map, the logits, and the seconds; of an ``other`` model, where given."""
+        network, call = self.network, Call(None, self.call.is_cancelled)
+
+        def work(model: nn.Module) -> tuple[FloatMap, npt.NDArray[np.float32]]:
+            head = model.get_submodule(network.loaded.head or "") if network.linear else None
+            how: dict[str, Any] = {"last": network.last_stage, "linear": head}
+            placed = network.to_device(x)
+            if method not in CONTRASTS:
+                targets = Targets([self.index])
+                made = get_method(method).compute(model, placed, [layer], targets, call=call, **how)
+                return made.maps[layer, self.index], made.logits
+            made = grad_cam(model, placed, [layer], Targets(self.chosen), **how)
+            if method == "finercam":
+                # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
+                from mscnn.maps.packaged import finer_map
+
+                return finer_map(model, placed, layer, self.index, self.chosen[1:]), made.logits
+            # Grad-CAM is linear in the score, so this is the map of the difference.
+            one, *others = (made.maps[layer, index] for index in self.chosen)
+            return one - np.mean(others, axis=0, dtype=np.float32), made.logits
+
+        if other is not None:
+            found, took = network._in_memory(lambda: work(other.to(network.device)))
+        elif method not in CONTRASTS and get_method(method).is_slow:
+            found, took = network._apart(work)
+        else:
+            found, took = network.guarded(lambda: work(network.model))
+        self.seconds += took
+        self._tick(1)
+        return np.nan_to_num(found[0]), found[1], took
+
+    # --- scores ------------------------------------------------------------------------------
+
+    def _prepare_scores(self) -> None:
+        """Ask what does not depend on the map: the ends of the curves, and the squares."""
+        preprocess, view = self.network.preprocess, self.shown.view
+        photo = Image.fromarray(view)
+        self.covers = {
+            name: preprocess.tensor_of(
+                background(photo, photo, name, self.view_size, preprocess.mean_colour)
+            )
+            for name in BASELINES
+        }
+        masks = torch.from_numpy(self.squares)[:, None]
+
+        def make(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+            covers = [self.network.to_device(cover) for cover in self.covers.values()]
+            ends = torch.cat([x, *covers])[start:stop]
+            first = max(start - 1 - len(covers), 0)
+            part = masks[first : max(stop - 1 - len(covers), 0)].to(x.device)
+            return torch.cat([ends, torch.where(part, covers[0], x)])
+
+        logits = self._answers(make, 1 + len(self.covers) + len(masks))
+        chances = self._chances(logits).tolist()
+        self.ends = dict(zip(("photo", *self.covers), chances, strict=False))
+        wanted = logits[:, self.index]
+        if len(self.chosen) > 1:
+            wanted = wanted - logits[:, self.chosen[1:]].mean(axis=1)
+        self.losses = wanted[0] - wanted[1 + len(self.covers) :]
+
+    def _score(self, _method: str, _layer: str, raw: FloatMap) -> None:
+        rng = np.random.default_rng(self.plan.seed)
+        found: tuple[Candidate, ...] = ()
+        every = ("map", None, raw), *controls(raw, self.plan.draws, rng)
+        for kind, draw, control in every:
+            found = (*found, self._candidate(kind, draw, control))
+            self._found(
+                candidates=found,
+                verdict=verdict.undecided("Stopped before all controls were scored."),
+            )
+        self._found(verdict=verdict.verdict(found))
+
+    def _candidate(self, kind: Kind, draw: int | None, raw: FloatMap) -> Candidate:
+        signed = resize_map(raw, *self.view_size)
+        positive = resize_map(np.maximum(raw, 0), *self.view_size)
+        ranks = scores.order(signed, np.random.default_rng(self.plan.seed))
+        curves: dict[str, Doubles] = {}
+        for name in self.plan.baselines:
+            curves |= self._curves(name, torch.from_numpy(ranks))
+        photo = self.ends["photo"]
+        found = {name: scores.area_under(curve) for name, curve in curves.items()}
+
+        def dim(x: torch.Tensor, _start: int, _stop: int) -> torch.Tensor:
+            return scores.dimmed(x, positive)
+
+        after = float(self._chances(self._answers(dim, 1))[0])
+        road = None
+        if self.plan.road:
+            strength = (1 - ranks / ranks.size).astype(np.float32)
+            road = self._road(strength, self._tensor_answer)
+        values = Scores(
+            **found, average_drop=scores.drop(photo, after), increase=float(after > photo),
+            road=road, infidelity=scores.infidelity(signed, self.squares, self.losses),
+            complexity=scores.complexity(positive),
+        )  # fmt: skip
+        return Candidate(kind, draw, values, raw, curves)
+
+    def _curves(self, name: str, ranks: torch.Tensor) -> dict[str, Doubles]:
+        counts = scores.counts(self.plan.steps, ranks.numel())
+        inner = len(counts)
+        strongest = torch.from_numpy(np.tile(counts, 2))
+        shown = torch.arange(2 * inner) >= inner
+
+        def make(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+            cover, at = self.network.to_device(self.covers[name]), x.device
+            some = strongest[start:stop].to(at), shown[start:stop].to(at)
+            return scores.in_part(x, cover, ranks.to(at), *some)
+
+        chances = self._chances(self._answers(make, 2 * inner))
+        photo, cover = self.ends["photo"], self.ends[name]
+        return {
+            f"deletion_{name}": np.array([photo, *chances[:inner], cover]),
+            f"insertion_{name}": np.array([cover, *chances[inner:], photo]),
+        }
+
+    def _tensor_answer(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self._answers(lambda *_: self.network.to_device(x), len(x)))
+
+    def _road(self, strength: FloatMap, answer: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        # Imported late: see above.
+        from mscnn.maps.packaged import road
+
+        def chance(logits: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(self._chances(logits.numpy()))[0]
+
+        plan = self.plan
+        return road(answer, chance, self.shown.x, strength, plan.road, plan.seed)
+
+    # --- checks ------------------------------------------------------------------------------
+
+    def _randomise(self, method: str, layer: str, raw: FloatMap) -> None:
+        network, steps = self.network, tuple[RandomStep, ...]()
+        model, last = network.copy_of_model().cpu(), raw
+        cascade = checks.cascade(model, network.stages, network.loaded.head or "", self.plan.seed)
+        try:
+            for part in cascade:
+                last, _, _ = self._map(method, layer, self.shown.x, model)
+                model.cpu()
+                steps = (*steps, RandomStep(part, spearman(raw, last), last))
+                self._found(randomisation=Randomisation(steps, None))
+        except UnsupportedModelError as error:
+            self.notices.append(str(error))
+            return
+        before, after = (resize_map(cam, *self.view_size) for cam in (raw, last))
+        self._found(randomisation=Randomisation(steps, checks.emprt(before, after)))
+
+    def _change(self, method: str, layer: str, raw: FloatMap) -> None:
+        rng, steps = np.random.default_rng(self.plan.seed), tuple[StabilityStep, ...]()
+        before = resize_map(raw, *self.view_size)
+        for change in checks.CHANGES:
+            view = checks.changed(self.shown.view, change, rng)
+            cam, logits, _ = self._map(method, layer, self.network.preprocess.tensor_of(view))
+            back = checks.put_back(resize_map(cam, *self.view_size), change)
+            both = ~np.isnan(back)
+            correlation = spearman(before[both], back[both])
+            chance = float(self._chances(logits)[0])
+            steps = (*steps, StabilityStep(change, correlation, chance, back))
+            self._found(stability=steps)
+
+    def _place(self, method: str, layer: str, raw: FloatMap) -> None:
+        plan, preprocess = self.plan, self.network.preprocess
+        rng = np.random.default_rng(plan.seed)
+        content = cut(self.image, plan.box or whole())
+        empty = background(self.image, content, plan.canvas, self.view_size, preprocess.mean_colour)
+
+        def everywhere(cam: FloatMap, rect: tuple[int, int, int, int]) -> Any:
+            every = [("map", None, cam), *controls(cam, plan.draws, rng)]
+            return checks.mean_located(
+                [checks.located(kind, control, rect, self.view_size) for kind, _, control in every]
+            )
+
+        box = everywhere(raw, self.box) if self.box is not None else ()
+        placed: tuple[Placement, ...] = ()
+        for factor in plan.factors:
+            for position, at in checks.POSITIONS.items():
+                view, rect = paste(content, factor, empty, at)
+                cam, logits, _ = self._map(method, layer, preprocess.tensor_of(view))
+                chance = float(self._chances(logits)[0])
+                located = everywhere(cam, rect)
+                placed = (*placed, Placement(factor, position, rect, chance, located, cam, view))
+                mean = checks.mean_located([one for done in placed for one in done.located])
+                self._found(localisation=Localisation(mean, box, placed))

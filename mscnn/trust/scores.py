@@ -1,0 +1,106 @@
+"""The scores of one map. For their papers and their meaning see ``mscnn.results.trust.METRICS``.
+
+Where we deviate from the papers, or they leave it open:
+
+* deletion, insertion: pixels go by the signed map, before its ReLU, enlarged bilinearly to the
+  view; equal ones in random order. The area under the curve is the trapezoid rule's, 0..1.
+* average drop, increase: of one photo, so the drop is a fraction and the increase is 0 or 1. The
+  normalised input is multiplied by the map, ReLU'd and scaled to 0..1, as the grad-cam package
+  does, so that what is hidden turns to the mean colour, not to black.
+* infidelity: the perturbations are squares covered with the mean colour, one after the other, on
+  grids of 4 x 4 and 8 x 8. A class activation map adds up to the logit, so what it foretells is its
+  sum over the square. It has no scale of its own, so the best factor >= 0 is applied, and the
+  result divided by what a map of zeros gets.
+  Infidelity, not the same paper's max-sensitivity, because the latter is perfect, 0, for every
+  map that does not look at the photo, as the controls are; ``checks`` has stability instead.
+* complexity: entropy of the map's fractional contributions, after the ReLU, on the view.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mscnn.geometry import FloatMap
+
+Doubles = npt.NDArray[np.float64]
+GRIDS = (4, 8)
+
+
+def order(on_view: FloatMap, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Rank the pixels of a map, ``(H, W)``: 0 for the strongest."""
+    flat = on_view.ravel()
+    ranks = np.empty(flat.size, np.int32)
+    ranks[np.lexsort((rng.random(flat.size), -flat))] = np.arange(flat.size, dtype=np.int32)
+    return ranks.reshape(on_view.shape)
+
+
+def counts(steps: int, pixels: int) -> npt.NDArray[np.int64]:
+    """How many pixels each step between the first and the last has changed: ``(steps - 1,)``."""
+    found: npt.NDArray[np.int64] = np.rint(np.arange(1, steps) * (pixels / steps)).astype(np.int64)
+    return found
+
+
+def in_part(
+    x: torch.Tensor,
+    cover: torch.Tensor,
+    ranks: torch.Tensor,
+    strongest: torch.Tensor,
+    shown: torch.Tensor,
+) -> torch.Tensor:
+    """Cover an input, or show it, in part: ``(n, 3, H, W)``.
+
+    ``x`` and ``cover`` are ``(1, 3, H, W)``, ``ranks`` is ``(H, W)`` of ``order``; ``strongest``,
+    ``(n,)``, says how many pixels are covered or, where ``shown``, ``(n,)`` bool, are all that is
+    left of the photo.
+    """
+    among = ranks < strongest[:, None, None]
+    return torch.where((among == shown[:, None, None])[:, None], x, cover)
+
+
+def area_under(curve: Doubles) -> float:
+    """Area under equally spaced probabilities over 0..1."""
+    return float(np.trapezoid(curve, dx=1 / (len(curve) - 1)))
+
+
+def dimmed(x: torch.Tensor, on_view: FloatMap) -> torch.Tensor:
+    """Multiply an input with a map, ``(H, W)`` >= 0, scaled so that its largest value is 1."""
+    return x * torch.from_numpy(on_view / (on_view.max() or 1)).to(x)
+
+
+def drop(before: float, after: float) -> float:
+    """What fraction of a probability is lost, 0..1."""
+    return max(before - after, 0.0) / before if before > 0 else 0.0
+
+
+def squares(height: int, width: int) -> npt.NDArray[np.bool_]:
+    """``(n, H, W)``: the pixels of each square of the grids."""
+    masks = []
+    for side in GRIDS:
+        rows, columns = np.arange(height) * side // height, np.arange(width) * side // width
+        places = rows[:, None] * side + columns
+        masks += [places == place for place in range(side**2)]
+    return np.stack(masks)
+
+
+def infidelity(on_view: FloatMap, masks: npt.NDArray[np.bool_], losses: Doubles) -> float | None:
+    """Compare what a signed map foretells with what the logit loses; both for each square.
+
+    Returns 0..1; None where the logit does not depend on any square.
+    """
+    foretold = masks.reshape(len(masks), -1) @ on_view.ravel().astype(np.float64)
+    size, lost = float(foretold @ foretold), float(losses @ losses)
+    if not lost > 0:
+        return None
+    along = max(float(foretold @ losses), 0.0)
+    return 1 - along**2 / (size * lost) if size > 0 else 1.0
+
+
+def complexity(on_view: FloatMap) -> float | None:
+    """Entropy, in nats, of a map >= 0; None for one of zeros."""
+    total = float(on_view.sum(dtype=np.float64))
+    if not total > 0:
+        return None
+    parts = on_view[on_view > 0].astype(np.float64) / total
+    return float(-(parts * np.log(parts)).sum())
