@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,26 +24,16 @@ from mscnn.errors import (
 )
 from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.agreement import spearman
-from mscnn.maps.methods import Call, get_method
+from mscnn.maps.methods import Call
 from mscnn.maps.single_pass import Targets, check_finite, grad_cam
 from mscnn.photos.imaging import load_photo
+from mscnn.results import trust as results
 from mscnn.results.explanation import CamMap
-from mscnn.results.trust import (
-    Candidate,
-    Kind,
-    Localisation,
-    MapTrust,
-    Placement,
-    Randomisation,
-    RandomStep,
-    Scores,
-    StabilityStep,
-    Trust,
-)
+from mscnn.results.trust import Candidate, Kind, MapTrust, Scores, Trust
 from mscnn.scales.canvas import background, cut, paste, whole
 from mscnn.trust import checks, scores, verdict
 from mscnn.trust.controls import controls
-from mscnn.trust.plan import BASELINES, CONTRASTS, STAGES, Plan
+from mscnn.trust.plan import BASELINES, CONTRASTS, EVERY, STAGES, Plan
 
 if TYPE_CHECKING:
     from mscnn.engine.network import Network, Photo
@@ -54,16 +44,6 @@ LITTLE = 0.01
 """Probability of the class below which a notice says that there is little to explain."""
 STOPPED = "Stopped before the first map was done."
 Doubles = npt.NDArray[np.float64]
-Making = Callable[[torch.Tensor, int, int], torch.Tensor]
-"""From the input on the device, and a range of pictures, to these, ``(n, 3, H, W)``."""
-
-
-class Work(NamedTuple):
-    """What a plan takes: pictures through the network, maps, and pictures filled in for ROAD."""
-
-    forwards: int
-    maps: int
-    fillings: int
 
 
 class Trusting:
@@ -100,44 +80,42 @@ class Trusting:
         self.squares = scores.squares(*self.view_size[::-1])
         self.work = self._work()
 
-    def _work(self) -> Work:
-        plan, forwards, maps, fillings = self.plan, 0, 1, 0
+    def _work(self) -> tuple[int, int, int]:
+        """Pictures through the network, maps, and pictures to fill in for ROAD."""
+        plan, forwards, fillings, count = self.plan, 0, 0, len(self.pairs)
         if "scores" in plan.parts:
-            fillings = (3 + plan.draws) * 2 * len(plan.road)
-            curves = len(plan.baselines) * 2 * (plan.steps - 1)
-            forwards = (3 + plan.draws) * (curves + 1) + fillings
-        if "randomisation" in plan.parts:
-            maps += len(self.network.stages) + bool(self.network.loaded.head) + 1
-        maps += len(checks.CHANGES) * ("stability" in plan.parts)
-        maps += len(plan.factors) * len(checks.POSITIONS) * ("localisation" in plan.parts)
-        count = len(self.pairs)
-        once = 1 + len(BASELINES) + len(self.squares) if forwards else 0
-        return Work(forwards * count + once, maps * count, fillings * count)
+            candidates = count * (3 + plan.draws)
+            fillings = candidates * 2 * len(plan.road)
+            forwards = candidates * (len(plan.baselines) * 2 * (plan.steps - 1) + 1) + fillings
+            forwards += 1 + len(BASELINES) + len(self.squares)
+        parts = {
+            "randomisation": len(self.network.stages) + 1 + bool(self.network.loaded.head),
+            "stability": len(checks.CHANGES),
+            "localisation": len(plan.factors) * len(checks.POSITIONS),
+        }
+        return forwards, count * (1 + sum(parts.get(part, 0) for part in plan.parts)), fillings
 
     def estimate(self) -> float:
         """Wall time, s, that ``run`` will take: some of it is done and timed."""
-        network, work = self.network, self.work
-
-        def same(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-            return x.expand(stop - start, -1, -1, -1)
-
-        self._answers(same, BATCH)  # the first forward of a size is slower
+        network, x, (forwards, maps, fillings) = self.network, self.shown.x, self.work
+        batch = x.expand(BATCH, -1, -1, -1)
+        self._answers(batch)  # the first forward of a size is slower
         self.seconds = 0.0
-        self._answers(same, BATCH)
-        total = work.forwards * self.seconds / BATCH
-        each = work.maps / len(self.plan.methods)
-        layer = self.pairs[0][1]
+        self._answers(batch)
+        total, layer = forwards * self.seconds / BATCH, self.pairs[0][1]
         for method in self.plan.methods:
-            if method not in CONTRASTS and get_method(method).is_slow:
-                total += each * network._estimate(method, self.shown, layer)
-            else:
-                total += each * self._map(method, layer, self.shown.x)[2]
-        if work.fillings:
-            cam = np.random.default_rng(0).random(self.view_size[::-1], np.float32)
-            began = time.perf_counter()
-            self._road(cam, lambda x: torch.zeros(len(x), len(self.prediction.logits)))
-            took = time.perf_counter() - began
-            total += work.fillings * took / (2 * len(self.plan.road))
+            slow = EVERY[method].is_slow
+            one = (
+                network._estimate(method, self.shown, layer)
+                if slow
+                else self._map(method, layer, x)[2]
+            )
+            total += maps / len(self.plan.methods) * one
+        if fillings:
+            began, noise = time.perf_counter(), np.random.default_rng(0)
+            no_answer = torch.zeros(1, len(self.prediction.logits))
+            self._road(noise.random(self.view_size[::-1], np.float32), lambda _: no_answer)
+            total += fillings * (time.perf_counter() - began) / (2 * len(self.plan.road))
         return total
 
     def run(self) -> Trust:
@@ -195,24 +173,22 @@ class Trusting:
 
     def _tick(self, done: int) -> None:
         self.done += done
-        self.call.progress(self.done, self.work.forwards + self.work.maps)
+        self.call.progress(self.done, sum(self.work[:2]))
         self.call.check(STOPPED)
 
-    def _answers(self, make: Making, count: int) -> Doubles:
-        """``(count, classes)`` logits of pictures made on the device, a batch at a time."""
+    def _answers(self, pictures: torch.Tensor) -> Doubles:
+        """``(n, classes)`` logits of inputs ``(n, 3, H, W)`` on the CPU, a batch at a time."""
         rows = []
-        for start in range(0, count, BATCH):
-            stop = min(start + BATCH, count)
-            logits, took = self.network.guarded(partial(self._forward, make, start, stop))
+        for batch in pictures.split(BATCH):
+            logits, took = self.network.guarded(partial(self._forward, batch))
             rows.append(logits)
             self.seconds += took
-            self._tick(stop - start)
+            self._tick(len(batch))
         return np.concatenate(rows)
 
     @torch.inference_mode()
-    def _forward(self, make: Making, start: int, stop: int) -> Doubles:
-        network = self.network
-        logits = network.model(make(network.to_device(self.shown.x), start, stop)).float()
+    def _forward(self, batch: torch.Tensor) -> Doubles:
+        logits = self.network.model(self.network.to_device(batch)).float()
         check_finite(logits)
         found: Doubles = logits.cpu().numpy().astype(np.float64)
         return found
@@ -236,7 +212,7 @@ class Trusting:
             placed = network.to_device(x)
             if method not in CONTRASTS:
                 targets = Targets([self.index])
-                made = get_method(method).compute(model, placed, [layer], targets, call=call, **how)
+                made = EVERY[method].compute(model, placed, [layer], targets, call=call, **how)
                 return made.maps[layer, self.index], made.logits
             made = grad_cam(model, placed, [layer], Targets(self.chosen), **how)
             if method == "finercam":
@@ -250,7 +226,7 @@ class Trusting:
 
         if other is not None:
             found, took = network._in_memory(lambda: work(other.to(network.device)))
-        elif method not in CONTRASTS and get_method(method).is_slow:
+        elif EVERY[method].is_slow:
             found, took = network._apart(work)
         else:
             found, took = network.guarded(lambda: work(network.model))
@@ -262,88 +238,52 @@ class Trusting:
 
     def _prepare_scores(self) -> None:
         """Ask what does not depend on the map: the ends of the curves, and the squares."""
-        preprocess, view = self.network.preprocess, self.shown.view
-        photo = Image.fromarray(view)
+        preprocess, photo = self.network.preprocess, Image.fromarray(self.shown.view)
         self.covers = {
             name: preprocess.tensor_of(
                 background(photo, photo, name, self.view_size, preprocess.mean_colour)
             )
             for name in BASELINES
         }
-        masks = torch.from_numpy(self.squares)[:, None]
-
-        def make(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-            covers = [self.network.to_device(cover) for cover in self.covers.values()]
-            ends = torch.cat([x, *covers])[start:stop]
-            first = max(start - 1 - len(covers), 0)
-            part = masks[first : max(stop - 1 - len(covers), 0)].to(x.device)
-            return torch.cat([ends, torch.where(part, covers[0], x)])
-
-        logits = self._answers(make, 1 + len(self.covers) + len(masks))
-        chances = self._chances(logits).tolist()
-        self.ends = dict(zip(("photo", *self.covers), chances, strict=False))
-        wanted = logits[:, self.index]
-        if len(self.chosen) > 1:
-            wanted = wanted - logits[:, self.chosen[1:]].mean(axis=1)
-        self.losses = wanted[0] - wanted[1 + len(self.covers) :]
+        x, ends = self.shown.x, len(self.covers) + 1
+        covered = torch.where(torch.from_numpy(self.squares)[:, None], self.covers["mean"], x)
+        logits = self._answers(torch.cat([x, *self.covers.values(), covered]))
+        self.ends = dict(zip(("photo", *self.covers), self._chances(logits[:ends]), strict=True))
+        others = logits[:, self.chosen[1:]].mean(axis=1) if len(self.chosen) > 1 else 0
+        wanted = logits[:, self.index] - others
+        self.losses = wanted[0] - wanted[ends:]
 
     def _score(self, _method: str, _layer: str, raw: FloatMap) -> None:
-        rng = np.random.default_rng(self.plan.seed)
-        found: tuple[Candidate, ...] = ()
-        every = ("map", None, raw), *controls(raw, self.plan.draws, rng)
-        for kind, draw, control in every:
-            found = (*found, self._candidate(kind, draw, control))
-            self._found(
-                candidates=found,
-                verdict=verdict.undecided("Stopped before all controls were scored."),
-            )
+        rng, found = np.random.default_rng(self.plan.seed), tuple[Candidate, ...]()
+        unfinished = verdict.undecided("Stopped before all controls were scored.")
+        for kind, draw, cam in (("map", None, raw), *controls(raw, self.plan.draws, rng)):
+            found = (*found, self._candidate(kind, draw, cam))
+            self._found(candidates=found, verdict=unfinished)
         self._found(verdict=verdict.verdict(found))
 
     def _candidate(self, kind: Kind, draw: int | None, raw: FloatMap) -> Candidate:
-        signed = resize_map(raw, *self.view_size)
-        positive = resize_map(np.maximum(raw, 0), *self.view_size)
-        ranks = scores.order(signed, np.random.default_rng(self.plan.seed))
+        plan, x, photo = self.plan, self.shown.x, self.ends["photo"]
+        signed, positive = (resize_map(cam, *self.view_size) for cam in (raw, np.maximum(raw, 0)))
+        ranks = scores.order(signed, np.random.default_rng(plan.seed))
         curves: dict[str, Doubles] = {}
-        for name in self.plan.baselines:
-            curves |= self._curves(name, torch.from_numpy(ranks))
-        photo = self.ends["photo"]
-        found = {name: scores.area_under(curve) for name, curve in curves.items()}
-
-        def dim(x: torch.Tensor, _start: int, _stop: int) -> torch.Tensor:
-            return scores.dimmed(x, positive)
-
-        after = float(self._chances(self._answers(dim, 1))[0])
+        for name in plan.baselines:
+            cover, covered = self.covers[name], self.ends[name]
+            pictures = scores.in_part(x, cover, ranks, plan.steps)
+            deleted, inserted = np.split(self._chances(self._answers(pictures)), 2)
+            curves[f"deletion_{name}"] = np.array([photo, *deleted, covered])
+            curves[f"insertion_{name}"] = np.array([covered, *inserted, photo])
+        dimmed = float(self._chances(self._answers(scores.dimmed(x, positive)))[0])
         road = None
-        if self.plan.road:
+        if plan.road:
             strength = (1 - ranks / ranks.size).astype(np.float32)
-            road = self._road(strength, self._tensor_answer)
-        values = Scores(
-            **found, average_drop=scores.drop(photo, after), increase=float(after > photo),
-            road=road, infidelity=scores.infidelity(signed, self.squares, self.losses),
+            road = self._road(strength, lambda x: torch.from_numpy(self._answers(x)))
+        found = Scores(
+            **{name: scores.area_under(curve) for name, curve in curves.items()}, road=road,
+            average_drop=scores.drop(photo, dimmed), increase=float(dimmed > photo),
+            infidelity=scores.infidelity(signed, self.squares, self.losses),
             complexity=scores.complexity(positive),
         )  # fmt: skip
-        return Candidate(kind, draw, values, raw, curves)
-
-    def _curves(self, name: str, ranks: torch.Tensor) -> dict[str, Doubles]:
-        counts = scores.counts(self.plan.steps, ranks.numel())
-        inner = len(counts)
-        strongest = torch.from_numpy(np.tile(counts, 2))
-        shown = torch.arange(2 * inner) >= inner
-
-        def make(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-            cover, at = self.network.to_device(self.covers[name]), x.device
-            some = strongest[start:stop].to(at), shown[start:stop].to(at)
-            return scores.in_part(x, cover, ranks.to(at), *some)
-
-        chances = self._chances(self._answers(make, 2 * inner))
-        photo, cover = self.ends["photo"], self.ends[name]
-        return {
-            f"deletion_{name}": np.array([photo, *chances[:inner], cover]),
-            f"insertion_{name}": np.array([cover, *chances[inner:], photo]),
-        }
-
-    def _tensor_answer(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self._answers(lambda *_: self.network.to_device(x), len(x)))
+        return Candidate(kind, draw, found, raw, curves)
 
     def _road(self, strength: FloatMap, answer: Callable[[torch.Tensor], torch.Tensor]) -> float:
         # Imported late: see above.
@@ -352,29 +292,28 @@ class Trusting:
         def chance(logits: torch.Tensor) -> torch.Tensor:
             return torch.from_numpy(self._chances(logits.numpy()))[0]
 
-        plan = self.plan
-        return road(answer, chance, self.shown.x, strength, plan.road, plan.seed)
+        return road(answer, chance, self.shown.x, strength, self.plan.road, self.plan.seed)
 
     # --- checks ------------------------------------------------------------------------------
 
     def _randomise(self, method: str, layer: str, raw: FloatMap) -> None:
-        network, steps = self.network, tuple[RandomStep, ...]()
+        network, steps = self.network, tuple[results.RandomStep, ...]()
         model, last = network.copy_of_model().cpu(), raw
         cascade = checks.cascade(model, network.stages, network.loaded.head or "", self.plan.seed)
         try:
             for part in cascade:
                 last, _, _ = self._map(method, layer, self.shown.x, model)
                 model.cpu()
-                steps = (*steps, RandomStep(part, spearman(raw, last), last))
-                self._found(randomisation=Randomisation(steps, None))
+                steps = (*steps, results.RandomStep(part, spearman(raw, last), last))
+                self._found(randomisation=results.Randomisation(steps, None))
         except UnsupportedModelError as error:
             self.notices.append(str(error))
             return
         before, after = (resize_map(cam, *self.view_size) for cam in (raw, last))
-        self._found(randomisation=Randomisation(steps, checks.emprt(before, after)))
+        self._found(randomisation=results.Randomisation(steps, checks.emprt(before, after)))
 
     def _change(self, method: str, layer: str, raw: FloatMap) -> None:
-        rng, steps = np.random.default_rng(self.plan.seed), tuple[StabilityStep, ...]()
+        rng, steps = np.random.default_rng(self.plan.seed), tuple[results.StabilityStep, ...]()
         before = resize_map(raw, *self.view_size)
         for change in checks.CHANGES:
             view = checks.changed(self.shown.view, change, rng)
@@ -383,7 +322,7 @@ class Trusting:
             both = ~np.isnan(back)
             correlation = spearman(before[both], back[both])
             chance = float(self._chances(logits)[0])
-            steps = (*steps, StabilityStep(change, correlation, chance, back))
+            steps = (*steps, results.StabilityStep(change, correlation, chance, back))
             self._found(stability=steps)
 
     def _place(self, method: str, layer: str, raw: FloatMap) -> None:
@@ -399,13 +338,16 @@ class Trusting:
             )
 
         box = everywhere(raw, self.box) if self.box is not None else ()
-        placed: tuple[Placement, ...] = ()
+        placed: tuple[results.Placement, ...] = ()
         for factor in plan.factors:
             for position, at in checks.POSITIONS.items():
                 view, rect = paste(content, factor, empty, at)
                 cam, logits, _ = self._map(method, layer, preprocess.tensor_of(view))
                 chance = float(self._chances(logits)[0])
                 located = everywhere(cam, rect)
-                placed = (*placed, Placement(factor, position, rect, chance, located, cam, view))
+                placed = (
+                    *placed,
+                    results.Placement(factor, position, rect, chance, located, cam, view),
+                )
                 mean = checks.mean_located([one for done in placed for one in done.located])
-                self._found(localisation=Localisation(mean, box, placed))
+                self._found(localisation=results.Localisation(mean, box, placed))

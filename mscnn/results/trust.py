@@ -241,9 +241,9 @@ class MapTrust:
     cam: CamMap | None = field(repr=False, metadata=HIDDEN)
     verdict: Verdict = field(metadata=column(flatten=True, prefix="verdict_"))
     candidates: tuple[Candidate, ...] = ()
-    randomisation: Randomisation | None = None
+    randomisation: Randomisation | None = field(default=None, metadata=column(heading=""))
     stability: tuple[StabilityStep, ...] = ()
-    localisation: Localisation | None = None
+    localisation: Localisation | None = field(default=None, metadata=column(heading=""))
     note: str = field(default="", metadata=column(before="verdict"))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mscnn.errors import MethodError, OptionError
-from mscnn.maps.methods import METHODS, get_method
+from mscnn.maps.methods import METHODS, Method, get_method
 from mscnn.results.scales import PhotoBox
 from mscnn.scales.canvas import check_box, check_canvas
 
@@ -19,11 +19,15 @@ PARTS = {
 BASELINES = ("mean", "blur")
 """What covers the photo: names of ``mscnn.scales.canvas.CANVASES``."""
 CONTRASTS = {
-    "difference": "Grad-CAM of the class's logit less the mean of the others'.",
-    "finercam": "FinerCAM of the grad-cam package (Zhang et al., CVPR 2025, arXiv:2501.11309): the "
-    "difference to each other class, weighted by its probability. Beside one class: the same.",
-}
-"""The methods for one class in contrast to others."""
+    "difference": Method("difference", "Difference of logits", "gradient", True,
+        "Selvaraju et al., ICCV 2017, arXiv:1610.02391",
+        "Grad-CAM of the class's logit less the mean of the others'."),
+    "finercam": Method("finercam", "FinerCAM", "gradient", True,
+        "Zhang et al., CVPR 2025, arXiv:2501.11309",
+        "The same, with each other class weighted by its probability."),
+}  # fmt: skip
+"""The methods for one class in contrast to others; beside one class they are the same."""
+EVERY = METHODS | CONTRASTS
 STAGES = "stages"
 """As a layer: all stages."""
 
@@ -36,7 +40,7 @@ class Plan:
 
     Attributes:
         methods: names of ``METHODS``, or of ``CONTRASTS`` where there is something ``against``;
-            empty for Grad-CAM, or for all contrasts.
+            empty for Grad-CAM, or for what suits the contrast.
         layers: as ``Network.layer`` takes them, or ``"stages"``.
         against: classes to set the class in contrast to; the scores are then of its probability
             among these and itself.
@@ -67,7 +71,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.against:
-            known = self.methods or tuple(CONTRASTS)
+            # Beside one class the two are the same.
+            known = self.methods or tuple(CONTRASTS)[: len(self.against)]
             if wrong := [name for name in known if name not in CONTRASTS]:
                 raise MethodError(
                     f"{wrong[0]!r} does not set classes in contrast; choose {_either(CONTRASTS)}."

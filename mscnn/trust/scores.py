@@ -36,27 +36,17 @@ def order(on_view: FloatMap, rng: np.random.Generator) -> npt.NDArray[np.int32]:
     return ranks.reshape(on_view.shape)
 
 
-def counts(steps: int, pixels: int) -> npt.NDArray[np.int64]:
-    """How many pixels each step between the first and the last has changed: ``(steps - 1,)``."""
-    found: npt.NDArray[np.int64] = np.rint(np.arange(1, steps) * (pixels / steps)).astype(np.int64)
-    return found
-
-
 def in_part(
-    x: torch.Tensor,
-    cover: torch.Tensor,
-    ranks: torch.Tensor,
-    strongest: torch.Tensor,
-    shown: torch.Tensor,
+    x: torch.Tensor, cover: torch.Tensor, ranks: npt.NDArray[np.int32], steps: int
 ) -> torch.Tensor:
-    """Cover an input, or show it, in part: ``(n, 3, H, W)``.
+    """Cover the strongest 1 to ``steps - 1`` parts of an input, then show nothing else of it.
 
-    ``x`` and ``cover`` are ``(1, 3, H, W)``, ``ranks`` is ``(H, W)`` of ``order``; ``strongest``,
-    ``(n,)``, says how many pixels are covered or, where ``shown``, ``(n,)`` bool, are all that is
-    left of the photo.
+    ``x`` and ``cover`` are ``(1, 3, H, W)``, ``ranks`` those of ``order``. Returns
+    ``(2 (steps - 1), 3, H, W)``: deletion, insertion.
     """
-    among = ranks < strongest[:, None, None]
-    return torch.where((among == shown[:, None, None])[:, None], x, cover)
+    counts = np.rint(np.arange(1, steps) * (ranks.size / steps))
+    strongest = torch.from_numpy(ranks < counts[:, None, None])[:, None]
+    return torch.cat([torch.where(strongest, cover, x), torch.where(strongest, x, cover)])
 
 
 def area_under(curve: Doubles) -> float:

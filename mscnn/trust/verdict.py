@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from mscnn.maps.methods import METHODS
 from mscnn.results.trust import (
     CONTROLS,
     METRICS,
@@ -26,6 +25,7 @@ from mscnn.results.trust import (
     Scores,
     Verdict,
 )
+from mscnn.trust.plan import EVERY
 
 _DECIDE = tuple(name for name, metric in METRICS.items() if metric.decides)
 _SENTENCES = (
@@ -111,7 +111,7 @@ def disagreement(rows: Sequence[RankRow]) -> str:
     for name in _DECIDE:
         first = min(rows, key=lambda row: _rank(row, name), default=None)
         if first is not None and _rank(first, name) < np.inf:
-            map_name = f"{title(first.method)} at {first.layer}" if several else "the map"
+            map_name = f"{EVERY[first.method].title} at {first.layer}" if several else "the map"
             liked = map_name if first.kind == "map" else _KINDS[first.kind]
             best[liked] = best.get(liked, 0) + 1
     if len(best) < 2:
@@ -146,15 +146,8 @@ def recommend(maps: Sequence[MapTrust], rows: Sequence[RankRow]) -> Recommendati
     beaten = ("a random map", "a random map and a blob", "all three controls")[level - 1]
     ranked = f"ranked best of the {peers} that do" if peers > 1 else "the only one that does"
     reason = (
-        f"{title(best.method)} at {best.layer} beats {beaten} and is {ranked} (mean rank "
+        f"{EVERY[best.method].title} at {best.layer} beats {beaten} and is {ranked} (mean rank "
         f"{mean[best.method, best.layer]:.1f} among all maps and their controls); it takes "
         f"{best.map_seconds:.2g} s."
     )
     return Recommendation(best.method, best.layer, reason)
-
-
-def title(method: str) -> str:
-    """A method as a user reads it."""
-    if method in METHODS:
-        return METHODS[method].title
-    return {"difference": "Difference of logits", "finercam": "FinerCAM"}[method]
