@@ -174,12 +174,12 @@ class Trusting:
     def _tick(self, done: int) -> None:
         self.done += done
         self.call.progress(self.done, sum(self.work[:2]))
-        self.call.check(STOPPED)
 
     def _answers(self, pictures: torch.Tensor) -> Doubles:
         """``(n, classes)`` logits of inputs ``(n, 3, H, W)`` on the CPU, a batch at a time."""
         rows = []
         for batch in pictures.split(BATCH):
+            self.call.check(STOPPED)
             logits, took = self.network.guarded(partial(self._forward, batch))
             rows.append(logits)
             self.seconds += took
@@ -205,6 +205,7 @@ class Trusting:
     ) -> tuple[FloatMap, npt.NDArray[np.float32], float]:
         """One signed map, the logits, and the seconds; of an ``other`` model, where given."""
         network, call = self.network, Call(None, self.call.is_cancelled)
+        call.check(STOPPED)
 
         def work(model: nn.Module) -> tuple[FloatMap, npt.NDArray[np.float32]]:
             head = model.get_submodule(network.loaded.head or "") if network.linear else None
@@ -279,7 +280,7 @@ class Trusting:
             road = self._road(strength, lambda x: torch.from_numpy(self._answers(x)))
         found = Scores(
             **{name: scores.area_under(curve) for name, curve in curves.items()}, road=road,
-            average_drop=scores.drop(photo, dimmed), increase=float(dimmed > photo),
+            average_drop=scores.drop(float(photo), dimmed), increase=float(dimmed > photo),
             infidelity=scores.infidelity(signed, self.squares, self.losses),
             complexity=scores.complexity(positive),
         )  # fmt: skip
