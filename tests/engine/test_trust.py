@@ -48,11 +48,12 @@ class Detector(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layer1 = nn.Sequential(nn.Conv2d(3, 1, CELL, CELL), nn.ReLU())
+        conv = nn.Conv2d(3, 1, CELL, CELL)
+        self.layer1 = nn.Sequential(conv, nn.ReLU())
         self.fc = nn.Linear(1, 2)
         with torch.no_grad():
-            self.layer1[0].weight[0] = torch.tensor([1.0, -1.0, -1.0])[:, None, None] / CELL**2
-            self.layer1[0].bias[0] = -0.5
+            conv.weight[0] = torch.tensor([1.0, -1.0, -1.0])[:, None, None] / CELL**2
+            conv.bias[:] = -0.5
             self.fc.weight[:, 0] = torch.tensor([60.0, 0.0])
             self.fc.bias[:] = torch.tensor([-6.0, 0.0])
 

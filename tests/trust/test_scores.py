@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_localisation_is_that_of_quantus(raw):
 def test_randomisation_is_that_of_quantus(model, x, raw):
     from mscnn.maps.agreement import spearman
 
-    found = {}
+    found: dict[str, Any] = {}
     for part in checks.cascade(model, ["layer1", "layer2"], "fc", 0):
         last = cam(model, x, TARGET)
         found[part] = spearman(raw, last)
