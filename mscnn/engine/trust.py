@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from mscnn.results.trust import Candidate, Kind, MapTrust, Scores, Trust
 from mscnn.scales.canvas import background, cut, paste, whole
 from mscnn.trust import checks, scores, verdict
 from mscnn.trust.controls import controls
-from mscnn.trust.plan import BASELINES, CONTRASTS, EVERY, STAGES, Plan
+from mscnn.trust.plan import BASELINES, STAGES, Plan, method_of
 
 if TYPE_CHECKING:
     from mscnn.engine.network import Network, Photo
@@ -56,23 +57,20 @@ class Trusting:
         self, network: Network, photo: Photo, target: str | int, plan: Plan, name: str, call: Call
     ) -> None:
         self.network, self.plan, self.call = network, plan, call
-        wanted = [
-            s for asked in plan.layers for s in (network.stages if asked == STAGES else [asked])
-        ]
-        layers = dict.fromkeys(network.layer(layer) for layer in wanted)
-        self.pairs = [(method, layer) for method in plan.methods for layer in layers]
-        chosen = network._one_target(target).indices
-        others = network.targets(list(plan.against)).indices if plan.against else ()
+        named = [network.stages if asked == STAGES else (asked,) for asked in plan.layers]
+        layers = dict.fromkeys(network.layer(layer) for group in named for layer in group)
+        self.pairs = list(product(plan.methods, layers))
+        chosen = [network._one_target(target), *(network.targets(one) for one in plan.against)]
         self.image = load_photo(photo)
         self.shown = network.preprocess(self.image)
-        self.box = None
+        self.view_size, self.box = self.shown.geometry.view, None
         if plan.box is not None and "localisation" in plan.parts:
             self.box = checks.rect_of(plan.box, self.shown.geometry)
         self.prediction = network.predict(self.shown, name=name)
-        best = self.prediction.top[0].index
-        self.chosen = [best if i == "top1" else int(i) for i in (*chosen, *others)]
-        self.index, self.view_size = self.chosen[0], self.shown.geometry.view
-        if self.index in self.chosen[1:]:
+        logits = torch.from_numpy(self.prediction.logits)
+        self.chosen = [index for one in chosen for index in one.choose(logits)]
+        self.index = self.chosen[0]
+        if len(set(self.chosen)) < len(self.chosen):
             raise OptionError("A class cannot be set in contrast to itself; choose another.")
         self.maps: list[MapTrust] = []
         self.notices: list[str] = []
@@ -104,13 +102,11 @@ class Trusting:
         self._answers(batch)
         total, layer = forwards * self.seconds / BATCH, self.pairs[0][1]
         for method in self.plan.methods:
-            slow = EVERY[method].is_slow
-            one = (
-                network._estimate(method, self.shown, layer)
-                if slow
-                else self._map(method, layer, x)[2]
-            )
-            total += maps / len(self.plan.methods) * one
+            if method_of(method).is_slow:
+                each = network._estimate(method, self.shown, layer)
+            else:
+                each = self._map(method, layer, x)[2]
+            total += each * maps / len(self.plan.methods)
         if fillings:
             began, noise = time.perf_counter(), np.random.default_rng(0)
             no_answer = torch.zeros(1, len(self.prediction.logits))
@@ -143,7 +139,7 @@ class Trusting:
             steps=self.plan.steps, draws=self.plan.draws, seed=self.plan.seed,
             maps=tuple(self.maps), ranks=ranks, disagreement=verdict.disagreement(ranks),
             recommended=verdict.recommend(self.maps, ranks), view=self.shown.view,
-            geometry=self.shown.geometry, partial=stopped, seconds=self.seconds,
+            partial=stopped, seconds=self.seconds,
             notices=(*network.notices, *dict.fromkeys(self.notices)),
         )  # fmt: skip
 
@@ -211,23 +207,22 @@ class Trusting:
             head = model.get_submodule(network.loaded.head or "") if network.linear else None
             how: dict[str, Any] = {"last": network.last_stage, "linear": head}
             placed = network.to_device(x)
-            if method not in CONTRASTS:
-                targets = Targets([self.index])
-                made = EVERY[method].compute(model, placed, [layer], targets, call=call, **how)
-                return made.maps[layer, self.index], made.logits
-            made = grad_cam(model, placed, [layer], Targets(self.chosen), **how)
+            if method == "difference":
+                made = grad_cam(model, placed, [layer], Targets(self.chosen), **how)
+                # Grad-CAM is linear in the score, so this is the map of the difference.
+                own, *rest = (made.maps[layer, index] for index in self.chosen)
+                return own - np.mean(rest, axis=0, dtype=np.float32), made.logits
+            one = Targets([self.index])
             if method == "finercam":
-                # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
-                from mscnn.maps.packaged import finer_map
-
-                return finer_map(model, placed, layer, self.index, self.chosen[1:]), made.logits
-            # Grad-CAM is linear in the score, so this is the map of the difference.
-            one, *others = (made.maps[layer, index] for index in self.chosen)
-            return one - np.mean(others, axis=0, dtype=np.float32), made.logits
+                how = {"method": "gradcam", "others": self.chosen[1:]}
+                made = _packaged().packaged_maps(model, placed, [layer], one, **how)
+            else:
+                made = method_of(method).compute(model, placed, [layer], one, call=call, **how)
+            return made.maps[layer, self.index], made.logits
 
         if other is not None:
             found, took = network._in_memory(lambda: work(other.to(network.device)))
-        elif EVERY[method].is_slow:
+        elif method_of(method).is_slow:
             found, took = network._apart(work)
         else:
             found, took = network.guarded(lambda: work(network.model))
@@ -287,13 +282,12 @@ class Trusting:
         return Candidate(kind, draw, found, raw, curves)
 
     def _road(self, strength: FloatMap, answer: Callable[[torch.Tensor], torch.Tensor]) -> float:
-        # Imported late: see above.
-        from mscnn.maps.packaged import road
-
         def chance(logits: torch.Tensor) -> torch.Tensor:
             return torch.from_numpy(self._chances(logits.numpy()))[0]
 
-        return road(answer, chance, self.shown.x, strength, self.plan.road, self.plan.seed)
+        plan = self.plan
+        given = self.shown.x, strength, plan.road, plan.seed
+        return float(_packaged().road(answer, chance, *given))
 
     # --- checks ------------------------------------------------------------------------------
 
@@ -352,3 +346,10 @@ class Trusting:
                 )
                 mean = checks.mean_located([one for done in placed for one in done.located])
                 self._found(localisation=results.Localisation(mean, box, placed))
+
+
+def _packaged() -> Any:
+    # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
+    from mscnn.maps import packaged
+
+    return packaged

@@ -127,6 +127,7 @@ def packaged_maps(
     method: str,
     *,
     call: Call | None = None,
+    others: Sequence[int] = (),
     **_head: object,
 ) -> RawMaps:
     """Compute the maps of several layers and classes; see ``mscnn.maps.methods.Method.compute``.
@@ -150,7 +151,9 @@ def packaged_maps(
             call.progress(i * total + done, len(pairs) * total)
 
         part = Call(progress, call.is_cancelled)
-        maps[layer, target] = packaged_map(model, x, layer, target, method, call=part)
+        maps[layer, target] = packaged_map(
+            model, x, layer, target, method, call=part, others=others
+        )
     if not METHODS[method].class_specific:
         maps = {(layer, t): maps[layer, chosen[0]] for layer in layers for t in chosen}
     return RawMaps(logits.numpy(), chosen, maps)
@@ -164,10 +167,13 @@ def packaged_map(
     method: str,
     *,
     call: Call | None = None,
+    others: Sequence[int] = (),
 ) -> npt.NDArray[np.float32]:
     """Compute one map through the package, of a float32 input and a class within range.
 
-    ``call`` is told of (forwards done, forwards needed), and asked before each forward. Returns
+    ``call`` is told of (forwards done, forwards needed), and asked before each forward. ``others``
+    are classes to set it in contrast to, by FinerCAM on the method (Zhang et al., CVPR 2025,
+    arXiv:2501.11309): the differences of logits, weighted by the others' probabilities. Returns
     ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
     is no such layer, or it gives no map; ``MethodError``: the method cannot be used on it;
     ``Cancelled``.
@@ -179,43 +185,11 @@ def packaged_map(
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
-    raw = _run(watched, inner.get_submodule(layer), x, ClassifierOutputTarget(target), method)
+    wanted = FinerWeightedTarget(target, list(others), 1.0) if others else target
+    raw = _run(watched, inner.get_submodule(layer), x, wanted, method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
     return np.nan_to_num(np.asarray(raw, dtype=np.float32))
-
-
-def finer_map(
-    model: nn.Module, x: torch.Tensor, layer: str, target: int, others: Sequence[int]
-) -> npt.NDArray[np.float32]:
-    """Compute FinerCAM, on Grad-CAM: a class beside at least one other; see ``packaged_map``.
-
-    Zhang et al., CVPR 2025, arXiv:2501.11309; the package weights the difference of logits to each
-    other class by that class's probability.
-    """
-    with torch.no_grad(), record(model, [layer]):
-        model(x)
-    if x.dtype != torch.float32:
-        model, x = copy.deepcopy(model).float(), x.float()
-    watched = _Watched(model, 1, Call()).eval()
-    finer = FinerWeightedTarget(target, list(others), 1.0)
-    raw = _run(watched, model.get_submodule(layer), x, finer, "finercam")
-    if raw is None or raw.ndim != 2:
-        raise MethodError(f"FinerCAM gives no map at {layer!r}; choose another layer.")
-    return np.nan_to_num(np.asarray(raw, dtype=np.float32))
-
-
-class _SeededImputer(package_road.NoisyLinearImputer):  # type: ignore[misc]  # as above
-    """The package's, whose noise is the same every time."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.seed = seed
-
-    def __call__(self, img: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        with seeded(self.seed):
-            filled: torch.Tensor = super().__call__(img, mask)
-        return filled
 
 
 def road(
@@ -228,22 +202,23 @@ def road(
 ) -> float:
     """Compute the package's ROAD of one map: (weakest filled in - strongest filled in) / 2.
 
-    Rong et al., ICML 2022, arXiv:2202.00449. ``answer`` gives the logits ``(1, classes)`` of an
-    input, ``chance`` a probability of ``(classes,)`` logits; ``x`` is ``(1, 3, H, W)`` float32 on
-    the CPU, ``on_view`` ``(H, W)`` in 0..1. At the percentile 90 a tenth of the pixels is filled.
+    ``answer`` gives the logits ``(1, classes)`` of an input, ``chance`` a probability of
+    ``(classes,)`` logits; ``x`` is ``(1, 3, H, W)`` float32 on the CPU, ``on_view`` ``(H, W)`` in
+    0..1. At the percentile 90 a tenth of the pixels is filled in.
     """
-    ways = package_road.RemoveLeastRelevantFirst, package_road.RemoveMostRelevantFirst
-    means = []
-    for way in ways:
-        removed = (way(percentile, _SeededImputer(seed)) for percentile in percentiles)
-        scores = [
-            package_road.PerturbationConfidenceMetric(removal)(
-                x, on_view[None], [chance], answer, return_diff=False
-            )
-            for removal in removed
-        ]
-        means.append(np.mean(scores))
-    return float(means[0] - means[1]) / 2
+    imputer = package_road.NoisyLinearImputer()
+
+    def fill(img: torch.Tensor, mask: torch.Tensor) -> Any:
+        with seeded(seed):
+            return imputer(img, mask)
+
+    def mean(way: Any) -> float:
+        filled = [package_road.PerturbationConfidenceMetric(way(p, fill)) for p in percentiles]
+        given = x, on_view[None], [chance], answer
+        return float(np.mean([metric(*given, return_diff=False) for metric in filled]))
+
+    weakest, strongest = package_road.RemoveLeastRelevantFirst, package_road.RemoveMostRelevantFirst
+    return (mean(weakest) - mean(strongest)) / 2
 
 
 def _run(
@@ -254,13 +229,16 @@ def _run(
     fresh = {"ablation_layer": package.AblationLayer()} if method == "ablationcam" else {}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
-    finer = method == "finercam"
-    x.requires_grad_(finer or METHODS[method].cost == "gradient")
+    x.requires_grad_(METHODS[method].cost == "gradient")
     cam: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
-        outer = cam = package.FinerCAM(watched, [module]) if finer else None
-        cam = outer.base_cam if outer is not None else _CLASSES[method](watched, [module], **fresh)
+        if isinstance(target, int):
+            cam = run = _CLASSES[method](watched, [module], **fresh)
+            target = ClassifierOutputTarget(target)
+        else:
+            run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
+            cam = run.base_cam
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 
@@ -270,7 +248,7 @@ def _run(
 
         cam.get_cam_image = keep
         with torch.enable_grad():
-            (outer or cam)(input_tensor=x, targets=[target])
+            run(input_tensor=x, targets=[target])
     finally:
         if cam is not None:
             cam.activations_and_grads.release()

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mscnn.geometry import FloatMap, ViewGeometry
+from mscnn.geometry import FloatMap
 from mscnn.results.explanation import CamMap, Prediction, RgbArray, Score
 from mscnn.results.scales import PhotoBox
 from mscnn.results.schema import HIDDEN, column, computed
@@ -26,8 +26,8 @@ CONTROLS: dict[Kind, str] = {
     "blurred": "The map itself, blurred.",
 }
 WEIGHTS_MATTER = 0.5
-"""A map that still correlates with its original by this much, after all weights were drawn anew,
-does not show what the network has learnt."""
+"""A map that correlates with its original by this much, after all weights were drawn anew, does not
+show what the network has learnt."""
 
 
 class Metric(NamedTuple):
@@ -36,44 +36,36 @@ class Metric(NamedTuple):
     title: str
     higher_is_better: bool
     decides: bool
-    paper: str
     summary: str
 
 
-_RISE = "Petsiuk et al., BMVC 2018, arXiv:1806.07421"
 METRICS: dict[str, Metric] = {
-    "deletion_mean": Metric("Deletion (plain)", False, True, _RISE,
+    "deletion_mean": Metric("Deletion (plain)", False, True,
         "Mean probability of the class while the strongest places are covered with plain colour."),
-    "deletion_blur": Metric("Deletion (blur)", False, True, _RISE,
+    "deletion_blur": Metric("Deletion (blur)", False, True,
         "Mean probability of the class while the strongest places are blurred away."),
-    "insertion_mean": Metric("Insertion (plain)", True, True, _RISE,
+    "insertion_mean": Metric("Insertion (plain)", True, True,
         "Mean probability of the class while the strongest places appear on plain colour."),
-    "insertion_blur": Metric("Insertion (blur)", True, True, _RISE,
+    "insertion_blur": Metric("Insertion (blur)", True, True,
         "Mean probability of the class while the strongest places appear on a blurred photo."),
     "average_drop": Metric("Drop", False, True,
-        "Chattopadhay et al., WACV 2018, arXiv:1710.11063",
         "What fraction of its probability the class loses when the photo is dimmed by the map."),
     "increase": Metric("Increase", True, False,
-        "Chattopadhay et al., WACV 2018, arXiv:1710.11063",
         "1 where the class gains from dimming the photo by the map, else 0."),
-    "road": Metric("ROAD", True, True, "Rong et al., ICML 2022, arXiv:2202.00449",
-        "Probability after the weakest places are filled in from their surroundings, less that "
-        "after the strongest are, halved."),
-    "infidelity": Metric("Infidelity", False, True, "Yeh et al., NeurIPS 2019, arXiv:1901.09392",
-        "How wrong the map is about what covering each square costs: 0 foretold exactly, 1 not "
-        "at all."),
-    "complexity": Metric("Complexity", False, False, "Bhatt et al., IJCAI 2020, arXiv:2005.00631",
+    "road": Metric("ROAD", True, True,
+        "Probability with the weakest places filled in from their surroundings, less that with the "
+        "strongest filled in, halved."),
+    "infidelity": Metric("Infidelity", False, True,
+        "How wrong the map is about what each square of the photo is worth: 0 exact, 1 useless."),
+    "complexity": Metric("Complexity", False, False,
         "Entropy of the map, in nats: lower is more concentrated, which is not better by itself."),
 }  # fmt: skip
-"""By the name of the field of ``Scores``."""
+"""By the name of the field of ``Scores``; papers and definitions: ``mscnn.trust.scores``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The scores of one map, see ``METRICS``; None where it was not asked for.
-
-    Also used for ranks, 1 for the best, ties given their mean.
-    """
+    """The scores of one map, None where not asked for; or its ranks by them, 1 for the best."""
 
     deletion_mean: float | None = None
     deletion_blur: float | None = None
@@ -88,12 +80,10 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A map or one of its controls, and its scores.
+    """A map or one of its controls, and its scores; ``draw`` counts the random ones from 0.
 
-    Attributes:
-        draw: which of the random controls, from 0; None for the others.
-        curves: ``"deletion_mean"`` and so on to the ``(steps + 1,)`` probabilities while 0 to
-            all of the pixels are covered or shown.
+    ``curves`` has ``"deletion_mean"`` and so on: ``(steps + 1,)`` probabilities while none to all
+    of the pixels are covered or shown.
     """
 
     kind: Kind
@@ -105,14 +95,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the scores say of a map beside its controls; for the rule see ``mscnn.trust.verdict``.
+    """What the scores say of a map beside its controls, by the rule of ``mscnn.trust.verdict``.
 
     Attributes:
-        level: how many controls it beats, in the order random, blob, blurred: 0..3; None where
-            the scores are missing or incomplete.
-        beats_random, beats_blob, beats_blurred: on how many scores it does.
-        of: how many scores decide.
-        sentence: the same in plain words.
+        level: how many controls it beats, 0..3, in the order of ``CONTROLS``; None where scores
+            are missing.
+        beats_random, beats_blob, beats_blurred: on how many scores, ``of`` those that decide.
     """
 
     level: int | None
@@ -125,10 +113,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class RandomStep:
-    """A map after one more part of the network got random weights.
+    """A map after one more part of the network, by module name, got random weights.
 
-    ``part`` is the module's name, ``"stem"`` for what is left; ``similarity`` is Spearman's rank
-    correlation with the original map, None where one of them is flat.
+    ``similarity`` is Spearman's, with the original map; None where one of them is flat.
     """
 
     part: str
@@ -140,9 +127,8 @@ class RandomStep:
 class Randomisation:
     """What becomes of a map as the network loses what it has learnt, from the head down.
 
-    Attributes:
-        emprt: relative rise of the map's histogram entropy once all weights are random (Hedström
-            et al. 2024): above 0 where the map lost structure; None for a flat map.
+    ``emprt``, None for a flat map, is the relative rise of the map's entropy once all weights are
+    random: above 0 where it lost structure.
     """
 
     steps: tuple[RandomStep, ...]
@@ -161,10 +147,10 @@ class StabilityStep:
     """The map of a changed photo, put back onto the original.
 
     Attributes:
-        change: ``"flip"``, ``"shift"``, ``"zoom"`` or ``"noise"``.
+        change: a name of ``mscnn.trust.checks.CHANGES``.
         correlation: Spearman's, with the original map where both saw the photo; None if flat.
         probability: of the class, after the change.
-        raw: put back; ``(H, W)`` of the view, NaN where the changed photo does not reach.
+        raw: put back: ``(H, W)`` of the view, NaN where the changed photo does not reach.
     """
 
     change: str
@@ -178,10 +164,9 @@ class Located:
     """Whether a map lies on the object.
 
     Attributes:
-        pointing_game: 1 where the strongest place lies in the box, else 0 (Zhang et al., IJCV
-            2018), or the fraction of times that it does.
-        energy_ratio: fraction of the evidence in the box over the area's; 1 for an even spread,
-            None without evidence. See ``mscnn.scales.sweep.energy_ratio``.
+        pointing_game: 1 where its strongest place is in the box, else 0 (Zhang et al., IJCV 2018),
+            or how often that is so.
+        energy_ratio: see ``mscnn.scales.sweep.energy_ratio``; 1 for an even spread.
     """
 
     kind: Kind
@@ -191,14 +176,12 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The object at a known place on a plain canvas.
+    """The object at a known place, and its picture's map and controls.
 
     Attributes:
         factor: the object's longer side over the shorter side of the view.
-        position: such as ``"centre"`` or ``"top left"``.
+        position: a name of ``mscnn.trust.checks.POSITIONS``.
         rect: where it lies, px of the view.
-        probability: of the class.
-        located: the map of this picture, then its controls.
     """
 
     factor: float
@@ -212,12 +195,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Localisation:
-    """Whether maps find the object where its place is known.
-
-    Attributes:
-        mean: over all placements, the map first, then its controls.
-        box: on the photo itself, for the box that the user drew; empty without one.
-    """
+    """Whether the maps find the object: on average, and in the user's box on the photo itself."""
 
     mean: tuple[Located, ...]
     box: tuple[Located, ...]
@@ -228,11 +206,7 @@ class Localisation:
 class MapTrust:
     """One map, and what was found out about it; None or empty where that was not asked for.
 
-    Attributes:
-        layer: module name.
-        map_seconds: what the map itself took.
-        note: why there is no map, fit to show; "" where there is one.
-        candidates: the map first, then its controls.
+    ``candidates`` are the map, then its controls; ``note`` says why there is no map.
     """
 
     method: str
@@ -254,9 +228,9 @@ class MapTrust:
 
 @dataclass(frozen=True, slots=True)
 class RankRow:
-    """How the scores rank a map, or the mean of one kind of its controls, among all others.
+    """A map's ranks, or those of the mean of one kind of its controls, among all others.
 
-    ``mean`` is over the scores that decide; None without any.
+    ``mean`` is over the scores that decide.
     """
 
     method: str
@@ -277,14 +251,10 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How far maps of one photo and class can be believed.
+    """How far maps of one photo and class can be believed; see ``mscnn.trust.plan.Plan``.
 
-    Attributes:
-        against: the classes it is set in contrast to.
-        box: of the object, fractions of the upright photo; None for all of it.
-        steps, draws, seed: as in ``mscnn.trust.plan.Plan``.
-        disagreement: what the scores prefer, in plain words.
-        partial: it was stopped; what was done until then is here.
+    ``disagreement`` says which maps the scores prefer; ``partial``: it was stopped, and what was
+    done until then is here.
     """
 
     prediction: Prediction = field(metadata=column(flatten=True))
@@ -299,7 +269,6 @@ class Trust:
     disagreement: str
     recommended: Recommendation | None
     view: RgbArray = field(repr=False, metadata=HIDDEN)
-    geometry: ViewGeometry = field(repr=False, metadata=HIDDEN)
     partial: bool = False
     seconds: float = 0.0
     notices: tuple[str, ...] = ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mscnn.errors import MethodError, OptionError
+from mscnn.errors import OptionError
 from mscnn.maps.methods import METHODS, Method, get_method
 from mscnn.results.scales import PhotoBox
 from mscnn.scales.canvas import check_box, check_canvas
@@ -27,7 +28,6 @@ CONTRASTS = {
         "The same, with each other class weighted by its probability."),
 }  # fmt: skip
 """The methods for one class in contrast to others; beside one class they are the same."""
-EVERY = METHODS | CONTRASTS
 STAGES = "stages"
 """As a layer: all stages."""
 
@@ -42,18 +42,14 @@ class Plan:
         methods: names of ``METHODS``, or of ``CONTRASTS`` where there is something ``against``;
             empty for Grad-CAM, or for what suits the contrast.
         layers: as ``Network.layer`` takes them, or ``"stages"``.
-        against: classes to set the class in contrast to; the scores are then of its probability
-            among these and itself.
+        against: classes to set the class in contrast to; its probability is then that among them.
         parts: names of ``PARTS``; none for the maps alone.
-        baselines: what covers the photo, of ``BASELINES``.
-        steps: in how many steps; a curve costs two forwards a step.
+        baselines, steps: what covers the photo, and in how many steps it does or is taken off.
         draws: how many random maps to compare with.
-        road: percentiles for ROAD, which fills in the strongest and weakest above them; none to
-            leave it out. Filling in most of a photo of 224 px takes seconds.
+        road: percentiles above which ROAD fills in; none to leave it out. At 224 px it takes
+            seconds to fill in more than half.
         box: the object, fractions of the upright photo; all of it where None.
-        canvas: what surrounds it when it is placed, of ``mscnn.scales.canvas.CANVASES``.
-        factors: sizes at which it is placed: its longer side over the shorter one of the view.
-        seed: of everything random.
+        canvas, factors: where and at what sizes it is placed; see ``mscnn.scales.sweep.Plan``.
     """
 
     methods: tuple[str, ...] = ()
@@ -73,31 +69,34 @@ class Plan:
         if self.against:
             # Beside one class the two are the same.
             known = self.methods or tuple(CONTRASTS)[: len(self.against)]
-            if wrong := [name for name in known if name not in CONTRASTS]:
-                raise MethodError(
-                    f"{wrong[0]!r} does not set classes in contrast; choose {_either(CONTRASTS)}."
-                )
+            _check("contrast", known, CONTRASTS)
         else:
             known = tuple(get_method(name).name for name in self.methods or ("gradcam",))
         object.__setattr__(self, "methods", tuple(dict.fromkeys(known)))
-        for part in self.parts:
-            if part not in PARTS:
-                raise OptionError(f"There is no check {part!r}; choose {_either(PARTS)}.")
-        if not self.baselines or not set(self.baselines) <= set(BASELINES):
-            raise OptionError(f"What covers the photo must be {_either(BASELINES)}.")
-        for what, value, low, high in (
-            ("number of steps", self.steps, 2, 200), ("number of random maps", self.draws, 1, 99),
-            *(("percentile", value, 1, 99) for value in self.road),
-        ):  # fmt: skip
+        _check("check", self.parts, PARTS)
+        _check("cover", self.baselines, BASELINES)
+        numbers = ("step count", self.steps, 2, 200), ("number of random maps", self.draws, 1, 99)
+        for what, value, low, high in (*numbers, *(("percentile", p, 1, 99) for p in self.road)):
             if not low <= value <= high:
                 raise OptionError(f"The {what} is {value}; give {low} to {high}.")
-        if not self.layers:
-            raise OptionError('No layer was named; give one, "last" or "stages".')
-        if not self.factors or not all(0.05 <= factor <= 1 for factor in self.factors):
+        if not all((self.layers, self.baselines, self.factors)):
+            raise OptionError("Give at least one layer, one cover and one size.")
+        if not all(0.05 <= factor <= 1 for factor in self.factors):
             raise OptionError("Sizes of the object must be 0.05 to 1 times the network's input.")
         check_canvas(self.canvas)
         if self.box is not None:
             check_box(self.box)
+
+
+def _check(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise OptionError(f"There is no {what} {name!r}; choose one of {', '.join(known)}.")
+
+
+def method_of(name: str) -> Method:
+    """A method or a contrast by its name."""
+    return CONTRASTS.get(name) or METHODS[name]
 
 
 GRID = Plan(
@@ -105,8 +104,3 @@ GRID = Plan(
     layers=(STAGES,), parts=("scores",), baselines=("blur",), steps=8, draws=5, road=(),
 )  # fmt: skip
 """Which method, which layer: all methods that take seconds, at all stages, in brief."""
-
-
-def _either(names: object) -> str:
-    *others, last = list(names)  # type: ignore[call-overload]
-    return f"{', '.join(others)} or {last}"

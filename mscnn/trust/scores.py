@@ -1,19 +1,20 @@
-"""The scores of one map. For their papers and their meaning see ``mscnn.results.trust.METRICS``.
+"""The scores of one map, as ``mscnn.results.trust.METRICS`` lists them.
 
-Where we deviate from the papers, or they leave it open:
-
-* deletion, insertion: pixels go by the signed map, before its ReLU, enlarged bilinearly to the
-  view; equal ones in random order. The area under the curve is the trapezoid rule's, 0..1.
-* average drop, increase: of one photo, so the drop is a fraction and the increase is 0 or 1. The
-  normalised input is multiplied by the map, ReLU'd and scaled to 0..1, as the grad-cam package
-  does, so that what is hidden turns to the mean colour, not to black.
-* infidelity: the perturbations are squares covered with the mean colour, one after the other, on
-  grids of 4 x 4 and 8 x 8. A class activation map adds up to the logit, so what it foretells is its
-  sum over the square. It has no scale of its own, so the best factor >= 0 is applied, and the
-  result divided by what a map of zeros gets.
-  Infidelity, not the same paper's max-sensitivity, because the latter is perfect, 0, for every
-  map that does not look at the photo, as the controls are; ``checks`` has stability instead.
-* complexity: entropy of the map's fractional contributions, after the ReLU, on the view.
+* deletion, insertion (RISE, Petsiuk et al., BMVC 2018, arXiv:1806.07421): pixels go by the signed
+  map, before its ReLU, enlarged bilinearly to the view; equal ones in random order. The area under
+  the curve is the trapezoid rule's, 0..1.
+* average drop, increase (Chattopadhay et al., WACV 2018, arXiv:1710.11063): of one photo, so a
+  fraction, and 0 or 1. The normalised input is multiplied by the map, ReLU'd and scaled to 0..1, as
+  in the grad-cam package: what is hidden turns to the mean colour, not to black.
+* ROAD (Rong et al., ICML 2022, arXiv:2202.00449): ``mscnn.maps.packaged.road``.
+* infidelity (Yeh et al., NeurIPS 2019, arXiv:1901.09392): the perturbations are squares covered
+  with the mean colour, on grids of 4 x 4 and 8 x 8. A class activation map adds up to the logit, so
+  what it foretells is its sum over the square. It has no scale, so the best factor >= 0 is applied,
+  and the result divided by what a map of zeros gets.
+  Not the same paper's max-sensitivity: that is a perfect 0 for every map that does not look at the
+  photo, as controls are. ``checks`` has stability instead.
+* complexity (Bhatt et al., IJCAI 2020, arXiv:2005.00631): entropy of the map's fractional
+  contributions, after its ReLU, on the view.
 """
 
 from __future__ import annotations
@@ -87,10 +88,8 @@ def infidelity(on_view: FloatMap, masks: npt.NDArray[np.bool_], losses: Doubles)
     return 1 - along**2 / (size * lost) if size > 0 else 1.0
 
 
-def complexity(on_view: FloatMap) -> float | None:
-    """Entropy, in nats, of a map >= 0; None for one of zeros."""
-    total = float(on_view.sum(dtype=np.float64))
-    if not total > 0:
-        return None
-    parts = on_view[on_view > 0].astype(np.float64) / total
+def complexity(on_view: FloatMap) -> float:
+    """Entropy, in nats, of a map >= 0; 0 for one of zeros."""
+    parts = on_view[on_view > 0].astype(np.float64)
+    parts /= parts.sum()
     return float(-(parts * np.log(parts)).sum())

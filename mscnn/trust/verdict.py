@@ -9,23 +9,14 @@ random, blob, blurred, up to the first that it does not beat.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from mscnn.results.trust import (
-    CONTROLS,
-    METRICS,
-    Candidate,
-    Kind,
-    MapTrust,
-    RankRow,
-    Recommendation,
-    Scores,
-    Verdict,
-)
-from mscnn.trust.plan import EVERY
+from mscnn.results import trust as results
+from mscnn.results.trust import CONTROLS, METRICS, Candidate, Kind, MapTrust, RankRow, Scores
+from mscnn.trust.plan import method_of
 
 _DECIDE = tuple(name for name, metric in METRICS.items() if metric.decides)
 _SENTENCES = (
@@ -40,32 +31,23 @@ _KINDS: dict[Kind, str] = {
 }  # fmt: skip
 
 
-def undecided(sentence: str = "Not scored.") -> Verdict:
+def undecided(sentence: str = "Not scored.") -> results.Verdict:
     """The verdict where scores are missing, and why."""
-    return Verdict(None, 0, 0, 0, 0, sentence)
+    return results.Verdict(None, 0, 0, 0, 0, sentence)
 
 
-def verdict(candidates: Sequence[Candidate]) -> Verdict:
+def verdict(candidates: Sequence[Candidate]) -> results.Verdict:
     """Judge the first candidate, the map, beside the others, all its controls."""
     own = candidates[0]
     if not own.raw.max() > 0:
-        return Verdict(0, 0, 0, 0, 0, "There is nothing on this map that speaks for the class.")
+        return results.Verdict(0, 0, 0, 0, 0, "Nothing on this map speaks for the class.")
     names = [name for name in _DECIDE if getattr(own.scores, name) is not None]
     won = {kind: sum(_beats(name, own, candidates, kind) for name in names) for kind in CONTROLS}
-    level = 0
-    for kind in CONTROLS:
-        if 2 * won[kind] <= len(names):
-            break
-        level += 1
-    said = f"{_SENTENCES[level]} (On {won['random']}, {won['blob']} and {won['blurred']} of "
-    return Verdict(
-        level,
-        won["random"],
-        won["blob"],
-        won["blurred"],
-        len(names),
-        f"{said}{len(names)} scores.)",
-    )
+    lost = [2 * won[kind] <= len(names) for kind in CONTROLS]
+    level = [*lost, True].index(True)
+    counts = won["random"], won["blob"], won["blurred"]
+    said = f"(On {counts[0]}, {counts[1]} and {counts[2]} of {len(names)} scores.)"
+    return results.Verdict(level, *counts, len(names), f"{_SENTENCES[level]} {said}")
 
 
 def _beats(name: str, own: Candidate, candidates: Sequence[Candidate], kind: Kind) -> bool:
@@ -78,24 +60,24 @@ def ranks(maps: Sequence[MapTrust]) -> tuple[RankRow, ...]:
     """Rank all maps and, for each, the mean of each kind of its controls."""
     from scipy.stats import rankdata
 
+    judged = [made for made in maps if made.verdict.level is not None]
     rows = [
-        (made, kind, [c.scores for c in made.candidates if c.kind == kind])
-        for made in maps
-        if made.verdict.level is not None
-        for kind in dict.fromkeys(c.kind for c in made.candidates)
+        (made, kind) for made in judged for kind in dict.fromkeys(c.kind for c in made.candidates)
     ]
     found: list[dict[str, float]] = [{} for _ in rows]
     for name, metric in METRICS.items():
-        values = [[getattr(s, name) for s in scores] for _, _, scores in rows]
-        if not values or any(value is None for of_row in values for value in of_row):
+        if not judged or getattr(judged[0].scores, name) is None:
             continue
-        means = np.array([np.mean(of_row) for of_row in values])
-        order = rankdata(-means if metric.higher_is_better else means)
-        for row, rank in zip(found, order, strict=True):
+        sign = -1 if metric.higher_is_better else 1
+        means = [
+            np.mean([getattr(c.scores, name) for c in made.candidates if c.kind == kind])
+            for made, kind in rows
+        ]
+        for row, rank in zip(found, rankdata(sign * np.array(means)), strict=True):
             row[name] = float(rank)
     return tuple(
         RankRow(made.method, made.layer, kind, _mean(row), Scores(**row))
-        for (made, kind, _), row in zip(rows, found, strict=True)
+        for (made, kind), row in zip(rows, found, strict=True)
     )
 
 
@@ -107,47 +89,40 @@ def _mean(row: dict[str, float]) -> float | None:
 def disagreement(rows: Sequence[RankRow]) -> str:
     """Say what each score that decides likes best; "" without scores."""
     several = len({(row.method, row.layer) for row in rows}) > 1
-    best: dict[str, int] = {}
-    for name in _DECIDE:
-        first = min(rows, key=lambda row: _rank(row, name), default=None)
-        if first is not None and _rank(first, name) < np.inf:
-            map_name = f"{EVERY[first.method].title} at {first.layer}" if several else "the map"
-            liked = map_name if first.kind == "map" else _KINDS[first.kind]
-            best[liked] = best.get(liked, 0) + 1
-    if len(best) < 2:
-        return "".join(f"All {count} scores prefer {liked}." for liked, count in best.items())
-    first_liked, *others = sorted(best, key=lambda liked: -best[liked])
-    said = "".join(f", {best[liked]} {liked}" for liked in others)
-    total = sum(best.values())
-    return f"The scores disagree: of {total}, {best[first_liked]} prefer {first_liked}{said}."
+    names = [name for name in _DECIDE if rows and getattr(rows[0].ranks, name) is not None]
+    liked: Counter[str] = Counter()
+    for name in names:
+        best = min(rows, key=lambda row: float(getattr(row.ranks, name)))
+        map_name = _name(best) if several else "the map"
+        liked[_KINDS.get(best.kind, map_name)] += 1
+    if len(liked) < 2:
+        return "".join(f"All {count} scores prefer {what}." for what, count in liked.items())
+    said = ", ".join(f"{count} prefer {what}" for what, count in liked.most_common())
+    return f"The scores disagree: of {len(names)}, {said}."
 
 
-def _rank(row: RankRow, name: str) -> float:
-    rank = getattr(row.ranks, name)
-    return np.inf if rank is None else float(rank)
+def _name(made: MapTrust | RankRow) -> str:
+    return f"{method_of(made.method).title} at {made.layer}"
 
 
-def recommend(maps: Sequence[MapTrust], rows: Sequence[RankRow]) -> Recommendation | None:
+def recommend(maps: Sequence[MapTrust], rows: Sequence[RankRow]) -> results.Recommendation | None:
     """Choose among several maps: by level, then by mean rank, then by what the map costs."""
     mean = {(row.method, row.layer): row.mean for row in rows if row.kind == "map"}
-    known = [made for made in maps if mean.get((made.method, made.layer)) is not None]
+    known = [
+        (-(made.verdict.level or 0), rank, made.map_seconds, made)
+        for made in maps
+        if (rank := mean.get((made.method, made.layer))) is not None
+    ]
     if len(maps) < 2 or not known:
         return None
-
-    def place(made: MapTrust) -> tuple[Any, ...]:
-        rank = mean[made.method, made.layer]
-        return -(made.verdict.level or 0), rank, made.map_seconds
-
-    best = min(known, key=place)
-    level = best.verdict.level
+    level, rank, took, best = min(known, key=lambda found: found[:3])
     if not level:
-        return Recommendation(None, None, "No map is better than a random one.")
-    peers = sum(made.verdict.level == level for made in known)
-    beaten = ("a random map", "a random map and a blob", "all three controls")[level - 1]
+        return results.Recommendation(None, None, "No map is better than a random one.")
+    peers = sum(found[0] == level for found in known)
+    beaten = ("a random map", "a random map and a blob", "all three controls")[-level - 1]
     ranked = f"ranked best of the {peers} that do" if peers > 1 else "the only one that does"
     reason = (
-        f"{EVERY[best.method].title} at {best.layer} beats {beaten} and is {ranked} (mean rank "
-        f"{mean[best.method, best.layer]:.1f} among all maps and their controls); it takes "
-        f"{best.map_seconds:.2g} s."
+        f"{_name(best)} beats {beaten} and is {ranked} (mean rank {rank:.1f} among all maps and "
+        f"their controls); it takes {took:.2g} s."
     )
-    return Recommendation(best.method, best.layer, reason)
+    return results.Recommendation(best.method, best.layer, reason)

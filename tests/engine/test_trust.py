@@ -35,7 +35,7 @@ from mscnn.models.labels import LabelSet
 from mscnn.models.loading import LoadedModel
 from mscnn.results.explanation import WeightsInfo
 from mscnn.results.schema import csv_text, document, table
-from mscnn.trust.plan import EVERY, GRID, PARTS, Plan
+from mscnn.trust.plan import GRID, PARTS, Plan
 from tests.conftest import STAGES
 
 CELL, SIDE = 8, 96
@@ -108,8 +108,7 @@ def method(monkeypatch):
     def add(compute):
         row = Method("mine", "Mine", "forward", False, "", "", by="mine:maps")
         monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(maps=compute))
-        for methods in (METHODS, EVERY):
-            monkeypatch.setitem(methods, "mine", row)
+        monkeypatch.setitem(METHODS, "mine", row)
         return "mine"
 
     return add
@@ -319,15 +318,15 @@ def test_stop_before_anything_is_done(network, photo):
 @pytest.mark.parametrize(("how", "error", "words"), [
     ({"methods": ("gradcan",)}, MethodError, "Did you mean 'gradcam'"),
     ({"methods": ("finercam",)}, MethodError, "no method 'finercam'"),
-    ({"methods": ("gradcam",), "against": (1,)}, MethodError, "choose difference or finercam"),
-    ({"parts": ("score",)}, OptionError, "choose scores, randomisation, stability or local"),
-    ({"baselines": ("grey",)}, OptionError, "mean or blur"),
-    ({"baselines": ()}, OptionError, "mean or blur"),
-    ({"steps": 1}, OptionError, "number of steps is 1; give 2 to 200"),
+    ({"methods": ("gradcam",), "against": (1,)}, OptionError, "no contrast .gradcam.; choose one of difference, f"),
+    ({"parts": ("score",)}, OptionError, "no check .score.; choose one of scores, randomisation, stab"),
+    ({"baselines": ("grey",)}, OptionError, "choose one of mean, blur"),
+    ({"baselines": ()}, OptionError, "at least one layer"),
+    ({"steps": 1}, OptionError, "step count is 1; give 2 to 200"),
     ({"draws": 0}, OptionError, "random maps is 0; give 1 to 99"),
     ({"road": (0,)}, OptionError, "percentile is 0; give 1 to 99"),
     ({"factors": (1.5,)}, OptionError, "0.05 to 1 times"),
-    ({"layers": ()}, OptionError, "No layer was named"),
+    ({"layers": ()}, OptionError, "at least one layer"),
     ({"canvas": "sky"}, OptionError, "canvas 'sky' is unknown"),
     ({"box": (0.5, 0, 0.5, 1)}, BoxError, "box is empty"),
 ])  # fmt: skip

@@ -43,7 +43,7 @@ WINNING = candidate("random", better=7)
     (candidate("map"), {"random": (LOSING, WINNING)}, 0, "(On 0, 7 and 7"),
     (candidate("map"), {"blob": candidate("blob")}, 1, "no better than a blob in the middle."),
     (candidate("map"), {"blurred": candidate("blurred")}, 2, "no better than the same map blurred"),
-    (candidate("map", peak=0.0), {}, 0, "nothing on this map"),
+    (candidate("map", peak=0.0), {}, 0, "Nothing on this map"),
 ])  # fmt: skip
 def test_the_rule(own, controls, level, words):
     found = made(own, **controls)
@@ -67,7 +67,7 @@ def test_ranks_by_hand():
     assert by_kind["blob"].ranks.infidelity == 1.5
     assert by_kind["map"].mean == pytest.approx((6 * 1 + 3) / 7)
     assert by_kind["map"].ranks.complexity is None
-    words = "of 7, 6 prefer the map, 1 a blob in the middle."
+    words = "of 7, 6 prefer the map, 1 prefer a blob in the middle."
     assert verdict.disagreement(rows) == f"The scores disagree: {words}"
     assert verdict.disagreement(()) == ""
 
