@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
+from scipy.stats import entropy
 from torch import nn
 
 from mscnn.errors import BoxError
@@ -30,24 +31,14 @@ from mscnn.scales.sweep import energy_ratio
 
 BINS = 100
 STEM = "stem"
-_WINDOWS = {
-    "flip": (0.0, 0.0, 1.0, 1.0),
-    "shift": (1 / 16, 1 / 16, 17 / 16, 17 / 16),
-    "zoom": (1 / 20, 1 / 20, 19 / 20, 19 / 20),
-    "noise": (0.0, 0.0, 1.0, 1.0),
-}
-"""Change to the part of the view that is seen after it, in fractions; past the edge the last
-pixels are repeated."""
-CHANGES = tuple(_WINDOWS)
-NOISE = 12.0
-"""Standard deviation, of 0..255."""
+SHIFT, ZOOM, NOISE = 1 / 16, 1 / 20, 12.0
+"""Fractions of each side that the view moves, and that is cut off at each end before it is
+enlarged; standard deviation, of 0..255."""
+CHANGES = ("flip", "shift", "zoom", "noise")
 POSITIONS = {
-    "centre": (0.5, 0.5),
-    "top left": (0.0, 0.0),
-    "top right": (1.0, 0.0),
-    "bottom left": (0.0, 1.0),
-    "bottom right": (1.0, 1.0),
-}
+    "centre": (0.5, 0.5), "top left": (0.0, 0.0), "top right": (1.0, 0.0),
+    "bottom left": (0.0, 1.0), "bottom right": (1.0, 1.0),
+}  # fmt: skip
 """Where the object lies; see ``mscnn.scales.canvas.paste``."""
 
 
@@ -69,52 +60,42 @@ def cascade(model: nn.Module, stages: Sequence[str], head: str, seed: int) -> It
         yield part
 
 
-def histogram_entropy(on_view: FloatMap) -> float:
-    """Entropy, in nats, of how often each value occurs."""
-    found, _ = np.histogram(on_view, bins=BINS)
-    parts = found[found > 0] / found.sum()
-    return float(-(parts * np.log(parts)).sum())
-
-
 def emprt(original: FloatMap, random: FloatMap) -> float | None:
     """Relative rise in entropy from a signed map of the view to one of random weights."""
-    before = histogram_entropy(original)
-    return (histogram_entropy(random) - before) / before if before > 0 else None
-
-
-def _window(change: str, height: int, width: int) -> tuple[int, int, int, int, int]:
-    """What is seen after a change, px, from the margin on; and the margin around the view."""
-    margin = round(max(height, width) / 8)
-    left, top, right, bottom = _WINDOWS[change]
-    return (
-        margin + round(left * width), margin + round(top * height),
-        margin + round(right * width), margin + round(bottom * height), margin,
-    )  # fmt: skip
+    before, after = (entropy(np.histogram(cam, bins=BINS)[0]) for cam in (original, random))
+    return float((after - before) / before) if before > 0 else None
 
 
 def changed(view: RgbArray, change: str, rng: np.random.Generator) -> RgbArray:
     """What the network is shown instead of ``view``, ``(H, W, 3)`` uint8 RGB."""
+    height, width = view.shape[:2]
     if change == "flip":
         return np.ascontiguousarray(view[:, ::-1])
     if change == "noise":
         noisy = np.rint(view + NOISE * rng.standard_normal(view.shape))
         return np.clip(noisy, 0, 255).astype(np.uint8)
-    height, width = view.shape[:2]
-    left, top, right, bottom, margin = _window(change, height, width)
-    padded = np.pad(view, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    part = Image.fromarray(padded[top:bottom, left:right])
+    if change == "shift":  # past the edge the last pixels are repeated
+        down, right = (round(SHIFT * side) for side in (height, width))
+        padded = np.pad(view, ((0, down), (0, right), (0, 0)), mode="edge")
+        return padded[down:, right:]
+    y, x = (round(ZOOM * side) for side in (height, width))
+    part = Image.fromarray(view[y : height - y, x : width - x])
     return np.array(part.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def put_back(on_view: FloatMap, change: str) -> FloatMap:
     """Put a map of the changed view where it belongs; ``(H, W)``, NaN where there is none."""
-    if change == "flip":
-        return np.ascontiguousarray(on_view[:, ::-1])
     height, width = on_view.shape
-    left, top, right, bottom, margin = _window(change, height, width)
-    padded = np.full((height + 2 * margin, width + 2 * margin), np.nan, np.float32)
-    padded[top:bottom, left:right] = resize_map(on_view, right - left, bottom - top)
-    return padded[margin : margin + height, margin : margin + width]
+    back = np.full_like(on_view, np.nan)
+    if change == "shift":
+        down, right = (round(SHIFT * side) for side in (height, width))
+        back[down:, right:] = on_view[: height - down, : width - right]
+    elif change == "zoom":
+        y, x = (round(ZOOM * side) for side in (height, width))
+        back[y : height - y, x : width - x] = resize_map(on_view, width - 2 * x, height - 2 * y)
+    else:
+        back[:] = on_view[:, ::-1] if change == "flip" else on_view
+    return back
 
 
 def located(kind: Kind, raw: FloatMap, rect: Rect, view_size: tuple[int, int]) -> Located:
@@ -130,10 +111,10 @@ def mean_located(found: Sequence[Located]) -> tuple[Located, ...]:
     """The mean for each kind, in the order in which they come."""
     means = []
     for kind in dict.fromkeys(one.kind for one in found):
-        same = [one for one in found if one.kind == kind]
-        ratios = [one.energy_ratio for one in same if one.energy_ratio is not None]
-        hits = float(np.mean([one.pointing_game for one in same]))
-        means.append(Located(kind, hits, float(np.mean(ratios)) if ratios else None))
+        hits = [one.pointing_game for one in found if one.kind == kind]
+        ratios = [one.energy_ratio for one in found if one.kind == kind]
+        known = [ratio for ratio in ratios if ratio is not None]
+        means.append(Located(kind, float(np.mean(hits)), float(np.mean(known)) if known else None))
     return tuple(means)
 
 
@@ -142,13 +123,12 @@ def rect_of(box: PhotoBox, geometry: ViewGeometry) -> Rect:
 
     Raises ``BoxError``: the network sees nothing of it.
     """
-    (width, height), (across, down) = geometry.photo, geometry.view
-    left, top = geometry.to_view(box[0] * width, box[1] * height)
-    right, bottom = geometry.to_view(box[2] * width, box[3] * height)
-    rect = (
-        max(round(left), 0), max(round(top), 0),
-        min(round(right), across), min(round(bottom), down),
-    )  # fmt: skip
-    if rect[2] <= rect[0] or rect[3] <= rect[1]:
+    (width, height), sides = geometry.photo, geometry.view
+    corners = (geometry.to_view(x * width, y * height) for x, y in (box[:2], box[2:]))
+    (left, top), (right, bottom) = (
+        [min(max(round(at), 0), side) for at, side in zip(corner, sides, strict=True)]
+        for corner in corners
+    )
+    if right <= left or bottom <= top:
         raise BoxError("The network sees nothing of this box; draw it nearer the middle.")
-    return rect
+    return left, top, right, bottom

@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import entropy
 
 from mscnn.geometry import FloatMap
 
@@ -90,6 +91,4 @@ def infidelity(on_view: FloatMap, masks: npt.NDArray[np.bool_], losses: Doubles)
 
 def complexity(on_view: FloatMap) -> float:
     """Entropy, in nats, of a map >= 0; 0 for one of zeros."""
-    parts = on_view[on_view > 0].astype(np.float64)
-    parts /= parts.sum()
-    return float(-(parts * np.log(parts)).sum())
+    return float(entropy(on_view, axis=None)) if on_view.any() else 0.0
