@@ -63,6 +63,7 @@ class Trusting:
         chosen = [network._one_target(target), *(network.targets(one) for one in plan.against)]
         self.image = load_photo(photo)
         self.shown = network.preprocess(self.image)
+        self.content = cut(self.image, plan.box or whole())
         self.view_size, self.box = self.shown.geometry.view, None
         if plan.box is not None and "localisation" in plan.parts:
             self.box = checks.rect_of(plan.box, self.shown.geometry)
@@ -323,8 +324,9 @@ class Trusting:
     def _place(self, method: str, layer: str, raw: FloatMap) -> None:
         plan, preprocess = self.plan, self.network.preprocess
         rng = np.random.default_rng(plan.seed)
-        content = cut(self.image, plan.box or whole())
-        empty = background(self.image, content, plan.canvas, self.view_size, preprocess.mean_colour)
+        empty = background(
+            self.image, self.content, plan.canvas, self.view_size, preprocess.mean_colour
+        )
 
         def everywhere(cam: FloatMap, rect: tuple[int, int, int, int]) -> Any:
             every = [("map", None, cam), *controls(cam, plan.draws, rng)]
@@ -336,7 +338,7 @@ class Trusting:
         placed: tuple[results.Placement, ...] = ()
         for factor in plan.factors:
             for position, at in checks.POSITIONS.items():
-                view, rect = paste(content, factor, empty, at)
+                view, rect = paste(self.content, factor, empty, at)
                 cam, logits, _ = self._map(method, layer, preprocess.tensor_of(view))
                 chance = float(self._chances(logits)[0])
                 located = everywhere(cam, rect)
