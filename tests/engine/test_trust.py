@@ -44,18 +44,19 @@ AT = (slice(16, 48), slice(56, 88))
 
 
 class Detector(nn.Module):
-    """Class 0 is how much of the photo is red, in cells of 8 x 8 px; class 1 is anything else."""
+    """Classes 0 and 1 are how much of the photo is red and blue, in cells of 8 x 8 px."""
 
     def __init__(self):
         super().__init__()
-        conv = nn.Conv2d(3, 1, CELL, CELL)
+        conv = nn.Conv2d(3, 2, CELL, CELL)
         self.layer1 = nn.Sequential(conv, nn.ReLU())
-        self.fc = nn.Linear(1, 2)
+        self.fc = nn.Linear(2, 3)
         with torch.no_grad():
-            conv.weight[0] = torch.tensor([1.0, -1.0, -1.0])[:, None, None] / CELL**2
+            colours = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]])
+            conv.weight[:] = colours[:, :, None, None] / CELL**2
             conv.bias[:] = -0.5
-            self.fc.weight[:, 0] = torch.tensor([60.0, 0.0])
-            self.fc.bias[:] = torch.tensor([-6.0, 0.0])
+            self.fc.weight[:] = torch.tensor([[60.0, 0.0], [0.0, 60.0], [0.0, 0.0]])
+            self.fc.bias[:] = torch.tensor([-6.0, -6.0, 0.0])
 
     def forward(self, x):
         return self.fc(self.layer1(x).mean((2, 3)))
@@ -65,7 +66,7 @@ class Detector(nn.Module):
 def detector():
     loaded = LoadedModel(
         name="detector", model=Detector().eval().requires_grad_(False),
-        labels=LabelSet(("red", "other")), weights=WeightsInfo("file", "x", "0" * 64),
+        labels=LabelSet(("red", "blue", "other")), weights=WeightsInfo("file", "x", "0" * 64),
         data_config={
             "input_size": (3, SIDE, SIDE), "interpolation": "bicubic", "mean": (0.5,) * 3,
             "std": (0.5,) * 3, "crop_pct": 1.0, "crop_mode": "center",
@@ -73,6 +74,11 @@ def detector():
         stages=("layer1",), head="fc",
     )  # fmt: skip
     return Network(loaded, torch.device("cpu"))
+
+
+def box_of(patch):
+    rows, columns = patch
+    return tuple(at / SIDE for at in (columns.start, rows.start, columns.stop, rows.stop))
 
 
 @pytest.fixture
@@ -129,7 +135,7 @@ def test_a_random_map_beats_none(detector, red, method):
 
 def test_the_object_is_found_where_it_was_put(detector, red):
     """The patch is the object; on the mean colour nothing else is red."""
-    box = (AT[1].start / SIDE, AT[0].start / SIDE, AT[1].stop / SIDE, AT[0].stop / SIDE)
+    box = box_of(AT)
     plan = Plan(parts=("localisation",), box=box, draws=3)
     found = detector.trust(red, target=0, plan=plan).maps[0].localisation
     assert len(found.placements) == 15
@@ -143,6 +149,21 @@ def test_the_object_is_found_where_it_was_put(detector, red):
     assert (corner.view[30:] == 128).all()
     # On the photo itself: half a cell of blur on each side of 4 x 4 cells.
     assert found.box[0].energy_ratio == pytest.approx(SIDE**2 / 32**2, rel=0.15)
+
+
+@pytest.mark.parametrize(("target", "other"), [("red", "blue"), ("blue", "red")])
+def test_of_two_objects_the_contrast_shows_one(detector, red, target, other):
+    places = {"red": AT, "blue": (slice(56, 80), slice(8, 40))}
+    pixels = np.array(red)
+    pixels[places["blue"]] = (20, 20, 250)
+    for of, inside in ((target, True), (other, False)):
+        plan = Plan(against=(other,), parts=("localisation",), factors=(0.5,), draws=1,
+                    box=box_of(places[of]))  # fmt: skip
+        made = detector.trust(Image.fromarray(pixels), target=target, plan=plan).maps[0]
+        own = made.localisation.box[0]
+        assert own.pointing_game == inside
+        assert (own.energy_ratio > 5) is inside
+        assert made.cam.raw.max() > 0 > made.cam.raw.min()
 
 
 @pytest.mark.parametrize(("method", "theirs"), [
