@@ -72,7 +72,7 @@ class Trusting:
         self.chosen = [index for one in chosen for index in one.choose(logits)]
         self.index = self.chosen[0]
         if len(set(self.chosen)) < len(self.chosen):
-            raise OptionError("A class cannot be set in contrast to itself; choose another.")
+            raise OptionError("A class was named twice; it can be set in contrast to others only.")
         self.maps: list[MapTrust] = []
         self.notices: list[str] = []
         self.done, self.seconds = 0, self.prediction.seconds
@@ -222,7 +222,7 @@ class Trusting:
             return made.maps[layer, self.index], made.logits
 
         if other is not None:
-            found, took = network._in_memory(lambda: work(other.to(network.device)))
+            found, took = network._in_memory(lambda: work(other.to(network.device, network._dtype)))
         elif method_of(method).is_slow:
             found, took = network._apart(work)
         else:

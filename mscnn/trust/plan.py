@@ -66,6 +66,10 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for several in ("methods", "layers", "against", "parts", "baselines", "road", "factors"):
+            given = getattr(self, several)
+            each = dict.fromkeys([given] if isinstance(given, str) else given)
+            object.__setattr__(self, several, tuple(each))
         if self.against:
             # Beside one class the two are the same.
             known = self.methods or tuple(CONTRASTS)[: len(self.against)]
@@ -75,8 +79,10 @@ class Plan:
         object.__setattr__(self, "methods", tuple(dict.fromkeys(known)))
         _check("check", self.parts, PARTS)
         _check("cover", self.baselines, BASELINES)
-        numbers = ("step count", self.steps, 2, 200), ("number of random maps", self.draws, 1, 99)
-        for what, value, low, high in (*numbers, *(("percentile", p, 1, 99) for p in self.road)):
+        for what, value, low, high in (
+            ("step count", self.steps, 2, 200), ("number of random maps", self.draws, 1, 99),
+            ("seed", self.seed, 0, 2**32 - 1), *(("percentile", p, 1, 99) for p in self.road),
+        ):  # fmt: skip
             if not low <= value <= high:
                 raise OptionError(f"The {what} is {value}; give {low} to {high}.")
         if not all((self.layers, self.baselines, self.factors)):

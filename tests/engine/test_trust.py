@@ -344,6 +344,7 @@ def test_stop_before_anything_is_done(network, photo):
     ({"baselines": ("grey",)}, OptionError, "choose one of mean, blur"),
     ({"baselines": ()}, OptionError, "at least one layer"),
     ({"steps": 1}, OptionError, "step count is 1; give 2 to 200"),
+    ({"seed": -1}, OptionError, "seed is -1; give 0 to"),
     ({"draws": 0}, OptionError, "random maps is 0; give 1 to 99"),
     ({"road": (0,)}, OptionError, "percentile is 0; give 1 to 99"),
     ({"factors": (1.5,)}, OptionError, "0.05 to 1 times"),
@@ -356,11 +357,18 @@ def test_what_no_model_can_do_is_said_before_one_is_loaded(how, error, words):
         Plan(**how)
 
 
+def test_what_is_named_twice_is_done_once():
+    given = {"parts": ["scores"] * 2, "layers": "last", "road": [90, 90]}
+    plan = Plan(methods=("Grad-CAM", "gradcam"), **given)  # type: ignore[arg-type]
+    assert (plan.methods, plan.parts) == (("gradcam",), ("scores",))
+    assert (plan.layers, plan.road) == (("last",), (90,))
+
+
 @pytest.mark.parametrize(("how", "error", "words"), [
     ({"plan": Plan(layers=("layer9",))}, UnknownLayerError, "choose one of layer1"),
     ({"plan": Plan(box=(0, 0, 0.05, 1))}, BoxError, "sees nothing"),
     ({"plan": Plan(box=(0.5, 0.5, 0.511, 0.6))}, BoxError, "1 x 9 px of the photo"),
-    ({"plan": Plan(against=(3,)), "target": 3}, OptionError, "contrast to itself"),
+    ({"plan": Plan(against=(3,)), "target": 3}, OptionError, "named twice"),
     ({"plan": Plan(against=(99,))}, UnknownClassError, "99"),
     ({"target": "top5"}, OptionError, "One class"),
 ])  # fmt: skip
