@@ -2,6 +2,9 @@
 
 One model serves all users. A lock lets one request at a time through it, because hooks on a shared
 model are not re-entrant; methods with a forward for each channel run on a copy outside of the lock.
+
+More than 600 lines: one short method, and what its arguments mean, for each thing to be asked of a
+network.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.engine import cuts
+from mscnn.engine import cuts, trust
 from mscnn.engine.device import is_out_of_memory
 from mscnn.errors import DeviceError, OptionError, UnknownLayerError, UnsupportedModelError
 from mscnn.maps.methods import Call, get_method
@@ -34,8 +37,10 @@ from mscnn.results.cuts import Ablation, CapCurve
 from mscnn.results.explanation import CamMap, Explanation, PhotoInfo, Prediction, Score
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, EffectiveField, PhotoBox, ScaleReport, SweepCurve
+from mscnn.results.trust import Trust
 from mscnn.scales import attention, effective, receptive_field, splits, sweep, topology
 from mscnn.scales.families import UnitPoint, find_point
+from mscnn.trust.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -531,6 +536,36 @@ class Network:
         """
         call = Call(on_progress, is_cancelled)
         return cuts.capped(self, photo, target, limits, draws, seed, fill, references, call)
+
+    def trust(
+        self,
+        photo: Photo,
+        *,
+        target: str | int = "top1",
+        plan: Plan | None = None,
+        name: str | None = None,
+        on_progress: Progress | None = None,
+        is_cancelled: IsCancelled | None = None,
+    ) -> Trust:
+        """Find out how far maps of one class can be believed; see ``mscnn.trust``.
+
+        Raises ``UnknownLayerError``, ``MethodError``, ``OptionError``, ``BoxError``, and
+        ``Cancelled`` only before the first map was done.
+
+        Args:
+            plan: which maps, and what to find out; one Grad-CAM, and everything, where None.
+                ``mscnn.trust.plan.GRID`` sets methods and layers beside one another.
+            on_progress, is_cancelled: called with (forwards and maps done, in total), and polled;
+                what was done until then is returned.
+        """
+        named, call = photo_name(photo) if name is None else name, Call(on_progress, is_cancelled)
+        return trust.Trusting(self, photo, target, plan or Plan(), named, call).run()
+
+    def trust_seconds(
+        self, photo: Photo, *, target: str | int = "top1", plan: Plan | None = None
+    ) -> float:
+        """Wall time, s, that ``trust`` will take here; some of the work is done and timed."""
+        return trust.Trusting(self, photo, target, plan or Plan(), "", Call()).estimate()
 
     def features(
         self,

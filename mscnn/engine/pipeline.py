@@ -35,6 +35,7 @@ from mscnn.results.scales import (
     Sweep,
     SweepCurve,
 )
+from mscnn.results.trust import Trust
 from mscnn.scales import receptive_field as fields
 from mscnn.scales import topology
 from mscnn.scales.canvas import whole
@@ -199,6 +200,17 @@ class Engine:
     def ablate(self, photo: Photo, model: str, **options: Any) -> Ablation:
         """What a class loses without each split; see ``Network.ablate``."""
         return self.session.network(model).ablate(photo, **options)
+
+    def trust(
+        self, photo: Photo, model: str, *, is_cancelled: IsCancelled | None = None, **options: Any
+    ) -> Trust:
+        """How far maps can be believed; see ``Network.trust``."""
+        network = self.session.network(model, is_cancelled=is_cancelled)
+        return network.trust(photo, is_cancelled=is_cancelled, **options)
+
+    def trust_seconds(self, photo: Photo, model: str, **options: Any) -> float:
+        """Wall time, s, that ``trust`` will take; see ``Network.trust_seconds``."""
+        return self.session.network(model).trust_seconds(photo, **options)
 
     def cap_steps(
         self,

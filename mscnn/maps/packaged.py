@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +18,14 @@ import numpy.typing as npt
 import pytorch_grad_cam as package
 import torch
 from pytorch_grad_cam import ablation_cam, score_cam
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.metrics import road as package_road
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import nn
 
 from mscnn.errors import Cancelled, MethodError
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
+from mscnn.maps.seeding import seeded
 from mscnn.maps.single_pass import RawMaps, Targets
 
 # The package draws its own progress bar on stderr, which would mix into the command line's output.
@@ -148,6 +150,7 @@ def packaged_maps(
     method: str,
     *,
     call: Call | None = None,
+    others: Sequence[int] = (),
     **_head: object,
 ) -> RawMaps:
     """Compute the maps of several layers and classes; see ``mscnn.maps.methods.Method.compute``.
@@ -171,7 +174,9 @@ def packaged_maps(
             call.progress(i * total + done, len(pairs) * total)
 
         part = Call(progress, call.is_cancelled)
-        maps[layer, target] = packaged_map(model, x, layer, target, method, call=part)
+        maps[layer, target] = packaged_map(
+            model, x, layer, target, method, call=part, others=others
+        )
     if not METHODS[method].class_specific:
         maps = {(layer, t): maps[layer, chosen[0]] for layer in layers for t in chosen}
     return RawMaps(logits.numpy(), chosen, maps)
@@ -185,10 +190,13 @@ def packaged_map(
     method: str,
     *,
     call: Call | None = None,
+    others: Sequence[int] = (),
 ) -> npt.NDArray[np.float32]:
     """Compute one map through the package, of a float32 input and a class within range.
 
-    ``call`` is told of (forwards done, forwards needed), and asked before each forward. Returns
+    ``call`` is told of (forwards done, forwards needed), and asked before each forward. ``others``
+    are classes to set it in contrast to, by FinerCAM on the method (Zhang et al., CVPR 2025,
+    arXiv:2501.11309): the differences of logits, weighted by the others' probabilities. Returns
     ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
     is no such layer, or it gives no map; ``MethodError``: the method cannot be used on it;
     ``Cancelled``.
@@ -200,14 +208,44 @@ def packaged_map(
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
-    raw = _run(watched, inner.get_submodule(layer), x, target, method)
+    wanted = FinerWeightedTarget(target, list(others), 1.0) if others else target
+    raw = _run(watched, inner.get_submodule(layer), x, wanted, method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
     return np.nan_to_num(np.asarray(raw, dtype=np.float32))
 
 
+def road(
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    chance: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    on_view: npt.NDArray[np.float32],
+    percentiles: Sequence[int],
+    seed: int,
+) -> float:
+    """Compute the package's ROAD of one map: (weakest filled in - strongest filled in) / 2.
+
+    ``answer`` gives the logits ``(1, classes)`` of an input, ``chance`` a probability of
+    ``(classes,)`` logits; ``x`` is ``(1, 3, H, W)`` float32 on the CPU, ``on_view`` ``(H, W)`` in
+    0..1. At the percentile 90 a tenth of the pixels is filled in.
+    """
+    imputer = package_road.NoisyLinearImputer()
+
+    def fill(img: torch.Tensor, mask: torch.Tensor) -> Any:
+        with seeded(seed):
+            return imputer(img, mask)
+
+    def mean(way: Any) -> float:
+        filled = [package_road.PerturbationConfidenceMetric(way(p, fill)) for p in percentiles]
+        given = x, on_view[None], [chance], answer
+        return float(np.mean([metric(*given, return_diff=False) for metric in filled]))
+
+    weakest, strongest = package_road.RemoveLeastRelevantFirst, package_road.RemoveMostRelevantFirst
+    return (mean(weakest) - mean(strongest)) / 2
+
+
 def _run(
-    watched: _Watched, module: nn.Module, x: torch.Tensor, target: int, method: str
+    watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, method: str
 ) -> npt.NDArray[np.float32] | None:
     kept: list[npt.NDArray[np.float32]] = []
     # The default is one object shared by all instances of the class.
@@ -218,7 +256,12 @@ def _run(
     cam: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
-        cam = _CLASSES[method](watched, [module], **fresh)
+        if isinstance(target, int):
+            cam = run = _CLASSES[method](watched, [module], **fresh)
+            target = ClassifierOutputTarget(target)
+        else:
+            run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
+            cam = run.base_cam
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 
@@ -228,7 +271,7 @@ def _run(
 
         cam.get_cam_image = keep
         with torch.enable_grad():
-            cam(input_tensor=x, targets=[ClassifierOutputTarget(target)])
+            run(input_tensor=x, targets=[target])
     finally:
         if cam is not None:
             cam.activations_and_grads.release()

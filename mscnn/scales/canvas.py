@@ -109,15 +109,18 @@ def compose(
     return paste(content, factor, background(image, content, canvas, view_size, mean_colour))
 
 
-def paste(content: Image.Image, factor: float, canvas: RgbArray) -> tuple[RgbArray, Rect]:
-    """Put the object on a canvas, centred; see ``compose``.
+def paste(
+    content: Image.Image, factor: float, canvas: RgbArray, at: tuple[float, float] = (0.5, 0.5)
+) -> tuple[RgbArray, Rect]:
+    """Put the object on a canvas; see ``compose``.
 
-    ``factor``: the object's longer side over the canvas's shorter side; ``canvas`` is not changed.
+    ``factor``: the object's longer side over the canvas's shorter side; ``canvas`` is not changed;
+    ``at``: fractions of the room around the object that lie left of it and above it.
     """
     height, width = canvas.shape[:2]
     scale = max(1, round(factor * min(width, height))) / max(content.size)
     w, h = (max(1, round(side * scale)) for side in content.size)
-    left, top = (width - w) // 2, (height - h) // 2
+    left, top = math.floor((width - w) * at[0]), math.floor((height - h) * at[1])
     rect = (max(left, 0), max(top, 0), min(left + w, width), min(top + h, height))
     fx, fy = content.width / w, content.height / h
     far = min((rect[2] - left) * fx, content.width), min((rect[3] - top) * fy, content.height)

@@ -17,8 +17,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from torch import nn
 
 from mscnn.errors import PointError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
+from mscnn.maps.seeding import seeded
 from mscnn.models.probabilities import check_finite
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
@@ -35,7 +35,6 @@ from mscnn.scales.families import UnitPoint
 
 SHARES = (0.5, 0.9, 0.99)
 _SEED = 1701
-_SEEDING = threading.Lock()
 Theory = StageField | BlockField | SplitField
 """The theoretical field of what is measured."""
 
@@ -189,20 +188,22 @@ def with_random_weights(model: nn.Module) -> nn.Module:
     belong to modules that cannot be reset.
     """
     model = copy.deepcopy(model).cpu()
-    # torch.manual_seed would also seed the accelerators, which the fork does not restore. The
-    # generator belongs to all threads.
-    with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_SEED)
-        for module in model.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-            elif next(module.parameters(recurse=False), None) is not None:
-                raise UnsupportedModelError(
-                    f"The weights of {type(module).__name__} layers cannot be drawn anew, so this "
-                    "model has no version with random weights."
-                )
+    with seeded(_SEED):
+        draw_anew(model.modules())
         initialise = getattr(model, "init_weights", None)
         if callable(initialise) and "zero_init_last" in inspect.signature(initialise).parameters:
             initialise(zero_init_last=False)
     return model.eval()
+
+
+def draw_anew(modules: Iterable[nn.Module]) -> None:
+    """Let every module reset its own parameters; see ``with_random_weights``, also for errors."""
+    for module in modules:
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif next(module.parameters(recurse=False), None) is not None:
+            raise UnsupportedModelError(
+                f"The weights of {type(module).__name__} layers cannot be drawn anew, so this "
+                "model has no version with random weights."
+            )
