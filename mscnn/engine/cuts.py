@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import softmax
 
 from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.maps.agreement import spearman
 from mscnn.maps.methods import Call
 from mscnn.models.examples import examples
+from mscnn.models.probabilities import probabilities
 from mscnn.results.cuts import Ablation, CapCurve, CapStep, SplitCut
 from mscnn.scales import cuts
 from mscnn.scales.families import HookPoint, hook_points
@@ -45,7 +45,7 @@ def ablation(
     points = [point for point in work.points if point.block in names]
     every = cuts.each_split(network.model, points)
     logits = work.each(cuts.logits_without, [{}, *every])
-    index, chances = report.target.index, softmax(logits.astype(np.float64), axis=1)
+    index, chances = report.target.index, probabilities(logits)
     splits = [(found.block, split) for found in wanted for split in found.splits]
     done = tuple(
         SplitCut(
@@ -100,9 +100,9 @@ def capped(
         cuts.maps_without, target=index, last=network.last_stage, linear=network.linear
     )
     logits, maps = work.each_of(mapped, caps)
-    chances = softmax(logits.astype(np.float64), axis=1)
+    chances = probabilities(logits)
     drawn = work.each(cuts.logits_without, controls) if controls else np.empty((0, logits.shape[1]))
-    control = softmax(drawn.astype(np.float64), axis=1)[:, index].reshape(draws, len(caps))
+    control = probabilities(drawn)[:, index].reshape(draws, len(caps))
     low, mean, high = _interval(control)
     total = sum(channels.values())
     steps = tuple(
@@ -117,7 +117,7 @@ def capped(
     return CapCurve(
         model=network.name, target=index, label=network.labels.display(index),
         input_px=int(shown.x.shape[-1]), steps=steps, needed_px=needed_px(steps, index),
-        logits=logits, control=control, geometry=shown.geometry, seconds=work.seconds,
+        probabilities=chances, control=control, geometry=shown.geometry, seconds=work.seconds,
     )  # fmt: skip
 
 

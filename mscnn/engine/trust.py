@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from scipy.special import softmax
 from torch import nn
 
 from mscnn.errors import (
@@ -26,7 +25,8 @@ from mscnn.errors import (
 from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.agreement import spearman
 from mscnn.maps.methods import Call
-from mscnn.maps.single_pass import Targets, check_finite, grad_cam
+from mscnn.maps.single_pass import Targets, grad_cam
+from mscnn.models.probabilities import check_finite, probabilities
 from mscnn.photos.imaging import load_photo
 from mscnn.results import trust as results
 from mscnn.results.explanation import CamMap
@@ -192,10 +192,10 @@ class Trusting:
 
     def _chances(self, logits: npt.NDArray[Any]) -> Doubles:
         """Probability of the class, ``(n,)``: among those in contrast, else among all."""
-        logits = np.atleast_2d(logits).astype(np.float64)
+        logits = np.atleast_2d(logits)
         if len(self.chosen) > 1:
-            return np.asarray(softmax(logits[:, self.chosen], axis=1)[:, 0])
-        return np.asarray(softmax(logits, axis=1)[:, self.index])
+            return probabilities(logits[:, self.chosen])[:, 0]
+        return probabilities(logits)[:, self.index]
 
     def _map(
         self, method: str, layer: str, x: torch.Tensor, other: nn.Module | None = None

@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
 from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.results.explanation import CamMap, Prediction, Score
 from mscnn.results.schema import HIDDEN, column, computed
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class CapCurve:
     Attributes:
         needed_px: the smallest limit from which on the class stays the top-1 prediction; None
             where it is not even without a cap, or not known to the model.
-        logits: ``(steps, classes)`` float32, for the curves of other classes.
+        probabilities: ``(steps, classes)`` float64, of all classes.
         control: ``(draws, steps)`` float64, the class's probability under random cuts.
         note: why something is missing, fit to show; "" where nothing is.
     """
@@ -102,7 +99,7 @@ class CapCurve:
     input_px: int
     steps: tuple[CapStep, ...]
     needed_px: int | None = field(metadata=column(before="steps"))
-    logits: Floats = field(repr=False, metadata=HIDDEN)
+    probabilities: npt.NDArray[np.float64] = field(repr=False, metadata=HIDDEN)
     control: npt.NDArray[np.float64] = field(repr=False, metadata=HIDDEN)
     geometry: ViewGeometry | None = field(repr=False, metadata=HIDDEN)
     note: str = field(default="", metadata=column(before="steps"))
@@ -111,8 +108,8 @@ class CapCurve:
     @classmethod
     def without(cls, model: str, note: str) -> CapCurve:
         """The curve of a model that has none, and why."""
-        none = np.empty((0, 0), np.float32)
-        return cls(model, None, "", 0, (), None, none, none.astype(np.float64), None, note)
+        none = np.empty((0, 0))
+        return cls(model, None, "", 0, (), None, none, none, None, note)
 
     @property
     @computed(before="steps")
@@ -132,11 +129,10 @@ class CapCurve:
 
         Each with its label and its probability at every step, ``(steps,)``.
         """
-        chances = softmax(self.logits.astype(np.float64), axis=1)
         wins = (step.top for step in self.steps if step.top.probability >= 0.05)
         found = {top.index: top.label for top in wins if top.index != self.target}
-        order = sorted(found, key=lambda index: -float(chances[:, index].max()))
-        return [(found[index], chances[:, index]) for index in order[:most]]
+        order = sorted(found, key=lambda index: -float(self.probabilities[:, index].max()))
+        return [(found[index], self.probabilities[:, index]) for index in order[:most]]
 
     def cam(self, step: int) -> CamMap | None:
         """The last stage's map under one cap, to be projected and drawn like any other."""

@@ -28,7 +28,8 @@ from torch import nn
 
 from mscnn.errors import OptionError
 from mscnn.maps.recorder import change_inputs, record
-from mscnn.maps.single_pass import batch_grad_cam, check_finite
+from mscnn.maps.single_pass import batch_grad_cam
+from mscnn.models.probabilities import check_finite
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.scales.families import HookPoint
 

@@ -352,13 +352,12 @@ def test_many_models_with_long_names_leave_room_for_the_chart():
 
 def cap_curve(model="starter_res2net", target=0, draws=0):
     limits, chances = [11, 27, 59, 123], [[0.1, 0.9], [0.4, 0.6], [0.7, 0.3], [0.8, 0.2]]
-    logits = np.log(np.array(chances)).astype(np.float32)
     steps = tuple(
         CapStep(limit, 0.5, 0.0, p[target], Score(int(np.argmax(p)), "ab"[np.argmax(p)], max(p)))
         for limit, p in zip(limits, chances, strict=True)
     )
     control = np.linspace(0.2, 0.4, draws)[:, None].repeat(4, 1)
-    return CapCurve(model, target, "a", 64, steps, 59, logits, control, None)
+    return CapCurve(model, target, "a", 64, steps, 59, np.array(chances), control, None)
 
 
 def test_the_cap_is_drawn_with_its_control_and_the_answers_on_the_way():

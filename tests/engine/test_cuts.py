@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,10 @@ def test_the_default_references_are_the_examples(network, photo):
 def test_probabilities_are_those_of_the_logits(network, photo):
     net = network("res2net")
     curve = net.cap(photo, target=3, references=[photo], draws=4)
-    chances = softmax(curve.logits.astype(float), axis=1)
+    chances = curve.probabilities
+    assert chances.sum(axis=1) == pytest.approx(1)
     assert [s.probability for s in curve.steps] == pytest.approx(chances[:, 3].tolist())
-    assert [s.top.index for s in curve.steps] == curve.logits.argmax(axis=1).tolist()
+    assert [s.top.index for s in curve.steps] == chances.argmax(axis=1).tolist()
     assert curve.control.shape == (4, len(curve.steps))
     last = curve.steps[-1]
     uncut = softmax(net.predict(photo).logits.astype(float))[3]
@@ -101,7 +103,7 @@ def test_several_models_are_capped_for_one_class(engine, photo):
 
 
 def test_stop_keeps_the_models_that_are_done(engine, photo):
-    steps = []
+    steps: list[Any] = []
     for done in engine.cap_steps(
         photo, ["res2net", "resnet"], references=[photo], is_cancelled=lambda: bool(steps)
     ):

@@ -166,7 +166,7 @@ def test_the_parts_are_cut_when_asked_for(ask, engine, monkeypatch):
     assert [m["more"] for m in messages] == [True, True, True, False]
     network, last = engine.session.network(RES2NET), messages[-1]
     index = network.predict(PHOTO).top[0].index
-    curve = network.cap(PHOTO, target=index, draws=scales.DRAWS)
+    curve = network.cap(PHOTO, target=index, draws=2)
     sent = by_id(last)
     for k, step in enumerate(curve.steps):
         assert (

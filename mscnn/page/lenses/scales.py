@@ -225,7 +225,9 @@ def _cut(seen: _Seen, width: int) -> Message | None:
         return None
     label, cuts = seen.ablation.target.label, seen.ablation.cuts
     least = min(cuts, key=lambda cut: cut.probability_change)
-    where = stage_name(least.block).lower() + (f", split {least.index}" if seen.report.has_splits else "")
+    where = stage_name(least.block).lower() + (
+        f", split {least.index}" if seen.report.has_splits else ""
+    )
     lost = 100 * -least.probability_change
     said = f"Without {where} {label} loses most: {lost:.0f} points of probability."
     if lost < 1:
