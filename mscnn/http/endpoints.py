@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.charts import ablation_chart, cap_chart, evidence_chart, field_charts, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.sheets import comparison_sheet
@@ -26,6 +26,7 @@ from mscnn.engine.pipeline import MAX_COMPARED, Engine
 from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import PhotoInput, cache_file, need_photo
+from mscnn.results.cuts import Ablation, Cap
 from mscnn.results.explanation import Comparison, Explanation, Prediction
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import BlockAttention, ScaleReport, Sweep
@@ -39,6 +40,7 @@ ENDPOINTS: dict[str, tuple[str, ...]] = {
     "predict": (),
     "explain": ("picture", "raw map"),
     **dict.fromkeys(("compare", "scales", "receptive_field", "sweep"), ("picture",)),
+    "ablate": ("parts", "cap"),
 }
 """Name of a method of ``Functions`` to the labels of the files beside its document."""
 LONGEST = 300
@@ -51,6 +53,9 @@ _DOCUMENTS = {
 
 def answer_schema(endpoint: str) -> JsonDict:
     """Return the JSON Schema of an endpoint's document."""
+    if endpoint == "ablate":
+        parts = {"ablation": json_schema(Ablation), "cap": json_schema(Cap)}
+        return {"type": "object", "properties": parts}
     schema = json_schema(_DOCUMENTS[endpoint])
     if endpoint == "predict":
         return {"type": "object", "properties": {"results": {"type": "array", "items": schema}}}
@@ -86,7 +91,7 @@ class Functions:
         Returns:
             "results": one element with image, model, weights, device and top.
         """
-        prediction = self.engine.predict(image, model, top_k=_whole(top_k), name="")
+        prediction = self.engine.predict(image, model, top_k=_whole(top_k, "top_k", 1), name="")
         return ({"results": [document(prediction)]},)
 
     def explain(
@@ -155,6 +160,34 @@ class Functions:
             gates = None
         chart = ("attribution.png", png(evidence_chart(report), 1200))
         return {**document(report), "attention": gates}, chart
+
+    def ablate(
+        self,
+        image: Image.Image,
+        models: str,
+        target: str = "top1",
+        fill: str = "mean",
+        draws: float = 20,
+    ) -> Answer:
+        """Cut parts out of networks, and measure which of them the answer needs.
+
+        Args:
+            image: the photo, uploaded.
+            models: names of one to four models, separated by commas.
+            target: a class by name or index, or "top1" for the first model's best class.
+            fill: what stands in the place of a cut: mean (over example photographs) or zero.
+            draws: how many random cuts the cap is compared with.
+
+        Returns:
+            As JSON "ablation", what the class loses without each split of the first model, and
+            "cap", its probability when no part sees more than a limit; and a chart of each (PNG).
+        """
+        names, count = parse_names(models), _whole(draws, "draws", 0, 1000)
+        *_, cap = self.engine.cap_steps(image, names, target=target, fill=fill, draws=count)
+        cut = self.engine.ablate(image, names[0], target=cap.curves[0].target, fill=fill, name="")
+        charts = ("ablation.png", ablation_chart(cut)), ("cap.png", cap_chart(cap))
+        shown = {"ablation": document(cut), "cap": document(cap)}
+        return shown, *((name, png(chart, 1200)) for name, chart in charts)
 
     def receptive_field(self, model: str, baseline: str = "") -> Answer:
         """Tell how much of its input each stage, block and split of a network can see.
@@ -282,9 +315,11 @@ def parse_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _whole(value: Any) -> int:
+def _whole(value: Any, name: str, least: int, most: int = 2**31) -> int:
     # False for NaN and infinity, too.
     if not isinstance(value, int) and not (isinstance(value, float) and value.is_integer()):
         shown = str(value) if isinstance(value, float | str) else "no number"
-        raise OptionError(f"top_k is {shown[:60]}; it must be a whole number of 1 or more.")
+        raise OptionError(f"{name} is {shown[:60]}; it must be a whole number of {least} or more.")
+    if value > most:
+        raise OptionError(f"{name} is {value:.6g}; give at most {most:,}.")
     return int(value)

@@ -9,7 +9,7 @@ import pytest
 from gradio_client import handle_file
 from PIL import Image
 
-from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
+from mscnn.draw.charts import ablation_chart, cap_chart, evidence_chart, field_charts, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
 from mscnn.engine.lens_options import fair_baseline
@@ -116,6 +116,20 @@ def test_scales_equals_the_lens(site, ask, photo_file, model, target):
     expected = site.engine.scales(str(photo_file), model, target=target, name="")
     assert differences(numbers, {**document(expected), "attention": None}) == []
     assert_drawn(picture, png(evidence_chart(expected), 1200))
+
+
+def test_ablate_equals_the_engine(site, ask, photo_file):
+    how = {"target": "espresso", "fill": "zero", "draws": 2}
+    numbers, parts, curve = ask(
+        "/ablate", image=handle_file(str(photo_file)), models=f"{RES2NET}, {RESNET}", **how
+    )
+    models, target = [RES2NET, RESNET], "espresso"
+    *_, cap = site.engine.cap_steps(str(photo_file), models, target=target, fill="zero", draws=2)
+    cut = site.engine.ablate(str(photo_file), RES2NET, target=target, fill="zero", name="")
+    assert differences(numbers["cap"], document(cap)) == []
+    assert differences(numbers["ablation"], document(cut)) == []
+    assert_drawn(parts, png(ablation_chart(cut), 1200))
+    assert_drawn(curve, png(cap_chart(cap), 1200))
 
 
 def test_receptive_field_needs_no_photo_and_no_download(ask):
