@@ -1,4 +1,5 @@
-"""The commands that look at a photo: ``predict``, ``explain``, ``compare``, ``scales``, ``sweep``.
+"""The commands that look at a photo: ``predict``, ``explain``, ``compare``, ``scales``, ``sweep``,
+``trust``.
 
 What can be refused at once is refused before a model is loaded.
 """
@@ -21,6 +22,7 @@ from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, Unsuppo
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
 from mscnn.results.schema import JsonDict, document
+from mscnn.results.trust import METRICS, MapTrust, Trust
 
 INTERRUPTED = 130  # 128 + the number of SIGINT
 
@@ -247,15 +249,7 @@ def sweep(
     models: Annotated[str, Option(metavar="A,B", help="One to four models, separated by commas.")],
     out: options.Out,
     target: options.Target = "top1",
-    box: Annotated[
-        str,
-        Option(
-            metavar="L,T,R,B",
-            help="The object: left, top, right and bottom in percent of the photo's width and "
-            "height (25,10,75,90), or as shares 0 to 1.  [default: the whole photo]",
-            show_default=False,
-        ),
-    ] = "",
+    box: options.Box = "",
     sizes: Annotated[
         str,
         Option(
@@ -359,3 +353,97 @@ def _summary(curve: SweepCurve) -> str:
         f"best {share(best.probability)} at {best.factor:.2g}x, "
         f"mean {share(curve.mean_probability)}"
     )
+
+
+def trust(
+    image: options.Image,
+    out: options.Out,
+    model: options.Model = None,
+    target: options.Target = "top1",
+    methods: Annotated[
+        str,
+        Option(
+            metavar="A,B",
+            help="Methods, separated by commas; a wrong name lists them.  [default: gradcam]",
+            show_default=False,
+        ),
+    ] = "",
+    layers: Annotated[
+        str,
+        Option(
+            metavar="A,B",
+            help="Layers, separated by commas: last, a stage number, a block such as layer4.0, or "
+            "stages for all stages.",
+        ),
+    ] = "last",
+    against: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME|INDEX",
+            help="Class to set the class in contrast to: why this and not that. May be repeated.",
+        ),
+    ] = None,
+    box: options.Box = "",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Tell whether a map of a photo can be believed.
+
+    Scores each map beside a blob in the middle, the map blurred, and random maps, which cannot know
+    anything of the photo, and sums up in a sentence. Checks whether the map depends on what the
+    network has learnt, how stable it is, and whether it finds the object (the whole photo, or
+    --box) at known places. Several methods or layers are ranked. Writes trust.json, scores.csv,
+    maps.npz, curves.npz, charts of each map and manifest.json into --out. Ctrl-C stops and keeps
+    what was done; the exit code is 130 then.
+    """
+    from mscnn.draw.files import trust_files
+    from mscnn.engine.lens_options import parse_box
+    from mscnn.photos.imaging import load_photo
+    from mscnn.trust.plan import Plan
+
+    named = ([part.strip() for part in text.split(",") if part.strip()] for text in (methods, layers))
+    chosen, places = map(tuple, named)
+    plan = Plan(methods=chosen, layers=places, against=tuple(against or ()), box=parse_box(box))
+    photo, name = load_photo(image), settle_model(model)
+    engine = open_engine(device, [name])
+    if not json:
+        seconds = engine.trust_seconds(photo, name, target=target, plan=plan)
+        typer.echo(f"about {max(seconds, 1):.0f} s here", err=True)
+    with stopped_by_ctrl_c() as is_cancelled, progress("trust", "forward") as report:
+        found = engine.trust(
+            photo, name, target=target, plan=plan, name=image, on_progress=report,
+            is_cancelled=is_cancelled,
+        )  # fmt: skip
+    tell(json, document(found), _trusted(found), out, partial(trust_files, found))
+    if found.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _trusted(found: Trust) -> list[str]:
+    from mscnn.trust.verdict import said_of_checks
+
+    rivals = "".join(f", not {one.label}" for one in found.against)
+    lines = [
+        heading(found.prediction),
+        f"  class         {found.target.label} {share(found.target.probability)}{rivals}",
+    ]
+    for made in found.maps:
+        lines += ["", f"{made.method}, {made.layer}: {made.verdict.sentence}"]
+        if len(found.maps) == 1:
+            lines += [f"  {line}" for line in (*_scored(made), *said_of_checks(made).values())]
+    best = [found.recommended.reason] if found.recommended else []
+    said = [found.disagreement] if found.disagreement else []
+    return [*lines, "", *best, *said, *(f"  note          {notice}" for notice in found.notices)]
+
+
+def _scored(made: MapTrust) -> list[str]:
+    beside = made.beside()
+    if not beside:
+        return []
+    kinds = list(next(iter(beside.values())))
+    rows = [["", "better", *kinds]]
+    for name, by_kind in beside.items():
+        metric = METRICS[name]
+        better = ("higher" if metric.higher_is_better else "lower") if metric.decides else "-"
+        rows.append([metric.title, better, *(f"{by_kind[kind]:.3f}" for kind in kinds)])
+    return aligned(rows)

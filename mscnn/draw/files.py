@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mscnn.draw import evaluation, sheets
+from mscnn.draw import evaluation, sheets, trust
 from mscnn.draw.charts import evidence_chart, growth_chart, spectrum_chart, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import DrawingOptions as DrawingOptions
@@ -37,7 +37,9 @@ from mscnn.results.features import FeatureHead
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import Cell, JsonDict, Table, cells, document, headings, table
 from mscnn.results.study import Interval, Study
+from mscnn.results.trust import Candidate, Trust
 from mscnn.results.writing import Files, bare_name, safe_name
+from mscnn.trust.plan import method_of
 
 Photo = Image.Image | RgbArray
 """The whole upright photo, RGB."""
@@ -269,6 +271,54 @@ def sweep_files(
         "colour_scale": _scale(drawing, max=top, unit=SPREAD_UNIT, clipped=clipped),
     }
     return _with_manifest(files, say, created)
+
+
+def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
+    """Make the files of a trust analysis, which may be partial.
+
+    ``trust.json``, ``scores.csv`` (a row per map and control), ``maps.npz`` (each map, its controls
+    and those of random weights, float32, signed, at the layer's resolution: ``gradcam.layer4.map``,
+    ``.blob``, ``.blurred``, ``.random0``, ``.weights.fc`` ...), ``curves.npz`` (their probabilities:
+    ``gradcam.layer4.map.deletion_mean`` ...), for each map ``curves-<method>-<layer>.png`` and,
+    where there were checks, ``checks-<method>-<layer>.png``; and ``manifest.json``.
+    """
+    shown, maps, curves = document(found), dict[str, Any](), dict[str, Any]()
+    pictures = dict[str, Any]()
+    for made in found.maps:
+        name = f"{made.method}.{made.layer}"
+        for one in made.candidates:
+            own = f"{name}.{one.kind}{'' if one.draw is None else one.draw}"
+            maps[own] = one.raw
+            curves |= {f"{own}.{curve}": values for curve, values in one.curves.items()}
+        steps = made.randomisation.steps if made.randomisation else ()
+        maps |= {f"{name}.weights.{step.part}": step.raw for step in steps}
+        if made.cam is not None:
+            maps[f"{name}.map"] = made.cam.raw
+        file = f"{safe_name(made.method)}-{safe_name(made.layer)}.png"
+        if made.candidates:
+            chart = trust.trust_chart(made, found.target.label)
+            pictures[f"curves-{file}"] = png(chart, CHART_PX)
+        if steps or made.stability:
+            pictures[f"checks-{file}"] = png(trust.checks_chart(made), CHART_PX)
+    rows = (
+        {"method": made.method, "layer": made.layer, **cells(one)}
+        for made in found.maps
+        for one in made.candidates
+    )
+    files = {
+        "trust.json": _without_path(shown),
+        "scores.csv": table(rows, ("method", "layer", *headings(Candidate))),
+        "maps.npz": _npz(maps), "curves.npz": _npz(curves), **pictures,
+    }  # fmt: skip
+    kept = (
+        *("image", "model", "weights", "device", "class", "against", "box", "steps", "draws"),
+        *("seed", "recommended", "partial", "notices"),
+    )
+    said, methods = _with_name(shown), dict.fromkeys(made.method for made in found.maps)
+    say = {**{key: said[key] for key in kept}, "methods": list(methods)}
+    names = dict.fromkeys(p for method in methods for p in method_of(method).packages)
+    content = {**say, "files": [*files, "manifest.json"]}
+    return _encoded({**files, "manifest.json": schema.manifest(content, created, [*names])})
 
 
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:

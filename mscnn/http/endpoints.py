@@ -20,6 +20,7 @@ from mscnn.draw.charts import evidence_chart, field_charts, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.sheets import comparison_sheet
+from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
 from mscnn.engine.pipeline import Engine
@@ -27,6 +28,7 @@ from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import PhotoInput, cache_file, need_photo
 from mscnn.results.schema import document, safe_integers
+from mscnn.trust.plan import Plan
 
 Answer = tuple[Any, ...]
 """The document, then each file as ``(name, content)``."""
@@ -35,7 +37,7 @@ Answer = tuple[Any, ...]
 ENDPOINTS: dict[str, tuple[str, ...]] = {
     "predict": (),
     "explain": ("picture", "raw map"),
-    **dict.fromkeys(("compare", "scales", "receptive_field", "sweep"), ("picture",)),
+    **dict.fromkeys(("compare", "scales", "receptive_field", "sweep", "trust"), ("picture",)),
 }
 """Name of a method of ``Functions`` to the labels of the files beside its document."""
 
@@ -177,6 +179,37 @@ class Functions:
         names, where = parse_names(models), parse_box(box)
         found = self.engine.sweep(image, names, target=target, box=where, canvas=canvas.lower())
         return document(found), ("sweep.png", png(sweep_chart(found), 1200))
+
+    def trust(
+        self,
+        image: Image.Image,
+        model: str,
+        target: str = "top1",
+        method: str = "gradcam",
+        layer: str = "last",
+        box: str = "",
+    ) -> Answer:
+        """Tell whether a map can be believed: scores beside controls, checks, and a verdict.
+
+        Takes from seconds for a starter to minutes for a large network or a slow method.
+
+        Args:
+            image: the photo, uploaded.
+            model: name of a model.
+            target: a class by name or index, or "top1".
+            method: gradcam, gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam, ...
+            layer: "last", a stage number from 1 to 4, or a module name such as layer3.
+            box: the object: left,top,right,bottom in percent of the photo or as shares 0..1;
+                empty: all of it.
+
+        Returns:
+            The verdict, the scores of the map and of its controls, and what became of the map when
+            weights and photo were changed, as JSON, and a chart of the scores' curves (PNG).
+        """
+        plan = Plan(methods=(method,), layers=(layer,), box=parse_box(box))
+        found = self.engine.trust(image, model, target=target, plan=plan, name="")
+        chart = trust_chart(found.maps[0], found.target.label)
+        return document(found), ("trust.png", png(chart, 1200))
 
 
 def build_api(
