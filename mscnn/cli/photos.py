@@ -401,7 +401,9 @@ def trust(
     from mscnn.photos.imaging import load_photo
     from mscnn.trust.plan import Plan
 
-    named = ([part.strip() for part in text.split(",") if part.strip()] for text in (methods, layers))
+    named = (
+        [part.strip() for part in text.split(",") if part.strip()] for text in (methods, layers)
+    )
     chosen, places = map(tuple, named)
     plan = Plan(methods=chosen, layers=places, against=tuple(against or ()), box=parse_box(box))
     photo, name = load_photo(image), settle_model(model)

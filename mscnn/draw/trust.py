@@ -125,7 +125,11 @@ def checks_chart(
         look.style(axis, title=titles[panel], grid="x")
         for row, (name, value) in enumerate(rows[panel]):
             bar = axis.barh(row, value or 0.0, 0.62, color=look.SERIES[0])[0]
-            words = "flat, not comparable" if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+            words = (
+                "flat, not comparable"
+                if value is None
+                else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+            )
             look.mark(bar, f"{panel}:{row}", f"{name}: {words}")
             end = (max(value or 0.0, 0.0), row)
             look.note(axis, words, end, xytext=(4, 0), va="center")

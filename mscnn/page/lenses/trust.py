@@ -178,7 +178,9 @@ class _Work:
             method=method_of(made.method),
         )  # fmt: skip
         if grid is not None:
-            maps += [_message(m, m.cam.raw, _cell(m), in_short(m.verdict)) for m in grid.maps if m.cam]
+            maps += [
+                _message(m, m.cam.raw, _cell(m), in_short(m.verdict)) for m in grid.maps if m.cam
+            ]
         view: Message = {"maps": maps, "frame": maps[0]["rect"], "pick": "box"}
         if request.box is not None:
             rect = pixels_of(request.box, self.photo.image.size)
@@ -286,7 +288,7 @@ def _ranks(ranks: tuple[RankRow, ...]) -> Message:
         (KINDS[r.kind], _number(r.mean, 1), *(f"{getattr(r.ranks, n):g}" for n in names))
         for r in ranks
     ]
-    return {"heads": ("", "Mean", *(METRICS[n].title for n in names)), "rows": rows}
+    return {"heads": ("Map", "Mean", *(METRICS[n].title for n in names)), "rows": rows}
 
 
 def _number(value: float | None, digits: int) -> str:
