@@ -97,11 +97,11 @@ class Trusting:
     def estimate(self) -> float:
         """Wall time, s, that ``run`` will take: some of it is done and timed."""
         network, x, (forwards, maps, fillings) = self.network, self.shown.x, self.work
-        batch = x.expand(BATCH, -1, -1, -1)
+        batch = x.expand(4, -1, -1, -1)
         self._answers(batch)  # the first forward of a size is slower
         self.seconds = 0.0
         self._answers(batch)
-        total, layer = forwards * self.seconds / BATCH, self.pairs[0][1]
+        total, layer = forwards * self.seconds / len(batch), self.pairs[0][1]
         for method in self.plan.methods:
             if method_of(method).is_slow:
                 each = network._estimate(method, self.shown, layer)

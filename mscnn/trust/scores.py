@@ -91,4 +91,4 @@ def infidelity(on_view: FloatMap, masks: npt.NDArray[np.bool_], losses: Doubles)
 
 def complexity(on_view: FloatMap) -> float:
     """Entropy, in nats, of a map >= 0; 0 for one of zeros."""
-    return float(entropy(on_view, axis=None)) if on_view.any() else 0.0
+    return float(entropy(on_view.ravel())) if on_view.any() else 0.0

@@ -89,7 +89,7 @@ def red():
 
 
 def test_the_true_map_beats_every_control(detector, red):
-    done = detector.trust(red, target="red", plan=Plan(parts=("scores",), draws=5))
+    done = detector.trust(red, target="red", plan=Plan(parts=("scores",), draws=5, road=(90,)))
     (made,) = done.maps
     assert done.target.probability > 0.9
     assert made.verdict.level == 3
@@ -222,7 +222,7 @@ def test_randomisation_is_of_a_copy_and_the_same_each_time(network, photo, famil
 
 def test_road_is_that_of_the_package(network, photo, monkeypatch):
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
-    net, percentiles = network("resnet"), (90, 70)
+    net, percentiles = network("resnet"), (90, 80)
     plan = Plan(parts=("scores",), steps=2, draws=1, road=percentiles)
     made = net.trust(photo, target=3, plan=plan).maps[0]
     x, size = net.preprocess(photo).x, net.preprocess.view_size
@@ -274,7 +274,7 @@ def test_beside_one_class_finer_cam_is_the_difference(network, photo):
     assert Plan(against=(5,)).methods == ("difference",)
 
 
-BRIEF = replace(GRID, methods=("gradcam", "layercam"), steps=4, draws=2)
+BRIEF = replace(GRID, methods=("gradcam", "layercam"), steps=2, draws=1)
 
 
 def test_a_grid_of_methods_and_layers(network, photo):
@@ -304,7 +304,7 @@ def test_a_method_that_fails_leaves_the_others(network, photo, method):
 
 def test_progress_counts_what_was_announced(network, photo):
     seen: list[tuple[int, int]] = []
-    plan = Plan(steps=3, draws=1, road=(90,), factors=(0.5,), layers=("3", "4"))
+    plan = Plan(steps=2, draws=1, road=(90,), factors=(0.5,), baselines=("blur",))
     network("resnet").trust(photo, plan=plan, on_progress=lambda *done: seen.append(done))
     assert seen[-1] == (seen[-1][1],) * 2
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
