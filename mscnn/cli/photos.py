@@ -1,5 +1,4 @@
-"""The commands that look at a photo: ``predict``, ``explain``, ``compare``, ``scales``, ``sweep``,
-``trust``.
+"""The commands that look at one photo, or name what is on several.
 
 What can be refused at once is refused before a model is loaded.
 """
@@ -360,52 +359,34 @@ def trust(
     out: options.Out,
     model: options.Model = None,
     target: options.Target = "top1",
-    methods: Annotated[
-        str,
-        Option(
-            metavar="A,B",
-            help="Methods, separated by commas; a wrong name lists them.  [default: gradcam]",
-            show_default=False,
-        ),
-    ] = "",
+    methods: Annotated[str, Option(metavar="A,B", help="A wrong name lists them.")] = "gradcam",
     layers: Annotated[
-        str,
-        Option(
-            metavar="A,B",
-            help="Layers, separated by commas: last, a stage number, a block such as layer4.0, or "
-            "stages for all stages.",
-        ),
+        str, Option(metavar="A,B", help="As --layer of explain, or stages.")
     ] = "last",
-    against: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME|INDEX",
-            help="Class to set the class in contrast to: why this and not that. May be repeated.",
-        ),
-    ] = None,
+    against: Annotated[list[str] | None, Option(help="Class to set it in contrast to.")] = None,
     box: options.Box = "",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Tell whether a map of a photo can be believed.
 
-    Scores each map beside a blob in the middle, the map blurred, and random maps, which cannot know
-    anything of the photo, and sums up in a sentence. Checks whether the map depends on what the
-    network has learnt, how stable it is, and whether it finds the object (the whole photo, or
-    --box) at known places. Several methods or layers are ranked. Writes trust.json, scores.csv,
-    maps.npz, curves.npz, charts of each map and manifest.json into --out. Ctrl-C stops and keeps
-    what was done; the exit code is 130 then.
+    Scores each map beside a blob in the middle, the map blurred, and random maps, and sums up in a
+    sentence. Checks whether the map depends on what the network has learnt, how stable it is, and
+    whether it finds the object (the whole photo, or --box) at known places. Several methods or
+    layers, or all stages, are ranked; with --against (may be repeated) the question is why this
+    class and not that. Writes trust.json, scores.csv, maps.npz, curves.npz, charts of each map and
+    manifest.json into --out. Ctrl-C stops and keeps what was done; the exit code is 130 then.
     """
     from mscnn.draw.files import trust_files
     from mscnn.engine.lens_options import parse_box
     from mscnn.photos.imaging import load_photo
     from mscnn.trust.plan import Plan
 
-    named = (
-        [part.strip() for part in text.split(",") if part.strip()] for text in (methods, layers)
-    )
-    chosen, places = map(tuple, named)
-    plan = Plan(methods=chosen, layers=places, against=tuple(against or ()), box=parse_box(box))
+    chosen, places = (tuple(map(str.strip, text.split(","))) for text in (methods, layers))
+    if against and methods == "gradcam":
+        chosen = ()  # what suits the contrast
+    where, rivals = parse_box(box), tuple(against or ())
+    plan = Plan(methods=chosen, layers=places, against=rivals, box=where)
     photo, name = load_photo(image), settle_model(model)
     engine = open_engine(device, [name])
     if not json:
@@ -431,7 +412,7 @@ def _trusted(found: Trust) -> list[str]:
     ]
     for made in found.maps:
         lines += ["", f"{made.method}, {made.layer}: {made.verdict.sentence}"]
-        if len(found.maps) == 1:
+        if len(found.maps) == 1 and made.candidates:
             lines += [f"  {line}" for line in (*_scored(made), *said_of_checks(made).values())]
     best = [found.recommended.reason] if found.recommended else []
     said = [found.disagreement] if found.disagreement else []
@@ -440,12 +421,9 @@ def _trusted(found: Trust) -> list[str]:
 
 def _scored(made: MapTrust) -> list[str]:
     beside = made.beside()
-    if not beside:
-        return []
-    kinds = list(next(iter(beside.values())))
-    rows = [["", "better", *kinds]]
-    for name, by_kind in beside.items():
-        metric = METRICS[name]
-        better = ("higher" if metric.higher_is_better else "lower") if metric.decides else "-"
-        rows.append([metric.title, better, *(f"{by_kind[kind]:.3f}" for kind in kinds)])
+    rows = [["", "better", *next(iter(beside.values()))]]
+    for name, values in beside.items():
+        better = "higher" if METRICS[name].higher_is_better else "lower"
+        better = better if METRICS[name].decides else "-"
+        rows.append([METRICS[name].title, better, *(f"{x:.3f}" for x in values.values())])
     return aligned(rows)

@@ -276,49 +276,40 @@ def sweep_files(
 def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
     """Make the files of a trust analysis, which may be partial.
 
-    ``trust.json``, ``scores.csv`` (a row per map and control), ``maps.npz`` (each map, its controls
-    and those of random weights, float32, signed, at the layer's resolution: ``gradcam.layer4.map``,
-    ``.blob``, ``.blurred``, ``.random0``, ``.weights.fc`` ...), ``curves.npz`` (their probabilities:
-    ``gradcam.layer4.map.deletion_mean`` ...), for each map ``curves-<method>-<layer>.png`` and,
-    where there were checks, ``checks-<method>-<layer>.png``; and ``manifest.json``.
+    ``trust.json``, ``scores.csv`` (maps and controls), ``maps.npz`` (signed, at the layer's
+    resolution: ``gradcam.layer4.map``, ``.blob``, ``.random0``, ``.weights.fc`` ...),
+    ``curves.npz`` (``gradcam.layer4.map.deletion_mean`` ...), per map
+    ``curves-<method>-<layer>.png`` and, where there were checks, ``checks-<method>-<layer>.png``;
+    and ``manifest.json``.
     """
-    shown, maps, curves = document(found), dict[str, Any](), dict[str, Any]()
-    pictures = dict[str, Any]()
+    shown, rows = document(found), list[dict[str, Cell]]()
+    maps, curves, pictures = dict[str, Any](), dict[str, Any](), dict[str, bytes]()
     for made in found.maps:
-        name = f"{made.method}.{made.layer}"
+        name, file = f"{made.method}.{made.layer}", safe_name(f"{made.method}-{made.layer}")
+        if made.cam is not None:
+            maps[f"{name}.map"] = made.cam.raw
         for one in made.candidates:
             own = f"{name}.{one.kind}{'' if one.draw is None else one.draw}"
             maps[own] = one.raw
             curves |= {f"{own}.{curve}": values for curve, values in one.curves.items()}
+            rows.append({"method": made.method, "layer": made.layer, **cells(one)})
         steps = made.randomisation.steps if made.randomisation else ()
         maps |= {f"{name}.weights.{step.part}": step.raw for step in steps}
-        if made.cam is not None:
-            maps[f"{name}.map"] = made.cam.raw
-        file = f"{safe_name(made.method)}-{safe_name(made.layer)}.png"
         if made.candidates:
             chart = trust.trust_chart(made, found.target.label)
-            pictures[f"curves-{file}"] = png(chart, CHART_PX)
+            pictures[f"curves-{file}.png"] = png(chart, CHART_PX)
         if steps or made.stability:
-            pictures[f"checks-{file}"] = png(trust.checks_chart(made), CHART_PX)
-    rows = (
-        {"method": made.method, "layer": made.layer, **cells(one)}
-        for made in found.maps
-        for one in made.candidates
-    )
+            pictures[f"checks-{file}.png"] = png(trust.checks_chart(made), CHART_PX)
     files = {
         "trust.json": _without_path(shown),
         "scores.csv": table(rows, ("method", "layer", *headings(Candidate))),
         "maps.npz": _npz(maps), "curves.npz": _npz(curves), **pictures,
     }  # fmt: skip
-    kept = (
-        *("image", "model", "weights", "device", "class", "against", "box", "steps", "draws"),
-        *("seed", "recommended", "partial", "notices"),
-    )
-    said, methods = _with_name(shown), dict.fromkeys(made.method for made in found.maps)
-    say = {**{key: said[key] for key in kept}, "methods": list(methods)}
-    names = dict.fromkeys(p for method in methods for p in method_of(method).packages)
-    content = {**say, "files": [*files, "manifest.json"]}
-    return _encoded({**files, "manifest.json": schema.manifest(content, created, [*names])})
+    methods = [*dict.fromkeys(made.method for made in found.maps)]
+    say = {k: v for k, v in _with_name(shown).items() if k not in ("maps", "ranks", "disagreement")}
+    say |= {"methods": methods, "files": [*files, "manifest.json"]}
+    packages = dict.fromkeys(name for method in methods for name in method_of(method).packages)
+    return _encoded({**files, "manifest.json": schema.manifest(say, created, [*packages])})
 
 
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:

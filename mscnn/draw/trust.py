@@ -20,7 +20,6 @@ KINDS: dict[Kind, str] = {
     "random": "random maps",
 }  # fmt: skip
 """The maps that are set beside one another, in words."""
-CHECKS = ("randomisation", "stability")
 _LINES: dict[Kind, dict[str, Any]] = {
     "map": {"color": look.SERIES[0], "linewidth": 2.6},
     "blob": {"color": look.SERIES[1], "linewidth": 1.8, "linestyle": "--"},
@@ -45,30 +44,26 @@ def trust_chart(
 ) -> Figure:
     """Draw the class's probability while a map's strongest places are covered, and shown.
 
-    Each of ``baselines`` that was asked for has two panels; beside the map's own line are those of
-    its controls, and a band from the lowest to the highest of the random ones. Marks:
+    Each of ``baselines`` that was scored, at least one, has two panels; beside the map's own line
+    are those of its controls, and a band from the lowest to the highest of the random ones. Marks:
     ``deletion_mean:blob`` (curve and kind).
     """
     curves = made.candidates[0].curves if made.candidates else {}
-    names = [f"{of}_{b}" for b in baselines for of in ("deletion", "insertion")]
+    names = [f"{what}_{cover}" for cover in baselines for what in ("deletion", "insertion")]
     shown = [name for name in names if name in curves]
     usual = f"Probability of {label}: {map_title(made)}"
-    figure = look.new_figure(width, 15 + 165 * max(len(shown), 1), usual, title)
-    axes = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, name in zip(axes, shown, strict=False):
+    figure = look.new_figure(width, 15 + 165 * len(shown), usual, title)
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, name in zip(axes, shown, strict=True):
         _curves(axis, made, name)
-    if not shown:
-        look.note(axes[0], "not scored", (0.5, 0.5), xycoords="axes fraction", ha="center")
     look.style(axes[-1], x="of all pixels, %, those first that are strongest on the map")
-    present = [kind for kind in KINDS if any(c.kind == kind for c in made.candidates)]
+    count = sum(c.kind == "random" for c in made.candidates)
+    present = {kind: words for kind, words in KINDS.items() if kind != "random" or count}
     handles: list[Any] = [Line2D([], [], **_LINES[kind]) for kind in present]
-    labels = [KINDS[kind] for kind in present]
-    if "random" in present:
+    if count:
         handles.append(Patch(color=look.SOFT, alpha=0.15))
-        count = sum(c.kind == "random" for c in made.candidates)
-        labels[-1] = f"random maps: mean of {count}"
-        labels.append("random maps: lowest to highest")
-    look.legend(figure, handles, labels)
+        present["random"] = f"random maps: mean of {count}"
+    look.legend(figure, handles, [*present.values(), *["random maps: lowest to highest"][:count]])
     return figure
 
 
@@ -96,48 +91,32 @@ def _curves(axis: Axes, made: MapTrust, name: str) -> None:
 def checks_chart(
     made: MapTrust,
     *,
-    panels: Sequence[str] = CHECKS,
+    checks: Sequence[str] = ("randomisation", "stability"),
     title: str | None = None,
     width: int = look.WIDTH,
 ) -> Figure:
     """Draw how alike a map stays: as the weights are lost, and as the photo is changed.
 
-    ``panels`` are names of ``CHECKS``; those that were not done are left out.
+    Of ``checks`` those that were not done are left out. Marks: ``check:0`` and so on.
     """
     steps = made.randomisation.steps if made.randomisation else ()
-    rows = {
-        "randomisation": [(part_title(step.part), step.similarity) for step in steps],
-        "stability": [(CHANGES[s.change], s.correlation) for s in made.stability],
-    }
-    titles = {
-        "randomisation": "Random weights, from the classifier down",
-        "stability": "The photo changed a little",
-    }
-    shown = [panel for panel in panels if rows[panel]] or list(panels[:1])
-    height = 15 + sum(38 + 21 * max(len(rows[panel]), 1) for panel in shown)
-    figure = look.new_figure(width, height, map_title(made), title)
-    heights = [max(len(rows[panel]), 1) for panel in shown]
-    axes = figure.subplots(
-        len(shown), 1, sharex=True, squeeze=False, height_ratios=heights
-    )[:, 0]  # fmt: skip
-    lowest = min((value or 0.0 for panel in shown for _, value in rows[panel]), default=0.0)
-    for axis, panel in zip(axes, shown, strict=True):
-        look.style(axis, title=titles[panel], grid="x")
-        for row, (name, value) in enumerate(rows[panel]):
-            bar = axis.barh(row, value or 0.0, 0.62, color=look.SERIES[0])[0]
-            words = (
-                "flat, not comparable"
-                if value is None
-                else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-            )
-            look.mark(bar, f"{panel}:{row}", f"{name}: {words}")
-            end = (max(value or 0.0, 0.0), row)
-            look.note(axis, words, end, xytext=(4, 0), va="center")
-        axis.set_yticks(range(len(rows[panel])), [name for name, _ in rows[panel]])
-        axis.set_xlim(min(0.0, 1.1 * lowest), 1.12)
-        axis.axvline(0, color=look.SOFT, linewidth=1)
-        axis.invert_yaxis()
-    look.style(axes[-1], x="rank correlation with the map (1: the same)", grid="x")
+    bars: list[tuple[str, float | None]] = []
+    if "randomisation" in checks:
+        bars += [(f"random: {part_title(s.part)}", s.similarity) for s in steps]
+    if "stability" in checks:
+        bars += [(f"photo {CHANGES[s.change]}", s.correlation) for s in made.stability]
+    figure = look.new_figure(width, 45 + 21 * len(bars), map_title(made), title)
+    axis = figure.subplots()
+    look.style(axis, x="rank correlation with the map (1: the same)", grid="x")
+    for row, (name, value) in enumerate(bars):
+        words = "flat" if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+        length = value or 0.0
+        look.mark(axis.barh(row, length, 0.62, color=look.SERIES[0])[0], f"check:{row}", name)
+        look.note(axis, words, (max(length, 0.0), row), xytext=(4, 0), va="center")
+    axis.set_yticks(range(len(bars)), [name for name, _ in bars])
+    axis.set_xlim(min(0.0, *(1.1 * (value or 0.0) for _, value in bars), 0.0), 1.12)
+    axis.axvline(0, color=look.SOFT, linewidth=1)
+    axis.invert_yaxis()
     return figure
 
 

@@ -191,20 +191,16 @@ class Functions:
     ) -> Answer:
         """Tell whether a map can be believed: scores beside controls, checks, and a verdict.
 
-        Takes from seconds for a starter to minutes for a large network or a slow method.
-
         Args:
             image: the photo, uploaded.
             model: name of a model.
             target: a class by name or index, or "top1".
             method: gradcam, gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam, ...
             layer: "last", a stage number from 1 to 4, or a module name such as layer3.
-            box: the object: left,top,right,bottom in percent of the photo or as shares 0..1;
-                empty: all of it.
+            box: the object: left,top,right,bottom in percent or as shares 0..1; empty: the photo.
 
         Returns:
-            The verdict, the scores of the map and of its controls, and what became of the map when
-            weights and photo were changed, as JSON, and a chart of the scores' curves (PNG).
+            Verdict, scores of the map and its controls, and checks as JSON, and a chart (PNG).
         """
         plan = Plan(methods=(method,), layers=(layer,), box=parse_box(box))
         found = self.engine.trust(image, model, target=target, plan=plan, name="")

@@ -227,10 +227,10 @@ class MapTrust:
 
     def beside(self) -> dict[str, dict[Kind, float]]:
         """Return each score that was asked for: the map's, and the mean of each kind of control."""
-        kinds = dict.fromkeys(candidate.kind for candidate in self.candidates)
-        by_kind = {kind: [c.scores for c in self.candidates if c.kind == kind] for kind in kinds}
+        kinds = [k for k in ("map", *CONTROLS) if any(c.kind == k for c in self.candidates)]
         return {
-            name: {k: float(np.mean([getattr(s, name) for s in by_kind[k]])) for k in by_kind}
+            name: {k: float(np.mean([getattr(c.scores, name) for c in self.candidates
+                                     if c.kind == k])) for k in kinds}
             for name in METRICS if getattr(self.scores, name) is not None
         }  # fmt: skip
 

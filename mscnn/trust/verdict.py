@@ -56,15 +56,15 @@ def in_short(found: results.Verdict) -> str:
 
 
 def said_of_checks(made: MapTrust) -> dict[str, str]:
-    """Return a sentence on each of ``mscnn.trust.plan.PARTS`` but the scores, that was finished."""
-    said, steps = dict[str, str](), made.randomisation.steps if made.randomisation else ()
-    if steps and steps[-1].part == STEM:
-        alike = steps[-1].similarity
+    """Return a sentence on each check that was finished, by its name in ``PARTS``."""
+    said, random = dict[str, str](), made.randomisation
+    if random and random.steps and random.steps[-1].part == STEM:
+        alike = random.steps[-1].similarity
         number = "" if alike is None else f" (rank correlation {alike:.2f})"
         said["randomisation"] = (
             f"With random weights nothing like this map is left{number}: it depends on what the "
             "network has learnt."
-            if made.randomisation and made.randomisation.follows_weights
+            if random.follows_weights
             else f"With random weights the map is still much the same{number}: it shows the photo, "
             "not what the network has learnt."
         )
@@ -75,18 +75,11 @@ def said_of_checks(made: MapTrust) -> dict[str, str]:
             f"It moves most when the photo is {CHANGES[change]}: rank correlation {least:.2f}, "
             "where 1 is no change."
         )
-    if made.localisation is not None:
-        own, random = (
-            next(one for one in made.localisation.mean if one.kind == kind)
-            for kind in ("map", "random")
-        )
-        held = "" if own.energy_ratio is None else (
-            f"; the object holds {own.energy_ratio:.1f} times what it would of an even spread"
-        )  # fmt: skip
+    if made.localisation:
+        hits = {one.kind: f"{one.pointing_game:.0%}" for one in made.localisation.mean}
         said["localisation"] = (
             f"At {len(made.localisation.placements)} known places, the map's strongest point lies "
-            f"on the object in {own.pointing_game:.0%} of the pictures (random maps: "
-            f"{random.pointing_game:.0%}){held}."
+            f"on the object in {hits['map']} of the pictures (random maps: {hits['random']})."
         )
     return said
 

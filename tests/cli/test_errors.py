@@ -38,11 +38,21 @@ sweep photo.png --out o --models starter_resnet,starter_resnet => starter_resnet
 sweep photo.png --out o --models starter_resnet,nope_net => nope_net
 SWEEP --target zebra => 'zebra'
 SWEEP --box 10,10,10.1,10.1 => small
+trust photo.png => --out
+TRUST --methods gradcm => gradcm | gradcam
+TRUST --methods , => method
+TRUST --layers layer9 => layer9
+TRUST --layers , => layer
+TRUST --box 50,50,50,60 => box
+TRUST --box 10,10,10.1,10.1 => small
+TRUST --against zebra => 'zebra'
+TRUST --target lion --against lion => twice
 """
 SHORT = {
     "EXPLAIN": "explain photo.png --out o",
     "SCALES": "scales photo.png --out o",
     "SWEEP": "sweep photo.png --out o --models BOTH",
+    "TRUST": "trust photo.png --out o",
     "BOTH": "starter_resnet,starter_res2net",
 }
 

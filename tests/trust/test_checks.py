@@ -9,6 +9,7 @@ from mscnn.errors import BoxError
 from mscnn.geometry import ViewGeometry
 from mscnn.results.trust import Located
 from mscnn.trust import checks
+from mscnn.trust.plan import CHANGES
 from tests.conftest import STAGES
 
 
