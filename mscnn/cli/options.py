@@ -61,6 +61,13 @@ Box = Annotated[
         show_default=False,
     ),
 ]
+Methods = Annotated[str, Option(metavar="A,B", help="Methods; a wrong name lists them.")]
+Layers = Annotated[
+    str, Option(metavar="A,B", help="Layers as explain takes them, or stages for all stages.")
+]
+Against = Annotated[
+    list[str] | None, Option(metavar="NAME|INDEX", help="Class to set it in contrast to.")
+]
 Opacity = Annotated[float, Option(help="Of the strongest place, 0 to 1.")]
 ColourMap = Annotated[str, Option(help="inferno, viridis, magma or turbo.")]
 BatchSize = Annotated[int, Option(help="Photographs at a time.")]

@@ -359,11 +359,9 @@ def trust(
     out: options.Out,
     model: options.Model = None,
     target: options.Target = "top1",
-    methods: Annotated[str, Option(metavar="A,B", help="A wrong name lists them.")] = "gradcam",
-    layers: Annotated[
-        str, Option(metavar="A,B", help="As --layer of explain, or stages.")
-    ] = "last",
-    against: Annotated[list[str] | None, Option(help="Class to set it in contrast to.")] = None,
+    methods: options.Methods = "gradcam",
+    layers: options.Layers = "last",
+    against: options.Against = None,
     box: options.Box = "",
     device: options.Device = "auto",
     json: options.Json = False,

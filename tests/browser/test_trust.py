@@ -34,7 +34,7 @@ def test_controls_and_curves_show_their_maps_without_a_request(trust):
         seen.add(trust.pixels().tobytes())
     trust.page.mouse.move(0, 0)  # what lies under it would be shown
     trust.page.locator("#trust-plot [data-mark=map]").first.dispatch_event("click")
-    expect(trust.caption()).to_contain_text("the map that is checked")
+    expect(trust.caption()).to_contain_text("The map that is checked")
     assert len(seen) == 3
     assert trust.asked == asked
 

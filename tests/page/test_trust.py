@@ -137,7 +137,7 @@ def test_what_is_refused_or_costs_a_download_is_a_sentence(ask, request_, senten
 
 def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answering):
     def stop(message):
-        if message.get("progress", {}).get("what") == "Scoring":
+        if message.get("progress", {}).get("what") == "Scores":
             answering.stop(SimpleNamespace(session_hash="a"))
 
     last = ask(stop, example="coffee")[-1]

@@ -37,7 +37,6 @@ NAMES = {
 }
 """The scores that decide, in plain words."""
 BEATS = ("no better than random", "beats random", "beats random and blob", "beats all three")
-_WHAT = {"": "Map", "scores": "Scoring", "checks": "Checking", "grid": "Methods and stages"}
 
 
 def answer(request: Request, context: Context) -> Iterator[Message]:
@@ -97,7 +96,7 @@ class _Work:
         key, context = self._key(part), self.context
         trust = partial(
             self.network.trust, self.photo.image, target=self.target, plan=self.plans[part],
-            name=self.photo.name, on_progress=partial(context.progress, what=_WHAT[part]),
+            name=self.photo.name, on_progress=partial(context.progress, what=part.capitalize()),
             is_cancelled=context.is_cancelled,
         )  # fmt: skip
         found = context.cached(key, trust)
@@ -170,7 +169,7 @@ class _Work:
     def _maps(self, found: Trust, grid: Trust | None) -> Iterator[Message]:
         """The map, one of each kind of control, those of random weights, and of other methods."""
         made = found.maps[0]
-        own = f"Bright parts spoke for {found.target.label}: this is the map that is checked."
+        own = f"The map that is checked: {map_title(made)}, for {found.target.label}."
         yield _message(made, made.cam and made.cam.raw, "map", own)
         for one in made.candidates:
             if one.kind != "map" and not one.draw:
