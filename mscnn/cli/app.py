@@ -20,7 +20,7 @@ import mscnn
 from mscnn.cli.console import complain, say, visible
 from mscnn.cli.folders import evaluate, features, study
 from mscnn.cli.networks import download, models, rf, serve
-from mscnn.cli.photos import compare, explain, predict, scales, sweep
+from mscnn.cli.photos import compare, explain, predict, scales, sweep, trust
 from mscnn.cli.training import finetune, train
 from mscnn.errors import Cancelled, MscnnError, OptionError
 from mscnn.results.writing import bare_name, reason
@@ -81,8 +81,8 @@ def _before_command(
 
 
 COMMANDS = (
-    models, predict, explain, compare, scales, rf, sweep, study, features, evaluate, download,
-    serve, train, finetune,
+    models, predict, explain, compare, scales, rf, sweep, trust, study, features, evaluate,
+    download, serve, train, finetune,
 )  # fmt: skip
 """Commands, in the order of the help."""
 EXAMPLES = """
@@ -103,6 +103,9 @@ rf starter_res2net --spectrum --json
 rf res2net50d.in1k --out rf
 sweep lion.jpg --models starter_res2net,starter_resnet --out lion-zoom
 sweep lion.jpg --models starter_res2net --box 25,10,75,90 --sizes 2,1,0.5 --out lion-zoom
+trust lion.jpg --out lion-trust
+trust lion.jpg --methods gradcam,layercam --layers stages --out lion-trust
+trust lion.jpg --target lion --against cougar --box 25,10,75,90 --out lion-trust --json
 study photos --models starter_resnet,starter_res2net --out study
 study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study
 features photos --model starter_res2net --out photos.npz

@@ -54,6 +54,22 @@ Target = Annotated[
         metavar="NAME|INDEX", help="Class to explain; a unique part is enough.", callback=_one_class
     ),
 ]
+Box = Annotated[
+    str,
+    Option(
+        metavar="L,T,R,B",
+        help="The object: left, top, right and bottom in percent of the photo's width and "
+        "height (25,10,75,90), or as shares 0 to 1.  [default: the whole photo]",
+        show_default=False,
+    ),
+]
+Methods = Annotated[str, Option(metavar="A,B", help="Methods; a wrong name lists them.")]
+Layers = Annotated[
+    str, Option(metavar="A,B", help="Layers as explain takes them, or stages for all stages.")
+]
+Against = Annotated[
+    list[str] | None, Option(metavar="NAME|INDEX", help="Class to set it in contrast to.")
+]
 Opacity = Annotated[float, Option(help="Of the strongest place, 0 to 1.")]
 ColourMap = Annotated[str, Option(help="inferno, viridis, magma or turbo.")]
 BatchSize = Annotated[int, Option(help="Photographs at a time.")]

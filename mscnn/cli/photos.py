@@ -1,4 +1,4 @@
-"""The commands that look at a photo: ``predict``, ``explain``, ``compare``, ``scales``, ``sweep``.
+"""The commands that look at one photo, or name what is on several.
 
 What can be refused at once is refused before a model is loaded.
 """
@@ -31,6 +31,7 @@ from mscnn.results.cuts import Ablation, CapCurve
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
 from mscnn.results.schema import JsonDict, document
+from mscnn.results.trust import METRICS, MapTrust, Trust
 
 INTERRUPTED = 130  # 128 + the number of SIGINT
 
@@ -294,15 +295,7 @@ def sweep(
     ],
     out: options.Out,
     target: options.Target = "top1",
-    box: Annotated[
-        str,
-        Option(
-            metavar="L,T,R,B",
-            help="The object: left, top, right and bottom in percent of the photo's width and "
-            "height (25,10,75,90), or as shares 0 to 1.  [default: the whole photo]",
-            show_default=False,
-        ),
-    ] = "",
+    box: options.Box = "",
     sizes: Annotated[
         str,
         Option(
@@ -405,3 +398,76 @@ def _summary(curve: SweepCurve) -> str:
         f"best {share(best.probability)} at {best.factor:.2g}x, "
         f"mean {share(curve.mean_probability)}"
     )
+
+
+def trust(
+    image: options.Image,
+    out: options.Out,
+    model: options.Model = None,
+    target: options.Target = "top1",
+    methods: options.Methods = "gradcam",
+    layers: options.Layers = "last",
+    against: options.Against = None,
+    box: options.Box = "",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Tell whether a map of a photo can be believed.
+
+    Scores each map beside a blob in the middle, the map blurred, and random maps, and sums up in a
+    sentence. Checks whether the map depends on what the network has learnt, how stable it is, and
+    whether it finds the object (the whole photo, or --box) at known places. Several methods or
+    layers, or all stages, are ranked; with --against (may be repeated) the question is why this
+    class and not that. Writes trust.json, scores.csv, maps.npz, curves.npz, charts of each map and
+    manifest.json into --out. Ctrl-C stops and keeps what was done; the exit code is 130 then.
+    """
+    from mscnn.draw.files import trust_files
+    from mscnn.engine.lens_options import parse_box
+    from mscnn.photos.imaging import load_photo
+    from mscnn.trust.plan import Plan
+
+    chosen, places = (tuple(map(str.strip, text.split(","))) for text in (methods, layers))
+    if against and methods == "gradcam":
+        chosen = ()  # what suits the contrast
+    where, rivals = parse_box(box), tuple(against or ())
+    plan = Plan(methods=chosen, layers=places, against=rivals, box=where)
+    photo, name = load_photo(image), settle_model(model)
+    engine = open_engine(device, [name])
+    if not json:
+        seconds = engine.trust_seconds(photo, name, target=target, plan=plan)
+        typer.echo(f"about {max(seconds, 1):.0f} s here", err=True)
+    with stopped_by_ctrl_c() as is_cancelled, progress("trust", "forward") as report:
+        found = engine.trust(
+            photo, name, target=target, plan=plan, name=image, on_progress=report,
+            is_cancelled=is_cancelled,
+        )  # fmt: skip
+    tell(json, document(found), _trusted(found), out, partial(trust_files, found))
+    if found.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _trusted(found: Trust) -> list[str]:
+    from mscnn.trust.verdict import said_of_checks
+
+    rivals = "".join(f", not {one.label}" for one in found.against)
+    lines = [
+        heading(found.prediction),
+        f"  class         {found.target.label} {share(found.target.probability)}{rivals}",
+    ]
+    for made in found.maps:
+        lines += ["", f"{made.method}, {made.layer}: {made.verdict.sentence}"]
+        if len(found.maps) == 1 and made.candidates:
+            lines += [f"  {line}" for line in (*_scored(made), *said_of_checks(made).values())]
+    best = [found.recommended.reason] if found.recommended else []
+    said = [found.disagreement] if found.disagreement else []
+    return [*lines, "", *best, *said, *(f"  note          {notice}" for notice in found.notices)]
+
+
+def _scored(made: MapTrust) -> list[str]:
+    beside = made.beside()
+    rows = [["", "better", *next(iter(beside.values()))]]
+    for name, values in beside.items():
+        better = "higher" if METRICS[name].higher_is_better else "lower"
+        better = better if METRICS[name].decides else "-"
+        rows.append([METRICS[name].title, better, *(f"{x:.3f}" for x in values.values())])
+    return aligned(rows)

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mscnn.draw import evaluation, sheets
+from mscnn.draw import evaluation, sheets, trust
 from mscnn.draw.charts import (
     ablation_chart,
     cap_chart,
@@ -45,7 +45,9 @@ from mscnn.results.features import FeatureHead
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import Cell, JsonDict, Table, cells, document, headings, table
 from mscnn.results.study import Interval, Study
+from mscnn.results.trust import Candidate, Trust
 from mscnn.results.writing import Files, bare_name, safe_name
+from mscnn.trust.plan import method_of
 
 Photo = Image.Image | RgbArray
 """The whole upright photo, RGB."""
@@ -291,6 +293,45 @@ def sweep_files(
         "colour_scale": _scale(drawing, max=top, unit=SPREAD_UNIT, clipped=clipped),
     }
     return _with_manifest(files, say, created)
+
+
+def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
+    """Make the files of a trust analysis, which may be partial.
+
+    ``trust.json``, ``scores.csv`` (maps and controls), ``maps.npz`` (signed, at the layer's
+    resolution: ``gradcam.layer4.map``, ``.blob``, ``.random0``, ``.weights.fc`` ...),
+    ``curves.npz`` (``gradcam.layer4.map.deletion_mean`` ...), per map
+    ``curves-<method>-<layer>.png`` and, where there were checks, ``checks-<method>-<layer>.png``;
+    and ``manifest.json``.
+    """
+    shown, rows = document(found), list[dict[str, Cell]]()
+    maps, curves, pictures = dict[str, Any](), dict[str, Any](), dict[str, bytes]()
+    for made in found.maps:
+        name, file = f"{made.method}.{made.layer}", safe_name(f"{made.method}-{made.layer}")
+        if made.cam is not None:
+            maps[f"{name}.map"] = made.cam.raw
+        for one in made.candidates:
+            own = f"{name}.{one.kind}{'' if one.draw is None else one.draw}"
+            maps[own] = one.raw
+            curves |= {f"{own}.{curve}": values for curve, values in one.curves.items()}
+            rows.append({"method": made.method, "layer": made.layer, **cells(one)})
+        steps = made.randomisation.steps if made.randomisation else ()
+        maps |= {f"{name}.weights.{step.part}": step.raw for step in steps}
+        if made.candidates:
+            chart = trust.trust_chart(made, found.target.label)
+            pictures[f"curves-{file}.png"] = png(chart, CHART_PX)
+        if steps or made.stability:
+            pictures[f"checks-{file}.png"] = png(trust.checks_chart(made), CHART_PX)
+    files = {
+        "trust.json": _without_path(shown),
+        "scores.csv": table(rows, ("method", "layer", *headings(Candidate))),
+        "maps.npz": _npz(maps), "curves.npz": _npz(curves), **pictures,
+    }  # fmt: skip
+    methods = [*dict.fromkeys(made.method for made in found.maps)]
+    say = {k: v for k, v in _with_name(shown).items() if k not in ("maps", "ranks", "disagreement")}
+    say |= {"methods": methods, "files": [*files, "manifest.json"]}
+    packages = dict.fromkeys(name for method in methods for name in method_of(method).packages)
+    return _encoded({**files, "manifest.json": schema.manifest(say, created, [*packages])})
 
 
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:

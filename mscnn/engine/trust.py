@@ -34,7 +34,7 @@ from mscnn.results.trust import Candidate, Kind, MapTrust, Scores, Trust
 from mscnn.scales.canvas import background, cut, paste, whole
 from mscnn.trust import checks, scores, verdict
 from mscnn.trust.controls import controls
-from mscnn.trust.plan import BASELINES, STAGES, Plan, method_of
+from mscnn.trust.plan import BASELINES, CHANGES, STAGES, Plan, method_of
 
 if TYPE_CHECKING:
     from mscnn.engine.network import Network, Photo
@@ -89,7 +89,7 @@ class Trusting:
             forwards += 1 + len(BASELINES) + len(self.squares)
         parts = {
             "randomisation": len(self.network.stages) + 1 + bool(self.network.loaded.head),
-            "stability": len(checks.CHANGES),
+            "stability": len(CHANGES),
             "localisation": len(plan.factors) * len(checks.POSITIONS),
         }
         return forwards, count * (1 + sum(parts.get(part, 0) for part in plan.parts)), fillings
@@ -311,7 +311,7 @@ class Trusting:
     def _change(self, method: str, layer: str, raw: FloatMap) -> None:
         rng, steps = np.random.default_rng(self.plan.seed), tuple[results.StabilityStep, ...]()
         before = resize_map(raw, *self.view_size)
-        for change in checks.CHANGES:
+        for change in CHANGES:
             view = checks.changed(self.shown.view, change, rng)
             cam, logits, _ = self._map(method, layer, self.network.preprocess.tensor_of(view))
             back = checks.put_back(resize_map(cam, *self.view_size), change)

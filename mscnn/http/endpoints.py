@@ -20,6 +20,7 @@ from mscnn.draw.charts import ablation_chart, cap_chart, evidence_chart, field_c
 from mscnn.draw.figures import png
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.sheets import comparison_sheet
+from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
 from mscnn.engine.pipeline import MAX_COMPARED, Engine
@@ -31,6 +32,8 @@ from mscnn.results.explanation import Comparison, Explanation, Prediction
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import BlockAttention, ScaleReport, Sweep
 from mscnn.results.schema import JsonDict, document, json_schema, safe_integers
+from mscnn.results.trust import Trust
+from mscnn.trust.plan import Plan
 
 Answer = tuple[Any, ...]
 """The document, then each file as ``(name, content)``."""
@@ -39,7 +42,7 @@ Answer = tuple[Any, ...]
 ENDPOINTS: dict[str, tuple[str, ...]] = {
     "predict": (),
     "explain": ("picture", "raw map"),
-    **dict.fromkeys(("compare", "scales", "receptive_field", "sweep"), ("picture",)),
+    **dict.fromkeys(("compare", "scales", "receptive_field", "sweep", "trust"), ("picture",)),
     "ablate": ("parts", "cap"),
 }
 """Name of a method of ``Functions`` to the labels of the files beside its document."""
@@ -47,7 +50,7 @@ LONGEST = 300
 """Characters of a name, at most."""
 _DOCUMENTS = {
     "predict": Prediction, "explain": Explanation, "compare": Comparison, "scales": ScaleReport,
-    "receptive_field": ReceptiveField, "sweep": Sweep,
+    "receptive_field": ReceptiveField, "sweep": Sweep, "trust": Trust,
 }  # fmt: skip
 
 
@@ -231,6 +234,33 @@ class Functions:
         names, where = parse_names(models), parse_box(box)
         found = self.engine.sweep(image, names, target=target, box=where, canvas=canvas.lower())
         return document(found), ("sweep.png", png(sweep_chart(found), 1200))
+
+    def trust(
+        self,
+        image: Image.Image,
+        model: str,
+        target: str = "top1",
+        method: str = "gradcam",
+        layer: str = "last",
+        box: str = "",
+    ) -> Answer:
+        """Tell whether a map can be believed: scores beside controls, checks, and a verdict.
+
+        Args:
+            image: the photo, uploaded.
+            model: name of a model.
+            target: a class by name or index, or "top1".
+            method: gradcam, gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam, ...
+            layer: "last", a stage number from 1 to 4, or a module name such as layer3.
+            box: the object: left,top,right,bottom in percent or as shares 0..1; empty: the photo.
+
+        Returns:
+            Verdict, scores of the map and its controls, and checks as JSON, and a chart (PNG).
+        """
+        plan = Plan(methods=(method,), layers=(layer,), box=parse_box(box))
+        found = self.engine.trust(image, model, target=target, plan=plan, name="")
+        chart = trust_chart(found.maps[0], found.target.label)
+        return document(found), ("trust.png", png(chart, 1200))
 
 
 def build_api(

@@ -49,6 +49,10 @@ class Cache:
             self._keep(key, value, weight_of(value))
         return value
 
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._values
+
     def drop(self, key: Hashable) -> None:
         """Forget a value."""
         with self._lock:

@@ -147,7 +147,7 @@ class StabilityStep:
     """The map of a changed photo, put back onto the original.
 
     Attributes:
-        change: a name of ``mscnn.trust.checks.CHANGES``.
+        change: a name of ``mscnn.trust.plan.CHANGES``.
         correlation: Spearman's, with the original map where both saw the photo; None if flat.
         probability: of the class, after the change.
         raw: put back: ``(H, W)`` of the view, NaN where the changed photo does not reach.
@@ -224,6 +224,15 @@ class MapTrust:
     def scores(self) -> Scores:
         """The map's own scores."""
         return self.candidates[0].scores if self.candidates else Scores()
+
+    def beside(self) -> dict[str, dict[Kind, float]]:
+        """Return each score that was asked for: the map's, and the mean of each kind of control."""
+        kinds = [k for k in ("map", *CONTROLS) if any(c.kind == k for c in self.candidates)]
+        return {
+            name: {k: float(np.mean([getattr(c.scores, name) for c in self.candidates
+                                     if c.kind == k])) for k in kinds}
+            for name in METRICS if getattr(self.scores, name) is not None
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,12 @@ from mscnn.results.trust import Kind, Located
 from mscnn.scales.canvas import Rect
 from mscnn.scales.effective import draw_anew
 from mscnn.scales.sweep import energy_ratio
+from mscnn.trust.plan import STEM
 
 BINS = 100
-STEM = "stem"
 SHIFT, ZOOM, NOISE = 1 / 16, 1 / 20, 12.0
 """Fractions of each side that the view moves, and that is cut off at each end before it is
 enlarged; standard deviation, of 0..255."""
-CHANGES = ("flip", "shift", "zoom", "noise")
 POSITIONS = {
     "centre": (0.5, 0.5), "top left": (0.0, 0.0), "top right": (1.0, 0.0),
     "bottom left": (0.0, 1.0), "bottom right": (1.0, 1.0),

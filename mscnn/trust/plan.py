@@ -28,6 +28,12 @@ CONTRASTS = {
         "The same, with each other class weighted by its probability."),
 }  # fmt: skip
 """The methods for one class in contrast to others; beside one class they are the same."""
+CHANGES = {
+    "flip": "flipped", "shift": "shifted", "zoom": "enlarged a little", "noise": "made noisy",
+}  # fmt: skip
+"""What is done to the photo, and in words; see ``mscnn.trust.checks``."""
+STEM = "stem"
+"""What of a network is neither its head nor a stage."""
 STAGES = "stages"
 """As a layer: all stages."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mscnn.results import trust as results
 from mscnn.results.trust import CONTROLS, METRICS, Candidate, Kind, MapTrust, RankRow, Scores
-from mscnn.trust.plan import method_of
+from mscnn.trust.plan import CHANGES, STEM, method_of
 
 _DECIDE = tuple(name for name, metric in METRICS.items() if metric.decides)
 _SENTENCES = (
@@ -48,6 +48,40 @@ def verdict(candidates: Sequence[Candidate]) -> results.Verdict:
     counts = won["random"], won["blob"], won["blurred"]
     said = f"(On {counts[0]}, {counts[1]} and {counts[2]} of {len(names)} scores.)"
     return results.Verdict(level, *counts, len(names), f"{_SENTENCES[level]} {said}")
+
+
+def in_short(found: results.Verdict) -> str:
+    """Return a verdict's sentence without its counts."""
+    return found.sentence if not found.of else _SENTENCES[found.level or 0]
+
+
+def said_of_checks(made: MapTrust) -> dict[str, str]:
+    """Return a sentence on each check that was finished, by its name in ``PARTS``."""
+    said, random = dict[str, str](), made.randomisation
+    if random and random.steps and random.steps[-1].part == STEM:
+        alike = random.steps[-1].similarity
+        number = "" if alike is None else f" (rank correlation {alike:.2f})"
+        said["randomisation"] = (
+            f"With random weights nothing like this map is left{number}: it depends on what the "
+            "network has learnt."
+            if random.follows_weights
+            else f"With random weights the map is still much the same{number}: it shows the photo, "
+            "not what the network has learnt."
+        )
+    known = [(one.correlation, one.change) for one in made.stability if one.correlation is not None]
+    if known and len(made.stability) == len(CHANGES):
+        least, change = min(known)
+        said["stability"] = (
+            f"It moves most when the photo is {CHANGES[change]}: rank correlation {least:.2f}, "
+            "where 1 is no change."
+        )
+    if made.localisation:
+        hits = {one.kind: f"{one.pointing_game:.0%}" for one in made.localisation.mean}
+        said["localisation"] = (
+            f"At {len(made.localisation.placements)} known places, the map's strongest point lies "
+            f"on the object in {hits['map']} of the pictures (random maps: {hits['random']})."
+        )
+    return said
 
 
 def _beats(name: str, own: Candidate, candidates: Sequence[Candidate], kind: Kind) -> bool:

@@ -52,11 +52,21 @@ rf LONG => no model | ...
 compare photo.png --models LONG,starter_resnet --out o => no model | ...
 features LONG --out o.npz => too long
 evaluate LONG => too long
+trust photo.png => --out
+TRUST --methods gradcm => gradcm | gradcam
+TRUST --methods , => method
+TRUST --layers layer9 => layer9
+TRUST --layers , => layer
+TRUST --box 50,50,50,60 => box
+TRUST --box 10,10,10.1,10.1 => small
+TRUST --against zebra => 'zebra'
+TRUST --target lion --against lion => twice
 """
 SHORT = {
     "EXPLAIN": "explain photo.png --out o",
     "SCALES": "scales photo.png --out o",
     "SWEEP": "sweep photo.png --out o --models BOTH",
+    "TRUST": "trust photo.png --out o",
     "BOTH": "starter_resnet,starter_res2net",
 }
 

@@ -187,3 +187,69 @@ def test_a_second_ctrl_c_ends_at_once(photo, capsys, monkeypatch):
     assert main(SWEEP) == 130
     assert capsys.readouterr() == ("", "mscnn: Stopped.\n")
     assert not Path("o").exists()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """What ``trust`` does by default, in few steps."""
+    from mscnn.trust.plan import Plan
+
+    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
+        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+    return Plan
+
+
+def test_trust_prints_and_writes_the_engines_numbers(photo, quick, capsys):
+    document = run_json(
+        capsys, "trust", photo, "--model", RESNET, "--target", "lion", "--layers", "3,last",
+        "--methods", "layercam, gradcam", "--box", "25,0,75,100", "--out", "t",
+    )  # fmt: skip
+    plan = quick(methods=("layercam", "gradcam"), layers=("3", "last"), box=(0.25, 0, 0.75, 1))
+    expected = engine().trust(photo, RESNET, target=198, plan=plan)
+    assert document["class"]["index"] == 198
+    assert [(made["method"], made["layer"]) for made in document["maps"]] == [
+        (method, layer) for method in plan.methods for layer in ("layer3", "layer4")
+    ]
+    for got, made in zip(document["maps"], expected.maps, strict=True):
+        assert got["verdict_sentence"] == made.verdict.sentence
+        own = [candidate.scores.insertion_blur for candidate in made.candidates]
+        assert [c["insertion_blur"] for c in got["candidates"]] == pytest.approx(own, abs=1e-5)
+    assert document["recommended"]["reason"] == expected.recommended.reason
+    assert sorted(path.name for path in Path("t").iterdir()) == sorted(document["files"])
+    assert "curves-layercam-layer3.png" in document["files"]
+    with np.load("t/maps.npz", allow_pickle=False) as maps:
+        np.testing.assert_allclose(maps["gradcam.layer4.map"], expected.maps[-1].cam.raw, atol=1e-5)
+
+
+def test_trust_as_text_says_how_long_it_takes_then_the_verdict_and_why(photo, quick, capsys):
+    assert main(["trust", photo, "--target", "lion", "--against", "sea lion", "--out", "t"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("about ")
+    assert err.endswith(" s here\n")
+    plan = quick(against=("sea lion",))
+    (made,) = engine().trust(photo, RES2NET, target="lion", plan=plan).maps
+    assert "lion" in out.splitlines()[1]
+    assert "not sea lion" in out
+    assert f"difference, layer4: {made.verdict.sentence}" in out
+    (row,) = (line.split() for line in out.splitlines() if "Insertion (blur)" in line)
+    means = made.beside()["insertion_blur"].values()
+    assert row[2:] == ["higher", *(f"{mean:.3f}" for mean in means)]
+
+
+def test_ctrl_c_stops_trust_and_keeps_what_was_done(photo, quick, capsys, monkeypatch):
+    from mscnn.trust import checks
+
+    def interrupted(*given):
+        signal.raise_signal(signal.SIGINT)
+        return original(*given)
+
+    original = checks.changed
+    monkeypatch.setattr(checks, "changed", interrupted)
+    assert main(["trust", photo, "--out", "t", "--json"]) == 130
+    out, err = capsys.readouterr()
+    assert err == ""
+    document = json.loads(out)
+    assert document["partial"] is True
+    assert document["maps"][0]["verdict_of"] > 0
+    assert document["maps"][0]["stability"] == []
+    assert json.loads(Path("t/trust.json").read_text("ascii"))["partial"] is True

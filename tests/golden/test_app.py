@@ -55,6 +55,7 @@ REQUESTS: dict[str, list[Any]] = {
     "scales": [PHOTO, "starter_resnest", "top1"],
     "receptive_field": [RES2NET, ""],
     "sweep": [PHOTO, f"{RES2NET},{RESNET}", "top1", "", "mean"],
+    "trust": [PHOTO, RES2NET, "top1", "gradcam", "last", ""],
 }
 REFUSED: dict[str, list[Any]] = {
     "predict": [PHOTO, "no_such_net", 5],
@@ -63,6 +64,7 @@ REFUSED: dict[str, list[Any]] = {
     "scales": [None, RES2NET, "top1"],
     "receptive_field": ["/etc", ""],
     "sweep": [PHOTO, RESNET, "unicorn", "", "mean"],
+    "trust": [PHOTO, RES2NET, "top1", "gradcm", "last", ""],
 }
 
 
@@ -90,7 +92,9 @@ def without_addresses(answer):
     return answer
 
 
-@pytest.mark.parametrize("endpoint", REQUESTS)
+@pytest.mark.parametrize("endpoint", [
+    pytest.param(name, marks=pytest.mark.slow) if name == "trust" else name for name in REQUESTS
+])  # fmt: skip
 def test_answers(endpoint, ask, golden):
     event, answer = ask(endpoint, REQUESTS[endpoint])
     assert event == "complete", answer
@@ -111,6 +115,7 @@ TABS = {
     "Scales": ("split-strip", "scale-plot"),
     "Receptive field": ("rf-plot",),
     "Zoom": ("sweep-plot",),
+    "Trust": ("trust-plot", "trust-grid"),
     "Features": (),
     "Compare": ("models", "compare-grid"),
 }
@@ -122,6 +127,7 @@ LINKS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "tab=scales": ("Scales", {}),
     "tab=rf": ("Receptive field", {}),
     "tab=zoom": ("Zoom", {}),
+    "tab=trust": ("Trust", {}),
     "tab=features": ("Features", {}),
     "tab=compare&models=starter_resnest": ("Compare", {"#models": ["starter_resnest"]}),
     f"models={RES2NET},{RESNET}": ("Compare", {"#models": [RES2NET, RESNET]}),

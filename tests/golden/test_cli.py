@@ -13,8 +13,8 @@ from tests.golden.conftest import PHOTOS, copy_photo
 from tests.golden.trees import describe_folder, mask, skeleton
 
 COMMANDS = (
-    *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "study", "features"),
-    *("evaluate", "download", "serve", "train", "finetune"),
+    *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "trust"),
+    *("study", "features", "evaluate", "download", "serve", "train", "finetune"),
 )
 
 
@@ -92,6 +92,12 @@ sweep cat.png --models starter_resnet --sizes many --out o
 sweep cat.png --models starter_resnet --sizes 1 --out o
 sweep cat.png --models starter_resnet --sizes 1,99 --out o
 sweep cat.png --models starter_resnet --canvas polka --out o
+trust cat.png --out o --methods gradcm
+trust cat.png --out o --layers layer9
+trust cat.png --out o --box 75,0,25,100
+trust cat.png --out o --box 1,2,3
+trust cat.png --out o --target unicorn
+trust cat.png --out cat.png
 study empty --models starter_resnet --out o
 study no --models starter_resnet --out o
 study empty --models starter_resnet --limit 1 --out o
@@ -211,6 +217,13 @@ def test_document_and_files_of_a_study(run, golden):
     found = run(f"study loose --models {BOTH} --limit 2 --device cpu --out o --json")
     document = skeleton(mask(json.loads(found["stdout"])))
     golden("documents/study", {**found, "stdout": document})
+
+
+@pytest.mark.slow
+def test_document_and_files_of_trust(run, golden):
+    found = run("trust cat.png --device cpu --out o --json")
+    document = skeleton(mask(json.loads(found["stdout"])))
+    golden("documents/trust", {**found, "stdout": document})
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])

@@ -12,12 +12,14 @@ from PIL import Image
 from mscnn.draw.charts import ablation_chart, cap_chart, evidence_chart, field_charts, sweep_chart
 from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
+from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.http.endpoints import ENDPOINTS, Functions
 from mscnn.http.uploads import PhotoInput
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.schema import document
 from mscnn.scales.receptive_field import known
+from mscnn.trust.plan import Plan
 from tests.page.serving import MODELS, differences
 
 RES2NET, RESNET = MODELS
@@ -170,3 +172,19 @@ def test_sweep_equals_the_lens(site, ask, photo_file, models, box):
     assert differences(numbers, document(expected)) == []
     assert len(numbers["models"][0]["steps"]) == 12
     assert_drawn(picture, png(sweep_chart(expected), 1200))
+
+
+def test_trust_equals_the_engine(site, ask, photo_file, photo, monkeypatch):
+    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
+        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+    numbers, picture = ask(
+        "/trust", image=handle_file(str(photo_file)), model=RESNET, target="sea lion",
+        method="layercam", layer="3", box="25,0,75,100",
+    )  # fmt: skip
+    plan = Plan(methods=("layercam",), layers=("layer3",), box=(0.25, 0.0, 0.75, 1.0))
+    expected = site.engine.trust(photo, RESNET, target="sea lion", plan=plan, name="")
+    shown = document(expected)
+    for maps in (numbers["maps"], shown["maps"]):
+        maps[0].pop("map_seconds")
+    assert differences(numbers, shown) == []
+    assert_drawn(picture, png(trust_chart(expected.maps[0], "sea lion"), 1200))

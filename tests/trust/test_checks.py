@@ -9,10 +9,11 @@ from mscnn.errors import BoxError
 from mscnn.geometry import ViewGeometry
 from mscnn.results.trust import Located
 from mscnn.trust import checks
+from mscnn.trust.plan import CHANGES
 from tests.conftest import STAGES
 
 
-@pytest.mark.parametrize("change", checks.CHANGES)
+@pytest.mark.parametrize("change", CHANGES)
 def test_the_map_of_a_change_is_put_where_it_belongs(change):
     """The red channel taken for a map: a smooth one comes back as it was, where there is any."""
     rows, columns = np.mgrid[:96, :64]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mscnn.page.lens import Lens
-from mscnn.page.lenses import compare, features, look, rf, scales, zoom
+from mscnn.page.lenses import compare, features, look, rf, scales, trust, zoom
 
 LENSES: dict[str, Lens] = {
-    module.LENS.id: module.LENS for module in (look, scales, rf, zoom, features, compare)
+    module.LENS.id: module.LENS for module in (look, scales, rf, zoom, trust, features, compare)
 }
 """By id, in the order of the tabs."""

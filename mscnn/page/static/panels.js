@@ -280,6 +280,7 @@ document.addEventListener('paste', event => {
 });
 window.addEventListener('popstate', event => openAddress(event.state?.mscnn));
 new ResizeObserver(() => viewer.update()).observe(get('overlay'));
+element.addEventListener('toggle', event => { if (event.target.open) viewer.update(); }, true);  // its pictures have a size now
 document.addEventListener('fullscreenchange', () => viewer.update());
 watch('value', () => receive(plain(props.value)));
 suggestModels();
