@@ -1,17 +1,23 @@
-"""The starter networks: small ResNet-style nets for 64 px photographs, registered with timm.
+"""The starter networks: small ResNet-style nets for small photographs, registered with timm.
 
 Importing this module makes ``timm.create_model("starter_res2net")`` work, so a starter is built,
 loaded, exported and described by the same code as any other timm model. The blocks are timm's
-own; only the proportions are ours:
+own; only the proportions are ours. A name stands for one network for ever, as folders that
+training wrote hold no more than that name; so there are two generations:
 
-* Two blocks per stage. timm's first block of each stage has no hierarchy between its splits
-  (``is_first``), so one block per stage would be a multi-scale net without scales.
-* No pooling in the stem and a dilated last stage, so that a 64 px photograph still gives an
-  8 x 8 map to explain (stride 8).
-* The same channels for all families. Res2Net's ``26w x 4s`` and Res2NeXt's ``4w x 4s x 8c`` are
-  the widths that the paper (arXiv:1904.01169) pairs with ResNet-50 and ResNeXt-50 at equal cost.
-  ResNeSt's ``2s1x64d`` computes a fifth more here, as resnest50d does beside resnet50d (5.40 and
-  4.35 GMACs).
+* ``starter_resnet`` and so on, whose weights are bundled: two blocks per stage, timm's plain stem,
+  and a dilated last stage. timm's first block of each stage has no hierarchy between its splits
+  (``is_first``), so four blocks have one.
+* ``starter_resnet35`` and so on, made for the lens and chosen by measurement
+  (``docs/training/pilots.md``), which have no weights yet: three blocks in all stages but the
+  first, so seven blocks have a hierarchy of splits; stem and shortcuts of timm's ``d`` variants;
+  no dilation, which would leave gaps in the ladder of receptive fields.
+
+In both there is no pooling in the stem, and the last stage keeps the stride of the one before, so
+that 64 px give an 8 x 8 map to explain (stride 8). All families have the same channels. Res2Net's
+``26w x 4s`` and Res2NeXt's ``4w x 4s x 8c`` are the widths that the paper (arXiv:1904.01169) pairs
+with ResNet-50 and ResNeXt-50 at equal cost. ResNeSt's ``2s1x64d`` computes a fifth more here (of
+the second generation a seventh), as resnest50d does beside resnet50d (5.40 and 4.35 GMACs).
 """
 
 from __future__ import annotations
@@ -27,49 +33,82 @@ from torch import nn
 
 STARTER_NAMES = ("starter_res2net", "starter_resnet", "starter_res2next", "starter_resnest")
 
-_PROPORTIONS: dict[str, Any] = {
+_BUNDLED: dict[str, Any] = {
     "layers": (2, 2, 2, 2),
     "channels": (24, 48, 96, 160),
     "stem_width": 24,
     "output_stride": 16,
 }
+_DEEPER: dict[str, Any] = {
+    "layers": (2, 3, 3, 3),
+    "channels": (24, 48, 96, 176),
+    "stem_type": "deep",
+    "stem_width": 24,
+    "avg_down": True,
+    "output_stride": 16,
+    "dilated": False,
+}
 
 
 class StarterResNet(ResNet):  # type: ignore[misc]  # timm's class is untyped
-    """timm's ResNet without the stem's max pooling: 64 px give stages of 32, 16, 8 and 8 px."""
+    """timm's ResNet without the stem's max pooling: 64 px give stages of 32, 16, 8 and 8 px.
 
-    def __init__(self, block: type[nn.Module], **kwargs: Any) -> None:
+    timm dilates the stage that keeps its stride, unless it is not ``dilated``.
+    """
+
+    def __init__(self, block: type[nn.Module], *, dilated: bool = True, **kwargs: Any) -> None:
         super().__init__(block, **kwargs)
         self.maxpool = nn.Identity()
         for info in self.feature_info:
             # timm counts the stem's pooling in every reduction after it.
             if info["module"] != "act1":
                 info["reduction"] //= 2
+        if not dilated:
+            # What timm would build with a stride of 1.
+            self.layer4[0].downsample[0] = nn.Identity()
+            for module in self.layer4.modules():
+                if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                    module.dilation = module.padding = (1, 1)
+
+
+def _cfg(px: int) -> dict[str, Any]:
+    return {
+        "url": "",
+        "num_classes": 200,
+        "input_size": (3, px, px),
+        "pool_size": (px // 8, px // 8),
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "apache-2.0",
+    }
 
 
 default_cfgs = generate_default_cfgs(
-    {
-        name: {
-            "url": "",
-            "num_classes": 200,
-            "input_size": (3, 64, 64),
-            "pool_size": (8, 8),
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-            "interpolation": "bicubic",
-            "mean": IMAGENET_DEFAULT_MEAN,
-            "std": IMAGENET_DEFAULT_STD,
-            "first_conv": "conv1",
-            "classifier": "fc",
-            "license": "apache-2.0",
-        }
-        for name in STARTER_NAMES
-    }
+    {name: _cfg(64) for name in STARTER_NAMES}
+    | {f"{name}35": _cfg(72) | {"first_conv": "conv1.0"} for name in STARTER_NAMES}
 )
+
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "starter_res2net": {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}},
+    "starter_resnet": {"block": Bottleneck},
+    "starter_res2next": {
+        "block": Bottle2neck, "base_width": 4, "cardinality": 8, "block_args": {"scale": 4},
+    },
+    "starter_resnest": {
+        "block": ResNestBottleneck, "base_width": 64,
+        "block_args": {"radix": 2, "avd": True, "avd_first": False},
+    },
+}  # fmt: skip
 
 
 def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterResNet:
-    options = _PROPORTIONS | options
+    proportions = _BUNDLED if variant in STARTER_NAMES else _DEEPER
+    options = proportions | _FAMILIES[variant.removesuffix("35")] | options
     model: StarterResNet = build_model_with_cfg(StarterResNet, variant, pretrained, **options)
     return model
 
@@ -77,27 +116,46 @@ def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterR
 @register_model
 def starter_res2net(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
-    block = {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}}
-    return _create("starter_res2net", pretrained, block | kwargs)
+    return _create("starter_res2net", pretrained, kwargs)
 
 
 @register_model
 def starter_resnet(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385), layers 2-2-2-2, 64 px."""
-    return _create("starter_resnet", pretrained, {"block": Bottleneck} | kwargs)
+    return _create("starter_resnet", pretrained, kwargs)
 
 
 @register_model
 def starter_res2next(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """Res2NeXt 4w x 4s x 8c (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
-    width = {"base_width": 4, "cardinality": 8}
-    block = {"block": Bottle2neck, "block_args": {"scale": 4}, **width}
-    return _create("starter_res2next", pretrained, block | kwargs)
+    return _create("starter_res2next", pretrained, kwargs)
 
 
 @register_model
 def starter_resnest(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """ResNeSt 2s1x64d (Zhang et al., arXiv:2004.08955), layers 2-2-2-2, 64 px."""
-    attention = {"radix": 2, "avd": True, "avd_first": False}
-    block = {"block": ResNestBottleneck, "base_width": 64, "block_args": attention}
-    return _create("starter_resnest", pretrained, block | kwargs)
+    return _create("starter_resnest", pretrained, kwargs)
+
+
+@register_model
+def starter_res2net35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """Res2Net 26w x 4s, layers 2-3-3-3, 72 px."""
+    return _create("starter_res2net35", pretrained, kwargs)
+
+
+@register_model
+def starter_resnet35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """ResNet bottleneck, layers 2-3-3-3, 72 px."""
+    return _create("starter_resnet35", pretrained, kwargs)
+
+
+@register_model
+def starter_res2next35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """Res2NeXt 4w x 4s x 8c, layers 2-3-3-3, 72 px."""
+    return _create("starter_res2next35", pretrained, kwargs)
+
+
+@register_model
+def starter_resnest35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """ResNeSt 2s1x64d, layers 2-3-3-3, 72 px."""
+    return _create("starter_resnest35", pretrained, kwargs)

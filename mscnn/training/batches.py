@@ -92,7 +92,9 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         photo, target = self.samples[index]
         random.seed(f"{self.seed}/{self.epoch}/{index}")
-        torch.manual_seed(random.getrandbits(62))
+        # ``torch.manual_seed`` would keep a trace of the stack for each GPU library, which takes
+        # as long as the photo.
+        torch.default_generator.manual_seed(random.getrandbits(62))
         # timm's RandAugment draws from this one too.
         np.random.seed(torch.initial_seed() % 2**32)
         try:

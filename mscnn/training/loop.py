@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -166,7 +167,7 @@ class Trainer:
                 if self._any(stop.wanted):
                     raise self._stopped(f"after epoch {self.at.epoch}")
             self.best.put_into(self.stepper.averaged)
-            counted, accuracy = self.validate()
+            counted, accuracy = self.validate(exact=True)
             if self.processes.is_first:
                 kept = self.best.epoch or self.at.epoch
                 facts = Facts(self.start, self.data, self.recipe, self.at, kept, self.processes)
@@ -174,11 +175,16 @@ class Trainer:
             self.processes.wait()
         return accuracy
 
-    def validate(self) -> tuple[Tally, Accuracy]:
-        """Measure the averaged weights on the validation part with timm's evaluation transform."""
+    def validate(self, *, exact: bool = False) -> tuple[Tally, Accuracy]:
+        """Measure the averaged weights on the validation part with timm's evaluation transform.
+
+        In the precision of the training steps, or ``exact`` in float32.
+        """
         batches = self.batches.validation(self.at.epoch)
+        precision = contextlib.nullcontext() if exact else self.stepper.precision()
         try:
-            mine, unread = tally(self.stepper.averaged, batches, self.processes.device)
+            with precision:
+                mine, unread = tally(self.stepper.averaged, batches, self.processes.device)
         except WeightsError as error:
             raise self._not_finite("an answer is not finite") from error
         for index in unread:
@@ -290,7 +296,8 @@ def tally(
             known = target >= 0
             unread += (-1 - target[~known]).tolist()
             if bool(known.any()):
-                counted.add(model(x[known].to(device)), target[known])
+                x = x[known].to(device, memory_format=torch.channels_last)
+                counted.add(model(x).float(), target[known])
     finally:
         for module, training in flags:
             module.training = training

@@ -146,6 +146,11 @@ class Stepper:
             self.ema.update(self.model, step=update)
         return value
 
+    def precision(self) -> torch.autocast:
+        """Compute in the recipe's lower precision, where it has one."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
+        return torch.autocast(self.processes.device.type, dtype, enabled=dtype is not None)
+
     def _forward(self, part: Batch) -> torch.Tensor:
         """Return the mean loss of a part's readable images.
 
@@ -167,8 +172,7 @@ class Stepper:
                 target = nn.functional.one_hot(target, self.mix.num_classes).float()
                 smoothing = self.recipe.smoothing
                 target = target * (1 - smoothing) + smoothing / self.mix.num_classes
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.amp)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with self.precision():
             logits = self.parallel(x).float()
         loss: torch.Tensor = self.loss(logits, target)
         return loss

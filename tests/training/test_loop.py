@@ -70,6 +70,16 @@ def test_growing_sizes_reach_the_model(folder, recipe, tmp_path):
     assert seen == [16] * 4 + [32] * 4
 
 
+def test_epochs_are_measured_as_they_were_trained_and_the_result_in_float32(
+    folder, recipe, tmp_path
+):
+    trainer = Trainer(ARCHITECTURE, open_data(folder), tmp_path, recipe(epochs=2, amp="bf16"), CPU)
+    seen = []
+    trainer.ema.module.conv1.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    trainer.run()
+    assert seen == [torch.bfloat16, torch.bfloat16, torch.float32]
+
+
 def test_a_run_is_not_overwritten_by_accident(folder, recipe, tmp_path):
     out = tmp_path / "run"
     train(folder, out, recipe(epochs=1))

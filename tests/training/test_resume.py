@@ -80,6 +80,7 @@ EVERYTHING = {
 @pytest.mark.parametrize(("changes", "die_at"), [
     ({}, (0, 2)), ({}, (1, 1)), ({"ema": 0.0, "opt": "sgd"}, (1, 4)), (EVERYTHING, (0, 2)),
     (EVERYTHING, (1, 2)), ({"patience": 1, "epochs": 4, "lr": 1e-6}, (1, 2)),
+    ({"amp": "bf16", "sizes": ((32, 1), (48, 1))}, (1, 1)),
 ])  # fmt: skip
 def test_a_killed_run_ends_with_the_same_weights(folder, recipe, tmp_path, changes, die_at):
     settings = recipe(**changes)

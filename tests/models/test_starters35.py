@@ -1,0 +1,69 @@
+"""The starters made for the lens: their proportions, before any of them is trained."""
+
+import pytest
+import timm
+import torch
+from timm.models.res2net import Bottle2neck
+from torch import nn
+
+from mscnn.models.architecture import check_supported, from_name
+from mscnn.models.starters import STARTER_NAMES
+from mscnn.scales.receptive_field import fields
+from mscnn.scales.topology import trace
+
+PX = 72
+# By hand: the stem's three 3x3 see 3, 7, 11 px; a 3x3 adds twice the stride of what it reads, which
+# is 2 px in the first stage and in the block that leaves it, then 4, then 8. A ResNet's block has
+# one 3x3, a Res2Net's up to three in a row, but one in the first block of a stage. ResNeSt pools
+# 3x3 behind its 3x3 where a stage strides; a shortcut sees 2x2 there.
+LARGEST = {
+    "resnet": [19, 39, 79, 127], "resnest": [19, 43, 91, 139],
+    "res2net": [27, 79, 183, 295], "res2next": [27, 79, 183, 295],
+}  # fmt: skip
+
+
+def built(name):
+    with torch.device("meta"):
+        return timm.create_model(name).eval()
+
+
+@pytest.mark.parametrize("kind", LARGEST)
+def test_proportions(kind):
+    model = built(f"starter_{kind}35")
+    params = sum(p.numel() for p in model.parameters())
+    plain = sum(p.numel() for p in built("starter_resnet35").parameters())
+    assert params <= 3_000_000
+    assert params == pytest.approx(plain, rel=0.1)
+    assert 2 * sum(t.numel() for t in model.state_dict().values()) <= 6_000_000
+    shapes = []
+    for info in model.feature_info[1:]:
+        model.get_submodule(info["module"]).register_forward_hook(
+            lambda _m, _x, out, info=info: shapes.append((*out.shape[1:], info["reduction"]))
+        )
+    model(torch.empty(1, 3, PX, PX, device="meta"))
+    sides = [PX // 2, PX // 4, PX // 8, PX // 8]
+    assert [(h, w) for _, h, w, _ in shapes] == [(side, side) for side in sides]
+    assert [(c, r) for c, _, _, r in shapes] == [(96, 2), (192, 4), (384, 8), (704, 8)]
+    chained = [m for m in model.modules() if isinstance(m, Bottle2neck) and not m.is_first]
+    assert len(chained) == (7 if kind.startswith("res2") else 0)
+    windows = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert {(m.dilation, m.padding) for m in windows} == {((1, 1), (1, 1))}
+
+
+@pytest.mark.parametrize(("kind", "largest"), LARGEST.items())
+def test_the_ladder_of_receptive_fields(kind, largest):
+    blueprint = from_name(f"starter_{kind}35")
+    found = fields(trace(blueprint.build(), check_supported(blueprint)), model=kind, input_px=PX)
+    assert [stage.rf_max_px for stage in found.stages] == largest
+    # Of the shortcuts alone: the stem, and 2x2 at strides of 2 and 4 px.
+    assert [stage.rf_min_px for stage in found.stages] == [11, 13, 17, 17]
+
+
+def test_the_bundled_ones_are_as_they_were():
+    """Folders that were fine-tuned from them hold their name and nothing of their proportions."""
+    for name in STARTER_NAMES:
+        model = built(name)
+        assert [len(model.get_submodule(f"layer{n}")) for n in (1, 2, 3, 4)] == [2, 2, 2, 2]
+        assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+        dilated = {m.dilation for m in model.layer4[1].modules() if isinstance(m, nn.Conv2d)}
+        assert (2, 2) in dilated
