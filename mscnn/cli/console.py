@@ -128,7 +128,7 @@ def read_photo(path: str) -> Image:
 
     photo = load_photo(path)
     for notice in notices_of(photo):
-        typer.echo(f"{shown_name(path)}: {notice}", err=True)
+        say(f"{shown_name(path)}: {notice}", err=True)
     return photo
 
 

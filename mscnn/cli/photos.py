@@ -22,6 +22,7 @@ from mscnn.cli.console import (
     open_engine,
     progress,
     read_photo,
+    say,
     settle_model,
     share,
     tell,
@@ -53,7 +54,7 @@ def predict(
     name = settle_model(model)
     engine = open_engine(device, [name], weights)
     for notice in () if json else engine.session.network(name, weights).notices:
-        typer.echo(notice, err=True)
+        say(notice, err=True)
     found: list[Prediction] = []
     with progress("photos", "photo") as report:
         for number, path in enumerate(images, 1):
@@ -435,7 +436,7 @@ def trust(
     engine = open_engine(device, [name])
     if not json:
         seconds = engine.trust_seconds(photo, name, target=target, plan=plan)
-        typer.echo(f"about {max(seconds, 1):.0f} s here", err=True)
+        say(f"about {max(seconds, 1):.0f} s here", err=True)
     with stopped_by_ctrl_c() as is_cancelled, progress("trust", "forward") as report:
         found = engine.trust(
             photo, name, target=target, plan=plan, name=image, on_progress=report,

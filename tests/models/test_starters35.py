@@ -3,11 +3,11 @@
 import pytest
 import timm
 import torch
+from mscnn.models.starters import STARTER_NAMES
 from timm.models.res2net import Bottle2neck
 from torch import nn
 
 from mscnn.models.architecture import check_supported, from_name
-from mscnn.models.starters import STARTER_NAMES
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 
