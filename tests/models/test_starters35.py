@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from mscnn.models.starters import STARTER_NAMES
+from mscnn.starters import STARTER_NAMES
 from timm.models.res2net import Bottle2neck
 from torch import nn
 
