@@ -152,7 +152,8 @@ class _Work:
             beside=made.beside(), names=NAMES, metrics=METRICS, of_kind=KINDS, of_part=part_title,
             titles=[METRICS[name].title for name in made.beside()],
             said=dict.fromkeys(PARTS, "") | said_of_checks(made),
-            grid=grid and self._grid(grid), beats=BEATS, wanted="grid" in self.plans, facts=facts(self.network), method=method_of(made.method),
+            grid=grid and self._grid(grid), beats=BEATS, wanted="grid" in self.plans,
+            facts=facts(self.network), method=method_of(made.method),
         )  # fmt: skip
         maps = list(self._maps(found, grid))
         view: Message = {"maps": maps, "frame": maps[0]["rect"], "pick": "box"}
