@@ -431,7 +431,8 @@ def trust(
     if against and methods == "gradcam":
         chosen = ()  # what suits the contrast
     where, rivals = parse_box(box), tuple(against or ())
-    plan = Plan(methods=chosen, layers=places, against=rivals, box=where)
+    layers_asked = tuple(filter(None, places))
+    plan = Plan(methods=chosen, layers=layers_asked, against=rivals, box=where)
     photo, name = load_photo(image), settle_model(model)
     engine = open_engine(device, [name])
     if not json:

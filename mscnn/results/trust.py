@@ -227,7 +227,8 @@ class MapTrust:
 
     def beside(self) -> dict[str, dict[Kind, float]]:
         """Return each score that was asked for: the map's, and the mean of each kind of control."""
-        kinds = [k for k in ("map", *CONTROLS) if any(c.kind == k for c in self.candidates)]
+        order: tuple[Kind, ...] = ("map", *CONTROLS)
+        kinds = [kind for kind in order if any(c.kind == kind for c in self.candidates)]
         return {
             name: {k: float(np.mean([getattr(c.scores, name) for c in self.candidates
                                      if c.kind == k])) for k in kinds}

@@ -12,6 +12,7 @@ import pytest
 
 from mscnn.models.examples import examples
 from mscnn.page.lenses import trust as lens
+from mscnn.page.messages import percent
 from mscnn.photos.imaging import load_photo
 from mscnn.trust.plan import CHANGES, Plan
 from mscnn.trust.verdict import said_of_checks
@@ -66,19 +67,15 @@ def test_the_answer_is_the_engines(ask, engine, method, layer, box):
         np.testing.assert_allclose(numbers(maps[f"weights/{step.part}"]), step.raw, atol=1e-5)
     assert ("In your box" in said(last)) == bool(box)
     assert [one["title"] for one in last["view"].get("boxes", ())] == ["The object"][: bool(box)]
+    lower = ("deletion", "average_drop", "infidelity")
+    for name in set(made.beside()) & set(lens.NAMES):
+        values = made.beside()[name].values()
+        best = min(values) if name.startswith(lower) else max(values)
+        text = f"{best:.2f}" if name == "infidelity" else percent(best)
+        assert f"<strong>{text}</strong>" in said(last), name
     words = re.sub("<[^>]+>", " ", said(last))
     assert re.findall(r"(?<!/)(?:layer\d|starter_|\bNone\b|\bnan\b)\S*", words) == []
     assert all(words in said(last) for words in CHANGES.values())
-
-
-def test_the_best_of_a_row_is_bold_and_lower_may_be_better():
-    values = {"map": 0.2, "random": 0.4, "blob": 0.1, "blurred": 0.2}
-    beside = dict.fromkeys(("deletion_mean", "insertion_mean", "complexity"), values)
-    lower, higher = lens._rows(beside)
-    assert (lower["better"], higher["better"]) == ("lower", "higher")
-    assert [best for _, best in lower["cells"]] == [False, False, True, False]
-    assert [text for text, _ in higher["cells"]] == ["20 %", "40 %", "10 %", "20 %"]
-    assert [best for _, best in higher["cells"]] == [False, True, False, False]
 
 
 def test_the_page_asks_before_what_takes_long(ask, monkeypatch):

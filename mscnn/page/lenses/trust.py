@@ -151,8 +151,9 @@ class _Work:
             lead=in_short(made.verdict) if made.candidates else "", chart=chart, checked=checked,
             beside=made.beside(), names=NAMES, metrics=METRICS, of_kind=KINDS, of_part=part_title,
             titles=[METRICS[name].title for name in made.beside()],
-            said=said_of_checks(made), grid=grid and self._grid(grid), beats=BEATS,
-            wanted="grid" in self.plans, facts=facts(self.network), method=method_of(made.method),
+            said=dict.fromkeys(PARTS, "") | said_of_checks(made),
+            grid=grid and self._grid(grid), beats=BEATS, wanted="grid" in self.plans,
+            facts=facts(self.network), method=method_of(made.method),
         )  # fmt: skip
         maps = list(self._maps(found, grid))
         view: Message = {"maps": maps, "frame": maps[0]["rect"], "pick": "box"}
@@ -170,7 +171,7 @@ class _Work:
         """The map, one of each kind of control, those of random weights, and of other methods."""
         made = found.maps[0]
         own = f"The map that is checked: {map_title(made)}, for {found.target.label}."
-        yield _message(made, made.cam and made.cam.raw, "map", own)
+        yield _message(made, made.cam.raw if made.cam else None, "map", own)
         for one in made.candidates:
             if one.kind != "map" and not one.draw:
                 yield _message(made, one.raw, one.kind, f"A control. {CONTROLS[one.kind]}")
