@@ -107,7 +107,7 @@ def checks_chart(
         bars += [(f"photo {CHANGES[s.change]}", s.correlation) for s in made.stability]
     figure = look.new_figure(width, 45 + 21 * len(bars), map_title(made), title)
     axis = figure.subplots()
-    look.style(axis, x="rank correlation with the map (1: the same)", grid="x")
+    look.style(axis, x="rank correlation (1: the same map)", grid="x")
     for row, (name, value) in enumerate(bars):
         words = "flat" if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
         length = value or 0.0
