@@ -424,7 +424,6 @@ def trust(
     """
     from mscnn.draw.files import trust_files
     from mscnn.engine.lens_options import parse_box
-    from mscnn.photos.imaging import load_photo
     from mscnn.trust.plan import Plan
 
     chosen, places = (tuple(map(str.strip, text.split(","))) for text in (methods, layers))
@@ -433,7 +432,7 @@ def trust(
     where, rivals = parse_box(box), tuple(against or ())
     layers_asked = tuple(filter(None, places))
     plan = Plan(methods=chosen, layers=layers_asked, against=rivals, box=where)
-    photo, name = load_photo(image), settle_model(model)
+    photo, name = read_photo(image), settle_model(model)
     engine = open_engine(device, [name])
     if not json:
         seconds = engine.trust_seconds(photo, name, target=target, plan=plan)

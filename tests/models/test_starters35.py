@@ -3,13 +3,13 @@
 import pytest
 import timm
 import torch
-from mscnn.starters import STARTER_NAMES
 from timm.models.res2net import Bottle2neck
 from torch import nn
 
 from mscnn.models.architecture import check_supported, from_name
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
+from mscnn.starters import STARTER_NAMES
 
 PX = 72
 # By hand: the stem's three 3x3 see 3, 7, 11 px; a 3x3 adds twice the stride of what it reads, which

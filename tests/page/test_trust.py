@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mscnn.page.lenses import trust as lens
 from mscnn.page.messages import percent
 from mscnn.photos.imaging import load_photo
 from mscnn.trust.plan import CHANGES, Plan
-from mscnn.trust.verdict import said_of_checks
+from mscnn.trust.verdict import in_short, said_of_checks
 from tests.page.serving import MODELS, by_id
 
 RES2NET, RESNET = MODELS
@@ -29,7 +30,7 @@ QUICK = {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}
 def _quick(monkeypatch):
     for name, value in QUICK.items():
         monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
-    grid = {"methods": ("gradcam", "layercam"), "layers": ("stages",), "baselines": ("blur",)}
+    grid: Any = {"methods": ("gradcam", "layercam"), "layers": ("stages",), "baselines": ("blur",)}
     monkeypatch.setattr(lens, "GRID", Plan(**grid, parts=("scores",)))
     monkeypatch.setattr(lens, "LONG", 1e9)
 
@@ -54,8 +55,8 @@ def test_the_answer_is_the_engines(ask, engine, method, layer, box):
     assert before["more"]
     assert not last["more"]
     assert last["label"] == found.target.label == "sea lion"
-    assert made.verdict.sentence.startswith(lens.in_short(made.verdict))
-    assert lens.in_short(made.verdict) in said(last)
+    assert made.verdict.sentence.startswith(in_short(made.verdict))
+    assert in_short(made.verdict) in said(last)
     for sentence in said_of_checks(made).values():
         assert sentence in said(last)
     maps = by_id(last)
@@ -98,7 +99,7 @@ def test_the_page_asks_before_what_takes_long(ask, monkeypatch):
 
 def test_methods_and_stages_are_cells_that_set_the_state(ask, engine):
     last = ask(options={"grid": True})[-1]
-    found = engine.trust(LION, RES2NET, plan=lens.GRID)
+    found = engine.trust(LION, RES2NET, plan=vars(lens)["GRID"])
     stages = {"layer1": "1", "layer2": "2", "layer3": "3", "layer4": "last"}
     for made in found.maps:
         change = json.dumps({"layer": stages[made.layer], "method": made.method})
