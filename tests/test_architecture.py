@@ -65,7 +65,7 @@ def test_no_import_circle(level):
 
 def test_few_rooms():
     inside = [p for p in PACKAGE.iterdir() if p.name != "__pycache__" and p.suffix != ".pyi"]
-    assert len(inside) <= 19, sorted(p.name for p in inside)
+    assert len(inside) <= 20, sorted(p.name for p in inside)
 
 
 def test_a_long_module_gives_its_reason():

@@ -3,6 +3,8 @@
 Keyword ``width`` is the design's width in px (see ``figures``), ``title`` replaces the usual one
 ("" for none). A part that a page may name has a gid ``kind:key`` and a tooltip: see
 ``figures.marks``.
+
+More than 600 lines: one function per chart; they share axes, keys and marks.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mscnn.draw import figures as look
-from mscnn.results.cuts import Ablation, Cap, CapCurve, SplitCut
+from mscnn.results.cuts import Ablation, Cap, CapCurve
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport, SplitEvidence, Sweep
 from mscnn.results.scales import SweepStep as Step
@@ -389,7 +392,9 @@ def ablation_chart(
     figure = look.new_figure(width, 210, usual, title)
     axis = figure.subplots()
     look.style(axis, title="What the logit loses without the part (below 0: it gains)")
-    blocks = [(name, list(own)) for name, own in itertools.groupby(ablation.cuts, _block_of)]
+    blocks = [
+        (name, list(own)) for name, own in itertools.groupby(ablation.cuts, attrgetter("block"))
+    ]
     kinds = set()
     for number, (name, own) in enumerate(blocks):
         colours = split_colours([cut.rf_max_px for cut in own])
@@ -412,10 +417,6 @@ def ablation_chart(
     _depth_axis(axis, [name for name, _ in blocks], width)
     look.legend(figure, *_split_key(kinds), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
     return figure
-
-
-def _block_of(cut: SplitCut) -> str:
-    return cut.block
 
 
 def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) -> Figure:
@@ -459,9 +460,17 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
     if any(len(curve.control) for curve in drawn):
         handles.append(Patch(color=to_rgba(look.SERIES[0], 0.18)))
         labels.append(f"as many channels cut at random, 95 % of {cap.draws} draws")
-    for px, words in _input_sizes(drawn).items():
+    inputs = {curve.input_px for curve in drawn}
+    for px in inputs if len(inputs) == 1 else ():
         axis.axvline(px, **_DASHED)
-        look.note(axis, words, (px, 1), xycoords=("data", "axes fraction"), xytext=(4, 0), va="top")
+        look.note(
+            axis,
+            f"input: {px} px",
+            (px, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            va="top",
+        )
     ends = [step.limit_px for curve in drawn for step in curve.steps] or [1]
     axis.set_xlim(0.9 * min(ends), 1.1 * max(*ends, 2))
     axis.set_ylim(0, 100)
@@ -476,11 +485,6 @@ def _needed(curve: CapCurve) -> str:
     if curve.needed_px is None:
         return f"{curve.label} is not its first answer even without a cap"
     return f"{curve.label} from {curve.needed_px} px on"
-
-
-def _input_sizes(curves: Sequence[CapCurve]) -> dict[int, str]:
-    sizes = {curve.input_px for curve in curves}
-    return {px: f"input: {px} px" for px in sizes} if len(sizes) == 1 else {}
 
 
 def gates_chart(
