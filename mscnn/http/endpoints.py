@@ -351,5 +351,5 @@ def _whole(value: Any, name: str, least: int, most: int = 2**31) -> int:
         shown = str(value) if isinstance(value, float | str) else "no number"
         raise OptionError(f"{name} is {shown[:60]}; it must be a whole number of {least} or more.")
     if value > most:
-        raise OptionError(f"{name} is {value:.6g}; give at most {most:,}.")
+        raise OptionError(f"{name} is too large; give at most {most:,}.")
     return int(value)

@@ -11,6 +11,9 @@ from typing import Any
 SESSIONS = 64
 """Visitors of whom gradio keeps a copy of the page with their last answer: up to a megabyte each,
 and 10,000 of them by default. Ours hold no state, so that nothing is lost with one."""
+THREADS = 8
+"""In which answers are made, of gradio's 40: only one works with a model at a time, and each holds
+on to what it once needed."""
 _PAUSE_S, _ARENAS, _M_ARENA_MAX = 1.0, 2, -8  # the last of mallopt(3)
 _answered = threading.Event()
 answered = _answered.set

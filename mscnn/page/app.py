@@ -127,6 +127,7 @@ def launch_options() -> dict[str, Any]:
         "strict_cors": True,
         "mcp_server": True,
         "state_session_capacity": memory.SESSIONS,
+        "max_threads": memory.THREADS,
         "quiet": False,
     }
 
