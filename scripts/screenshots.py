@@ -26,6 +26,7 @@ SHOTS = {
     "scales-dark": ("tab=scales&example=cat&__theme=dark", WIDE, "#split-strip canvas"),
     "field-wide": ("tab=rf&example=lion", WIDE, "#rf-plot svg"),
     "zoom-wide": ("tab=zoom&example=coffee", WIDE, "#sweep-plot svg"),
+    "trust-wide": ("tab=trust&example=lion", WIDE, "#trust-plot svg"),
     "compare-wide": ("tab=compare&example=coffee", WIDE, "#compare-grid"),
 }
 
