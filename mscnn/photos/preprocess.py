@@ -49,7 +49,8 @@ class Preprocessor:
 
     def __call__(self, photo: Image.Image) -> NetworkInput:
         """Prepare an upright RGB photo of any size from 1 px."""
-        photo = photo.convert(self._mode)
+        if photo.mode != self._mode:  # convert would copy even what is in this mode already
+            photo = photo.convert(self._mode)
         image, resized, offset = photo, photo.size, (0, 0)
         for step in self._geometric:
             before = image.size
