@@ -201,29 +201,29 @@ def study_figure(document: Mapping[str, Any]) -> Figure:
 
 def cuts_figure(document: Mapping[str, Any]) -> Figure:
     """Draw what cuts showed of each model of a study's document: needed fields, caps, splits."""
-    figure = look.new_figure(1080, 340, "Cuts; bars: 95 % confidence intervals over photographs")
-    axes = figure.subplots(1, 3)
+    figure = look.new_figure(1080, 440, "Cuts; bars: 95 % confidence intervals over photographs")
+    need, cap, split = figure.subplots(1, 3)
     for model, colour in zip(document["models"], look.SERIES, strict=False):
         rows, name = defaultdict(list), look.drawable(look.model_title(model["model"]))
         for row in model["cuts"]:
             rows[row["quantity"]].append(row)
-        needed, capped, share = (rows[key] for key in ("needed_px", "probability", "share"))
-        limits = [row["limit_px"] for row in capped]
-        _intervals(axes[0], [row["factor"] for row in needed], needed, name, colour, "o-")
-        _intervals(axes[1], limits, capped, name, colour, "o-")
-        _intervals(axes[1], limits, rows["control_probability"], f"{name}, at random", colour, "o:")
-        _intervals(axes[2], [row["mean"] for row in share], rows["logit_fall"], name, colour)
-    size = "size of the photo over the input (smaller to the right)"
-    look.style(axes[0], title="Receptive field needed to know the class, px", x=size)
-    size_axis(axes[0], [row["factor"] for row in needed])
-    look.style(
-        axes[1], title="Probability of the class, capped", x="no part sees more than this, px"
-    )
-    axes[1].set_xscale("log", base=2)
-    axes[1].xaxis.set_major_formatter("{x:.0f}")
-    look.style(axes[2], title="What the logit loses without a split", x="its share of the evidence")
-    for axis in axes:
-        look.axis_legend(axis)
+        sizes = [row["factor"] for row in rows["needed_px"]]
+        limits = [row["limit_px"] for row in rows["probability"]]
+        _intervals(need, sizes, rows["needed_px"], name, colour, "o-")
+        _intervals(cap, limits, rows["probability"], name, colour, "o-")
+        _intervals(cap, limits, rows["control_probability"], f"{name}, at random", colour, "o:")
+        if rows["share"]:
+            shares = [row["mean"] for row in rows["share"]]
+            _intervals(split, shares, rows["logit_fall"], name, colour)
+    words = "size of the photo over the input (smaller to the right)"
+    look.style(need, title="Receptive field needed by those known uncut, px", x=words)
+    size_axis(need, sizes)
+    words = "no part sees more than this, px of the input"
+    look.style(cap, title="Mean probability of the class, capped", x=words)
+    cap.set_xscale("log", base=2)
+    cap.xaxis.set_major_formatter("{x:.0f}")
+    look.style(split, title="What the logit loses without a split", x="its share of the evidence")
+    look.legend(figure, *cap.get_legend_handles_labels(), ncols=4)
     return figure
 
 

@@ -96,8 +96,8 @@ class CutFinding:
             class's ``probability``, whether it is ``top1``, its ``control_probability`` and the
             ``cap_difference`` from that; of each split its ``share`` of the block's evidence and
             the ``logit_fall`` without it; and over all of these what ``CUT_WORDS`` names.
-        found, of: over how many of how many photographs; who does not know the class uncut needs
-            no field, and a rank correlation wants three known pairs.
+        found: over those of the ``of`` photographs that have the number: no field is needed where
+            the class is not known uncut, and a rank correlation takes three values.
     """
 
     quantity: str
@@ -150,14 +150,14 @@ class ModelSummary:
     def cut_answers(self) -> list[str]:
         """Say in words what the cuts showed, a line each."""
         lines = [
-            f"{self.model}: {CUT_WORDS[cut.quantity][0]}: {cut.found.signed('+.3g')}, "
+            f"{self.model}, cut: {CUT_WORDS[cut.quantity][0]}: {cut.found.signed('+.3g')}, "
             f"{cut.found.count} of {cut.of} photographs: "
             f"{cut.found.verdict(*CUT_WORDS[cut.quantity][1])}."
             for cut in self.cuts or ()
             if cut.quantity in CUT_WORDS
         ]
         if self.cuts and len(lines) < len(CUT_WORDS):
-            lines.append(f"{self.model}: no hierarchy of splits, so none was cut by itself.")
+            lines.append(f"{self.model}, cut: no hierarchy of splits, so none was cut by itself.")
         return lines
 
 

@@ -95,7 +95,7 @@ def measure_cuts(
 def _one(
     network: Network, photo: StudyPhoto, target: int, splits: Sequence[tuple[str, int]], seed: int
 ) -> tuple[Any, ...]:
-    """Side of the box, limits, field needed by size, four numbers by limit, two by split."""
+    """Fraction of the box's side, limits, field needed by size, four rows by limit, two by split."""
     image = load_photo(photo.path)
     first, *others = [show(network, image, factor) for factor in FACTORS]
     curve = network.cap(first, target=target, draws=DRAWS, seed=seed)

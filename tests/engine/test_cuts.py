@@ -43,7 +43,7 @@ def test_the_default_references_are_the_examples(network, photo, monkeypatch):
     net = network("resnet")
     first = net.ablate(photo)
     assert first.references > 3
-    monkeypatch.setattr(cuts.cuts, "fill_of", None)  # their means are kept
+    monkeypatch.setattr("mscnn.scales.cuts.fill_of", None)  # their means are kept
     again = net.ablate(photo)
     assert (again.references, again.cuts) == (first.references, first.cuts)
 

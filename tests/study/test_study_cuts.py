@@ -14,9 +14,8 @@ import scipy.stats
 import torch
 from PIL import Image
 from scipy.special import softmax
-from typer.testing import CliRunner
 
-from mscnn.cli.app import app
+from mscnn.cli.app import main
 from mscnn.draw.files import study_files
 from mscnn.engine.network import Network
 from mscnn.errors import UnsupportedModelError
@@ -29,6 +28,7 @@ from mscnn.study.measure import show
 from mscnn.study.photos import StudyPhoto
 from mscnn.study.run import StudyOptions, run_study
 from mscnn.study.summary import interval, rank, rank_interval
+from scripts import readme
 from tests.conftest import STAGES
 
 CLASS = 4
@@ -86,6 +86,7 @@ def hanging_on(splits, loaded):
 def test_a_class_that_hangs_on_one_split(split, needed, loaded, photos):
     rows = by_quantity(measure_cuts(hanging_on([split], loaded), photos[:1], 1))
     assert [row.factor for row in rows["needed_px"]] == list(FACTORS)
+    assert (FACTORS[0], FACTORS[-1]) == (1.0, 0.4), "as CUT_WORDS say"
     assert [(row.found.mean, row.found.count) for row in rows["needed_px"]] == [(needed, 1)] * 5
     # A field that is the same at all sizes does not follow them.
     for quantity in ("needed_change", "needed_by_size"):
@@ -134,7 +135,8 @@ class Following:
 
 
 def test_a_field_that_follows_the_size(network, photos):
-    found = measure_cuts(Following(network()), photos, 1)
+    following: Any = Following(network())
+    found = measure_cuts(following, photos, 1)
     rows = by_quantity(found)
     # Not known at the smaller sizes: 0, 0, 1, 2 and 3 of 4. The first is left out of the ranks.
     assert [row.found.count for row in rows["needed_px"]] == [4, 4, 3, 2, 1]
@@ -181,7 +183,7 @@ def test_the_words_say_which_way_and_what_is_missing():
         "+0.2 (+0.1 to +0.3), 8 of 9 photographs: larger objects need more.",
         "not known, 0 of 9 photographs: too few photographs to tell.",
         "9 of 9 photographs: no difference that these photographs can show.",
-        "net: no hierarchy of splits, so none was cut by itself.",
+        "net, cut: no hierarchy of splits, so none was cut by itself.",
     ]
     assert len(lines) == len(wanted)
     assert all(line.endswith(words) for line, words in zip(lines, wanted, strict=True))
@@ -250,6 +252,19 @@ def test_the_files_say_the_same_as_the_document(study):
 
 
 @pytest.mark.slow
+def test_the_table_of_the_docs(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    assert readme.cuts() == "Not measured yet.\n"
+    (tmp_path / "docs" / "study").mkdir(parents=True)
+    (tmp_path / "docs" / "study" / "cuts.csv").write_bytes(study_files(study[0])["cuts.csv"])
+    head, _, row = (line.split(" | ") for line in readme.cuts().splitlines())
+    assert len(head) == len(row) == 1 + len(CUT_WORDS)
+    cost = next(cut for cut in study[0].models[0].cuts if cut.quantity == "cap_cost").found
+    shown = f"{cost.mean:+.3g} ({cost.low:+.3g} to {cost.high:+.3g}), 2 of 2"
+    assert row[1 + list(CUT_WORDS).index("cap_cost")].strip("*") == shown
+
+
+@pytest.mark.slow
 def test_a_study_without_cuts_has_no_word_of_them(study):
     plain = replace(study[0], models=tuple(replace(m, cuts=None) for m in study[0].models))
     assert "cuts" not in document(plain)["models"][0]
@@ -263,7 +278,7 @@ def test_a_network_without_blocks_is_a_sentence(network, photos, monkeypatch):
         estimate(net, photos, 1)
 
 
-def test_one_photograph_has_no_interval(photos, tmp_path):
+def test_one_photograph_has_no_interval(photos, tmp_path, capsys):
     arguments = ["--models", "starter_res2net", "--cuts", "--limit", "1", "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, ["study", str(photos[0].path.parent), *arguments])
-    assert result.exit_code != 0
+    assert main(["study", str(photos[0].path.parent), *arguments]) == 2
+    assert capsys.readouterr().err == "mscnn: --limit is 1; it must be 2 or more.\n"
