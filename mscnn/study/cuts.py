@@ -95,7 +95,11 @@ def measure_cuts(
 def _one(
     network: Network, photo: StudyPhoto, target: int, splits: Sequence[tuple[str, int]], seed: int
 ) -> tuple[Any, ...]:
-    """Fraction of the box's side, limits, field needed by size, four rows by limit, two by split."""
+    """Side of the box (fraction), limits, field needed by size, four rows by limit, two by split.
+
+    By limit: probability, whether it is the highest, the control's probability, the difference. By
+    split: share of the evidence, fall of the logit.
+    """
     image = load_photo(photo.path)
     first, *others = [show(network, image, factor) for factor in FACTORS]
     curve = network.cap(first, target=target, draws=DRAWS, seed=seed)
