@@ -1,23 +1,25 @@
 """What a model's answers need: ``Network.cap`` and ``Network.ablate`` on many photographs.
 
 Each is shown whole on the plain canvas and capped at every size; the controls and the cuts of
-splits are of the largest size, at which the model knows it.
+splits are of the largest size, at which the model knows it. For the quantities see ``CutFinding``.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mscnn.engine.network import Network, timed
 from mscnn.engine.pipeline import model_facts
 from mscnn.photos.imaging import load_photo
+from mscnn.photos.preprocess import NetworkInput
+from mscnn.results.cuts import SplitCut
 from mscnn.results.study import CutFinding
 from mscnn.scales.cuts import limits
 from mscnn.study.measure import show
@@ -55,65 +57,51 @@ def measure_cuts(
 
     Raises ``UnsupportedModelError``: the model is not built of residual blocks.
     """
-    blocks = [block for block in network.receptive_field().blocks if block.kind == "hierarchy"]
-    splits = [(block.block, split.index) for block in blocks for split in block.splits]
-    rows = []
+    values, sides = defaultdict[tuple[Any, ...], list[float]](list), []
     for number, photo in enumerate(photos):
-        rows.append(_one(network, photo, photo.targets[which], splits, seed + number))
+        image = load_photo(photo.path)
+        sides.append(box_side(photo.path) / max(image.size))
+        shown = [show(network, image, factor) for factor in FACTORS]
+        for quantity, at, value in _one(network, shown, photo.targets[which], seed + number):
+            values[quantity, at].append(value)
         if on_progress is not None:
             on_progress(number + 1, len(photos))
-    sides, limits_px, needed, capped, cut = map(np.array, zip(*rows, strict=True))
-    by_size = [{"factor": factor} for factor in FACTORS]
-    by_limit = [{"limit_px": int(limit)} for limit in limits_px[0]]
-    by_split = [{"block": block, "split": split} for block, split in splits]
-    capped_names = ("probability", "top1", "control_probability", "cap_difference")
-    each: list[tuple[str, Any, Any]] = [
-        ("needed_px", needed, by_size),
-        *((name, capped[:, n], by_limit) for n, name in enumerate(capped_names)),
-        *((name, cut[:, n], by_split) for n, name in enumerate(("share", "logit_fall"))),
-    ]
-    found = [
-        CutFinding(name, interval(of), len(photos), **at)
-        for name, values, places in each
-        for of, at in zip(values.T, places, strict=True)
-    ]
-    overall = {
-        "needed_change": interval(needed[:, -1] - needed[:, 0]),
-        "needed_by_size": interval([rank(FACTORS, px) for px in needed]),
-        "needed_by_box": rank_interval(sides, needed[:, 0], seed),
-        "cap_cost": interval(-capped[:, -1, :-1].mean(axis=1)),  # the last limit cuts nothing
-    }
-    if splits:
-        inside = [[name == block.block for name, _ in splits] for block in blocks]
-        order = partial(rank, constant=math.nan)
-        ranks = [interval([order(*of[:, block]) for block in inside]).mean for of in cut]
-        overall["fall_by_share"] = interval([order(*of) for of in cut])
-        overall["fall_by_share_in_block"] = interval(ranks)
-    return (*found, *(CutFinding(name, of, len(photos)) for name, of in overall.items()))
+    found = {what: interval(of) for what, of in values.items()}
+    needed = values["needed_px", (FACTORS[0],)]
+    found["needed_by_box", ()] = rank_interval(sides, needed, seed)
+    return tuple(CutFinding(name, of, len(photos), *at) for (name, at), of in found.items())
 
 
 def _one(
-    network: Network, photo: StudyPhoto, target: int, splits: Sequence[tuple[str, int]], seed: int
-) -> tuple[Any, ...]:
-    """Side of the box (fraction), limits, field needed by size, four rows by limit, two by split.
+    network: Network, shown: Sequence[NetworkInput], target: int, seed: int
+) -> Iterator[tuple[str, tuple[Any, ...], float]]:
+    """One photograph at all sizes: quantity, where (the later fields of ``CutFinding``), value."""
+    curve = network.cap(shown[0], target=target, draws=DRAWS, seed=seed)
+    curves = [curve, *(network.cap(smaller, target=target) for smaller in shown[1:])]
+    needed = [of.needed_px or math.nan for of in curves]
+    yield from (("needed_px", (f,), px) for f, px in zip(FACTORS, needed, strict=True))
+    yield "needed_change", (), needed[-1] - needed[0]
+    yield "needed_by_size", (), rank(FACTORS, needed)
+    costs = curve.control.mean(axis=0) - [step.probability for step in curve.steps]
+    for step, cost in zip(curve.steps, costs, strict=True):
+        yield "probability", (None, step.limit_px), step.probability
+        yield "top1", (None, step.limit_px), step.top.index == target
+        yield "control_probability", (None, step.limit_px), step.probability + cost
+        yield "cap_difference", (None, step.limit_px), -cost
+    yield "cap_cost", (), costs[:-1].mean()  # at the largest limit nothing is cut
+    blocks = network.receptive_field().blocks
+    if chained := {block.block for block in blocks if block.kind == "hierarchy"}:
+        cuts = [c for c in network.ablate(shown[0], target=target).cuts if c.block in chained]
+        for cut in cuts:
+            yield "share", (None, None, cut.block, cut.index), cut.share
+            yield "logit_fall", (None, None, cut.block, cut.index), -cut.logit_change
+        inside = [_order(list(of)) for _, of in groupby(cuts, lambda cut: cut.block)]
+        yield "fall_by_share", (), _order(cuts)
+        yield "fall_by_share_in_block", (), interval(inside).mean
 
-    By limit: probability, whether it is the highest, the control's probability, the difference. By
-    split: share of the evidence, fall of the logit.
-    """
-    image = load_photo(photo.path)
-    first, *others = [show(network, image, factor) for factor in FACTORS]
-    curve = network.cap(first, target=target, draws=DRAWS, seed=seed)
-    curves = [curve, *(network.cap(smaller, target=target) for smaller in others)]
-    chances = np.array([step.probability for step in curve.steps])
-    known = [step.top.index == target for step in curve.steps]
-    control = curve.control.mean(axis=0)
-    cuts = network.ablate(first, target=target).cuts if splits else ()
-    lost = {(cut.block, cut.index): (cut.share, -cut.logit_change) for cut in cuts}
-    return (
-        box_side(photo.path) / max(image.size), [step.limit_px for step in curve.steps],
-        [of.needed_px or math.nan for of in curves], [chances, known, control, chances - control],
-        np.reshape([lost[at] for at in splits], (-1, 2)).T,
-    )  # fmt: skip
+
+def _order(cuts: Sequence[SplitCut]) -> float:
+    return rank([c.share for c in cuts], [-c.logit_change for c in cuts], constant=math.nan)
 
 
 def box_side(photo: Path) -> float:
