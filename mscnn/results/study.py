@@ -113,8 +113,8 @@ _NEED = ("larger objects need more", "larger objects need less", "relation")
 _LOSS = ("the more evidence, the more is lost", "the more evidence, the less is lost", "relation")
 CUT_WORDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "needed_change": ("receptive field needed at 0.4x less that at 1x, px", ()),
-    "needed_by_size": ("rank correlation of that field and size, in a photograph", _NEED),
-    "needed_by_box": ("rank correlation of that field and side of the object's box", _NEED),
+    "needed_by_size": ("rank correlation of needed field and size, in a photograph", _NEED),
+    "needed_by_box": ("rank correlation of needed field and side of the object's box", _NEED),
     "cap_cost": ("probability with random cuts less that under a cap, mean over limits",
                  ("the cap costs more", "the cap costs less")),
     "fall_by_share": ("rank correlation of a split's share and the fall of the logit", _LOSS),
