@@ -7,6 +7,7 @@ changes nothing and exits with 1 where a part is stale.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from mscnn.cli.app import app
 from mscnn.models import registry
 from mscnn.models.manifest import BundledWeights, load_manifest
 from mscnn.models.registry import BackboneSpec
+from mscnn.results.study import CUT_WORDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,7 +132,31 @@ def commands() -> str:
 def study() -> str:
     """Return the answers of the study whose files lie in docs/study, as its command wrote them."""
     manifest = json.loads((ROOT / "docs" / "study" / "manifest.json").read_text(encoding="utf-8"))
-    return "\n".join(f"- {answer}" for answer in manifest["answers"]) + "\n"
+    answers = (f"- {answer}" for answer in manifest["answers"] if ", cut: " not in answer)
+    return "\n".join(answers) + "\n"
+
+
+def cuts() -> str:
+    """Return what cuts showed, a row per model, from docs/study/cuts.csv."""
+    path = ROOT / "docs" / "study" / "cuts.csv"
+    if not path.is_file():
+        return "Not measured yet.\n"
+    found: dict[str, dict[str, str]] = {}
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        cell, bounds = "-", [row[key] for key in ("mean", "low", "high")]
+        if all(bounds):
+            mean, low, high = map(float, bounds)
+            cell = f"{mean:+.3g} ({low:+.3g} to {high:+.3g}), {row['photos']} of {row['of']}"
+            cell = f"**{cell}**" if low > 0 or high < 0 else cell
+        found.setdefault(row["model"], {})[row["quantity"]] = cell
+    lines = [
+        f"| {' | '.join(['Model', *(words for words, _ in CUT_WORDS.values())])} |",
+        "| --- |" + " ---: |" * len(CUT_WORDS),
+    ]
+    for model, cells in found.items():
+        shown = (cells.get(quantity, "no splits") for quantity in CUT_WORDS)
+        lines.append(f"| {' | '.join([f'`{model}`', *shown])} |")
+    return "\n".join(lines) + "\n"
 
 
 def reference() -> str:
@@ -141,6 +167,7 @@ def reference() -> str:
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"models": models, "starters": starters, "commands": commands, "study": study},
     "docs/cli.md": {"reference": reference},
+    "docs/study/README.md": {"cuts": cuts},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,7 @@ def study(
     out: options.Out,
     limit: Annotated[int, Option(help="Photos to use, at most.")] = 600,
     seed: Annotated[int, Option(help="Of the choice of photos.")] = 0,
+    cuts: Annotated[bool, Option("--cuts", help="Also cut the models' scales.")] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -60,17 +62,21 @@ def study(
     Uses photos that all models classify alike (and rightly, where folders give the class). Shows
     each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
     as a control. Writes study.json, study.csv, study.png, fields.csv and manifest.json into --out.
+
+    --cuts also asks what each model needs: it caps receptive fields, beside random cuts, and cuts
+    each split by itself; that is in study.json too, in cuts.csv and in cuts.png.
     """
     from mscnn.draw.files import study_files
     from mscnn.study.run import StudyOptions, run_study
 
-    names, chosen = options.split_names(models), StudyOptions(limit=limit, seed=seed)
+    names, chosen = options.split_names(models), StudyOptions(limit=limit, seed=seed, cuts=cuts)
     engine = open_engine(device, names)
     networks = [engine.session.network(name) for name in names]
     with progress("study", "batch") as report:
         found = run_study(
-            networks, folder, chosen, on_progress=lambda what, done, total: report(done, total)
-        )
+            networks, folder, chosen, on_progress=lambda what, done, total: report(done, total),
+            on_notice=partial(say, err=True),
+        )  # fmt: skip
     tell(json, document(found), found.answers(), out, lambda: study_files(found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -198,6 +199,34 @@ def study_figure(document: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def cuts_figure(document: Mapping[str, Any]) -> Figure:
+    """Draw what cuts showed of each model of a study's document: needed fields, caps, splits."""
+    figure = look.new_figure(1080, 440, "Cuts; bars: 95 % confidence intervals over photographs")
+    need, cap, split = figure.subplots(1, 3)
+    for model, colour in zip(document["models"], look.SERIES, strict=False):
+        rows, name = defaultdict(list), look.drawable(look.model_title(model["model"]))
+        for row in model["cuts"]:
+            rows[row["quantity"]].append(row)
+        sizes = [row["factor"] for row in rows["needed_px"]]
+        limits = [row["limit_px"] for row in rows["probability"]]
+        _intervals(need, sizes, rows["needed_px"], name, colour, "o-")
+        _intervals(cap, limits, rows["probability"], name, colour, "o-")
+        _intervals(cap, limits, rows["control_probability"], f"{name}, at random", colour, "o:")
+        if rows["share"]:
+            shares = [row["mean"] for row in rows["share"]]
+            _intervals(split, shares, rows["logit_fall"], name, colour)
+    words = "size of the photo over the input (smaller to the right)"
+    look.style(need, title="Receptive field needed by those known uncut, px", x=words)
+    size_axis(need, sizes)
+    words = "no part sees more than this, px of the input"
+    look.style(cap, title="Mean probability of the class, capped", x=words)
+    cap.set_xscale("log", base=2)
+    cap.xaxis.set_major_formatter("{x:.0f}")
+    look.style(split, title="What the logit loses without a split", x="its share of the evidence")
+    look.legend(figure, *cap.get_legend_handles_labels(), ncols=4)
+    return figure
+
+
 _Band = tuple[str, Sequence[Mapping[str, Any]], str, str]  # label, intervals, colour, line
 
 
@@ -253,7 +282,7 @@ def _fields(axis: Axes, model: Mapping[str, Any]) -> None:
 
 
 def _intervals(
-    axis: Axes, x: Any, rows: Sequence[Mapping[str, Any]], label: str, colour: str
+    axis: Axes, x: Any, rows: Sequence[Mapping[str, Any]], label: str, colour: str, fmt: str = "o"
 ) -> None:
     known = [
         (at, row["mean"], 0.0 if row["high"] is None else row["high"] - row["mean"])
@@ -262,4 +291,4 @@ def _intervals(
     ]
     at, mean, reach = np.reshape(known, (-1, 3)).T
     own: dict[str, Any] = {"color": colour, "ecolor": colour, "markersize": 4, "capsize": 2}
-    axis.errorbar(at, mean, yerr=reach, fmt="o", label=label, **own)
+    axis.errorbar(at, mean, yerr=reach, fmt=fmt, label=label, **own)

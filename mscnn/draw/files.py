@@ -403,7 +403,7 @@ def features_files(
 
 
 def study_files(study: Study, *, created: datetime | None = None) -> Files:
-    """Make ``study.json, study.csv, fields.csv, study.png, manifest.json``."""
+    """Make ``study.json, study.csv, fields.csv, study.png, manifest.json``, and two of cuts."""
     shown, interval = document(study), headings(Interval)
     head = ("model", "setting", "quantity", "block", "split", "factor", *interval)
     field_head = ("model", "block", "split", "theoretical_px", "weights", *interval)
@@ -419,6 +419,9 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
         "fields.csv": table(fields, field_head),
         "study.png": png(evaluation.study_figure(shown), 1500),
     }
+    cut = [{"model": m.model, **cells(found)} for m in study.models for found in m.cuts or ()]
+    if cut:
+        files |= {"cuts.csv": table(cut), "cuts.png": png(evaluation.cuts_figure(shown), 1500)}
     said = schema.manifest({"answers": study.answers()}, created)
     return _encoded({**files, "manifest.json": said})
 

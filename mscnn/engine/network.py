@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, SupportsIndex, TypeVar, cast
 
@@ -72,6 +72,8 @@ class Network:
 
     _traced_field: ReceptiveField | UnsupportedModelError | None = None
     """What tracing gave, an error included: every batch of a sweep asks again."""
+    usual_fill: Mapping[str, torch.Tensor] | None = None
+    """What stands in the place of cut channels: their means over the examples, once measured."""
 
     def __init__(self, loaded: LoadedModel, device: torch.device, precision: str = "fp32") -> None:
         if precision not in PRECISIONS:

@@ -34,19 +34,19 @@ class Interval:
         """Whether the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
-    def signed(self) -> str:
+    def signed(self, how: str = "+.2f") -> str:
         """The mean with its sign and the interval."""
         if math.isnan(self.low):
             return "not known"
-        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        return f"{self.mean:{how}} ({self.low:{how}} to {self.high:{how}})"
 
-    def verdict(self) -> str:
-        """Say what the interval of a difference tells."""
+    def verdict(self, more: str = "larger", less: str = "smaller", what: str = "difference") -> str:
+        """Say what the interval of a difference, or of something else around zero, tells."""
         if math.isnan(self.low):
             return "too few photographs to tell"
         if not self.excludes_zero:
-            return "no difference that these photographs can show"
-        return "larger" if self.mean > 0 else "smaller"
+            return f"no {what} that these photographs can show"
+        return more if self.mean > 0 else less
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,42 @@ class SplitChange:
 
 
 @dataclass(frozen=True, slots=True)
+class CutFinding:
+    """One number about cuts, over photographs that the model classifies rightly.
+
+    Attributes:
+        quantity: ``needed_px`` (see ``CapCurve``) at each size; at each limit of the cap the
+            class's ``probability``, whether it is ``top1``, its ``control_probability`` and the
+            ``cap_difference`` from that; of each split its ``share`` of the block's evidence and
+            the ``logit_fall`` without it; and over all of these what ``CUT_WORDS`` names.
+        found: over those of the ``of`` photographs that have the number: no field is needed where
+            the class is not known uncut, and a rank correlation takes three values.
+    """
+
+    quantity: str
+    found: Interval = field(metadata=column(flatten=True))
+    of: int
+    factor: float | None = None
+    limit_px: int | None = None
+    block: str | None = None
+    split: int | None = None
+
+
+_NEED = ("larger objects need more", "larger objects need less", "relation")
+_LOSS = ("the more evidence, the more is lost", "the more evidence, the less is lost", "relation")
+CUT_WORDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "needed_change": ("receptive field needed at 0.4x less that at 1x, px", ()),
+    "needed_by_size": ("rank correlation of needed field and size, in a photograph", _NEED),
+    "needed_by_box": ("rank correlation of needed field and side of the object's box", _NEED),
+    "cap_cost": ("probability with random cuts less that under a cap, mean over limits",
+                 ("the cap costs more", "the cap costs less")),
+    "fall_by_share": ("rank correlation of a split's share and the fall of the logit", _LOSS),
+    "fall_by_share_in_block": ("the same, in each block by itself", _LOSS),
+}  # fmt: skip
+"""What a quantity is, and what it says above and below zero."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSummary:
     """One model; the intervals are over photographs, one per setting and factor.
 
@@ -98,6 +134,7 @@ class ModelSummary:
         shares: setting to block to one list of intervals (splits) per factor.
         changes: empty without splits.
         octaves: width of the range of sizes with at least half of the best probability; by setting.
+        cuts: None where they were not asked for.
     """
 
     model: str
@@ -108,6 +145,20 @@ class ModelSummary:
     changes: tuple[SplitChange, ...]
     octaves: dict[str, Interval] = field(metadata=column(before="shares"))
     fields: tuple[SplitField, ...] = field(default=(), metadata=column("effective_fields"))
+    cuts: tuple[CutFinding, ...] | None = field(default=None, metadata=column(optional=True))
+
+    def cut_answers(self) -> list[str]:
+        """Say in words what the cuts showed, a line each."""
+        lines = [
+            f"{self.model}, cut: {CUT_WORDS[cut.quantity][0]}: {cut.found.signed('+.3g')}, "
+            f"{cut.found.count} of {cut.of} photographs: "
+            f"{cut.found.verdict(*CUT_WORDS[cut.quantity][1])}."
+            for cut in self.cuts or ()
+            if cut.quantity in CUT_WORDS
+        ]
+        if self.cuts and len(lines) < len(CUT_WORDS):
+            lines.append(f"{self.model}, cut: no hierarchy of splits, so none was cut by itself.")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +215,7 @@ class Study:
             for setting, gain in gains.items()
             if setting != SHUFFLED
         ]
-        return lines
+        return lines + [line for model in self.models for line in model.cut_answers()]
 
 
 def _named(setting: str) -> str:

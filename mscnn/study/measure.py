@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 
 from mscnn.engine.network import Network
+from mscnn.geometry import ViewGeometry
 from mscnn.models.probabilities import probabilities
 from mscnn.photos.imaging import load_photo
+from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.explanation import RgbArray
-from mscnn.results.study import SHUFFLED
+from mscnn.results.study import PLAIN, SHUFFLED
 from mscnn.scales.canvas import compose, whole
 from mscnn.scales.splits import BatchScales, batch_evidence
 from mscnn.study.photos import StudyPhoto
@@ -82,7 +84,7 @@ def measure(
         targets = [photo.targets[which] for photo in part]
         here = slice(start, start + len(part))
         for s, f in product(range(len(settings)), range(len(factors))):
-            x = torch.cat([_input(network, i, factors[f], settings[s], seed) for i in images])
+            x = torch.cat([show(network, i, factors[f], settings[s], seed).x for i in images])
             got, _ = network.guarded(partial(see, x, targets))
             chances = probabilities(got.logits)
             probability[s, f, here] = chances[np.arange(len(targets)), targets]
@@ -108,12 +110,14 @@ def shuffled(view: RgbArray, rect: tuple[int, int, int, int], seed: int) -> RgbA
     return out
 
 
-def _input(
-    network: Network, image: Image.Image, factor: float, setting: str, seed: int
-) -> torch.Tensor:
+def show(
+    network: Network, image: Image.Image, factor: float, setting: str = PLAIN, seed: int = 0
+) -> NetworkInput:
+    """Show a whole photograph at one size, in one of ``SETTINGS``."""
     pre = network.preprocess
-    canvas = "mean" if setting == SHUFFLED else setting
+    canvas = PLAIN if setting == SHUFFLED else setting
     view, rect = compose(image, whole(), factor, pre.view_size, canvas, pre.mean_colour)
     if setting == SHUFFLED:
         view = shuffled(view, rect, seed)
-    return pre.tensor_of(view)
+    own = ViewGeometry(pre.view_size, pre.view_size, (0, 0), pre.view_size)
+    return NetworkInput(pre.tensor_of(view), view, own)

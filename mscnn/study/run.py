@@ -11,6 +11,7 @@ from mscnn.errors import OptionError
 from mscnn.photos.imaging import load_photo
 from mscnn.results.study import SplitField, Study
 from mscnn.scales.effective import with_random_weights
+from mscnn.study.cuts import estimate, measure_cuts
 from mscnn.study.measure import FACTORS, SETTINGS, ModelMeasures, measure
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.summary import interval, range_gains, summarise_model
@@ -26,13 +27,14 @@ class StudyOptions:
     """What to measure: at most ``limit`` photographs (2 or more, as an interval needs two).
 
     ``factors`` hold 1.0 and 0.4, which the changes compare; ``settings`` are canvases and the
-    control; ``seed`` orders the photographs and the shuffled pixels.
+    control; ``seed`` orders the photographs and the shuffled pixels; ``cuts``: see ``study.cuts``.
     """
 
     limit: int = 600
     factors: tuple[float, ...] = FACTORS
     settings: tuple[str, ...] = SETTINGS
     seed: int = 0
+    cuts: bool = False
 
     def __post_init__(self) -> None:
         if self.limit < 2:
@@ -47,11 +49,12 @@ def run_study(
     options: StudyOptions | None = None,
     *,
     on_progress: Report | None = None,
+    on_notice: Callable[[str], None] = lambda _: None,
 ) -> Study:
     """Run a study on the photographs of a folder; see ``find_photos``.
 
-    The first of the networks is what the others' range of sizes is compared with. Raises
-    ``DatasetError``, ``OptionError``.
+    The first of the networks is what the others' range of sizes is compared with. ``on_notice`` is
+    told what cuts will cost. Raises ``DatasetError``, ``OptionError``, ``UnsupportedModelError``.
     """
     if not networks:
         raise OptionError("No model was named; name at least one.")
@@ -64,6 +67,8 @@ def run_study(
     chosen = choose(networks, files, limit=options.limit, on_progress=report)
     paths = [photo.path for photo in chosen.photos[:FIELD_PHOTOS]]
     shown = (options.factors, options.settings)
+    for which, network in enumerate(networks if options.cuts else ()):
+        on_notice(estimate(network, chosen.photos, which))
     measures: list[ModelMeasures] = []
     summaries = []
     for which, network in enumerate(networks):
@@ -76,7 +81,14 @@ def run_study(
         rf = {(b.block, s.index): s.rf_max_px for b in field.blocks for s in b.splits}
         report = _part(on_progress, f"{network.name}: fields")
         fields = split_fields(network, paths, on_progress=report)
-        summaries.append(summarise_model(made, rf, *shown, LARGE, SMALL, fields))
+        summary = summarise_model(made, rf, *shown, LARGE, SMALL, fields)
+        if options.cuts:
+            report = _part(on_progress, f"{network.name}: cuts")
+            cuts = measure_cuts(
+                network, chosen.photos, which, seed=options.seed, on_progress=report
+            )
+            summary = replace(summary, cuts=cuts)
+        summaries.append(summary)
     photos = (len(chosen.photos), chosen.looked_at, labelled, len(chosen.unreadable))
     gains = range_gains(measures, *shown)
     return Study(*photos, *shown, LARGE, SMALL, tuple(summaries), gains)

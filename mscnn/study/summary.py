@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mscnn.maps.agreement import spearman
 from mscnn.results.study import Interval, ModelSummary, SplitChange, SplitField
 from mscnn.scales.sweep import score
 from mscnn.study.measure import FloatArray, ModelMeasures
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000
 
 
 def interval(values: npt.ArrayLike) -> Interval:
@@ -32,6 +34,25 @@ def interval(values: npt.ArrayLike) -> Interval:
 def paired(after: npt.ArrayLike, before: npt.ArrayLike) -> Interval:
     """Interval of the mean difference within each photograph."""
     return interval(np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64))
+
+
+def rank(a: npt.ArrayLike, b: npt.ArrayLike, constant: float = 0.0) -> float:
+    """Spearman's correlation where both are known; NaN below 3 pairs, or ``constant`` if one is."""
+    pairs = np.array([a, b], dtype=np.float64)
+    known = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    found = spearman(*known) if known.shape[1] > 2 else float("nan")
+    return constant if found is None else found
+
+
+def rank_interval(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval:
+    """``rank`` over photographs, with the percentile interval of ``RESAMPLES`` bootstraps."""
+    pairs = np.array([a, b], dtype=np.float64)
+    count = pairs.shape[1]
+    drawn = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    reach = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
+    low, high = np.percentile([rank(*pairs[:, numbers]) for numbers in drawn], reach)
+    known = int((~np.isnan(pairs).any(axis=0)).sum())
+    return Interval(rank(*pairs), float(low), float(high), known)
 
 
 def octaves(probability: FloatArray, factors: Sequence[float]) -> FloatArray:

@@ -39,8 +39,13 @@ def test_each_split_is_cut_beside_its_evidence(network, photo):
     )
 
 
-def test_the_default_references_are_the_examples(network, photo):
-    assert network("resnet").ablate(photo).references > 3
+def test_the_default_references_are_the_examples(network, photo, monkeypatch):
+    net = network("resnet")
+    first = net.ablate(photo)
+    assert first.references > 3
+    monkeypatch.setattr("mscnn.scales.cuts.fill_of", None)  # their means are kept
+    again = net.ablate(photo)
+    assert (again.references, again.cuts) == (first.references, first.cuts)
 
 
 def test_probabilities_are_those_of_the_logits(network, photo):
