@@ -21,7 +21,7 @@ from mscnn.data.loading import Loading, Normalise, batches, channels_last, kille
 from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import Tally
-from mscnn.draw.sheets import DrawingOptions, fitted, painted
+from mscnn.draw.sheets import DrawingOptions, as_image, fitted, painted
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, MscnnError, OptionError, OutputError, UnsupportedModelError
 from mscnn.models import reliability
@@ -70,6 +70,7 @@ def evaluate(
     real = RealLabels(real_labels, photos, classifier.labels) if real_labels else None
     tally, reasons, done = Tally(), dict[int, str](), 0
     answers = np.full((len(photos), 3), -1.0)
+    answers[:, 0] = targets
     started, size = time.perf_counter(), loading.batch_size
     numbers = range(processes.rank, -(-len(photos) // size), processes.size)
     mine = sum(min(size, len(photos) - n * size) for n in numbers)
@@ -146,8 +147,8 @@ def evaluate_and_show(
         what = "has other classes, or has them in another order; choose a model with the classes of"
         raise OptionError(f"{networks[-1].name} {what} {classifier.name}.")
     processes, data = processes or Processes(classifier.device), find_labelled(root)
-    how: dict[str, Any] = {"data": data, "loading": loading, "processes": processes}
-    how |= {"on_progress": on_progress}
+    how: dict[str, Any] = {"data": data, "loading": loading, "on_progress": on_progress}
+    how |= {"processes": processes}
     found = [evaluate(classifier, root, real_labels=real_labels, **how)]
     found += [evaluate(network, root, **how) for network in networks[1:]]
     target, best, sure = found[0].answers.T
@@ -202,12 +203,12 @@ def _shown(photos: Samples, number: int, target: int, asked: _Asked) -> ShownPho
         return f"A photograph is not shown: {error}"
     maps = [(cam.geometry, density(cam, PHOTO_PX, PHOTO_PX)) for one in made for cam in one.maps]
     top, options = max(float(heat.max()) for _, heat in maps), DrawingOptions()
-    pictures = [painted(photo, geometry, heat, top, options) for geometry, heat in maps]
     small = fitted(photo, maps[0][0].drawn_size(PHOTO_PX, PHOTO_PX))
+    over = [painted(as_image(small), geometry, heat, top, options) for geometry, heat in maps]
     # Without folders, where the data calls files by their paths on this machine.
     name = bare_name(name) if PurePath(name := photos.name(number)).is_absolute() else name
     scores = tuple(score for one in made for score in one.targets)
-    return ShownPhoto(number, name, target, scores, (small, *pictures))
+    return ShownPhoto(number, name, target, scores, (small, *over))
 
 
 def write_reliability(folder: Path, found: Evaluation) -> str:
