@@ -223,9 +223,9 @@ def _evaluated(found: Evaluation) -> list[str]:
         shares = "-" if top1 is None or top5 is None else accuracy(top1, top5)
         lines.append(f"  by real labels {shares}  ({images} photographs)")
     if (other := found.against) is not None:
-        counts = f"only the first {other.only_first}, only the second {other.only_second}"
-        lines.append(f"  {other.model} top-1 {share(other.top1)}  right on {counts} photographs")
-        lines[-1] += f" (McNemar's exact test: p = {other.p_value:.2g})"
+        line = f"  against {other.model}, top-1 {share(other.top1)}: {other.only_first} photos "
+        line += f"that it alone gets wrong, {other.only_second} that it alone gets right"
+        lines.append(f"{line} (McNemar's exact test, p = {other.p_value:.2g})")
     lines.append(f"  {found.images_per_second:.0f} photographs per second, with decoding")
     lines += [f"  left out {name}: {reason}" for name, reason in found.unreadable]
     return [*lines, *(f"  note {notice}" for notice in found.notices)]
