@@ -1,6 +1,7 @@
 """What the page of an evaluation shows, against plain loops over all answers."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +14,9 @@ from mscnn.data.evaluation import evaluate_and_show
 from mscnn.data.loading import Loading
 from mscnn.draw.overlay import overlay
 from mscnn.errors import ImageError, OptionError
+from mscnn.photos.imaging import load_photo
 from mscnn.results.evaluation import KINDS, ShownPhoto
-from mscnn.results.explanation import density
+from mscnn.results.explanation import Score, density
 from tests.results import samples
 
 HERE = Loading(batch_size=4, workers=0)
@@ -89,12 +91,12 @@ def canned(network, monkeypatch):
         monkeypatch.setattr(module, "find_labelled", lambda root: SimpleNamespace(samples=None))
 
         def shown(photos, number, target, asked):
-            scores = tuple((net.weights.source, int(c)) for net, own in asked for c in own)
+            scores = tuple(Score(int(c), net.weights.source, 0) for net, own in asked for c in own)
             return ShownPhoto(number, "", target, scores, ())
 
         monkeypatch.setattr(module, "_shown", shown)
         other = nets[1] if len(answers) > 1 else None
-        return evaluate_and_show(nets[0], "photos", against=other)
+        return evaluate_and_show(nets[0], Path("photos"), against=other)
 
     return show
 
@@ -111,7 +113,7 @@ def draw_answers(seed, count=400, sure=20):
 def test_two_models_are_counted_and_shown_as_a_loop_does(canned):
     first, second = draw_answers(1), draw_answers(2)
     (found, _), shown = canned(first, second)
-    kinds = {kind: [] for kind in KINDS}
+    kinds: dict[str, list[tuple[float, int]]] = {kind: [] for kind in KINDS}
     names = {
         (1, 1): "both_right",
         (1, 0): "only_first",
@@ -126,7 +128,8 @@ def test_two_models_are_counted_and_shown_as_a_loop_does(canned):
         assert getattr(against, kind) == len(rows) > 20
         assert [one.number for one in shown[kind]] == [n for _, n in sorted(rows)[:6]]
         for one in shown[kind]:
-            assert one.scores == (("a", first[one.number, 1]), ("b", second[one.number, 1]))
+            answers = [(score.label, score.index) for score in one.scores]
+            assert answers == [("a", first[one.number, 1]), ("b", second[one.number, 1])]
     b, c = against.only_first, against.only_second
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
     assert against.p_value == pytest.approx(min(1, 2 * tail), rel=1e-9)
@@ -161,14 +164,14 @@ def test_mistakes_are_the_worst_and_some_of_each_confused_pair(canned):
 
 
 def test_a_photo_that_cannot_be_read_again_is_named(network, data, monkeypatch):
-    net, read = network("res2net", fresh=True), module.load_photo
+    net = network("res2net", fresh=True)
     _, before = evaluate_and_show(net, data, loading=HERE)
     gone = before["mistakes"][0].name
 
     def load(source):
         if str(source).endswith(gone):
             raise ImageError("'00.png' is gone.")
-        return read(source)
+        return load_photo(source)
 
     monkeypatch.setattr(module, "load_photo", load)
     (found,), shown = evaluate_and_show(net, data, loading=HERE)

@@ -30,7 +30,9 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open, self.texts = [], [], []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
         self.rows: dict[str, list[list[str]]] = {}
         self.feed(text)
         assert self.open == []
@@ -71,7 +73,8 @@ def shown_photo(number, target, scores, name="a/b.jpg"):
 
 def report(labels=("thing 0", "=thing 1", "thing 2"), name="a/b.jpg", **changes):
     """Two models on three photographs, and the documents that go with them."""
-    scores = tuple(Score(i, text, p) for i, (text, p) in enumerate(zip(labels, (0.0004, 0.3, 0.7))))  # noqa: B905
+    chances = (0.0004, 0.3, 0.7)
+    scores = tuple(Score(i, labels[i], chance) for i, chance in enumerate(chances))
     rows = (
         ClassResult(0, labels[0], 2, 0.5, 1.0, 1, 1.0),
         ClassResult(1, labels[1], 1, 1.0, 1.0, 0, None),
@@ -166,7 +169,7 @@ def test_names_are_text_whatever_they_hold(text, monkeypatch):
 
 def test_the_same_name_twice_is_told_apart():
     one = dataclasses.replace(samples.evaluated(), reliability={"set": "x"}, model="a/model")
-    photos = {kind: [] for kind in ("mistakes", *KINDS)}
+    photos: dict[str, list[ShownPhoto]] = {kind: [] for kind in ("mistakes", *KINDS)}
     both = [one, dataclasses.replace(one, model="/home/me/b/model")]
     text = report_files(both, photos, created=CREATED)["index.html"].decode()
     assert "model (A) and model (B) on x" in text
