@@ -245,6 +245,7 @@ def test_wheel(tmp_path):
     assets = (path for path in (ROOT / "assets").rglob("*") if path.is_file())
     assert {f"mscnn/_assets/{p.relative_to(ROOT / 'assets').as_posix()}" for p in assets} <= names
     page = {f"mscnn/page/{name}" for name in ("static/style.css", "templates/page.html")}
+    page.add("mscnn/draw/templates/report.html")
     assert {"mscnn/py.typed", "mscnn/cli/app.py", *page} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests", "scripts")) or name.endswith(".pyi") for name in names)

@@ -112,6 +112,7 @@ features photos --model starter_res2net --out photos.npz
 features photos --model starter_res2net --split layer3.1/2 --out split.npz
 evaluate photos --model starter_res2net --json
 evaluate photos --model my-model --out evaluation
+evaluate photos --model starter_res2net --against starter_resnet --report page
 download res2net50d.in1k resnest50d.in1k
 serve
 serve --host 0.0.0.0 --port 7860

@@ -14,6 +14,7 @@ from mscnn.cli import options
 from mscnn.cli.console import open_engine, progress, say, settle_model, share, tell
 from mscnn.errors import OptionError
 from mscnn.results.schema import document
+from mscnn.results.writing import write
 
 if TYPE_CHECKING:
     from mscnn.engine.network import Network
@@ -28,8 +29,8 @@ _LABELLED = (
 @contextmanager
 def _sharing(
     model: str, weights: Path | None, device: str, batch_size: int, workers: int
-) -> Iterator[tuple[Callable[[], Network], dict[str, Any]]]:
-    """Give what loads the model, and what both measurements below take beside it."""
+) -> Iterator[tuple[Callable[..., Network], dict[str, Any]]]:
+    """Give what loads the model, or another, and what both measurements below take beside it."""
     from mscnn.data.loading import Loading
     from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
@@ -37,9 +38,9 @@ def _sharing(
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     with sharing(choose_device(device)) as processes, progress("photographs", "photo") as report:
 
-        def load() -> Network:
-            engine = open_engine(str(processes.device), [model], weights)
-            return engine.session.network(model, weights)
+        def load(name: str = model, path: Path | None = weights) -> Network:
+            engine = open_engine(str(processes.device), [name], path)
+            return engine.session.network(name, path)
 
         on_progress = report if processes.is_first else None
         yield load, {"loading": loading, "processes": processes, "on_progress": on_progress}
@@ -166,6 +167,10 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[Path | None, options.optional_out("Folder for tables and pictures.")] = None,
+    report: Annotated[Path | None, options.optional_out("Folder for a page, index.html.")] = None,
+    against: Annotated[
+        str | None, Option(metavar="M", help="Second model; the page shows where the two disagree.")
+    ] = None,
     batch_size: options.BatchSize = 64,
     workers: options.Workers = -1,
     device: options.Device = "auto",
@@ -175,24 +180,38 @@ def evaluate(
 
     Class folders are called by the model's class names, their indices or WordNet ids. Files that
     cannot be read are listed and left out. With --out it writes evaluation.json, tables of the
-    classes and of the confusions, a picture of each, reliability.png and manifest.json. Under
-    torchrun the work is shared.
+    classes and of the confusions, a picture of each, reliability.png and manifest.json. With
+    --report it writes a page that needs no server: accuracy, confusions, at most 60 mistakes with
+    their maps and, with --against, a test of the difference and at most 24 photos with the maps of
+    both models. Under torchrun the work is shared.
     """
     from mscnn.data.evaluation import evaluate as measure
-    from mscnn.data.evaluation import write_reliability
-    from mscnn.draw.files import evaluation_files
+    from mscnn.data.evaluation import evaluate_and_show, write_reliability
+    from mscnn.draw.files import evaluation_files, report_files
     from mscnn.models.sources import locate
 
     model = settle_model(model)
+    if against is not None and report is None:
+        raise OptionError("--against is for the page; give a folder for it as --report.")
     with _sharing(model, weights, device, batch_size, workers) as (load, shared):
-        found = measure(load(), data, real_labels=real_labels, **shared)
+        shared |= {"real_labels": real_labels}
+        if report is None:
+            found = measure(load(), data, **shared)
+        else:
+            other = None if against is None else load(against, None)
+            both, photos = evaluate_and_show(load(), data, against=other, **shared)
+            found = both[0]
     if not shared["processes"].is_first:
         return
+    written = [] if report is None else write(report, report_files(both, photos))
     folder = locate(model).folder if weights is None else None
     if folder is not None and (line := write_reliability(folder, found)):
         say(line, err=True)
-    shown = document(found, details=out is not None)
-    tell(json, shown, _evaluated(found), out, lambda: evaluation_files(found))
+    shown, lines = document(found, details=out is not None), _evaluated(found)
+    if written:
+        shown["report"] = str(report)
+        lines.append(f"written {report}: {', '.join(written)}")
+    tell(json, shown, lines, out, lambda: evaluation_files(found))
 
 
 def _evaluated(found: Evaluation) -> list[str]:
@@ -209,6 +228,10 @@ def _evaluated(found: Evaluation) -> list[str]:
         images, top1, top5 = found.real
         shares = "-" if top1 is None or top5 is None else accuracy(top1, top5)
         lines.append(f"  by real labels {shares}  ({images} photographs)")
+    if (other := found.against) is not None:
+        line = f"  against {other.model}, top-1 {share(other.top1)}: {other.only_first} photos "
+        line += f"that it alone gets wrong, {other.only_second} that it alone gets right"
+        lines.append(f"{line} (McNemar's exact test, p = {other.p_value:.2g})")
     lines.append(f"  {found.images_per_second:.0f} photographs per second, with decoding")
     lines += [f"  left out {name}: {reason}" for name, reason in found.unreadable]
     return [*lines, *(f"  note {notice}" for notice in found.notices)]

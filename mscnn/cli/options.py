@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, CallbackParam, Option
 
 from mscnn.errors import OptionError, UnknownClassError
 from mscnn.models import registry
 from mscnn.results.writing import check_folder
 
 
-def _writable(folder: Path | None) -> Path | None:
+def _writable(option: CallbackParam, folder: Path | None) -> Path | None:
     if folder is not None:
-        check_folder(folder)
+        check_folder(folder, f"--{option.name}")
     return folder
 
 

@@ -50,8 +50,11 @@ class Tally:
         self.loss_sum = 0.0  # cross-entropies, nats
         self._bins = np.zeros((3, _FINE))  # images, right ones, sum of probabilities
 
-    def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count ``(B, classes)`` logits, finite or ``WeightsError``, and ``(B,)`` CPU targets."""
+    def add(self, logits: torch.Tensor, targets: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Count ``(B, classes)`` logits, finite or ``WeightsError``, and ``(B,)`` CPU targets.
+
+        Returns ``(B, 3)``: target, best class and its probability.
+        """
         logits = logits.float().cpu().double()  # in this order: some GPUs know no doubles
         chances = probabilities(logits.numpy())
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
@@ -64,6 +67,7 @@ class Tally:
         inside = np.clip(np.ceil(probability * _FINE).astype(int) - 1, 0, _FINE - 1)
         for row, weights in enumerate((None, (first == targets).numpy(), probability)):
             self._bins[row] += np.bincount(inside, weights, minlength=_FINE)
+        return np.stack([targets.numpy(), first.numpy(), probability], 1)
 
     def merge(self, other: Tally) -> None:
         """Add another process's counts."""

@@ -6,13 +6,17 @@ Everything is made in memory; ``mscnn.results.writing.write`` puts it into a fol
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -25,13 +29,13 @@ from mscnn.draw.charts import (
     spectrum_chart,
     sweep_chart,
 )
-from mscnn.draw.figures import png
+from mscnn.draw.figures import THEME, inline_svg, model_title, png
 from mscnn.draw.overlay import DrawingOptions as DrawingOptions
 from mscnn.maps.methods import METHODS
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results import scales, schema
 from mscnn.results.cuts import Ablation, Cap, CapStep
-from mscnn.results.evaluation import ClassResult, Evaluation
+from mscnn.results.evaluation import ClassResult, Evaluation, ShownPhoto
 from mscnn.results.explanation import (
     SPREAD_UNIT,
     Agreement,
@@ -370,10 +374,52 @@ def _confusion(found: Evaluation, title: str) -> Figure:
     images = {row.index: row.images for row in found.classes}
     mistakes = [
         (labels[true], labels[answer], count, images[true])
-        for (true, answer), count in sorted(found.confusion.items(), key=lambda x: (-x[1], x[0]))
-        if true != answer
+        for (true, answer), count in found.confused()
     ]
     return evaluation.confused_pairs_figure(mistakes, f"{title}; the most frequent mistakes")
+
+
+def report_files(
+    evaluations: Sequence[Evaluation],
+    shown: Mapping[str, Sequence[ShownPhoto]],
+    *,
+    created: datetime | None = None,
+) -> Files:
+    """Make ``index.html`` of what ``evaluate_and_show`` returned: a page that asks nobody else."""
+    from scipy.stats import binomtest  # late: it takes half a second
+
+    names = [model_title(one.model) for one in evaluations]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=False)]
+    intervals, charts = [], []
+    for name, one in zip(names, evaluations, strict=True):
+        right = sum(count for (true, best), count in one.confusion.items() if true == best)
+        intervals.append(binomtest(right, one.images).proportion_ci(method="wilson"))
+        bins = [dataclasses.astuple(row) for row in one.bins]
+        chart = inline_svg(evaluation.reliability_figure(bins, name), f"Reliability of {name}")
+        charts.append(Markup(chart))
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    templates.filters |= {"percent": _percent, "address": _address}
+    page = templates.get_template("report.html").render(
+        evaluations=evaluations, names=names, intervals=intervals, charts=charts, photos=shown,
+        found=evaluations[0], theme=THEME, made=schema.manifest({}, created),
+    )  # fmt: skip
+    return {"index.html": page.encode("utf-8", "replace")}  # a file's name may be no text
+
+
+def _percent(fraction: float | None) -> Markup:
+    words = "-" if fraction is None else f"{100 * fraction:.1f} %"
+    words = "< 0.1 %" if 0 < (fraction or 0) < 0.0005 else words
+    return Markup('<data value="{}">{}</data>').format("" if fraction is None else fraction, words)
+
+
+def _address(picture: RgbArray) -> str:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def features_files(

@@ -66,7 +66,7 @@ def fitted(photo: Image.Image, size: tuple[int, int]) -> RgbArray:
     return np.array(photo)
 
 
-def _painted(
+def painted(
     photo: Image.Image, geometry: ViewGeometry, heat: FloatMap, top: float, drawing: DrawingOptions
 ) -> RgbArray:
     """Draw a map over its photo, at the map's own size."""
@@ -90,7 +90,7 @@ def map_pictures(
     title = f"{target.label}{chance}: {model}, {cam.layer}, {cam.method}"
     legend = partial(with_legend, vmax=vmax, unit=SPREAD_UNIT, cmap=cmap, title=title)
     plain = legend(heatmap(heat, vmax=vmax, cmap=cmap), transparent=False)
-    return legend(_painted(photo, cam.geometry, heat, vmax, drawing)), plain, vmax
+    return legend(painted(photo, cam.geometry, heat, vmax, drawing)), plain, vmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def comparison_sheet(
         cam, name = column.cam, look.model_title(column.model)
         picture, caption = plain, column.note or "no map"
         if cam is not None:
-            picture = _painted(photo, cam.geometry, density(cam, side, side), top, drawing)
+            picture = painted(photo, cam.geometry, density(cam, side, side), top, drawing)
             caption = _compared_caption(column)
         panels.append(Panel(picture, name, caption))
     if len(comparison.columns) == 2:
@@ -204,7 +204,7 @@ def split_strip(
             caption += f"; sees {least}{split.rf_max_px} px"
         way = " \N{RIGHTWARDS ARROW} ".join(split.path) or "as it comes"
         caption += "\n" + re.sub(r"(?<=[0-9])x(?=[0-9])", "\N{MULTIPLICATION SIGN}", way)
-        picture = _painted(photo, block.geometry, heat, top, drawing)
+        picture = painted(photo, block.geometry, heat, top, drawing)
         panels.append(Panel(picture, f"Split {split.index}", caption))
     count = len(panels)
     columns = count if count <= 4 else 3 if count <= 6 else 4
@@ -275,7 +275,7 @@ def effective_field_sheet(
         split = "" if one.split is None else f", split {one.split}"
         weights = "trained" if one.trained else "random"
         heading = f"{look.place(one.layer)}{split}, {weights} weights"
-        picture = _painted(photo, one.geometry, heat, 1.0, drawing)
+        picture = painted(photo, one.geometry, heat, 1.0, drawing)
         panels.append(Panel(picture, heading, _field_caption(one, log=log)))
     title = f"Effective receptive field in {look.model_title(fields[0].model)}" if fields else ""
     top = 1.0 if any(one.gradient.any() for one in fields) else 0.0

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mscnn.results.explanation import WeightsInfo
+import numpy as np
+import numpy.typing as npt
+
+from mscnn.results.explanation import RgbArray, Score, WeightsInfo
 from mscnn.results.schema import HIDDEN, column, computed
 
 
@@ -53,6 +56,40 @@ class RealAccuracy(NamedTuple):
     top5: float | None
 
 
+class Disagreement(NamedTuple):
+    """How a second model, with its ``top1``, did on the same photographs, which are counted.
+
+    ``p_value`` is that of McNemar's exact test (Psychometrika 12, 1947): how likely ``only_first``
+    and ``only_second`` differ at least so much where both models are equally good, 0..1.
+    """
+
+    model: str
+    weights: WeightsInfo
+    top1: float
+    p_value: float
+    both_right: int
+    only_first: int
+    only_second: int
+    both_wrong: int
+
+
+KINDS = Disagreement._fields[4:]
+"""Kinds of photographs, by which model is right."""
+
+
+class ShownPhoto(NamedTuple):
+    """A photograph of the data by its ``number``; ``target`` is the index of its class.
+
+    ``pictures`` are a small copy and, for each of ``scores``, the map of that class over it.
+    """
+
+    number: int
+    name: str
+    target: int
+    scores: tuple[Score, ...]
+    pictures: tuple[RgbArray, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """What an evaluation found.
@@ -69,6 +106,9 @@ class Evaluation:
         real: by ImageNet's reassessed labels, where asked for.
         confusion: ``(class, best answer)`` to how often, without zeros; ``labels`` are short names.
         reliability: what ``mscnn.models.reliability`` reads.
+        answers: per photograph of the data its class, the best answer (-1 where it cannot be read)
+            and the probability of that, ``(n, 3)`` float64: fewer bytes than its name.
+        against: how a second model did, where asked for.
     """
 
     model: str
@@ -96,6 +136,7 @@ class Evaluation:
     real: RealAccuracy | None = field(
         default=None, metadata=column(flatten=True, prefix="real_", optional=True, heading="")
     )
+    against: Disagreement | None = field(default=None, metadata=column(optional=True, heading=""))
     classes: tuple[ClassResult, ...] = field(repr=False, metadata=column(details=True))
     bins: tuple[ReliabilityBin, ...] = field(
         repr=False, metadata=column("reliability", details=True)
@@ -103,6 +144,7 @@ class Evaluation:
     known_classes: int = field(metadata=HIDDEN)
     confusion: dict[tuple[int, int], int] = field(repr=False, metadata=HIDDEN)
     labels: dict[int, str] = field(repr=False, metadata=HIDDEN)
+    answers: npt.NDArray[np.float64] = field(repr=False, compare=False, metadata=HIDDEN)
     reliability: dict[str, Any] = field(default_factory=dict, repr=False, metadata=HIDDEN)
 
     @property
@@ -116,3 +158,8 @@ class Evaluation:
     def unreadable_reasons(self) -> dict[str, str]:
         """Name to reason of what was left out."""
         return dict(self.unreadable)
+
+    def confused(self) -> list[tuple[tuple[int, int], int]]:
+        """Return ``(class, wrong answer)`` and how often, most frequent first."""
+        wrong = (pair for pair in self.confusion.items() if len(set(pair[0])) > 1)
+        return sorted(wrong, key=lambda pair: (-pair[1], pair[0]))

@@ -65,15 +65,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "--out") -> None:
     """Refuse a folder that cannot be written, before any work is done for it: ``OutputError``."""
     existing = folder
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise OutputError(f"{str(existing)!r} is not a folder; give another folder as --out.")
+        raise OutputError(f"{str(existing)!r} is not a folder; give another folder as {option}.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"The folder {str(folder)!r} may not be written; give another --out.")
+        raise OutputError(f"The folder {str(folder)!r} may not be written; give another {option}.")
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,50 @@ def test_evaluate_keeps_the_reliability_of_a_users_model(labels, options, writte
     assert sum(b["right"] for b in kept["bins"]) == pytest.approx(3 * document["top1"])
 
 
+def test_evaluate_writes_a_page_and_its_numbers(data, capsys):
+    one = ["evaluate", "data", "--model", "starter_resnet", "--out", "found", "--report", "page"]
+    code, document, err = run(capsys, *one, "--against", "starter_res2net")
+    assert (code, err) == (0, "")
+    assert [path.name for path in Path("page").iterdir()] == ["index.html"]
+    assert (document["report"], document["out"]) == ("page", "found")
+    against = document["against"]
+    counts = [against[k] for k in ("both_right", "only_first", "only_second", "both_wrong")]
+    assert (sum(counts), against["model"]) == (3, "starter_res2net")
+    assert document["top1"] == pytest.approx(sum(counts[:2]) / 3)
+    assert json.loads(Path("found/evaluation.json").read_text())["against"] == against
+    page = Path("page/index.html").read_text(encoding="utf-8")
+    assert f'<data value="{document["top1"]}">' in page
+    assert str(Path.cwd()) not in page
+    code, alone, _ = run(capsys, "evaluate", "data", "--model", "starter_resnet")
+    assert alone == {key: alone[key] for key in document if key in alone}
+    assert main([*one[:4], "--report", "page2", *QUICK]) == 0
+    assert "written page2: index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--report", "data/7/2.png"], ["2.png' is not a folder", "--report"]),
+    (["--report", "data/7/2.png/x"], ["2.png' is not a folder", "--report"]),
+    (["--against", "starter_res2net"], ["--against is for the page", "--report"]),
+    (["--against", "starter_resnet", "--report", "page"], ["is the same model"]),
+    (["--against", "./mine", "--report", "page"], ["has other classes", "starter_resnet"]),
+    (["--against", "no_such", "--report", "page"], ["no_such"]),
+])  # fmt: skip
+def test_a_page_that_cannot_be_made_is_one_line(options, words, data, capsys):
+    export_folder(fresh("starter_resnet", 2, 0).model, Path("mine"), ("7", "lion"))
+    assert main(["evaluate", "data", "--model", "starter_resnet", *options, *QUICK]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(word in err for word in words), err
+    assert not Path("page").exists()
+
+
+def test_a_page_where_nothing_may_be_written(data, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    command = ["evaluate", "data", "--model", "starter_resnet", "--report", "page", *QUICK]
+    assert main(command) == 2
+    assert "may not be written; give another --report." in capsys.readouterr().err
+
+
 def test_features_of_a_folder(data, capsys):
     code, document, err = run(
         capsys, "features", "data", "--model", "starter_res2net", "--out", "f.npz",
@@ -135,16 +180,34 @@ def test_wrong_things_are_one_line(command, words, data, capsys):
     assert not Path("f.npz").exists()
 
 
+def torchrun(*arguments):
+    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*together, "--nproc-per-node=2", "-m", "mscnn", *arguments],
+        env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_gives_the_page_of_one(data, capsys):
+    arguments = ["evaluate", "data", "--model", "starter_resnet", *QUICK, "--batch-size", "1"]
+    arguments += ["--against", "starter_res2net"]
+    assert main([*arguments, "--report", "one"]) == 0
+    torchrun(*arguments, "--report", "two")
+    one, two = (Path(name, "index.html").read_text("utf-8") for name in ("one", "two"))
+    # Without the time and the charts' own random ids.
+    assert re.sub(r"c[0-9a-f]{10}-|<p>20.*?</p>", "", one) == re.sub(
+        r"c[0-9a-f]{10}-|<p>20.*?</p>", "", two
+    )
+
+
 @pytest.mark.slow
 def test_torchrun_with_two_processes_gives_the_file_of_one(data, bundled, capsys):
     arguments = ["features", "data", "--model", "starter_resnet", *QUICK, "--batch-size", "2"]
     assert main([*arguments, "--out", "one.npz"]) == 0
-    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*torchrun, "--nproc-per-node=2", "-m", "mscnn", *arguments, "--out", "two.npz"],
-        env=environment, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = torchrun(*arguments, "--out", "two.npz")
     assert done.stdout.count("written two.npz") == 1
     assert Path("two.npz").read_bytes() == Path("one.npz").read_bytes()

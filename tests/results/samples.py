@@ -146,5 +146,6 @@ def evaluated(count=3, **changes):
         ),
         confusion={(0, 0): 1, (0, 2): 1, (1, 1): 1}, labels={i: f"thing {i}" for i in range(count)},
         unreadable=(("a/bad.png", "'bad.png' is empty."),),
+        answers=np.array([[0, 0, 0.9], [0, 2, 0.8], [1, 1, 0.7]]),
     )  # fmt: skip
     return dataclasses.replace(found, **changes)
