@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from mscnn.draw.overlay import COLOUR_MAPS, palette
 from mscnn.engine.pipeline import MAX_COMPARED
 from mscnn.maps.methods import METHODS
 from mscnn.models import registry
+from mscnn.models.examples import Example
 from mscnn.page.lenses import LENSES
 from mscnn.page.messages import environment, help_html, model_title, render
 from mscnn.page.photos import PhotoStore
 
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("store.js", "viewer.js", "panels.js")
+SCRIPTS = ("store.js", "viewer.js", "tour.js", "panels.js")
 STYLES = [STATIC / "style.css"]
 OTHER_MODEL = ("other", "Another timm CNN, by its name …")
 GROUPS = {
@@ -96,6 +97,7 @@ def build_viewer(
         "examples": [{"id": e.id, "label": e.label, "path": served[e.id]} for e in known],
         "choices": choices(offered),
         "model": model,
+        "tour": _tour(known),
         "max_bytes": max_bytes,
         "max_compared": MAX_COMPARED,
         "colour_maps": list(COLOUR_MAPS),
@@ -129,6 +131,13 @@ def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def _tour(known: Iterable[Example]) -> dict[str, str | None]:
+    """What the tour is about: a bundled network with splits, and a photo that it gets right."""
+    example = next((e.id for e in known if not e.fails), None)
+    starters = registry.list_backbones(group="starter")
+    return {"example": example, "model": next(s.name for s in starters if s.scales > 1)}
+
+
 def _page(examples: Sequence[Mapping[str, str]]) -> str:
     lenses = []
     for lens in LENSES.values():
@@ -138,8 +147,9 @@ def _page(examples: Sequence[Mapping[str, str]]) -> str:
         lenses.append({"id": lens.id, "title": lens.title, "question": lens.question,
                        "controls": controls, "help": Markup(help_html(lens.id))})  # fmt: skip
     page = render(
-        "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY
-    )
+        "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY,
+        tour=[step.split("</h2>") for step in help_html("tour").split("<h2>")[1:]],
+    )  # fmt: skip
     # gradio reads it as a Handlebars template inside a JavaScript one.
     for special in ("{{", "${", "`", "\\"):
         if special in page:
