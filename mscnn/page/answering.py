@@ -15,11 +15,13 @@ from mscnn.engine.pipeline import Engine
 from mscnn.errors import Cancelled, MscnnError, OptionError
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.http.uploads import cache_file
+from mscnn.models import registry
+from mscnn.models.citing import bibtex
 from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job, Jobs
-from mscnn.page.lens import Context, NeedsConsent
+from mscnn.page.lens import Context, Lens, NeedsConsent
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import Message, bare, zipped
+from mscnn.page.messages import Message, bare, render, zipped
 from mscnn.page.photos import PhotoStore
 from mscnn.page.request import MAX_SERIAL, UNREADABLE, Request
 from mscnn.photos.imaging import notices_of
@@ -141,11 +143,21 @@ class Answering:
                 "adopt": context.adopt,
                 "classes": context.classes,
                 "view": {},
-                "html": "",
                 **answer,
+                "html": answer.get("html", "") + _cited(lens, request, context),
                 "more": more,
             }
             if stopped:
                 return
         if more:
             raise Cancelled("Stopped.")
+
+
+def _cited(lens: Lens, request: Request, context: Context) -> str:
+    """What to cite of an answer, and the licences of its networks' weights."""
+    method = request.method if "method" in lens.needs else ""
+    specs = filter(None, map(registry.find, context.used))
+    return render(
+        "cite.html", licences=[(spec.title, spec.terms) for spec in specs],
+        bibtex=bibtex(*context.used, method, lens.id, "timm", "mscnn"),
+    )  # fmt: skip

@@ -54,9 +54,25 @@ def render(template: str, **values: Any) -> str:
 def help_html(lens: str) -> str:
     """Return ``templates/<lens>.md`` as HTML, "" where there is none."""
     path = TEMPLATES / f"{lens}.md"
-    if not path.is_file():
-        return ""
-    return str(MarkdownIt("commonmark").render(path.read_text(encoding="utf-8")))
+    return _html(path.read_text(encoding="utf-8")) if path.is_file() else ""
+
+
+@functools.cache
+def words_html(lens: str) -> str:
+    """Return those of the glossary's definitions whose words a lens uses, as HTML."""
+    used = " ".join(
+        path.read_text(encoding="utf-8") for path in TEMPLATES.glob(f"{lens}.*")
+    ).split()
+    text, glossary = " ".join(used), (TEMPLATES / "glossary.md").read_text(encoding="utf-8")
+    found = [
+        entry for entry in glossary.split("\n\n")
+        if re.search(rf"(?i)\b({entry[2 : entry.index('.**')].replace(', ', '|')})", text)
+    ]  # fmt: skip
+    return _html("\n\n".join(found))
+
+
+def _html(markdown: str) -> str:
+    return str(MarkdownIt("commonmark").render(markdown))
 
 
 def percent(fraction: float) -> str:
@@ -153,7 +169,7 @@ def facts(network: Network) -> Message:
             ("What it is", spec.summary),
             ("Size", f"{spec.params / 1e6:.1f} million parameters, {spec.input_px} px input"),
             ("Knows", f"{len(network.labels)} classes"),
-            ("Licence", f"{spec.licence}; {spec.licence_note}"),
+            ("Licence", spec.terms),
         ]
         if spec.top1 is not None:
             rows.append(("Right on validation pictures", f"{spec.top1:.1%}"))

@@ -18,7 +18,7 @@ from mscnn.maps.methods import METHODS
 from mscnn.models import registry
 from mscnn.models.examples import Example
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import environment, help_html, model_title, render
+from mscnn.page.messages import environment, help_html, model_title, render, words_html
 from mscnn.page.photos import PhotoStore
 
 STATIC = Path(__file__).with_name("static")
@@ -145,7 +145,8 @@ def _page(examples: Sequence[Mapping[str, str]]) -> str:
         known = name in environment().list_templates()
         controls = Markup(render(name) if known else "")
         lenses.append({"id": lens.id, "title": lens.title, "question": lens.question,
-                       "controls": controls, "help": Markup(help_html(lens.id))})  # fmt: skip
+                       "controls": controls, "help": Markup(help_html(lens.id)),
+                       "words": Markup(words_html(lens.id))})  # fmt: skip
     page = render(
         "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY,
         tour=[step.split("</h2>") for step in help_html("tour").split("<h2>")[1:]],
