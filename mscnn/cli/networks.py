@@ -11,9 +11,8 @@ from typer import Argument, Option
 from mscnn.cli import options
 from mscnn.cli.console import aligned, open_engine, progress, share, tell
 from mscnn.errors import MscnnError, OptionError
-from mscnn.maps.methods import METHODS
 from mscnn.models import registry
-from mscnn.models.citing import bibtex, entries
+from mscnn.models.citing import bibtex
 from mscnn.models.registry import BackboneSpec
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import JsonDict, document, plain
@@ -108,27 +107,17 @@ def _model_cells(row: JsonDict) -> list[str]:
 
 
 def cite(
-    names: Annotated[
-        list[str] | None,
-        Argument(metavar="NAME...", help="Models, methods, lenses (scales, rf, ...).  [all]"),
-    ] = None,
+    names: Annotated[list[str] | None, Argument(help="Models or methods; all without.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Print BibTeX for models, methods and this program, and the licences of weights.
-
-    What is printed is a .bib file; licences are comments in it.
-    """
-    known = {method.title.lower(): name for name, method in METHODS.items()}
-    chosen = [
-        known.get(name.lower(), name) for name in names or [*set().union(*entries().values())]
-    ]
-    for name in chosen:
-        if not bibtex(name):
-            raise OptionError(f"There is nothing to cite for {name!r}; give a model or method.")
-    specs = [spec for spec in map(registry.find, chosen) if spec is not None]
-    licences = {spec.name: spec.terms for spec in specs}
-    lines = [*(f"% {name}: {terms}" for name, terms in licences.items()), bibtex(*chosen)]
-    tell(json, {"licences": licences, "bibtex": bibtex(*chosen)}, "\n".join(lines).split("\n"))
+    """Print BibTeX of models, methods and this program; licences of weights as comments."""
+    if unknown := [name for name in names or () if not bibtex(name)]:
+        raise OptionError(f"There is nothing to cite for {unknown[0]!r}; give a model or a method.")
+    known = [spec for spec in map(registry.find, names or ()) if spec]
+    licences = {s.name: " ".join([s.licence, s.licence_note]).strip() for s in known}
+    entries = bibtex(*names or ())
+    lines = [f"% {name}: {terms}" for name, terms in licences.items()] + entries.split("\n")
+    tell(json, {"licences": licences, "bibtex": entries}, lines)
 
 
 def download(

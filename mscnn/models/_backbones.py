@@ -88,11 +88,6 @@ class BackboneSpec:
         return self.name.partition(".")[2]
 
     @property
-    def terms(self) -> str:
-        """The licence of the weights, with its note."""
-        return "; ".join(filter(None, (self.licence, self.licence_note)))
-
-    @property
     def hub_id(self) -> str | None:
         """Repository on the Hugging Face hub, None for bundled weights."""
         return f"timm/{self.name}" if self.download_bytes is not None else None

@@ -1,7 +1,4 @@
-"""What to cite: BibTeX by the names that this program gives to families, methods and lenses.
-
-They are the keywords of the entries in ``papers.bib``.
-"""
+"""What to cite: BibTeX by families, methods and lenses, which are keywords in ``papers.bib``."""
 
 from __future__ import annotations
 
@@ -9,23 +6,19 @@ import re
 from functools import cache
 from pathlib import Path
 
-import mscnn
 from mscnn.models import registry
-
-_ENTRY = re.compile(r"(@.*?)\n  keywords = {(.*?)},\n}", re.DOTALL)
 
 
 @cache
-def entries() -> dict[str, frozenset[str]]:
-    """Every entry, without its keywords, and these."""
+def _entries() -> list[tuple[str, set[str]]]:
     text = Path(__file__).with_name("papers.bib").read_text(encoding="utf-8")
-    found = _ENTRY.findall(text.replace("VERSION", mscnn.__version__))
-    return {f"{entry}\n}}": frozenset(words.split(", ")) for entry, words in found}
+    found = re.findall(r"(@.*?)\n  keywords = {(.*?)},\n}", text, re.DOTALL)
+    return [(f"{entry}\n}}", set(words.split(", "))) for entry, words in found]
 
 
 def bibtex(*names: str) -> str:
-    """Return the entries of networks, methods and lenses, each once; "" where none has one."""
+    """Return the entries of networks, methods and lenses, of all without names; "" for none."""
     wanted = set(names)
     for spec in filter(None, map(registry.find, names)):
         wanted |= {spec.family, "timm" if spec.hub_id else "mscnn"}
-    return "\n\n".join(entry for entry, words in entries().items() if words & wanted)
+    return "\n\n".join(entry for entry, words in _entries() if words & wanted or not names)

@@ -19,7 +19,7 @@ from mscnn.models import registry
 from mscnn.models.citing import bibtex
 from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job, Jobs
-from mscnn.page.lens import Context, Lens, NeedsConsent
+from mscnn.page.lens import Context, NeedsConsent
 from mscnn.page.lenses import LENSES
 from mscnn.page.messages import Message, bare, render, zipped
 from mscnn.page.photos import PhotoStore
@@ -129,7 +129,7 @@ class Answering:
         context = self._context(job, tell)
         photo = context.photo(request)
         said = notices_of(photo.image)
-        more = False
+        more, method = False, [request.method] if "method" in lens.needs else []
         for answer in lens.answer(request, context):
             if job.overtaken:
                 raise Cancelled("Stopped.")
@@ -144,20 +144,15 @@ class Answering:
                 "classes": context.classes,
                 "view": {},
                 **answer,
-                "html": answer.get("html", "") + _cited(lens, request, context),
+                "html": answer.get("html", "")
+                + render(
+                    "cite.html",
+                    networks=[*filter(None, map(registry.find, context.used))],
+                    bibtex=bibtex(*context.used, *method, lens.id, "timm", "mscnn"),
+                ),
                 "more": more,
             }
             if stopped:
                 return
         if more:
             raise Cancelled("Stopped.")
-
-
-def _cited(lens: Lens, request: Request, context: Context) -> str:
-    """What to cite of an answer, and the licences of its networks' weights."""
-    method = request.method if "method" in lens.needs else ""
-    specs = filter(None, map(registry.find, context.used))
-    return render(
-        "cite.html", licences=[(spec.title, spec.terms) for spec in specs],
-        bibtex=bibtex(*context.used, method, lens.id, "timm", "mscnn"),
-    )  # fmt: skip

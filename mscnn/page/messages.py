@@ -59,15 +59,12 @@ def help_html(lens: str) -> str:
 
 @functools.cache
 def words_html(lens: str) -> str:
-    """Return those of the glossary's definitions whose words a lens uses, as HTML."""
-    used = " ".join(
-        path.read_text(encoding="utf-8") for path in TEMPLATES.glob(f"{lens}.*")
-    ).split()
-    text, glossary = " ".join(used), (TEMPLATES / "glossary.md").read_text(encoding="utf-8")
-    found = [
-        entry for entry in glossary.split("\n\n")
-        if re.search(rf"(?i)\b({entry[2 : entry.index('.**')].replace(', ', '|')})", text)
-    ]  # fmt: skip
+    """Return the glossary's definitions of the words that a lens uses, as HTML."""
+    text = " ".join(path.read_text(encoding="utf-8") for path in TEMPLATES.glob(f"{lens}.*"))
+    found, text = [], " ".join(text.split())
+    for entry in (TEMPLATES / "glossary.md").read_text(encoding="utf-8").split("\n\n"):
+        words = entry[2 : entry.index(".**")].replace(", ", "|")
+        found += [entry] if re.search(rf"(?i)\b({words})", text) else []
     return _html("\n\n".join(found))
 
 
@@ -169,7 +166,6 @@ def facts(network: Network) -> Message:
             ("What it is", spec.summary),
             ("Size", f"{spec.params / 1e6:.1f} million parameters, {spec.input_px} px input"),
             ("Knows", f"{len(network.labels)} classes"),
-            ("Licence", spec.terms),
         ]
         if spec.top1 is not None:
             rows.append(("Right on validation pictures", f"{spec.top1:.1%}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from mscnn.draw.overlay import COLOUR_MAPS, palette
 from mscnn.engine.pipeline import MAX_COMPARED
 from mscnn.maps.methods import METHODS
 from mscnn.models import registry
-from mscnn.models.examples import Example
 from mscnn.page.lenses import LENSES
 from mscnn.page.messages import environment, help_html, model_title, render, words_html
 from mscnn.page.photos import PhotoStore
@@ -24,6 +23,7 @@ from mscnn.page.photos import PhotoStore
 STATIC = Path(__file__).with_name("static")
 SCRIPTS = ("store.js", "viewer.js", "tour.js", "panels.js")
 STYLES = [STATIC / "style.css"]
+TOUR_MODEL = next(s.name for s in registry.list_backbones(group="starter") if s.scales > 1)
 OTHER_MODEL = ("other", "Another timm CNN, by its name …")
 GROUPS = {
     "starter": "Starters: here, no download",
@@ -97,7 +97,7 @@ def build_viewer(
         "examples": [{"id": e.id, "label": e.label, "path": served[e.id]} for e in known],
         "choices": choices(offered),
         "model": model,
-        "tour": _tour(known),
+        "tour": {"example": next((e.id for e in known if not e.fails), None), "model": TOUR_MODEL},
         "max_bytes": max_bytes,
         "max_compared": MAX_COMPARED,
         "colour_maps": list(COLOUR_MAPS),
@@ -129,13 +129,6 @@ def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         "methods": [{"group": "", "items": methods}],
         "layers": [{"group": "", "items": [list(layer) for layer in _LAYERS]}],
     }
-
-
-def _tour(known: Iterable[Example]) -> dict[str, str | None]:
-    """What the tour is about: a bundled network with splits, and a photo that it gets right."""
-    example = next((e.id for e in known if not e.fails), None)
-    starters = registry.list_backbones(group="starter")
-    return {"example": example, "model": next(s.name for s in starters if s.scales > 1)}
 
 
 def _page(examples: Sequence[Mapping[str, str]]) -> str:

@@ -2,30 +2,28 @@
 
 const STEPS = [
   {tab: 'look'},
-  {tab: 'look', press: '#top5 button:nth-child(2)'},  // once there is an answer
+  {tab: 'look', press: '#top5 button:nth-child(2)'},  // once the answer is there
   {tab: 'look', layer: '1'},
   {tab: 'scales', layer: '2', options: {cut: false}},
   {tab: 'scales', layer: '2', options: {cut: true}},
   {tab: 'rf', layer: '2'},
 ];
-const drawn = () => Object.fromEntries(['opacity', 'threshold', 'colours', 'zoom', 'centre', 'chosen']
-  .map(key => [key, viewer[key]]));
-const USUAL = drawn();
-
 const tour = {
-  at: -1,
-  kept: null,   // what was there before
-  press: null,  // what the step presses for the visitor once the lens has its answer
+  at: -1, kept: null, press: null,
   go(k) {
-    const {press, ...step} = STEPS[k] ?? {};
+    const {press, ...step} = STEPS[k] ?? {}, {example, model} = CONFIG.tour, {zoom, centre, chosen} = viewer;
     if (!step.tab) return this.leave();
-    this.kept ??= {state: plain(state), answers: {...answers}, drawn: drawn()};
-    if (this.at < 0) state.options = {};
-    [this.at, this.press] = [k, press];
-    this.show(USUAL);
-    chooseExample(CONFIG.tour.example, {...PLAIN, model: CONFIG.tour.model, ...step}, {guided: true});
+    if (!this.kept) {
+      this.kept = [plain(state), {...answers}, {zoom, centre, chosen}];
+      state.options = {};
+      refused = null;
+    }
+    this.press = press;
+    Object.assign(viewer, {zoom: 1, chosen: null, previewed: null});
+    this.show(k);
+    chooseExample(example, {...PLAIN, model, ...step}, {guided: true});
     scrollTo(0, 0);
-    get('tour-' + (k + 1)).focus();
+    get('tour-' + k).focus();
   },
   settled() {
     const button = this.press && get('panel-' + state.tab).querySelector(this.press);
@@ -33,28 +31,21 @@ const tour = {
     if (button) set(parsed(button.dataset.set), {guided: true});
   },
   leave(choosing = false) {  // choosing: the visitor has just chosen something else to look at
-    const {state: own, answers: had, drawn: look} = this.kept;
+    [state, answers, viewer].forEach((what, k) => Object.assign(what, this.kept[k]));
     this.kept = this.press = pending = refused = null;
-    this.at = -1;
-    Object.assign(state, own);
-    Object.assign(answers, had);
     standing = '';
     busy(false);
     notice();
-    this.show(look);
+    this.show(-1);
     if (choosing) return;
     writeAddress(false);
     refresh();
     get('tour-start').focus();
   },
-  show(look) {
-    Object.assign(viewer, look, {previewed: null, hovered: null});
-    for (const key of ['opacity', 'threshold', 'colours']) get(key).value = look[key];
-    element.dataset.tour = this.at + 1;
-    get('tour').hidden = this.at < 0;
-    all('#tour > [role=group]').forEach((step, k) => { step.hidden = k !== this.at; });
-    get('tour-back').disabled = !this.at;
-    get('tour-next').textContent = this.at === STEPS.length - 1 ? 'Done' : 'Next';
+  show(k) {
+    element.dataset.tour = this.at = k;
+    get('tour').hidden = k < 0;
+    all('#tour > [role=group]').forEach((step, n) => { step.hidden = n !== k; });
   },
 };
 document.addEventListener('keydown', event => {
