@@ -143,13 +143,13 @@ class Answering:
                 "adopt": context.adopt,
                 "classes": context.classes,
                 "view": {},
-                **answer,
-                "html": answer.get("html", "")
-                + render(
+                "html": "",
+                "cite": render(
                     "cite.html",
                     networks=[*filter(None, map(registry.find, context.used))],
                     bibtex=bibtex(*context.used, *method, lens.id, "timm", "mscnn"),
                 ),
+                **answer,
                 "more": more,
             }
             if stopped:

@@ -139,7 +139,7 @@ function take(message) {
     const {path, width, height} = message.photo;
     state.photo = {...state.photo, width, height, url: own ? state.photo.url : fileURL(path)};
   }
-  answers[lens] = {at, message, serial: message.serial};
+  answers[lens] = {at, message: {...message, html: message.html + message.cite}, serial: message.serial};
   if (message.classes) suggest(message.classes);
   if (message.choices && !same(message.choices, CONFIG.choices)) {
     CONFIG.choices = message.choices;
