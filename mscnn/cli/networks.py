@@ -110,14 +110,10 @@ def cite(
     names: Annotated[list[str] | None, Argument(help="Models or methods; all without.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Print BibTeX of models, methods and this program; licences of weights as comments."""
+    """Print BibTeX of models, methods and this program."""
     if unknown := [name for name in names or () if not bibtex(name)]:
         raise OptionError(f"There is nothing to cite for {unknown[0]!r}; give a model or a method.")
-    known = [spec for spec in map(registry.find, names or ()) if spec]
-    licences = {s.name: " ".join([s.licence, s.licence_note]).strip() for s in known}
-    entries = bibtex(*names or ())
-    lines = [f"% {name}: {terms}" for name, terms in licences.items()] + entries.split("\n")
-    tell(json, {"licences": licences, "bibtex": entries}, lines)
+    tell(json, {"bibtex": bibtex(*names or ())}, bibtex(*names or ()).split("\n"))
 
 
 def download(

@@ -54,7 +54,9 @@ def render(template: str, **values: Any) -> str:
 def help_html(lens: str) -> str:
     """Return ``templates/<lens>.md`` as HTML, "" where there is none."""
     path = TEMPLATES / f"{lens}.md"
-    return _html(path.read_text(encoding="utf-8")) if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    return str(MarkdownIt("commonmark").render(path.read_text(encoding="utf-8")))
 
 
 @functools.cache
@@ -65,11 +67,7 @@ def words_html(lens: str) -> str:
     for entry in (TEMPLATES / "glossary.md").read_text(encoding="utf-8").split("\n\n"):
         words = entry[2 : entry.index(".**")].replace(", ", "|")
         found += [entry] if re.search(rf"(?i)\b({words})", text) else []
-    return _html("\n\n".join(found))
-
-
-def _html(markdown: str) -> str:
-    return str(MarkdownIt("commonmark").render(markdown))
+    return str(MarkdownIt("commonmark").render("\n\n".join(found)))
 
 
 def percent(fraction: float) -> str:

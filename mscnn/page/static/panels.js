@@ -37,6 +37,7 @@ function renderPanels() {
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
+      panel.querySelector('.cite > div').innerHTML = answer.message.cite;
       viewer.hovered = null;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);

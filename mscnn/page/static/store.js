@@ -139,7 +139,7 @@ function take(message) {
     const {path, width, height} = message.photo;
     state.photo = {...state.photo, width, height, url: own ? state.photo.url : fileURL(path)};
   }
-  answers[lens] = {at, message: {...message, html: message.html + message.cite}, serial: message.serial};
+  answers[lens] = {at, message, serial: message.serial};
   if (message.classes) suggest(message.classes);
   if (message.choices && !same(message.choices, CONFIG.choices)) {
     CONFIG.choices = message.choices;
@@ -194,10 +194,8 @@ async function pack(button) {
 
 // ---- photos ---------------------------------------------------------------------------------
 
-function chooseExample(id, more, options) {
-  const example = exampleOf(id);
-  set({...more, photo: {id: 'example:' + id, example: id, name: example.label, url: fileURL(example.path)}}, options);
-}
+const photoOf = ({id, label, path}) => ({id: 'example:' + id, example: id, name: label, url: fileURL(path)});
+function chooseExample(id, more, options) { set({...more, photo: photoOf(exampleOf(id))}, options); }
 async function choosePhoto(file) {
   if (!file) return;
   if (file.size > CONFIG.max_bytes) return notice(
@@ -274,7 +272,7 @@ function openAddress(kept) {
   changed = 'open';
   if (!kept || !state.photo) {
     const first = exampleOf(example) ?? CONFIG.examples[0];
-    state.photo = first ? {id: 'example:' + first.id, example: first.id, name: first.label, url: fileURL(first.path)} : null;
+    state.photo = first ? photoOf(first) : null;
   } else state.photo.plain = false, state.photo.url = state.photo.example ? fileURL(exampleOf(state.photo.example).path) : fileURL(state.photo.path);
   refused = null;
   standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
