@@ -12,7 +12,7 @@ LENS = "look"
 
 
 def keys(text):
-    return set(re.findall(r"^@\w+\{(\w+),", html.unescape(text), re.MULTILINE))
+    return set(re.findall(r"@\w+\{(\w+),", html.unescape(text)))
 
 
 @pytest.mark.parametrize(("fields", "cited"), [
