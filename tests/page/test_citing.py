@@ -19,7 +19,7 @@ def keys(text):
     ({"lens": "look", "method": "layercam"}, ("look", "layercam")),
     ({"lens": "scales"}, ("scales",)),
     ({"lens": "rf", "model": "resnest50d.in1k"}, ("rf",)),  # theory, its weights are not here
-    ({"lens": "compare", "method": "hirescam"}, ("hirescam",)),
+    ({"lens": "compare"}, ("gradcam",)),
     ({"lens": "features"}, ()),
 ])  # fmt: skip
 def test_an_answer_cites_its_networks_its_method_and_its_lens(ask, fields, cited):
