@@ -98,7 +98,7 @@ def test_a_principal_component_is_positive_on_the_one_object(method, scene, star
 def test_the_default_model_is_right_on_all_examples_but_the_one_that_is_said_to_fail():
     network = Session("cpu", offline=True).network("starter_res2net")
     shown = examples()
-    assert TOUR_MODEL == network.name  # the tour shows the first example that it gets right
+    assert network.name == TOUR_MODEL  # the tour shows the first example that it gets right
     assert len(shown) == 7
     assert [e.label for e in shown if e.fails] == ["Cheetah"]
     for example in shown:
