@@ -1,4 +1,4 @@
-"""Write what README.md and docs/cli.md take from the code: ``python -m scripts.readme --write``.
+"""Write what README.md and docs take from the code: ``python -m scripts.readme --write``.
 
 Each generated part stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``. ``--check``
 changes nothing and exits with 1 where a part is stale.
@@ -20,6 +20,7 @@ from mscnn.cli.app import app
 from mscnn.models import registry
 from mscnn.models.manifest import BundledWeights, load_manifest
 from mscnn.models.registry import BackboneSpec
+from mscnn.page.messages import TEMPLATES
 from mscnn.results.study import CUT_WORDS
 
 ROOT = Path(__file__).parents[1]
@@ -164,10 +165,16 @@ def reference() -> str:
     return "\n".join(_section(name, command) for name, command in _commands())
 
 
+def glossary() -> str:
+    """Return the definitions of the page."""
+    return (TEMPLATES / "glossary.md").read_text(encoding="utf-8")
+
+
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"models": models, "starters": starters, "commands": commands, "study": study},
     "docs/cli.md": {"reference": reference},
     "docs/study/README.md": {"cuts": cuts},
+    "docs/glossary.md": {"glossary": glossary},
 }
 
 

@@ -185,7 +185,13 @@ def test_broken_marks_are_an_error(text):
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/cli.md", "docs/recipes.md"]
+    "file",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        *(f"docs/{name}.md" for name in ("cli", "glossary", "receptive-field", "recipes")),
+    ],
 )
 def test_links_lead_somewhere(file):
     path = ROOT / file

@@ -19,7 +19,7 @@ from typer.core import TyperCommand
 import mscnn
 from mscnn.cli.console import complain, say, visible
 from mscnn.cli.folders import evaluate, features, study
-from mscnn.cli.networks import download, models, rf, serve
+from mscnn.cli.networks import cite, download, models, rf, serve
 from mscnn.cli.photos import compare, explain, predict, scales, sweep, trust
 from mscnn.cli.training import finetune, train
 from mscnn.errors import Cancelled, MscnnError, OptionError
@@ -82,7 +82,7 @@ def _before_command(
 
 COMMANDS = (
     models, predict, explain, compare, scales, rf, sweep, trust, study, features, evaluate,
-    download, serve, train, finetune,
+    download, cite, serve, train, finetune,
 )  # fmt: skip
 """Commands, in the order of the help."""
 EXAMPLES = """
@@ -114,6 +114,7 @@ evaluate photos --model starter_res2net --json
 evaluate photos --model my-model --out evaluation
 evaluate photos --model starter_res2net --against starter_resnet --report page
 download res2net50d.in1k resnest50d.in1k
+cite starter_res2net layercam
 serve
 serve --host 0.0.0.0 --port 7860
 train photos --model starter_res2net --out my-model

@@ -12,6 +12,7 @@ from mscnn.cli import options
 from mscnn.cli.console import aligned, open_engine, progress, share, tell
 from mscnn.errors import MscnnError, OptionError
 from mscnn.models import registry
+from mscnn.models.citing import bibtex
 from mscnn.models.registry import BackboneSpec
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import JsonDict, document, plain
@@ -103,6 +104,16 @@ def _model_cells(row: JsonDict) -> list[str]:
         f"{row['licence']}{' (1)' if row['licence'].startswith('CC-BY-NC') else ''}",
         where,
     ]
+
+
+def cite(
+    names: Annotated[list[str] | None, Argument(help="Models or methods; all without.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Print BibTeX of models, methods and this program."""
+    if unknown := [name for name in names or () if not bibtex(name)]:
+        raise OptionError(f"There is nothing to cite for {unknown[0]!r}; give a model or a method.")
+    tell(json, {"bibtex": bibtex(*names or ())}, bibtex(*names or ()).split("\n"))
 
 
 def download(

@@ -15,11 +15,13 @@ from mscnn.engine.pipeline import Engine
 from mscnn.errors import Cancelled, MscnnError, OptionError
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.http.uploads import cache_file
+from mscnn.models import registry
+from mscnn.models.citing import bibtex
 from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job, Jobs
 from mscnn.page.lens import Context, NeedsConsent
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import Message, bare, zipped
+from mscnn.page.messages import Message, bare, render, zipped
 from mscnn.page.photos import PhotoStore
 from mscnn.page.request import MAX_SERIAL, UNREADABLE, Request
 from mscnn.photos.imaging import notices_of
@@ -127,7 +129,7 @@ class Answering:
         context = self._context(job, tell)
         photo = context.photo(request)
         said = notices_of(photo.image)
-        more = False
+        more, method = False, [request.method] if "method" in lens.needs else []
         for answer in lens.answer(request, context):
             if job.overtaken:
                 raise Cancelled("Stopped.")
@@ -142,6 +144,11 @@ class Answering:
                 "classes": context.classes,
                 "view": {},
                 "html": "",
+                "cite": render(
+                    "cite.html",
+                    networks=[*filter(None, map(registry.find, context.used))],
+                    bibtex=bibtex(*context.used, *method, lens.id, "timm", "mscnn"),
+                ),
                 **answer,
                 "more": more,
             }

@@ -48,6 +48,7 @@ class Context:
         notices: sentences for the visitor, beside the answer.
         adopt: what of the visitor's state the answer settles, such as the model's name.
         classes: names of the classes of the network that answers, where a class was looked up.
+        used: names of the networks that the answer is from, each once.
     """
 
     engine: Engine
@@ -60,6 +61,7 @@ class Context:
     notices: list[str] = field(default_factory=list)
     adopt: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None
+    used: dict[str, None] = field(default_factory=dict)
 
     @property
     def is_cancelled(self) -> Callable[[], bool]:
@@ -84,6 +86,7 @@ class Context:
                 self.notices.append(str(error))
                 name = self.first_model()
         self.adopt["model"] = name
+        self.used[name] = None
         return name
 
     def network(self, request: Request, name: str | None = None) -> Network:
@@ -94,6 +97,7 @@ class Context:
             MscnnError: it cannot be had.
         """
         name = self.model(request) if name is None else name
+        self.used[name] = None
         self.consent_to_download(request, [name])
 
         def loading(done: int, total: int | None) -> None:

@@ -59,6 +59,17 @@ def help_html(lens: str) -> str:
     return str(MarkdownIt("commonmark").render(path.read_text(encoding="utf-8")))
 
 
+@functools.cache
+def words_html(lens: str) -> str:
+    """Return the glossary's definitions of the words that a lens uses, as HTML."""
+    text = " ".join(path.read_text(encoding="utf-8") for path in TEMPLATES.glob(f"{lens}.*"))
+    found, text = [], " ".join(text.split())
+    for entry in (TEMPLATES / "glossary.md").read_text(encoding="utf-8").split("\n\n"):
+        words = entry[2 : entry.index(".**")].replace(", ", "|")
+        found += [entry] if re.search(rf"(?i)\b({words})", text) else []
+    return str(MarkdownIt("commonmark").render("\n\n".join(found)))
+
+
 def percent(fraction: float) -> str:
     """``0.034`` -> ``"3.4 %"``: two digits below ten, none of false precision above."""
     value = 100 * fraction
@@ -153,7 +164,6 @@ def facts(network: Network) -> Message:
             ("What it is", spec.summary),
             ("Size", f"{spec.params / 1e6:.1f} million parameters, {spec.input_px} px input"),
             ("Knows", f"{len(network.labels)} classes"),
-            ("Licence", f"{spec.licence}; {spec.licence_note}"),
         ]
         if spec.top1 is not None:
             rows.append(("Right on validation pictures", f"{spec.top1:.1%}"))

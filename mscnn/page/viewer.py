@@ -17,12 +17,13 @@ from mscnn.engine.pipeline import MAX_COMPARED
 from mscnn.maps.methods import METHODS
 from mscnn.models import registry
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import environment, help_html, model_title, render
+from mscnn.page.messages import environment, help_html, model_title, render, words_html
 from mscnn.page.photos import PhotoStore
 
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("store.js", "viewer.js", "panels.js")
+SCRIPTS = ("store.js", "viewer.js", "tour.js", "panels.js")
 STYLES = [STATIC / "style.css"]
+TOUR_MODEL = next(s.name for s in registry.list_backbones(group="starter") if s.scales > 1)
 OTHER_MODEL = ("other", "Another timm CNN, by its name …")
 GROUPS = {
     "starter": "Starters: here, no download",
@@ -96,6 +97,7 @@ def build_viewer(
         "examples": [{"id": e.id, "label": e.label, "path": served[e.id]} for e in known],
         "choices": choices(offered),
         "model": model,
+        "tour": {"example": next((e.id for e in known if not e.fails), None), "model": TOUR_MODEL},
         "max_bytes": max_bytes,
         "max_compared": MAX_COMPARED,
         "colour_maps": list(COLOUR_MAPS),
@@ -136,10 +138,12 @@ def _page(examples: Sequence[Mapping[str, str]]) -> str:
         known = name in environment().list_templates()
         controls = Markup(render(name) if known else "")
         lenses.append({"id": lens.id, "title": lens.title, "question": lens.question,
-                       "controls": controls, "help": Markup(help_html(lens.id))})  # fmt: skip
+                       "controls": controls, "help": Markup(help_html(lens.id)),
+                       "words": Markup(words_html(lens.id))})  # fmt: skip
     page = render(
-        "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY
-    )
+        "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY,
+        tour=[step.split("</h2>") for step in help_html("tour").split("<h2>")[1:]],
+    )  # fmt: skip
     # gradio reads it as a Handlebars template inside a JavaScript one.
     for special in ("{{", "${", "`", "\\"):
         if special in page:

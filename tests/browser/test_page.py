@@ -106,7 +106,7 @@ def test_copy_link_gives_the_address(visit):
 
 
 @pytest.mark.parametrize(("query", "words"), [
-    ("?tab=nowhere", "tab=nowhere"),
+    ("?tab=nowhere&tour=7", "tab=nowhere, tour=7"), ("?tour=1.5", "tour=1.5"),
     ("?layer=-1&example=unicorn", "example=unicorn, layer=-1"),
     ("?layer=9", "its last one is shown"),
     ("?class=unheard-of", "top-1 prediction is shown instead"),

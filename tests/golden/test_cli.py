@@ -14,7 +14,7 @@ from tests.golden.trees import describe_folder, mask, skeleton
 
 COMMANDS = (
     *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "trust"),
-    *("study", "features", "evaluate", "download", "serve", "train", "finetune"),
+    *("study", "features", "evaluate", "download", "cite", "serve", "train", "finetune"),
 )
 
 

@@ -19,7 +19,7 @@ function keepFocus(change) {
   const had = document.activeElement, group = had?.closest('fieldset, .popup'), panel = had?.closest('.panel');
   const known = element.contains(had) && trait(had);
   const result = change();
-  if (!known || had.checkVisibility()) return result;
+  if (!known || had.checkVisibility() || ![had, document.body].includes(document.activeElement)) return result;
   const there = all('button, canvas, input, select, summary, [data-mark]').filter(e => e.checkVisibility() && !e.disabled);
   const next = [e => trait(e) === known, e => had.title && e.title === had.title, e => group?.contains(e),
     e => panel?.contains(e) && e.ariaPressed === 'true'].map(test => there.find(test)).find(found => found);
@@ -37,6 +37,7 @@ function renderPanels() {
       const open = all('details', body).map(fold => fold.open);
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
+      panel.querySelector('.cite > div').innerHTML = answer.message.cite;
       viewer.hovered = null;
       all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
       prepareMarks(body, answer.message);
@@ -177,7 +178,7 @@ document.addEventListener('click', event => {
 });
 element.addEventListener('keydown', event => {
   const popup = event.target.closest('.popup[open]');
-  if (popup && event.key === 'Escape') { popup.open = false; popup.firstElementChild.focus(); }
+  if (popup && event.key === 'Escape') { event.preventDefault(); popup.open = false; popup.firstElementChild.focus(); }
   const mark = event.target.closest('[data-mark]');
   const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
   if (mark && step) {  // one stop of the Tab key for all marks of a chart
@@ -231,6 +232,7 @@ const ACTIONS = {
   run: () => { const agreed = needed; refused = null; question(); notice(); ask(agreed); },
   stop,
   link: copyLink,
+  tour: ({value}) => tour.go(value ? tour.at + Number(value) : 0),
   choose: () => get('file').click(),
   'zoom-in': () => viewer.zoomTo(viewer.zoom * 1.5),
   'zoom-out': () => viewer.zoomTo(viewer.zoom / 1.5),

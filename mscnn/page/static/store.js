@@ -14,8 +14,8 @@ const PUSHED = ['tab', 'photo', 'model', 'models', 'target'];
 const PREVIOUS = {photo: 'photo', model: 'model', models: 'models', target: 'class',
   layer: 'stage', method: 'method', point: 'point', box: 'box', options: 'settings'};
 
-const state = {tab: CONFIG.lenses[0].id, photo: null, model: '', models: [],
-  target: null, layer: 'last', method: 'gradcam', point: null, box: null, options: {}};
+const PLAIN = {model: '', models: [], target: null, layer: 'last', method: 'gradcam', point: null, box: null};
+const state = {tab: CONFIG.lenses[0].id, photo: null, ...PLAIN, options: {}};
 const answers = {};      // by lens: {at: the state it is for, message}
 let serial = 0;
 let pending = null;      // the request on its way: {serial, lens, at}
@@ -32,16 +32,18 @@ const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, st
 
 // ---- the state ------------------------------------------------------------------------------
 
-function set(change, {history = true} = {}) {
+function set(change, {guided = false} = {}) {
+  if (tour.kept && 'photo' in change && !guided) tour.leave(true);
+  const lens = change.tab ?? state.tab;
   // An option that is null, empty or false is as if it had never been chosen.
-  const options = Object.fromEntries(Object.entries({...state.options[state.tab], ...change.options})
+  const options = Object.fromEntries(Object.entries({...state.options[lens], ...change.options})
     .filter(([, value]) => value !== null && value !== '' && value !== false).sort());
   const moved = Object.keys(change).filter(key => key === 'options'
-    ? !same(options, state.options[state.tab] ?? {})
+    ? !same(options, state.options[lens] ?? {})
     : key === 'photo' ? state.photo?.id !== change.photo?.id : !same(state[key], change[key]));
   if (!moved.length) return refresh();
   for (const key of moved) {
-    if (key === 'options') state.options[state.tab] = options;
+    if (key === 'options') state.options[lens] = options;
     else state[key] = change[key];
   }
   if (moved.some(key => key === 'photo' || key === 'tab')) viewer.corner = viewer.drag = null;
@@ -53,7 +55,7 @@ function set(change, {history = true} = {}) {
   if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
   if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
-  if (history) writeAddress(moved.some(key => PUSHED.includes(key)));
+  writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
 }
 
@@ -93,6 +95,7 @@ function renew() {
 function settle() {
   const {need} = answers[state.tab]?.message ?? {};
   if (!pending) { busy(false); question(need?.sentence, need?.button); }
+  tour.settled();
 }
 
 // ---- the conversation -----------------------------------------------------------------------
@@ -191,10 +194,8 @@ async function pack(button) {
 
 // ---- photos ---------------------------------------------------------------------------------
 
-function chooseExample(id, options) {
-  const example = exampleOf(id);
-  set({photo: {id: 'example:' + id, example: id, name: example.label, url: fileURL(example.path)}}, options);
-}
+const photoOf = ({id, label, path}) => ({id: 'example:' + id, example: id, name: label, url: fileURL(path)});
+function chooseExample(id, more, options) { set({...more, photo: photoOf(exampleOf(id))}, options); }
 async function choosePhoto(file) {
   if (!file) return;
   if (file.size > CONFIG.max_bytes) return notice(
@@ -224,11 +225,13 @@ function address() {
     class: state.target ?? '',
     layer: state.layer === 'last' ? '' : state.layer,
     method: state.method === 'gradcam' ? '' : state.method,
+    tour: tour.at + 1 || '',
   };
   for (const [key, value] of Object.entries(values)) value ? query.set(key, value) : query.delete(key);
   return url;
 }
 function writeAddress(push) {
+  if (tour.kept) return;  // a reload leaves the tour
   const kept = plain(Object.fromEntries(LINKED.map(key => [key, state[key]])));
   const link = address();
   if (push && link.href !== location.href) history.pushState({mscnn: kept}, '', link);
@@ -257,23 +260,25 @@ function readAddress() {
     return number === 'last' || /^[1-9]$/.test(number) ? number : undefined;
   });
   read('method', 'method', value => CONFIG.choices.methods[0].items.some(([name]) => name === value) ? value : undefined);
+  read('tour', 'step', value => STEPS[value - 1] && Number(value) - 1);
   if (found.models && !found.tab && LENSES.compare) found.tab = 'compare';
   return {found, ignored};
 }
 function openAddress(kept) {
   const {found, ignored} = readAddress();
-  const {example, ...fields} = found;
-  Object.assign(state, {tab: CONFIG.lenses[0].id, model: '', models: [], target: null,
-    layer: 'last', method: 'gradcam', point: null, box: null}, kept ?? fields);
+  const {example, step, ...fields} = found;
+  if (tour.kept) tour.leave(true);
+  Object.assign(state, {tab: CONFIG.lenses[0].id, ...PLAIN}, kept ?? fields);
   changed = 'open';
   if (!kept || !state.photo) {
     const first = exampleOf(example) ?? CONFIG.examples[0];
-    state.photo = first ? {id: 'example:' + first.id, example: first.id, name: first.label, url: fileURL(first.path)} : null;
+    state.photo = first ? photoOf(first) : null;
   } else state.photo.plain = false, state.photo.url = state.photo.example ? fileURL(exampleOf(state.photo.example).path) : fileURL(state.photo.path);
   refused = null;
   standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
   notice();
   viewer.chosen = null;
+  if (step !== undefined && CONFIG.tour.example) return tour.go(step);
   writeAddress(false);
   refresh();
 }
