@@ -9,20 +9,11 @@ from pathlib import Path
 
 import torch
 
+from mscnn.data import part_files
 from mscnn.data.feature_files import check_format, check_writable, write_feature_file
 from mscnn.data.listing import Account, PhotoList, list_photos
 from mscnn.data.loading import Loading, Normalise, batches, channels_last
-from mscnn.data.part_files import (
-    Done,
-    Names,
-    PartFiles,
-    Plan,
-    Progress,
-    check_any,
-    fill,
-    left_out,
-    writing,
-)
+from mscnn.data.part_files import Done, PartFiles, Plan, Progress
 from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError
@@ -83,10 +74,10 @@ def extract(
                 number = batch.first // plan.batch_size
                 yield number, {"rows": rows_of(batch.views)}, batch.readable().numpy()
 
-    part, kept = fill(
+    part, kept = part_files.fill(
         out, plan, compute, processes=processes, restart=restart, on_progress=on_progress
     )
-    unreadable = left_out(photos, part.readable)
+    unreadable = part_files.left_out(photos, part.readable)
     # No process may delete the rows while another one still reads them.
     processes.wait()
     if processes.is_first:
@@ -104,7 +95,7 @@ def _finish(part: PartFiles, photos: PhotoList, unreadable: Sequence[tuple[str, 
     """Turn the rows into the feature file, which appears when it is whole."""
     known, images = part.plan.settings, part.plan.images
     try:
-        check_any(unreadable, images)
+        part_files.check_any(unreadable, images)
     except DatasetError:
         part.remove()
         raise
@@ -115,9 +106,9 @@ def _finish(part: PartFiles, photos: PhotoList, unreadable: Sequence[tuple[str, 
         unreadable=tuple(name for name, _ in unreadable),
     )  # fmt: skip
     whole = part.folder / f"whole{part.out.suffix.lower()}"
-    with writing(part.out):
+    with part_files.writing(part.out):
         rows = part.readable_rows("rows")
-        write_feature_file(whole, head, Names(photos, part.readable), rows)
+        write_feature_file(whole, head, part_files.Names(photos, part.readable), rows)
         with whole.open("r+b") as file:
             os.fsync(file.fileno())
         whole.replace(part.out)

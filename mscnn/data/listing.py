@@ -86,9 +86,6 @@ class PhotoList(Protocol):
     def source(self, index: int) -> PhotoSource:
         """Return what ``load_photo`` takes."""
 
-    def digest(self) -> str:
-        """Return a sha256 that changes with the list."""
-
 
 class FileList:
     """Files by names relative to ``root`` (or absolute), packed: a million take 50 MB, not 500."""
@@ -145,10 +142,6 @@ class RowList:
         source: PhotoSource = stored.get("bytes") or stored.get("path") or b""
         return source
 
-    def digest(self) -> str:
-        """Return a sha256 of the part and its size: such a table is not changed in place."""
-        return hashlib.sha256(f"{self.part}/{self.rows}".encode()).hexdigest()
-
 
 class Samples:
     """Photographs of a list by ``numbers``, ``(n,)``, None for all, with ``(n,)`` class indices."""
@@ -178,11 +171,6 @@ class Samples:
     def source(self, index: int) -> PhotoSource:
         """Return what ``load_photo`` takes."""
         return self.photos.source(int(self._numbers[index]))
-
-    def digest(self) -> str:
-        """Return a sha256 of the list, the selection and the classes."""
-        chosen = self._numbers.tobytes() + self.targets.tobytes()
-        return hashlib.sha256(self.photos.digest().encode() + chosen).hexdigest()
 
     def full_name(self, index: int) -> str:
         """Return the whole path of a file, the name of anything else."""

@@ -81,8 +81,7 @@ class PartFiles:
         self.out, self.plan, self.folder = out, plan, part_folder(out) / within
         with writing(out):
             if first:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._settle_plan()
+                settle(out, plan, within)
             self.arrays: dict[str, npt.NDArray[Any]] = {
                 name: self._map(name, dtype, (plan.images, *shape))
                 for name, (dtype, shape) in plan.arrays.items()
@@ -116,29 +115,23 @@ class PartFiles:
         self.readable[batch] = readable
         self._done[number] = self._checksum(number)
 
-    def readable_rows(self, name: str, readable: Flags | None = None) -> npt.NDArray[Any]:
-        """Return the rows of an array that are ``readable``, in order, mapped from ``file_of``."""
+    def readable_rows(self, name: str, readable: Flags | None = None) -> Any:
+        """Return the rows of an array that are ``readable``, in order, mapped from a file."""
         readable = self.readable if readable is None else readable
         array = self.arrays[name]
         if readable.all():
             return array
         # A copy on the disk, for all rows may not fit into memory.
         shape = int(readable.sum()), *array.shape[1:]
-        found = np.lib.format.open_memmap(self._copy_of(name), "w+", array.dtype, shape)
+        found = np.lib.format.open_memmap(
+            self.folder / f"readable_{name}.npy", "w+", array.dtype, shape
+        )
         at = 0
         for batch in map(self.plan.batch, range(self.plan.batches)):
             some = array[batch][readable[batch]]
             found[at : at + len(some)] = some
             at += len(some)
         return found
-
-    def file_of(self, name: str) -> Path:
-        """Return the file of the readable rows, once these were asked for."""
-        copy = self._copy_of(name)
-        return copy if copy.exists() else self.folder / f"{name}.npy"
-
-    def _copy_of(self, name: str) -> Path:
-        return self.folder / f"readable_{name}.npy"
 
     def close(self) -> None:
         """Let go of the files: Windows moves and deletes no mapped one."""
@@ -168,21 +161,25 @@ class PartFiles:
                     _reserve(file.fileno(), fresh.stat().st_size)
         return np.lib.format.open_memmap(path, "r+")
 
-    def _settle_plan(self) -> None:
-        path, wanted = self.folder / "plan.json", self.plan.document()
-        if not path.exists():
-            with replacing(path) as fresh:
-                fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
-            return
-        known: Any = None
-        with suppress(ValueError):
-            known = json.loads(path.read_bytes())
-        if names := differing(known, wanted):
-            raise OutputError(
-                f"{part_folder(self.out).name!r} holds what an earlier run began that was "
-                f"different ({names}); give the same command to go on with it, --restart to begin "
-                "anew, or another --out."
-            )
+
+def settle(out: Path, plan: Plan, within: str = "") -> None:
+    """Note what is being made; ``OutputError`` where an earlier run began something else."""
+    folder, wanted = part_folder(out) / within, plan.document()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "plan.json"
+    if not path.exists():
+        with replacing(path) as fresh:
+            fresh.write_text(json.dumps(wanted, indent=1) + "\n", encoding="ascii")
+        return
+    known: Any = None
+    with suppress(ValueError):
+        known = json.loads(path.read_bytes())
+    if names := differing(known, wanted):
+        raise OutputError(
+            f"{part_folder(out).name!r} holds what an earlier run began that was different "
+            f"({', '.join(names)}); give the same command to go on with it, --restart to begin "
+            "anew, or another --out."
+        )
 
 
 def fill(
@@ -261,11 +258,10 @@ class Names:
             yield self.photos.name(int(number)).encode("utf-8", "backslashreplace").decode()
 
 
-def differing(known: Any, wanted: Mapping[str, Any]) -> str:
-    """Return which settings of another run differ, in words; "" where none does."""
+def differing(known: Any, wanted: Mapping[str, Any]) -> list[str]:
+    """Return which settings of another run differ, in words."""
     known = known if isinstance(known, dict) else {}
-    names = (key.replace("_", " ") for key in wanted if known.get(key) != wanted[key])
-    return ", ".join(names)
+    return [key.replace("_", " ") for key in wanted if known.get(key) != wanted[key]]
 
 
 def part_folder(out: Path) -> Path:
