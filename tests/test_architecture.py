@@ -80,6 +80,7 @@ LIGHT = [
     "mscnn.draw.figures", "mscnn.draw.charts", "mscnn.draw.evaluation", "mscnn.draw.sheets",
     "mscnn.results.scales", "mscnn.scales.receptive_field", "mscnn.scales.canvas",
     "mscnn.engine.lens_options", "mscnn.results.evaluation", "mscnn.results.features",
+    "mscnn.results.folders",
     "mscnn.results.receptive_field", "mscnn.results.study", "mscnn.results.trust",
     "mscnn.results.writing", "mscnn.trust.plan",
 ]  # fmt: skip

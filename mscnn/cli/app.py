@@ -94,8 +94,10 @@ predict lion.jpg --model resnet50.tv_in1k --weights my.safetensors
 explain lion.jpg --out maps
 explain cup.jpg --target "espresso" --layer layer3 --out maps
 explain lion.jpg --method scorecam --out maps --json
+explain photos --target label --out photo-maps
 compare lion.jpg --models starter_res2net,starter_resnet --out lion
 compare lion.jpg --models res2net50_26w_4s.in1k,resnet50.tv_in1k --target lion --out lion
+compare photos --models starter_res2net,starter_resnet --out both
 scales lion.jpg --out lion-scales
 scales lion.jpg --model res2net50_26w_4s.in1k --target lion --out lion-scales --json
 rf res2net50_26w_4s.in1k
@@ -105,6 +107,7 @@ sweep lion.jpg --models starter_res2net,starter_resnet --out lion-zoom
 sweep lion.jpg --models starter_res2net --box 25,10,75,90 --sizes 2,1,0.5 --out lion-zoom
 trust lion.jpg --out lion-trust
 trust lion.jpg --methods gradcam,layercam --layers stages --out lion-trust
+trust photos --methods gradcam,layercam --out photo-trust
 trust lion.jpg --target lion --against cougar --box 25,10,75,90 --out lion-trust --json
 study photos --models starter_resnet,starter_res2net --out study
 study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study

@@ -1,4 +1,7 @@
-"""The commands that look at a folder of photos: ``study``, ``features``, ``evaluate``."""
+"""The commands that look at a folder of photos: ``study``, ``features``, ``evaluate``.
+
+And what ``explain``, ``compare`` and ``trust`` do with one in place of a photo.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from mscnn.cli import options
-from mscnn.cli.console import open_engine, progress, say, settle_model, share, tell
+from mscnn.cli.console import aligned, open_engine, progress, say, settle_model, share, tell
 from mscnn.errors import OptionError
 from mscnn.results.schema import document
 from mscnn.results.writing import write
@@ -19,6 +22,8 @@ from mscnn.results.writing import write
 if TYPE_CHECKING:
     from mscnn.engine.network import Network
     from mscnn.results.evaluation import Evaluation
+    from mscnn.results.folders import FolderMaps
+    from mscnn.results.study import Interval
 
 _LABELLED = (
     "Folder with one folder of images per class (its val part where it has one), Tiny-ImageNet, a "
@@ -28,9 +33,9 @@ _LABELLED = (
 
 @contextmanager
 def _sharing(
-    model: str, weights: Path | None, device: str, batch_size: int, workers: int
-) -> Iterator[tuple[Callable[..., Network], dict[str, Any]]]:
-    """Give what loads the model, or another, and what both measurements below take beside it."""
+    models: list[str], weights: Path | None, device: str, batch_size: int, workers: int
+) -> Iterator[tuple[Callable[..., list[Network]], dict[str, Any]]]:
+    """Give what loads the models, or others, and what all measurements below take beside them."""
     from mscnn.data.loading import Loading
     from mscnn.data.processes import sharing
     from mscnn.engine.device import choose_device
@@ -38,9 +43,9 @@ def _sharing(
     loading = Loading(batch_size=batch_size, workers=None if workers == -1 else workers)
     with sharing(choose_device(device)) as processes, progress("photographs", "photo") as report:
 
-        def load(name: str = model, path: Path | None = weights) -> Network:
-            engine = open_engine(str(processes.device), [name], path)
-            return engine.session.network(name, path)
+        def load(names: list[str] = models, path: Path | None = weights) -> list[Network]:
+            engine = open_engine(str(processes.device), names, path)
+            return [engine.session.network(name, path) for name in names]
 
         on_progress = report if processes.is_first else None
         yield load, {"loading": loading, "processes": processes, "on_progress": on_progress}
@@ -123,9 +128,9 @@ def features(
     block, number = _hook_point(stage, split)
     check_format(out)
     check_writable(out)
-    with _sharing(settle_model(model), weights, device, batch_size, workers) as (load, shared):
+    with _sharing([settle_model(model)], weights, device, batch_size, workers) as (load, shared):
         found = extract(
-            load(), folder, out, stage=block, split=number, restart=restart, **shared
+            load()[0], folder, out, stage=block, split=number, restart=restart, **shared
         )  # fmt: skip
     if not shared["processes"].is_first:
         return
@@ -193,13 +198,13 @@ def evaluate(
     model = settle_model(model)
     if against is not None and report is None:
         raise OptionError("--against is for the page; give a folder for it as --report.")
-    with _sharing(model, weights, device, batch_size, workers) as (load, shared):
+    with _sharing([model], weights, device, batch_size, workers) as (load, shared):
         shared |= {"real_labels": real_labels}
         if report is None:
-            found = measure(load(), data, **shared)
+            found = measure(load()[0], data, **shared)
         else:
-            other = None if against is None else load(against, None)
-            both, photos = evaluate_and_show(load(), data, against=other, **shared)
+            other = None if against is None else load([against], None)[0]
+            both, photos = evaluate_and_show(load()[0], data, against=other, **shared)
             found = both[0]
     if not shared["processes"].is_first:
         return
@@ -235,3 +240,55 @@ def _evaluated(found: Evaluation) -> list[str]:
     lines.append(f"  {found.images_per_second:.0f} photographs per second, with decoding")
     lines += [f"  left out {name}: {reason}" for name, reason in found.unreadable]
     return [*lines, *(f"  note {notice}" for notice in found.notices)]
+
+
+def map_photos(
+    work: Callable[..., FolderMaps], folder: str, models: list[str], out: Path, json: bool, *,
+    device: str, weights: Path | None = None, batch_size: int = 64, workers: int = -1, **how: Any,
+) -> None:  # fmt: skip
+    """Look at all photos of a folder, and print what was found.
+
+    ``work`` is called with the networks, the folder and ``out``, and with ``how`` and the rest of
+    what ``mscnn.data.folders`` describes.
+    """
+
+    def estimate(seconds: float) -> None:
+        said = f"{max(seconds, 1):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        say(f"about {said} here", err=True)
+
+    with _sharing(models, weights, device, batch_size, workers) as (load, shared):
+        first = shared["processes"].is_first
+        try:
+            shared["on_estimate"] = estimate if first and not json else None
+            found = work(load(), Path(folder), out, **how, **shared)
+        except KeyboardInterrupt:
+            say(f"what was done is kept in {out}.part: the same command goes on", err=True)
+            raise
+    if not first:
+        return
+    for name, reason in found.unreadable:
+        say(f"left out {name}: {reason}", err=True)
+    tell(json, {**document(found), "out": str(out)}, _mapped(found, out))
+
+
+def _mapped(found: FolderMaps, out: Path) -> list[str]:
+    def cell(mean: Interval | None) -> str:
+        if mean is None or mean.mean != mean.mean:
+            return "-"
+        reach = f" \N{PLUS-MINUS SIGN}{mean.high - mean.mean:.3f}" if mean.count > 1 else ""
+        return f"{mean.mean:.3f}{reach}"
+
+    names = list(dict.fromkeys(name for one in found.maps for name in one.means))
+    aside = ("top1_", "map_m", "map_s", "map_x", "map_y", "beats_", "of", "level")
+    controls = ("_random", "_blob", "_blurred")
+    shown = [n for n in names if not n.startswith(aside) and not n.endswith(controls)]
+    shown += [name for name in names if name.startswith("better_than_random")]
+    rows = [["mean of all photos", *(f"{o.model}, {o.method}, {o.layer}" for o in found.maps)]]
+    rows += [[name, *(cell(one.means.get(name)) for one in found.maps)] for name in shown]
+    return [
+        f"{found.images} photographs, class {found.target}, {found.device}; \N{PLUS-MINUS SIGN}: "
+        "95 % interval",
+        *aligned(rows),
+        *(f"note {notice}" for notice in found.notices),
+        f"written {out}: {', '.join(found.files)}",
+    ]

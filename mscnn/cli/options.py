@@ -35,9 +35,12 @@ _DIR = "Folder for the files; made where missing."
 _MODEL = "A name of 'mscnn models', another timm CNN, or a folder that training wrote."
 _BEST = "  [default: the best model on this machine]"
 _WEIGHTS = "Weights file or folder to use instead of the model's own."
+_CLASS = "Class to explain; a unique part is enough."
+_OF_FOLDER = " For a folder also label: the class of each photo's own folder."
 _WORKERS = "Processes that decode; 0 for none beside this one.  [default: one per CPU core]"
 
 Image = Annotated[str, Argument(metavar="IMAGE", help="Photo.")]
+Photos = Annotated[str, Argument(metavar="IMAGE", help="Photo, or a folder of photos.")]
 NamedModel = Annotated[str, Argument(metavar="MODEL", help=_MODEL)]
 Model = Annotated[str | None, Option(metavar="M", help=_MODEL + _BEST, show_default=False)]
 Trained = Annotated[str, Option(metavar="M", help=_MODEL)]
@@ -48,11 +51,9 @@ Weights = Annotated[Path | None, Option(metavar="PATH", help=_WEIGHTS)]
 Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON document and nothing else.")]
 Out = Annotated[Path, Option(metavar="DIR", help=_DIR, callback=_writable)]
-Target = Annotated[
-    str,
-    Option(
-        metavar="NAME|INDEX", help="Class to explain; a unique part is enough.", callback=_one_class
-    ),
+Target = Annotated[str, Option(metavar="NAME|INDEX", help=_CLASS, callback=_one_class)]
+Targets = Annotated[
+    str, Option(metavar="NAME|INDEX", help=_CLASS + _OF_FOLDER, callback=_one_class)
 ]
 Box = Annotated[
     str,
@@ -70,10 +71,24 @@ Layers = Annotated[
 Against = Annotated[
     list[str] | None, Option(metavar="NAME|INDEX", help="Class to set it in contrast to.")
 ]
+Parts = Annotated[
+    str,
+    Option(
+        metavar="A,B",
+        help="What to find out: scores, randomisation, stability, localisation.  [default: all; "
+        "of a folder scores in brief: with blur only, 8 steps, 5 random maps and no ROAD]",
+        show_default=False,
+    ),
+]
 Opacity = Annotated[float, Option(help="Of the strongest place, 0 to 1.")]
 ColourMap = Annotated[str, Option(help="inferno, viridis, magma or turbo.")]
 BatchSize = Annotated[int, Option(help="Photographs at a time.")]
 Workers = Annotated[int, Option(help=_WORKERS, show_default=False)]
+
+Sheet = Annotated[int, Option(help="Photos on the contact sheet of a folder, at most.")]
+Restart = Annotated[
+    bool, Option("--restart", help="Forget what an earlier run on a folder left, and its results.")
+]
 
 
 def optional_out(help: str) -> Any:

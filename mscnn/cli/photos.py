@@ -9,7 +9,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +29,7 @@ from mscnn.cli.console import (
     share,
     tell,
 )
+from mscnn.cli.folders import map_photos
 from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
 from mscnn.results.cuts import Ablation, CapCurve
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
@@ -76,17 +79,21 @@ def predict(
 
 
 def explain(
-    image: options.Image,
+    image: options.Photos,
     out: options.Out,
     model: options.Model = None,
     layer: Annotated[
         str, Option(help="Layer to look at: layer1 to layer4, a block such as layer4.0, or last.")
     ] = "last",
-    target: options.Target = "top1",
+    target: options.Targets = "top1",
     method: Annotated[
         str, Option(help="gradcam or another method; a wrong name lists them.")
     ] = "gradcam",
     weights: options.Weights = None,
+    sheet: options.Sheet = 24,
+    restart: options.Restart = False,
+    batch_size: options.BatchSize = 64,
+    workers: options.Workers = -1,
     device: options.Device = "auto",
     opacity: options.Opacity = 0.6,
     colour_map: options.ColourMap = "inferno",
@@ -98,13 +105,28 @@ def explain(
     resolution) and manifest.json into --out. In the pictures the photo has 2048 px at most on its
     longer side; title and colour scale come on top. Files of these names are replaced; after an
     error nothing is left half written.
+
+    Of a folder it writes table.csv (and .parquet, where pyarrow is installed), maps.npy (all raw
+    maps, in the table's order), contact-sheet.png, the mean map of each class (mean-maps.npz, .png)
+    and summary.json with means and 95 % intervals. Files that cannot be read are listed and left
+    out. When it was stopped, the same command goes on with what DIR.part holds. Under torchrun the
+    work is shared. gradcam at the last stage is fast, as it takes batches.
     """
     from mscnn.draw.files import DrawingOptions, explanation_files
     from mscnn.maps.methods import get_method
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
-    method = get_method(method).name
-    photo, name = read_photo(image), settle_model(model)
+    method, name = get_method(method).name, settle_model(model)
+    if Path(image).is_dir():
+        from mscnn.data.folders import explain_folder
+
+        map_photos(
+            lambda nets, *at, **how: explain_folder(nets[0], *at, **how), image, [name], out, json,
+            weights=weights, device=device, batch_size=batch_size, workers=workers, layer=layer,
+            method=method, target=target, drawing=drawing, sheet=sheet, restart=restart,
+        )  # fmt: skip
+        return
+    photo = read_photo(image)
     engine = open_engine(device, [name], weights)
     with progress(method, "forward") as report:
         found = engine.explain(
@@ -135,15 +157,19 @@ def _explained(found: Explanation) -> JsonDict:
 
 
 def compare(
-    image: options.Image,
+    image: options.Photos,
     models: Annotated[
         list[str], Option(metavar="A,B,C", help="Two to six models, separated by commas.")
     ],
     out: options.Out,
-    target: options.Target = "top1",
+    target: options.Targets = "top1",
     layer: Annotated[
         str, Option(help="last, a stage number, or a layer all models have.")
     ] = "last",
+    sheet: options.Sheet = 24,
+    restart: options.Restart = False,
+    batch_size: options.BatchSize = 64,
+    workers: options.Workers = -1,
     device: options.Device = "auto",
     opacity: options.Opacity = 0.6,
     colour_map: options.ColourMap = "inferno",
@@ -154,12 +180,25 @@ def compare(
     The class top1 is the first model's best one. Writes comparison.png (all maps on one colour
     scale; for two models also their difference), compare.json, table.csv, agreements.csv,
     manifest.json and the raw map of each model (cam-1-NAME.npy, ...) into --out.
+
+    Of a folder it writes what explain does, with maps-1-NAME.npy and so on, how far the maps of
+    each pair agree (rank correlation, IoU) and how often both give the same answer; the contact
+    sheet shows the photos where the maps differ most.
     """
     from mscnn.draw.files import DrawingOptions, comparison_files
     from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, summarise
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     names = options.model_names(models, MIN_COMPARED, MAX_COMPARED)
+    if Path(image).is_dir():
+        from mscnn.data.folders import compare_folder
+
+        map_photos(
+            compare_folder, image, names, out, json, device=device, batch_size=batch_size,
+            workers=workers, layer=layer, target=target, drawing=drawing, sheet=sheet,
+            restart=restart,
+        )  # fmt: skip
+        return
     photo = read_photo(image)
     engine = open_engine(device, names)
     columns: list[ComparedModel] = []
@@ -402,14 +441,17 @@ def _summary(curve: SweepCurve) -> str:
 
 
 def trust(
-    image: options.Image,
+    image: options.Photos,
     out: options.Out,
     model: options.Model = None,
-    target: options.Target = "top1",
+    target: options.Targets = "top1",
     methods: options.Methods = "gradcam",
     layers: options.Layers = "last",
     against: options.Against = None,
     box: options.Box = "",
+    parts: options.Parts = "",
+    sheet: options.Sheet = 24,
+    restart: options.Restart = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -421,18 +463,37 @@ def trust(
     layers, or all stages, are ranked; with --against (may be repeated) the question is why this
     class and not that. Writes trust.json, scores.csv, maps.npz, curves.npz, charts of each map and
     manifest.json into --out. Ctrl-C stops and keeps what was done; the exit code is 130 then.
+
+    Of a folder it writes what explain does, with maps-1-METHOD-LAYER.npy and so on where there are
+    several, each score beside its controls, and on how many photos the map is better than all of
+    them. One photo takes seconds, so only the scores are made, and in brief, unless --parts says
+    more; how long all will take is said first.
     """
     from mscnn.draw.files import trust_files
     from mscnn.engine.lens_options import parse_box
-    from mscnn.trust.plan import Plan
+    from mscnn.trust.plan import BRIEF, Plan
 
     chosen, places = (tuple(map(str.strip, text.split(","))) for text in (methods, layers))
     if against and methods == "gradcam":
         chosen = ()  # what suits the contrast
     where, rivals = parse_box(box), tuple(against or ())
     layers_asked = tuple(filter(None, places))
-    plan = Plan(methods=chosen, layers=layers_asked, against=rivals, box=where)
-    photo, name = read_photo(image), settle_model(model)
+    named = tuple(filter(None, map(str.strip, parts.split(","))))
+    whole = Plan() if named or not Path(image).is_dir() else BRIEF
+    plan = replace(
+        whole, methods=chosen, layers=layers_asked, against=rivals, box=where,
+        parts=named or whole.parts,
+    )  # fmt: skip
+    name = settle_model(model)
+    if Path(image).is_dir():
+        from mscnn.data.folders import trust_folder
+
+        map_photos(
+            lambda nets, *at, **how: trust_folder(nets[0], *at, **how), image, [name], out, json,
+            device=device, target=target, plan=plan, sheet=sheet, restart=restart,
+        )  # fmt: skip
+        return
+    photo = read_photo(image)
     engine = open_engine(device, [name])
     if not json:
         seconds = engine.trust_seconds(photo, name, target=target, plan=plan)

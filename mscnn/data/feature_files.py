@@ -43,7 +43,7 @@ def check_format(out: Path) -> None:
             f"{SUFFIXES[-1]}."
         )
     if out.suffix.lower() == ".parquet":
-        _pyarrow()
+        import_pyarrow()
 
 
 def check_writable(out: Path) -> None:
@@ -137,7 +137,7 @@ def _read_safetensors(path: Path) -> _Content:
 
 
 def _write_parquet(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
-    pa, parquet = _pyarrow()
+    pa, parquet = import_pyarrow()
     fields = [("path", pa.string()), ("features", pa.list_(pa.float32(), head.width))]
     schema = pa.schema(fields, metadata=head.texts())
     names = iter(paths)
@@ -150,7 +150,7 @@ def _write_parquet(path: Path, head: FeatureHead, paths: Iterable[str], rows: Ro
 
 
 def _read_parquet(path: Path) -> _Content:
-    table = _pyarrow()[1].read_table(path)
+    table = import_pyarrow()[1].read_table(path)
     column = table.column("features").combine_chunks()
     features = column.flatten().to_numpy().astype(np.float32).reshape(len(column), -1)
     texts = {key.decode(): text.decode() for key, text in table.schema.metadata.items()}
@@ -164,7 +164,8 @@ _KINDS: dict[str, tuple[Callable[..., None], Callable[[Path], _Content]]] = {
 }
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet, or raise ``OptionError``."""
     try:
         import pyarrow
         from pyarrow import parquet

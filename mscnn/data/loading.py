@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from mscnn.data.listing import PhotoList
 from mscnn.engine.network import Network
 from mscnn.errors import DeviceError, ImageError, MscnnError, OptionError
+from mscnn.geometry import ViewGeometry
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import Preprocessor
 
@@ -55,6 +56,7 @@ class Batch(NamedTuple):
     first: int  # number of its first photograph
     views: torch.Tensor  # (B, H, W, 3) uint8 RGB, the network's input before normalisation
     reasons: dict[int, str]  # number of a photograph that cannot be read, and why
+    geometries: dict[int, ViewGeometry]  # of the others: where the view lies
 
     def readable(self) -> torch.Tensor:
         """Return ``(B,)`` bool: which rows are photographs."""
@@ -71,15 +73,16 @@ class _Batches(Dataset[Batch]):
     def __getitem__(self, numbers: Sequence[int]) -> Batch:
         width, height = self.preprocess.view_size
         views = torch.zeros(len(numbers), height, width, 3, dtype=torch.uint8)
-        reasons = {}
+        reasons, geometries = {}, {}
         for row, number in enumerate(numbers):
             try:
                 image = load_photo(self.photos.source(number), whole=True)
             except ImageError as error:
                 reasons[number] = str(error)
             else:
-                views[row] = torch.from_numpy(self.preprocess(image).view)
-        return Batch(numbers[0], views, reasons)
+                shown = self.preprocess(image)
+                views[row], geometries[number] = torch.from_numpy(shown.view), shown.geometry
+        return Batch(numbers[0], views, reasons, geometries)
 
 
 def batches(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from mscnn.results.explanation import (
     RgbArray,
 )
 from mscnn.results.features import FeatureHead
+from mscnn.results.folders import FolderMaps
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import Cell, JsonDict, Table, cells, document, headings, table
 from mscnn.results.study import Interval, Study
@@ -420,6 +421,40 @@ def _address(picture: RgbArray) -> str:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def folder_files(
+    found: FolderMaps,
+    samples: Iterable[sheets.FolderSample],
+    settings: Sequence[JsonDict],
+    also: Sequence[str] = (),
+    *,
+    drawing: DrawingOptions | None = None,
+    created: datetime | None = None,
+) -> Files:
+    """Make the small files of a folder's run, beside ``also``.
+
+    ``summary.json``, ``mean-maps.npz`` (``<model>.<method>.<layer>``: ``(classes, h, w)`` in the
+    order of the summary's ``classes``), ``mean-maps.png``, ``contact-sheet.png`` of the samples,
+    and ``manifest.json`` with the ``settings`` of each model.
+    """
+    drawing, shown = drawing or DrawingOptions(), list(samples)
+    of = f"{found.images} photographs, class {found.target}"
+    files: dict[str, Any] = {"summary.json": document(found, details=True)}
+    if maps := [one for one in found.maps if one.classes]:
+        names = (f"{one.model}.{one.method}.{one.layer}" for one in maps)
+        means = (np.stack([mean.raw for mean in one.classes]) for one in maps)
+        files["mean-maps.npz"] = _npz(dict(zip(names, means, strict=True)))
+        files["mean-maps.png"] = png(sheets.mean_maps_sheet(maps, f"Mean maps: {of}", drawing))
+    if shown:
+        sheet = sheets.contact_sheet(shown, f"{found.command.title()}: {of}", drawing)
+        files["contact-sheet.png"] = png(sheet, SHEET_PX)
+    say = {
+        "settings": settings, "unreadable": [name for name, _ in found.unreadable],
+        "files": [*files, *also, "manifest.json"],
+    }  # fmt: skip
+    packages = dict.fromkeys(p for one in found.maps for p in method_of(one.method).packages)
+    return _encoded({**files, "manifest.json": schema.manifest(say, created, [*packages])})
 
 
 def features_files(

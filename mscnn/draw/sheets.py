@@ -33,6 +33,7 @@ from mscnn.results.explanation import (
     RgbArray,
     density,
 )
+from mscnn.results.folders import MapsSummary
 from mscnn.results.scales import SPLIT_UNIT, EffectiveField, Sweep, SweepStep
 
 MAX_PX, MIN_PX = 2048, 256
@@ -49,6 +50,10 @@ LOG_FIELD_UNIT = (
     "how strongly the unit moves when a pixel changes; 1 = most. The colours grow with the "
     "logarithm: a tenth of the largest value lies at 0.67, a hundredth at 0.35."
 )
+MEAN_MAPS = 24
+"""So many are drawn at most, but one of each model, method and layer."""
+FolderSample = tuple[str, Image.Image, Sequence[tuple[str, CamMap, str]]]
+"""A photograph of a folder: its name, itself, and of each map a name, the map and a caption."""
 _MARGIN = 0.06
 _PANEL_PX = 420
 _TALLEST = 1.6  # height of a picture over the width of its column
@@ -184,6 +189,45 @@ def _compared_caption(column: ComparedModel) -> str:
     if best.index != target.index:
         caption += f"; its top-1 prediction is {best.label} {best.probability:.1%}"
     return caption
+
+
+def contact_sheet(
+    samples: Sequence[FolderSample], title: str, drawing: DrawingOptions, *, width: int = 1300
+) -> Figure:
+    """Draw photographs with their maps on one colour scale, clipped at the median of their tops.
+
+    Raises ``ValueError``: no photographs.
+    """
+    count = max((len(maps) for _, _, maps in samples), default=1)
+    columns = count * (6 // count) or 6  # the maps of a photograph in one row
+    shown = [(name, photo, *one) for name, photo, maps in samples for one in maps]
+    heats = [density(cam, 2 * width // columns, 2 * width // columns) for *_, cam, _ in shown]
+    tops = [float(heat.max()) for heat in heats]
+    top = float(np.median([top for top in tops if top > 0] or [0.0]))
+    panels = []
+    for (name, photo, of, cam, said), heat in zip(shown, heats, strict=True):
+        words = (look.model_title(of), f"{name}: {said}") if count > 1 else (name, said)
+        panels.append(Panel(painted(photo, cam.geometry, heat, top, drawing), *words))
+    bar: dict[str, Any] = {"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map}
+    bar["clipped"] = max(tops, default=0.0) > top
+    return picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])[0]
+
+
+def mean_maps_sheet(
+    maps: Sequence[MapsSummary], title: str, drawing: DrawingOptions, *, width: int = 1000
+) -> Figure:
+    """Draw mean maps, of each model, method and layer those of the most frequent classes."""
+    found: list[tuple[FloatMap, str, str]] = []
+    for one in maps:
+        often = sorted(one.classes, key=lambda mean: -mean.photos)
+        for mean in often[: max(MEAN_MAPS // len(maps), 1)]:
+            heat = resize_map(np.maximum(mean.raw, 0), width // 3, width // 3)
+            said = f"{mean.photos} photos; {one.model}, {one.method}, {one.layer}"
+            found.append((heat / (float(heat.mean()) or 1.0), mean.label, said))
+    top, cmap = max((float(heat.max()) for heat, *_ in found), default=0.0), drawing.colour_map
+    panels = [Panel(heatmap(heat, vmax=top, cmap=cmap), *words) for heat, *words in found]
+    bar = {"vmax": top, "unit": SPREAD_UNIT, "cmap": cmap, "transparent": False}
+    return picture_sheet(panels, columns=6, title=title, width=width, bars=[bar])[0]
 
 
 def split_strip(

@@ -161,14 +161,14 @@ class _Cutting:
             raise OptionError("There is no photograph to take the mean of; choose the fill zero.")
         self.references, self.done, self.total, self.seconds = len(photos), 0, 0, 0.0
         usual = references is None and fill == "mean"
-        self.fill = network.usual_fill if usual else None
+        self.fill = network._usual_fill if usual else None
         if self.fill is None:
             xs = [network._shown(photo).x for photo in photos]
             self.fill = self._timed(
                 lambda: cuts.fill_of(network.model, self.points, [network.to_device(x) for x in xs])
             )
         if usual:
-            network.usual_fill = self.fill
+            network._usual_fill = self.fill
 
     def _timed(self, work: Callable[[], Any]) -> Any:
         result, seconds = self.network.guarded(work)

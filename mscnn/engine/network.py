@@ -72,7 +72,7 @@ class Network:
 
     _traced_field: ReceptiveField | UnsupportedModelError | None = None
     """What tracing gave, an error included: every batch of a sweep asks again."""
-    usual_fill: Mapping[str, torch.Tensor] | None = None
+    _usual_fill: Mapping[str, torch.Tensor] | None = None
     """What stands in the place of cut channels: their means over the examples, once measured."""
 
     def __init__(self, loaded: LoadedModel, device: torch.device, precision: str = "fp32") -> None:

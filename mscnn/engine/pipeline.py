@@ -128,7 +128,7 @@ class Engine:
         and during a download. Raises ``OptionError``: too few or many models, or one named twice;
         ``ImageError``; ``Cancelled``.
         """
-        _check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
+        check_models(models, MIN_COMPARED, MAX_COMPARED, " to compare")
         name = photo_name(photo) if name is None else name
         photo = load_photo(photo)  # once: it may be large, and a bad photo is no model's fault
 
@@ -167,7 +167,7 @@ class Engine:
         For the arguments see ``Network.sweep``. Raises ``OptionError``: no model, more than four,
         or one named twice; ``BoxError``, ``ImageError``, ``UnknownClassError``.
         """
-        _check_models(models, 1, MAX_SWEPT)
+        check_models(models, 1, MAX_SWEPT)
         image = load_photo(photo)
         plan = Plan(factors=tuple(factors), canvas=canvas, box=box)
         call = Call(None, is_cancelled)
@@ -230,7 +230,7 @@ class Engine:
         ``Network.cap``. Raises ``OptionError``: no model, more than four, or one named twice;
         ``ImageError``, ``UnknownClassError``.
         """
-        _check_models(models, 1, MAX_SWEPT)
+        check_models(models, 1, MAX_SWEPT)
         image = load_photo(photo)
         call = Call(None, is_cancelled)
 
@@ -334,7 +334,8 @@ def summarise(label: str, layer: str, columns: Sequence[ComparedModel]) -> Compa
     return Comparison(label, layer, tuple(columns), all_agreements(maps), top, hint)
 
 
-def _check_models(models: Sequence[str], least: int, most: int, purpose: str = "") -> None:
+def check_models(models: Sequence[str], least: int, most: int, purpose: str = "") -> None:
+    """Raise ``OptionError`` for too few or many models, or one named twice."""
     if not least <= len(models) <= most:
         raise OptionError(f"{len(models)} model(s) were chosen; choose {least} to {most}{purpose}.")
     repeated = registry.first_repeated(models)

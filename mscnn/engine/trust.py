@@ -47,6 +47,13 @@ STOPPED = "Stopped before the first map was done."
 Doubles = npt.NDArray[np.float64]
 
 
+def pairs_of(network: Network, plan: Plan) -> list[tuple[str, str]]:
+    """Return method and layer of each map that a plan asks for; ``UnknownLayerError``."""
+    named = [network.stages if asked == STAGES else (asked,) for asked in plan.layers]
+    layers = dict.fromkeys(network.layer(layer) for group in named for layer in group)
+    return list(product(plan.methods, layers))
+
+
 class Trusting:
     """One photo, class and plan, a batch at a time under the network's lock.
 
@@ -57,9 +64,7 @@ class Trusting:
         self, network: Network, photo: Photo, target: str | int, plan: Plan, name: str, call: Call
     ) -> None:
         self.network, self.plan, self.call = network, plan, call
-        named = [network.stages if asked == STAGES else (asked,) for asked in plan.layers]
-        layers = dict.fromkeys(network.layer(layer) for group in named for layer in group)
-        self.pairs = list(product(plan.methods, layers))
+        self.pairs = pairs_of(network, plan)
         chosen = [network._one_target(target), *(network.targets(one) for one in plan.against)]
         self.image = load_photo(photo)
         self.shown = network.preprocess(self.image)

@@ -78,15 +78,24 @@ def grad_cam(
 
 
 def batch_grad_cam(
-    model: nn.Module, x: torch.Tensor, target: int, last: str, linear: nn.Linear | None
+    model: nn.Module,
+    x: torch.Tensor,
+    target: int | Callable[[torch.Tensor], Sequence[int]],
+    last: str,
+    linear: nn.Linear | None,
 ) -> tuple[FloatMap, FloatMap]:
     """Compute the logits of a batch, and one class's last-stage map for each sample.
 
-    For the arguments see ``mscnn.maps.methods.Method.compute``. Returns ``(B, classes)`` and
+    ``target`` is the class of all samples, or gives each one's from ``(B, classes)`` logits. For
+    the other arguments see ``mscnn.maps.methods.Method.compute``. Returns ``(B, classes)`` and
     ``(B, h, w)`` float32.
     """
+
+    def choose(logits: torch.Tensor) -> tuple[int, ...]:
+        return tuple(target(logits)) if callable(target) else (target,) * len(x)
+
     if linear is not None:
-        closed = _closed_form(model, x, last, linear, lambda _: (target,) * len(x))
+        closed = _closed_form(model, x, last, linear, choose)
         if closed is not None:
             return closed[0].cpu().numpy(), closed[2]
     with torch.inference_mode(False), torch.enable_grad():
@@ -94,7 +103,8 @@ def batch_grad_cam(
             logits = model(x)
         # In eval mode the samples of a batch do not mix, so one sum gives each its own gradient.
         activation = seen.outputs[last]
-        (gradient,) = torch.autograd.grad(logits[:, target].sum(), activation)
+        wanted = logits[range(len(x)), choose(logits.detach().float())]
+        (gradient,) = torch.autograd.grad(wanted.sum(), activation)
     return logits.detach().float().cpu().numpy(), cams(gradient, activation.detach())
 
 

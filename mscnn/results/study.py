@@ -9,8 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from mscnn.results.schema import HIDDEN, column, computed
 
+CONFIDENCE = 0.95
 SHUFFLED = "shuffled"
 """Control: the neutral canvas, but the object's pixels in random order."""
 PLAIN = "mean"
@@ -47,6 +51,21 @@ class Interval:
         if not self.excludes_zero:
             return f"no {what} that these photographs can show"
         return more if self.mean > 0 else less
+
+
+def interval(values: npt.ArrayLike) -> Interval:
+    """Student's t interval of the mean over photographs, the independent draws; NaN is left out."""
+    from scipy.stats import t
+
+    nan = float("nan")
+    known = np.asarray(values, dtype=np.float64).ravel()
+    known = known[~np.isnan(known)]
+    mean = float(known.mean()) if known.size else nan
+    if known.size < 2:
+        return Interval(mean, nan, nan, known.size)
+    error = float(known.std(ddof=1) / np.sqrt(known.size))
+    reach = float(t.ppf(0.5 + CONFIDENCE / 2, known.size - 1)) * error
+    return Interval(mean, mean - reach, mean + reach, known.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from mscnn.engine.pipeline import model_facts
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.cuts import SplitCut
-from mscnn.results.study import CutFinding
+from mscnn.results.study import CutFinding, interval
 from mscnn.scales.cuts import limits
 from mscnn.study.measure import show
 from mscnn.study.photos import StudyPhoto
-from mscnn.study.summary import interval, rank, rank_interval
+from mscnn.study.summary import rank, rank_interval
 
 FACTORS = (1.0, 0.8, 0.63, 0.5, 0.4)
 DRAWS = 5

@@ -9,12 +9,12 @@ from pathlib import Path
 from mscnn.engine.network import Network, Photo
 from mscnn.errors import OptionError
 from mscnn.photos.imaging import load_photo
-from mscnn.results.study import SplitField, Study
+from mscnn.results.study import SplitField, Study, interval
 from mscnn.scales.effective import with_random_weights
 from mscnn.study.cuts import estimate, measure_cuts
 from mscnn.study.measure import FACTORS, SETTINGS, ModelMeasures, measure
 from mscnn.study.photos import choose, find_photos
-from mscnn.study.summary import interval, range_gains, summarise_model
+from mscnn.study.summary import range_gains, summarise_model
 
 LARGE, SMALL = 1.0, 0.4
 FIELD_PHOTOS = 50

@@ -8,27 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mscnn.maps.agreement import spearman
-from mscnn.results.study import Interval, ModelSummary, SplitChange, SplitField
+from mscnn.results.study import (
+    CONFIDENCE,
+    Interval,
+    ModelSummary,
+    SplitChange,
+    SplitField,
+    interval,
+)
 from mscnn.scales.sweep import score
 from mscnn.study.measure import FloatArray, ModelMeasures
 
-CONFIDENCE = 0.95
 RESAMPLES = 2000
-
-
-def interval(values: npt.ArrayLike) -> Interval:
-    """Student's t interval of the mean over photographs, the independent draws; NaN is left out."""
-    from scipy.stats import t
-
-    nan = float("nan")
-    known = np.asarray(values, dtype=np.float64).ravel()
-    known = known[~np.isnan(known)]
-    mean = float(known.mean()) if known.size else nan
-    if known.size < 2:
-        return Interval(mean, nan, nan, known.size)
-    error = float(known.std(ddof=1) / np.sqrt(known.size))
-    reach = float(t.ppf(0.5 + CONFIDENCE / 2, known.size - 1)) * error
-    return Interval(mean, mean - reach, mean + reach, known.size)
 
 
 def paired(after: npt.ArrayLike, before: npt.ArrayLike) -> Interval:

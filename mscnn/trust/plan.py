@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mscnn.errors import OptionError
 from mscnn.maps.methods import METHODS, Method, get_method
@@ -116,3 +116,5 @@ GRID = Plan(
     layers=(STAGES,), parts=("scores",), baselines=("blur",), steps=8, draws=5, road=(),
 )  # fmt: skip
 """Which method, which layer: all methods that take seconds, at all stages, in brief."""
+BRIEF = replace(GRID, methods=("gradcam",), layers=("last",))
+"""What is found out of each photo of a folder by itself: the scores, as in the grid."""

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from mscnn.data.evaluation import evaluate
-from mscnn.data.extraction import extract, part_folder
+from mscnn.data.extraction import extract
 from mscnn.data.feature_files import read_feature_file
 from mscnn.data.loading import Loading
+from mscnn.data.part_files import part_folder
 from mscnn.data.processes import sharing
 from mscnn.errors import DatasetError, OutputError
 

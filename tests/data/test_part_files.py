@@ -6,22 +6,21 @@ import os
 import numpy as np
 import pytest
 
-from mscnn.data.extraction import PartFiles, Plan, part_folder
+from mscnn.data.part_files import PartFiles, Plan, part_folder
 from mscnn.errors import OutputError
 
 ALL = np.array([True, True])
 
 
 def plan(**changes):
-    settings = {
-        "model": "m", "weights_sha256": "0" * 64, "stage": None, "split": None, "device": "cpu",
-        "batch_size": 2, "images": 5, "width": 3, "photographs": "p",
-    }  # fmt: skip
-    return Plan(**{**settings, **changes})
+    size = changes.pop("batch_size", 2)
+    settings = {"model": "m", "stage": None, "device": "cpu", **changes}
+    arrays = {"rows": ("<f4", (3,))}
+    return Plan(settings=settings, images=5, batch_size=size, photographs="p", arrays=arrays)
 
 
 def rows(number):
-    return np.full((1 if number == 2 else 2, 3), number + 0.5, np.float32)
+    return {"rows": np.full((1 if number == 2 else 2, 3), number + 0.5, np.float32)}
 
 
 def test_what_is_written_is_there_afterwards(tmp_path):
@@ -34,7 +33,7 @@ def test_what_is_written_is_there_afterwards(tmp_path):
     part.write(1, rows(1), ALL)
     assert part.is_complete()
     assert part.readable.tolist() == [True, False, True, True, True]
-    assert part.readable_rows()[:, 0].tolist() == [0.5, 1.5, 1.5, 2.5]
+    assert part.readable_rows("rows")[:, 0].tolist() == [0.5, 1.5, 1.5, 2.5]
 
 
 def test_two_processes_see_each_others_batches(tmp_path):
@@ -46,7 +45,7 @@ def test_two_processes_see_each_others_batches(tmp_path):
     first.write(2, rows(2), ALL[:1])
     for part in (first, second):
         assert part.is_complete()
-        assert part.readable_rows()[:, 0].tolist() == [0.5, 0.5, 1.5, 1.5, 2.5]
+        assert part.readable_rows("rows")[:, 0].tolist() == [0.5, 0.5, 1.5, 1.5, 2.5]
 
 
 @pytest.mark.parametrize("name", ["rows.npy", "readable.npy", "done.npy"])

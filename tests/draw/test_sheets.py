@@ -12,7 +12,8 @@ from mscnn.draw import sheets
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import overlay
 from mscnn.errors import OptionError
-from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score
+from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score, density
+from mscnn.results.folders import ClassMean, MapsSummary
 from mscnn.results.scales import SPLIT_UNIT, EffectiveField, Square
 from tests.draw.test_charts import LION, curve, predicted, report, swept
 from tests.results import samples
@@ -197,3 +198,45 @@ def test_what_cannot_be_drawn_is_refused():
         sheets.effective_field_sheet([], PHOTO)
     with pytest.raises(OptionError, match="opacity"):
         sheets.effective_field_sheet([effective(np.ones((64, 64), np.float32))], PHOTO, opacity=2)
+
+
+def cam(raw):
+    return CamMap("layer4", 3, "gradcam", np.array(raw, np.float32), GEOMETRY)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 6), (2, 6), (4, 4), (5, 5), (7, 6)])
+def test_a_contact_sheet_keeps_the_maps_of_a_photo_in_one_row(count, columns):
+    maps = [(f"model {m}", cam([[4, 0], [0, 0]]), "lion 12.0%") for m in range(count)]
+    figure = sheets.contact_sheet([("a.jpg", PHOTO, maps), ("b.jpg", PHOTO, maps)], "All", OPTIONS)
+    assert len(pictures(figure)) == 2 * count
+    assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
+    assert ("a.jpg: lion 12.0%" in words(figure)) == (count > 1)
+
+
+def test_the_scale_of_a_contact_sheet_ends_at_the_median():
+    """One photo with a single bright cell must not leave all others without colour."""
+    raws = [[[1, 1], [1, 1]], [[1, 1], [1, 0]], [[1, 0], [0, 0]]]
+    shown = [(f"{n}.jpg", PHOTO, [("net", cam(raw), "")]) for n, raw in enumerate(raws)]
+    figure = sheets.contact_sheet(shown, "All", OPTIONS)
+    # Even: 1; one of four cells empty: 4/3, of the mean over the view, resized.
+    top = float(density(cam(raws[1]), 433, 433).max())
+    assert top == pytest.approx(4 / 3, rel=0.01)
+    assert f"≥ {top:.2g}" in words(figure)
+
+
+def test_mean_maps_are_those_of_the_most_frequent_classes():
+    classes = tuple(
+        ClassMean(i, f"class {i}", i + 1, np.array([[i + 1.0, 0], [0, 0]], np.float32))
+        for i in range(30)
+    )
+    one = MapsSummary(
+        model="net", weights=samples.WEIGHTS, method="gradcam", layer="layer4", file="maps.npy",
+        shape=(2, 2), means={}, classes=classes,
+    )  # fmt: skip
+    shown = pictures(figure := sheets.mean_maps_sheet([one], "Mean", OPTIONS))
+    assert len(shown) == sheets.MEAN_MAPS
+    said = words(figure)
+    assert "30 photos; net, gradcam, layer4" in said
+    assert ("class 29" in said, "class 6" in said, "class 5 " in said) == (True, True, False)
+    apart = [np.abs(picture.astype(int) - shown[0]).max() for picture in shown]
+    assert max(apart) <= 3  # each in units of its own mean; rounding may choose the next colour

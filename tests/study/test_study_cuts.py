@@ -20,14 +20,14 @@ from mscnn.draw.files import study_files
 from mscnn.engine.network import Network
 from mscnn.errors import UnsupportedModelError
 from mscnn.results.schema import document
-from mscnn.results.study import CUT_WORDS, CutFinding, Interval, ModelSummary
+from mscnn.results.study import CUT_WORDS, CutFinding, Interval, ModelSummary, interval
 from mscnn.scales.cuts import fill_of
 from mscnn.scales.families import hook_points
 from mscnn.study.cuts import FACTORS, box_side, estimate, measure_cuts
 from mscnn.study.measure import show
 from mscnn.study.photos import StudyPhoto
 from mscnn.study.run import StudyOptions, run_study
-from mscnn.study.summary import interval, rank, rank_interval
+from mscnn.study.summary import rank, rank_interval
 from scripts import readme
 from tests.conftest import STAGES
 
@@ -76,7 +76,7 @@ def hanging_on(splits, loaded):
         made.model.fc.bias.zero_()
         made.model.fc.bias[0] = 1e-3
     network = Network(made, torch.device("cpu"))
-    network.usual_fill = fill_of(made.model, hook_points(made.model, STAGES), [])
+    network._usual_fill = fill_of(made.model, hook_points(made.model, STAGES), [])
     return network
 
 
@@ -152,7 +152,7 @@ def test_a_field_that_follows_the_size(network, photos):
 
 def test_the_last_limit_is_the_network_itself(network, photos):
     net = network("resnet")
-    net.usual_fill = fill_of(net.model, hook_points(net.model, STAGES), [])
+    net._usual_fill = fill_of(net.model, hook_points(net.model, STAGES), [])
     found = measure_cuts(net, photos[:1], 1, seed=3)
     rows = by_quantity(found)
     logits = net.model(show(net, Image.open(photos[0].path), 1.0).x)[0].numpy()

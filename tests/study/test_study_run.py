@@ -21,12 +21,12 @@ from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
 from mscnn.models.loading import load_model
 from mscnn.results.schema import document
-from mscnn.results.study import Interval, ModelSummary, Study
+from mscnn.results.study import Interval, ModelSummary, Study, interval
 from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.run import StudyOptions, run_study
-from mscnn.study.summary import interval, paired
+from mscnn.study.summary import paired
 
 FACTORS = (1.0, 0.4)
 SETTINGS = ("mean", "shuffled")
