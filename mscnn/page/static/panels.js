@@ -231,6 +231,7 @@ const ACTIONS = {
   run: () => { const agreed = needed; refused = null; question(); notice(); ask(agreed); },
   stop,
   link: copyLink,
+  keep,
   choose: () => get('file').click(),
   'zoom-in': () => viewer.zoomTo(viewer.zoom * 1.5),
   'zoom-out': () => viewer.zoomTo(viewer.zoom / 1.5),
