@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 from typer import Argument, Option
 
 from mscnn.cli import options
-from mscnn.cli.console import NOT_KEPT, tell, weights_of
+from mscnn.cli.console import NOT_KEPT, open_engine, tell, weights_of
 from mscnn.errors import ImageError, OptionError, WeightsError
 from mscnn.results.replay import (
     MANIFEST,
@@ -25,10 +26,13 @@ from mscnn.results.replay import (
     differences,
     leaves,
     read_manifest,
+    recorded,
 )
-from mscnn.results.writing import bare_name
+from mscnn.results.writing import bare_name, write
 
 REPLAYED = ("explain", "compare", "scales", "sweep", "trust")
+UNIT = {"model", "point", "units", "many"}
+"""Options of what only the page does: to measure what units use."""
 
 
 def replay(
@@ -57,12 +61,15 @@ def replay(
     image = _photo(made, photo, path.parent)
     _check_weights(made)
     with contextlib.nullcontext(out) if out else tempfile.TemporaryDirectory() as folder:
-        how = [f"--out={folder}", f"--device={device}", "--json", *_flags(made), "--", image]
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            command.make_context(made.command, how, parent=context.parent) as inner,
-        ):
-            command.invoke(inner)
+        if command is None:
+            _measure(made, image, Path(folder), device)
+        else:
+            how = [f"--out={folder}", f"--device={device}", "--json", *_flags(made), "--", image]
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                command.make_context(made.command, how, parent=context.parent) as inner,
+            ):
+                command.invoke(inner)
         again = arrays_in(Path(folder), made.compare)
         after, _ = read_manifest(Path(folder) / MANIFEST)
     if before.get("partial"):  # stopped early: what it does not hold cannot differ
@@ -114,11 +121,11 @@ def _check_weights(made: MadeBy) -> None:
 
 
 def _command(context: typer.Context, made: MadeBy) -> Any:
-    """The command of a manifest, which may come from anywhere, if it has these options."""
+    """The command of a manifest, which may come from anywhere; None for "unit"."""
     group: Any = context.parent and context.parent.command
     command = group.commands[made.command] if made.command in REPLAYED else None
-    known = {parameter.name for parameter in command.params} - NOT_KEPT if command else set()
-    if command is None or not known >= set(made.options):
+    known = {one.name for one in command.params} - NOT_KEPT if command else UNIT
+    if (command is None and made.command != "unit") or not known >= set(made.options):
         raise OptionError(f"The manifest asks for what {made.command!r} cannot do; is it newer?")
     return command
 
@@ -127,3 +134,26 @@ def _flags(made: MadeBy) -> Iterator[str]:
     for name, value in made.options.items():
         for one in value if isinstance(value, list) else [value]:
             yield f"--{name.replace('_', '-')}" + ("" if one is True else f"={one}")
+
+
+def _measure(made: MadeBy, image: str, folder: Path, device: str) -> None:
+    """Measure again what units use of the photo, as the page does."""
+    from mscnn.draw.files import unit_files
+    from mscnn.models.examples import examples
+
+    given: Any = made.options
+    others = [e.path for e in examples() if given.get("many") and e.label != made.photo.get("name")]
+    try:
+        name, (x, y) = given["model"], (min(float(side), 1 - 1e-6) for side in given["point"])
+        asked = [str(unit).partition("/") for unit in given["units"]]
+    except (KeyError, TypeError, ValueError):
+        raise OptionError("The manifest does not say which units were measured.") from None
+    measure = partial(open_engine(device, [name]).effective_receptive_field, [image, *others], name)
+    fields = []
+    for layer, _, rest in asked:
+        split = rest.removesuffix("random").strip("/")
+        which = {"layer": layer, "split": int(split) if split.isdigit() else None}
+        fields.append(measure(**which, trained="random" not in rest, point=(x, y)))
+    photo = made.photo.get("name", ""), made.photo["sha256"]
+    files = recorded(unit_files(fields, name=photo[0]), "unit", given, photo, made.weights)
+    write(folder, files)

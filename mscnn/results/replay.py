@@ -54,7 +54,7 @@ def recorded(
     compare = compare or [n for n in files if n.endswith(".json") and n != MANIFEST]
     made = {
         "command": command,
-        "options": {k: v for k, v in options.items() if v not in (None, False, "", [])},
+        "options": {k: v for k, v in options.items() if v or (v == 0 and v is not False)},
         "photo": {"name": bare_name(photo[0]), "sha256": photo[1]},
         **{"weights": dict(weights), "compare": compare},
     }

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_all_lenses_are_in_it_and_it_asks_for_nothing(keep):
 def test_what_was_kept_can_be_replayed(keep, tmp_path, monkeypatch, capsys, cache):
     photo = upload(cache, "mine.png")
     monkeypatch.chdir(tmp_path)
-    lenses = ("look", "scales", "zoom", "trust", "compare")
+    lenses = ("look", "scales", "zoom", "trust", "compare", "rf")
     for name, content in keep(*lenses, **SHARED, example="", photo=photo).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -109,6 +110,26 @@ def test_the_map_of_a_stage_can_be_replayed(answering, tmp_path, capsys):
     assert found["options"]["layer"] == "layer2"
     assert found["weights"].keys() == {RESNET}
     assert found["changed"] == {}
+
+
+@pytest.mark.parametrize("options", [{"random": True}, {"block": "layer2.1", "many": True}])
+def test_measured_units_can_be_replayed(keep, tmp_path, capsys, options):
+    for name, content in keep("rf", point=[0.3, 1], options=options).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(content)
+    assert main(["replay", str(tmp_path / "rf"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["arrays"]) == (5 if "block" in options else 8)
+    path = tmp_path / "rf" / "manifest.json"
+    document = json.loads(path.read_text("ascii"))
+    wrong: dict[str, Any]
+    for wrong in ({"units": [3]}, {"point": ["x", "y"]}, {"point": []}, {"model": "no"}, {"a": 1}):
+        document["replay"]["options"] = {**found["options"], **wrong}
+        path.write_text(json.dumps(document), encoding="ascii")
+        assert main(["replay", str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "unexpected" not in err
 
 
 def test_what_is_the_visitors_is_escaped(keep, cache):

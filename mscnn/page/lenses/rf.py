@@ -359,7 +359,13 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
         units = [_measured(found, unit) for unit in _with_network(found)]
         (x, y), photo = request.point or CENTRE, found.photo
         point, picture = (x * photo.image.width, y * photo.image.height), _sheet(found, units)
-        made |= unit_files(units, name=photo.name, point=point, picture=picture)
+        network, many = found.network, bool(request.options.get("many"))
+        assert network is not None
+        made |= context.recorded(
+            unit_files(units, name=photo.name, point=point, picture=picture), request, [network],
+            "unit", model=network.name, point=[str(x), str(y)], units=[_id(one) for one in units],
+            many=many,
+        )  # fmt: skip
     return f"mscnn-field-{found.name}", made
 
 
