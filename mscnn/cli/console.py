@@ -106,9 +106,10 @@ def weights_of(given: Mapping[str, Any]) -> dict[str, str]:
     from mscnn.models.files import sha256_of
     from mscnn.models.sources import locate
 
-    one, weights = given.get("model"), given.get("weights")
-    names = split_names(given["models"]) if "models" in given else [settle_model(one)]
-    places = {name: locate(str(name), weights and str(weights)).path for name in names}
+    one, several, weights = (given.get(key) for key in ("model", "models", "weights"))
+    several = [*map(str, several)] if isinstance(several, list) else several and [str(several)]
+    names = split_names(several) if several else [settle_model(one and str(one))]
+    places = {name: locate(name, weights and str(weights)).path for name in names}
     return {name: sha256_of(path) for name, path in places.items() if path is not None}
 
 

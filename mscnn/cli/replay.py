@@ -144,7 +144,7 @@ def _measure(made: MadeBy, image: str, folder: Path, device: str) -> None:
     given: Any = made.options
     others = [e.path for e in examples() if given.get("many") and e.label != made.photo.get("name")]
     try:
-        name, (x, y) = given["model"], (min(float(side), 1 - 1e-6) for side in given["point"])
+        name, (x, y) = str(given["model"]), (min(float(side), 1 - 1e-6) for side in given["point"])
         asked = [str(unit).partition("/") for unit in given["units"]]
     except (KeyError, TypeError, ValueError):
         raise OptionError("The manifest does not say which units were measured.") from None

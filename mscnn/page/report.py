@@ -123,7 +123,7 @@ class _Still:
     def parts(self) -> Message:
         """What the viewer shows, the answer, and the maps that are in neither."""
         figures, html = list(self._figures()), self._answer()
-        others = [(m["title"], m.get("label") or m["alt"], self._drawn(m))
+        others = [(m["title"], m.get("label"), m["alt"], self._drawn(m))
                   for name, m in self.maps.items() if name not in self.seen]  # fmt: skip
         return {"figures": figures, "html": Markup(html), "others": others,
                 "caption": self.shown.get("caption", "")}  # fmt: skip

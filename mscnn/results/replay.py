@@ -36,7 +36,7 @@ class MadeBy:
     """
 
     command: str
-    options: dict[str, str | int | float | bool | list[str]]
+    options: dict[str, Any]
     photo: dict[str, str]
     weights: dict[str, str]
     compare: list[str]
@@ -63,19 +63,21 @@ def recorded(
 
 def read_manifest(path: Path) -> tuple[JsonDict, MadeBy]:
     """Return a manifest and what made it; ``OptionError``: it is none, or says nothing of that."""
-    from pydantic import TypeAdapter  # late: few commands need it
-
     name = bare_name(str(path))
     try:
         found = json.loads(path.read_bytes())
         if not (isinstance(found, dict) and isinstance(found.get("versions"), dict)):
             raise ValueError("something else")
         if "replay" in found:
-            return found, TypeAdapter(MadeBy).validate_python(found["replay"])
+            made = MadeBy(**found["replay"])
+            texts = (made.command, *made.photo.values(), *made.weights.values(), *made.compare)
+            if all(isinstance(text, str) for text in texts) and isinstance(made.options, dict):
+                return found, made
+            raise ValueError("a record of something else")
     except OSError as error:
         said = f"{name!r} cannot be read ({reason(error)}); give the manifest.json of a result."
         raise OptionError(said) from error
-    except (ValueError, RecursionError) as error:
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
         said = f"{name!r} is no manifest that mscnn wrote; give the manifest.json of a result."
         raise OptionError(said) from error
     raise OptionError(

@@ -191,6 +191,15 @@ BAD = {
     "other JSON": (lambda f: (f / "manifest.json").write_text("[]"), "no manifest that mscnn"),
     "older": (lambda f: (f / "manifest.json").write_text('{"versions": {}}'), "how it was made"),
     "a broken record": (lambda f: change(f, replay={"command": 3}), "no manifest that mscnn wrote"),
+    "a record of numbers": (lambda f: change(f, replay=[3]), "no manifest that mscnn wrote"),
+    "a list of numbers": (lambda f: change(f, compare=[3]), "no manifest that mscnn wrote"),
+    "models of numbers": (
+        lambda f: change(f, command="compare", options={"models": [3, 4]}), "'3'"
+    ),
+    "models of one number": (
+        lambda f: change(f, command="compare", options={"models": 7}), "'7'"
+    ),
+    "an option of no such kind": (lambda f: change(f, options={"opacity": {"a": 1}}), "opacity"),
     "a command that writes": (lambda f: change(f, command="train"), "'train' cannot do"),
     "an option that writes": (lambda f: change(f, options={"out": "x"}), "'explain' cannot do"),
     "an unknown option": (lambda f: change(f, options={"bogus": 1}), "'explain' cannot do"),
