@@ -17,10 +17,11 @@ import typer
 from typer.core import TyperCommand
 
 import mscnn
-from mscnn.cli.console import complain, say, visible
+from mscnn.cli.console import RUNNING, complain, say, visible
 from mscnn.cli.folders import evaluate, features, study
 from mscnn.cli.networks import cite, download, models, rf, serve
 from mscnn.cli.photos import compare, explain, predict, scales, sweep, trust
+from mscnn.cli.replay import replay
 from mscnn.cli.training import finetune, train
 from mscnn.errors import Cancelled, MscnnError, OptionError
 from mscnn.results.writing import bare_name, reason
@@ -57,6 +58,11 @@ class _Command(TyperCommand):
                 raise OptionError(f"{name} is empty; give a path, or . for this folder.")
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Note what runs, for the manifests that it writes."""
+        RUNNING.set((str(self.name), dict(ctx.params)))
+        return super().invoke(ctx)
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -81,7 +87,7 @@ def _before_command(
 
 
 COMMANDS = (
-    models, predict, explain, compare, scales, rf, sweep, trust, study, features, evaluate,
+    models, predict, explain, compare, scales, rf, sweep, trust, replay, study, features, evaluate,
     download, cite, serve, train, finetune,
 )  # fmt: skip
 """Commands, in the order of the help."""
@@ -109,6 +115,8 @@ trust lion.jpg --out lion-trust
 trust lion.jpg --methods gradcam,layercam --layers stages --out lion-trust
 trust photos --methods gradcam,layercam --out photo-trust
 trust lion.jpg --target lion --against cougar --box 25,10,75,90 --out lion-trust --json
+replay lion-trust/manifest.json
+replay maps/manifest.json --photo lion.jpg --out again
 study photos --models starter_resnet,starter_res2net --out study
 study imagenet/val --models resnet50.tv_in1k,res2net50_26w_4s.in1k --out study
 features photos --model starter_res2net --out photos.npz

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mscnn.errors import without_endless_names
+from mscnn.results.replay import MANIFEST, recorded
 from mscnn.results.schema import JsonDict
 from mscnn.results.writing import Files, write
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL.Image import Image
 
     from mscnn.engine.pipeline import Engine
     from mscnn.results.explanation import Prediction
 
 
+RUNNING: ContextVar[tuple[str, dict[str, Any]]] = ContextVar("RUNNING", default=("", {}))
+"""The command that runs, and its parameters."""
+NOT_KEPT = {"image", "out", "json", "device"}
+"""Parameters that say nothing of what a result is."""
 _NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, half surrogates, line breaks
 _JOINERS = "\u200c\u200d"  # formats that words and emoji are written with
 
@@ -60,15 +66,51 @@ def tell(
     """Write the files of a result into ``out``, if there is such a folder, and print the result.
 
     As JSON it is one document and nothing else (of printable ASCII, to survive every terminal and
-    pipe), else ``lines`` for people. ``files`` makes what is written.
+    pipe), else ``lines`` for people. ``files`` makes what is written; a
+    manifest of one photo also says how to make it again.
     """
-    names = [] if out is None else write(out, files())
+    names = [] if out is None else write(out, _recorded(files()))
     if as_json:
         written = {} if out is None else {"out": str(out), "files": names}
         text = json.dumps({**document, **written}, indent=2, allow_nan=False)
         typer.echo(text.replace("\x7f", "\\u007f"))  # the one control that JSON does not escape
     else:
         say(*lines, *([] if out is None else [f"written {out}: {', '.join(names)}"]))
+
+
+def _recorded(files: Files) -> Files:
+    """Add to a manifest, if it is of one photo, what the command was."""
+    command, given = RUNNING.get()
+    image = Path(given.get("image") or "")
+    if MANIFEST not in files or not image.is_file():
+        return files
+    kept: dict[str, Any] = {k: v for k, v in given.items() if k not in NOT_KEPT}
+    weights = {_bare(model): sha256 for model, sha256 in weights_of(given).items()}
+    if "models" in kept:
+        kept["models"] = [*weights]
+    else:
+        kept |= {"model": next(iter(weights)), "weights": _bare(given.get("weights"))}
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    return recorded(files, command, kept, (image.name, sha256), weights)
+
+
+def _bare(path: str | Path | None) -> str:
+    """A path that says nothing of where it lay on this machine; "" for none."""
+    path = Path(path or "")
+    return path.name if path.expanduser().is_absolute() else str(path) * (path != Path())
+
+
+def weights_of(given: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of the weights of each model that parameters name, where they are here."""
+    from mscnn.cli.options import split_names
+    from mscnn.models.files import sha256_of
+    from mscnn.models.sources import locate
+
+    one, several, weights = (given.get(key) for key in ("model", "models", "weights"))
+    several = [*map(str, several)] if isinstance(several, list) else several and [str(several)]
+    names = split_names(several) if several else [settle_model(one and str(one))]
+    places = {name: locate(name, weights and str(weights)).path for name in names}
+    return {name: sha256_of(path) for name, path in places.items() if path is not None}
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -21,8 +22,10 @@ from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job, Jobs
 from mscnn.page.lens import Context, NeedsConsent
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import Message, bare, render, zipped
+from mscnn.page.lenses.look import drawing
+from mscnn.page.messages import Message, bare, drawn, render, zipped
 from mscnn.page.photos import PhotoStore
+from mscnn.page.report import kept
 from mscnn.page.request import MAX_SERIAL, UNREADABLE, Request
 from mscnn.photos.imaging import notices_of
 
@@ -70,13 +73,20 @@ class Answering:
         self.jobs.stop(str(http.session_hash))
 
     def pack(self, data: Any) -> Mapping[str, Any]:
-        """Make the file that a lens offers for a request: ``{"path"}`` or ``{"error"}``."""
+        """Make the file that a lens offers for a request: ``{"path"}`` or ``{"error"}``.
+
+        Of a list of requests, one for each lens: all there is to keep; see ``report.kept``.
+        """
+        context = partial(self._context, Job(), lambda _: None)
         try:
-            request = Request.parse(data)
-            lens = LENSES.get(request.lens)
-            if lens is None or lens.files is None:
-                raise OptionError(UNREADABLE)
-            name, files = lens.files(request, self._context(Job(), lambda _: None))
+            if isinstance(data, list):
+                name, files = kept([Request.parse(one) for one in data[: len(LENSES)]], context)
+            else:
+                request = Request.parse(data)
+                lens = LENSES.get(request.lens)
+                if lens is None or lens.files is None:
+                    raise OptionError(UNREADABLE)
+                name, files = lens.files(request, context())
             name = f"{bare(name)}.zip"
             return {"path": cache_file(name, zipped(files)), "name": name}
         except (NeedsConsent, MscnnError) as error:
@@ -135,6 +145,12 @@ class Answering:
                 raise Cancelled("Stopped.")
             stopped = job.is_cancelled()
             more = bool(answer.get("more")) and not stopped
+            view = dict(answer.get("view", {}))
+            if request.static and not more:  # the browser has no canvas
+                look, maps = drawing(request), view.get("maps", ())
+                view["pictures"] = {
+                    m["id"]: cache_file("map.webp", drawn(m, photo, look)) for m in maps
+                }
             yield {
                 "lens": lens.id,
                 "photo": photo.message(),
@@ -142,7 +158,6 @@ class Answering:
                 "notice": " ".join([*said, *context.notices, *(["Stopped."] if stopped else [])]),
                 "adopt": context.adopt,
                 "classes": context.classes,
-                "view": {},
                 "html": "",
                 "cite": render(
                     "cite.html",
@@ -150,6 +165,7 @@ class Answering:
                     bibtex=bibtex(*context.used, *method, lens.id, "timm", "mscnn"),
                 ),
                 **answer,
+                "view": view,
                 "more": more,
             }
             if stopped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ from mscnn.page.jobs import Job
 from mscnn.page.messages import Message, model_title
 from mscnn.page.photos import Photo, PhotoStore
 from mscnn.page.request import Request
+from mscnn.results.replay import recorded
+from mscnn.results.writing import Files
 
 T = TypeVar("T")
 
@@ -175,6 +177,13 @@ class Context:
             make: computes it; a value with arrays, which nobody changes.
         """
         return self.results.get(key, make)
+
+    def recorded(
+        self, files: Files, request: Request, networks: Iterable[Network], command: str, **how: Any
+    ) -> Files:
+        """Return files whose manifest says which command, with which options, makes them again."""
+        photo, weights = self.photo(request), {n.name: n.weights.sha256 for n in networks}
+        return recorded(files, command, how, (photo.name, photo.digest), weights)
 
 
 def model_key(network: Network) -> Hashable:

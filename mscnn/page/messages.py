@@ -15,20 +15,24 @@ from typing import Any
 import jinja2
 import numpy as np
 from markdown_it import MarkdownIt
+from PIL import Image, ImageDraw
 
 from mscnn.draw.figures import model_title as model_title
 from mscnn.draw.figures import place
-from mscnn.draw.overlay import COLOUR_MAPS, overlay
+from mscnn.draw.overlay import DrawingOptions, difference_overlay, overlay
 from mscnn.engine.network import Network
-from mscnn.geometry import FloatMap, ViewGeometry
+from mscnn.geometry import FloatMap, ViewGeometry, resize_map
+from mscnn.http.uploads import in_upload_folder
 from mscnn.maps.agreement import density
 from mscnn.page.photos import Photo
-from mscnn.photos.imaging import thumbnail_of, to_png_bytes
+from mscnn.photos.imaging import load_photo, thumbnail_of
 from mscnn.results.explanation import CamMap
 from mscnn.results.receptive_field import BlockField, SplitField, StageField
 
 Message = dict[str, Any]
 TEMPLATES = Path(__file__).with_name("templates")
+TONES = ("#fbbf24", "#34d399", "#60a5fa", "#f472b6")
+"""Of boxes, as ``viewer.js`` has them."""
 TOP_PX = 224
 """The top of a map's colour scale is measured at this longer side of the photo."""
 
@@ -145,14 +149,44 @@ def alt_text(cam: CamMap) -> str:
     return f"The strongest evidence is at the {vertical} {side}."
 
 
-def picture(photo: Photo, cam: CamMap, *, longer_px: int = 900) -> bytes:
-    """A map drawn on its photo as PNG, for browsers that cannot draw."""
-    small = np.asarray(thumbnail_of(photo.image, longer_px))
-    size = (small.shape[1], small.shape[0])
-    heat = density(cam, longer_px)
-    top = max(float(heat.max()), 1.0)
-    crop = cam.geometry.crop_on(size)
-    return to_png_bytes(overlay(small, heat, vmax=top, cmap=COLOUR_MAPS[0], crop=crop))
+def drawn(
+    sent: Message, photo: Photo, look: DrawingOptions, px: int = 900, *, whole: bool = True
+) -> bytes:
+    """Draw a map as the viewer would: WebP of ``px`` on the longer side of all of its picture.
+
+    Where not ``whole``, of what of it the network saw.
+    """
+    own = sent.get("photo")
+    small = thumbnail_of(load_photo(in_upload_folder(own["path"])) if own else photo.image, px)
+    full = (own["width"], own["height"]) if own else photo.image.size
+
+    def place(rect: list[float]) -> list[int]:
+        return [round(edge * small.size[k % 2] / full[k % 2]) for k, edge in enumerate(rect)]
+
+    left, top, right, bottom = place(sent["rect"])
+    view = max(right - left, 1), max(bottom - top, 1)
+    geometry = ViewGeometry(small.size, small.size, (left, top), view)
+    kind, crop = "<f2" if sent.get("half") else "<f4", geometry.crop_on(small.size)
+    values = np.frombuffer(base64.b64decode(sent["data"]), kind).reshape(sent["shape"])
+    values = values.astype(np.float32) / sent["divisor"]
+    values = values if sent.get("signed") else np.maximum(values, 0)
+    heat = geometry.project(resize_map(values, *view), small.size)
+    how: Any = {"vmax": sent["top"], "opacity": look.opacity, "crop": crop}
+    how |= {} if sent.get("signed") else {"cmap": look.colour_map}
+    paint = difference_overlay if sent.get("signed") else overlay
+    picture = Image.fromarray(paint(np.asarray(small), heat, **how))
+    for box in sent.get("boxes", ()):
+        for colour, part in (("black", 180), (TONES[box["tone"] - 1], 300)):
+            width = max(1, px // part)
+            ImageDraw.Draw(picture).rectangle(place(box["rect"]), outline=colour, width=width)
+    return webp(picture if whole else picture.crop(crop))
+
+
+def webp(image: Image.Image) -> bytes:
+    """Encode a picture for a page."""
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=85)
+    return out.getvalue()
 
 
 def facts(network: Network) -> Message:

@@ -30,7 +30,7 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        digest: of the file; the photo's part of a cache key.
+        digest: sha256 of the file; the photo's part of a cache key.
         image: upright, RGB.
         name: what to call it: the file's own name, or the example's.
         served: path of its copy in gradio's cache, which the browser may fetch.
@@ -62,14 +62,20 @@ class PhotoStore:
         Raises:
             ImageError: there is none, or it cannot be read.
         """
+        example, path = self.examples.get(request.example), self.path(request)
+        if example is not None:
+            return replace(self._open(path, example.label), note=example.fails)
+        return self._open(path, path.name)
+
+    def path(self, request: Request) -> Path:
+        """Return where the photo of a request lies; ``ImageError``: there is none."""
         if request.example:
-            example = self.examples.get(request.example)
-            if example is None:
+            if request.example not in self.examples:
                 raise ImageError("There is no such example; choose one of those on the page.")
-            return replace(self._open(example.path, example.label), note=example.fails)
+            return self.examples[request.example].path
         if request.photo is None:
             raise ImageError(NO_PHOTO)
-        return self._open(request.photo, request.photo.name)
+        return request.photo
 
     def thumbnail(self, example: Example) -> str:
         """Return the path, in gradio's cache, of a small picture of an example."""
@@ -121,7 +127,7 @@ def is_same(path: Path, photo: Photo) -> bool:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _small(path: Path) -> str:

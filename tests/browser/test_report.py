@@ -1,96 +1,89 @@
-"""The page of an evaluation, opened from its file: for everyone, and without any request."""
+"""Keep: one click gives an archive whose page opens without a server and asks for nothing."""
 
-from types import SimpleNamespace
+import zipfile
 
-import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
-from mscnn.data.evaluation import evaluate_and_show
-from mscnn.data.loading import Loading
-from mscnn.draw.files import report_files
-from mscnn.results.writing import write
-from tests.browser.test_access import findings
+from tests.browser.test_access import AXE, FAINT
 
 pytestmark = pytest.mark.slow
-CLASSES = (0, 1, 4)  # one of them has HTML in its name
-
-
-@pytest.fixture(scope="module")
-def report(site, tmp_path_factory):
-    """The page of two starters on nine photographs."""
-    root = tmp_path_factory.mktemp("report")
-    for number in range(9):
-        random = np.random.default_rng(number)
-        patches = Image.fromarray(random.integers(0, 256, (4, 5, 3), dtype=np.uint8))
-        path = root / "photos" / str(CLASSES[number % 3]) / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        patches.resize((110, 80)).save(path)
-    first, second = (
-        site.engine.session.network(name) for name in ("starter_res2net", "starter_resnet")
-    )
-    loading = Loading(workers=0)
-    made = evaluate_and_show(first, root / "photos", against=second, loading=loading)
-    write(root / "page", report_files(*made))
-    return (root / "page" / "index.html").as_uri()
 
 
 @pytest.fixture
-def opened(browser, report):
-    """``opened(**context options)``: the page from its file; it may ask for nothing else."""
-    asked, errors, contexts = [], [], []
+def opened(browser, tmp_path):
+    """``opened(archive, **context options)``: its report as a file, where every request fails."""
+    contexts, asked = [], []
 
-    def start(**options):
+    def refuse(route):
+        asked.append(route.request.url[:100])
+        route.abort()
+
+    def of(archive, **options):
+        with zipfile.ZipFile(archive) as files:
+            files.extractall(tmp_path / "kept")
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
-        page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: asked.append(m.text) if m.type == "error" else None)
+        report = (tmp_path / "kept" / "report.html").as_uri()
+        page.route(lambda url: url != report and not url.startswith("data:"), refuse)
         page.goto(report)
         return page
 
-    yield start
+    yield of
     for context in contexts:
         context.close()
-    assert {url for url in asked if not url.startswith("data:")} == {report}
-    assert errors == []
+    assert asked == []
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.fixture(scope="module")
+def archives():
+    """What was kept, for the tests after the first."""
+    return {}
+
+
+def kept(visit, archives, my_png):
+    """Look at four tabs and keep them; once for all tests."""
+    if not archives:
+        look = visit("", viewport={"width": 1280, "height": 800}).ready()
+        look.upload(my_png, "my <b>photo</b>.png")
+        look.ready()
+        for tab, lens in (("Scales", "scales"), ("Receptive field", "rf"), ("Zoom", "zoom")):
+            look.tab(tab)
+            look.ready(lens)
+        found = look.download("#keep")
+        expect(look.notice()).to_be_empty()
+        archives["all"] = found.read_bytes()
+    return archives["all"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_and_the_page_fits(opened, scheme, width):
-    page = opened(color_scheme=scheme, viewport={"width": width, "height": 844})
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_opens_by_itself(visit, opened, archives, my_png, tmp_path, scheme, width):
+    archive = tmp_path / "kept.zip"
+    archive.write_bytes(kept(visit, archives, my_png))
+    page = opened(archive, color_scheme=scheme, viewport={"width": width, "height": 800})
+    assert page.locator("h2").all_text_contents() == ["Look", "Scales", "Receptive field", "Zoom"]
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
-    assert findings(SimpleNamespace(page=page)) == []
+    broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+    assert page.locator("img").count() > 20
+    assert page.locator("button, input, select, canvas").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
-    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 50)")
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run().then(result => result.violations)")
+    assert [f"{v['id']}: {n['target']}" for v in found for n in v["nodes"]] == []
+    assert page.evaluate(FAINT) == []
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(19, 19, 24)") == (scheme == "dark")
 
 
-def test_the_filter_shows_what_has_to_do_with_a_class(opened):
-    page = opened()
-    for index in map(str, CLASSES):
-        page.get_by_label("Show only").select_option(index)
-        every = page.locator("[data-classes]")
-        seen = [e.is_visible() for e in every.all()]
-        about = [index in str(e.get_attribute("data-classes")).split() for e in every.all()]
-        assert seen == about
-        assert 0 < sum(seen) < len(seen)
-        figures = page.locator("figure:visible").count()
-        expect(page.get_by_role("status")).to_have_text(f"{figures} of the photographs here")
-    page.get_by_label("Show only").select_option("all classes")
-    assert all(e.is_visible() for e in page.locator("[data-classes]").all())
-    link = page.locator("a[href^='#photo-']").first
-    link.click()
-    expect(page.locator(str(link.get_attribute("href")))).to_be_in_viewport()
-
-
-def test_the_page_is_whole_without_its_script(opened):
-    page = opened(java_script_enabled=False)
-    expect(page.locator("#class")).to_be_hidden()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(
-        "Starter Res2Net and Starter ResNet"
-    )
-    assert all(e.is_visible() for e in page.locator("[data-classes]").all())
+def test_only_what_was_looked_at_for_this_photo_is_kept(visit, tmp_path):
+    look = visit("?example=lion").ready()
+    look.tab("Zoom")
+    look.ready("zoom")
+    look.page.locator("[data-example=coffee]").click()
+    look.ready("zoom")
+    with zipfile.ZipFile(look.download("#keep")) as archive:
+        folders = {name.partition("/")[0] for name in archive.namelist()}
+    assert folders == {"zoom", "coffee.png", "report.html"}

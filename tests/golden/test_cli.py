@@ -13,7 +13,7 @@ from tests.golden.conftest import PHOTOS, copy_photo
 from tests.golden.trees import describe_folder, mask, skeleton
 
 COMMANDS = (
-    *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "trust"),
+    *("models", "predict", "explain", "compare", "scales", "rf", "sweep", "trust", "replay"),
     *("study", "features", "evaluate", "download", "cite", "serve", "train", "finetune"),
 )
 
@@ -98,6 +98,10 @@ trust cat.png --out o --box 75,0,25,100
 trust cat.png --out o --box 1,2,3
 trust cat.png --out o --target unicorn
 trust cat.png --out cat.png
+replay
+replay no.json
+replay cat.png
+replay empty
 study empty --models starter_resnet --out o
 study no --models starter_resnet --out o
 study empty --models starter_resnet --limit 1 --out o

@@ -147,7 +147,8 @@ def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answerin
 
 
 def test_without_a_canvas_the_drawn_map_comes_along(ask):
-    assert set(ask(static=True)[-1]["view"]["pictures"]) == {"map"}
+    view = ask(static=True)[-1]["view"]
+    assert set(view["pictures"]) == {sent["id"] for sent in view["maps"]} > {"map", "blob"}
 
 
 def test_the_download_holds_scores_maps_and_charts(answering):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from mscnn.draw.files import comparison_files
 from mscnn.engine.pipeline import MIN_COMPARED, OneClass, compared, summarise
 from mscnn.errors import Cancelled, MscnnError, UnknownClassError, WeightsError
-from mscnn.http.uploads import cache_file
 from mscnn.maps.agreement import all_agreements, difference
 from mscnn.models import registry
 from mscnn.models.sources import default_model
@@ -181,12 +180,6 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
         "maps": [*maps, *(sent for *_, differences in stages for sent in differences)],
         "columns": [_column_of(name, found) for name in found.names],
     }
-    if request.static and found.is_done:
-        view["pictures"] = {
-            sent["id"]: cache_file("map.png", messages.picture(photo, column.cam))
-            for name, column in found.at(_number(request)) if column.cam is not None
-            for sent in maps if (sent["column"], sent["layer"]) == (name, column.cam.layer)
-        }  # fmt: skip
     html = messages.render(
         "compare.html", label=found.one.label, is_done=found.is_done, stages=stages,
         cards=[(model_title(name), column) for name, column in found.columns.items()],
@@ -284,11 +277,16 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     """The comparison at the stage that is shown, of the networks that are here."""
     *_, found = _steps(replace(request, agreed=False), context)
     columns = [column for _, column in found.at(_number(request))]
+    label, layer, look = found.one.label, request.layer, drawing(request)
     made = comparison_files(
-        summarise(found.one.label, request.layer, columns), context.photo(request).image,
-        drawing=drawing(request),
+        summarise(label, layer, columns), context.photo(request).image, drawing=look
+    )
+    networks = [context.network(request, name) for name in found.stages]
+    made = context.recorded(
+        made, request, networks, "compare", models=[network.name for network in networks],
+        target=label, layer=layer, **asdict(look),
     )  # fmt: skip
-    return f"mscnn-compare-{found.one.label}-{request.layer}", made
+    return f"mscnn-compare-{label}-{layer}", made
 
 
 LENS = Lens(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import estimate_seconds
-from mscnn.http.uploads import cache_file
 from mscnn.maps.methods import METHODS
 from mscnn.models.reliability import UNMEASURED, reliability_of
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
-from mscnn.page.messages import Message, facts, map_message, picture, render, stage_name
+from mscnn.page.messages import Message, facts, map_message, render, stage_name
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
 from mscnn.results.explanation import CamMap, Explanation, Score
@@ -115,12 +115,7 @@ class _Found:
             seen=_seen(explanations[0]), notices=explanations[0].notices,
             sure=self._sure(prediction.top[0].probability),
         )  # fmt: skip
-        view: Message = {"maps": maps, "frame": maps[0]["rect"]}
-        if request.static and not more:
-            view["pictures"] = {
-                m["id"]: cache_file("overlay.png", picture(self.photo, cam))
-                for m, cam in zip(maps, cams.values(), strict=True)
-            }
+        view = {"maps": maps, "frame": maps[0]["rect"]}
         return {
             "html": html, "label": shown.label, "top": prediction.top[0].label, "view": view,
             "more": more,
@@ -156,10 +151,15 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     layer = context.layer(request, network)
     if layer != network.last_stage:
         explanation = found.stages(target)
-    packed = explanation_files(
-        explanation, explanation.map(layer, target), photo.image, drawing=drawing(request)
+    cam, label, look = (
+        explanation.map(layer, target),
+        network.labels.display(target),
+        drawing(request),
     )
-    label = network.labels.display(target)
+    packed = context.recorded(
+        explanation_files(explanation, cam, photo.image, drawing=look), request, [network],
+        "explain", model=network.name, layer=layer, target=label, method=cam.method, **asdict(look),
+    )  # fmt: skip
     return f"mscnn-{network.name}-{label}-{layer}", packed
 
 

@@ -19,7 +19,6 @@ from mscnn.engine.lens_options import fair_baseline
 from mscnn.engine.network import Network
 from mscnn.errors import PointError, UnsupportedModelError
 from mscnn.geometry import Box, FloatMap, ViewGeometry
-from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.models.architecture import from_name
 from mscnn.page import messages
@@ -28,7 +27,6 @@ from mscnn.page.lenses.look import drawing
 from mscnn.page.messages import Message, model_title, percent, stage_name
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
-from mscnn.photos.imaging import to_png_bytes
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
@@ -192,9 +190,6 @@ def _message(found: _Found, *, more: bool) -> Message:
         "maps": [_map(found, one) for one in units.values()], "pick": "point",
         "fields": [known for known in fields if known], "frame": messages.rect_of(found.geometry),
     }  # fmt: skip
-    if found.request.static and not more:
-        drawn = {name: to_png_bytes(_sheet(found, [one])) for name, one in units.items()}
-        view["pictures"] = {name: cache_file("field.png", png) for name, png in drawn.items()}
     beside = fair_baseline(found.name)
     theory = [known for known in (found.theory, beside) if known] if found.theory else []
     resnest = any((spec := registry.find(f.model)) and spec.family == "resnest" for f in theory)
@@ -364,7 +359,13 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
         units = [_measured(found, unit) for unit in _with_network(found)]
         (x, y), photo = request.point or CENTRE, found.photo
         point, picture = (x * photo.image.width, y * photo.image.height), _sheet(found, units)
-        made |= unit_files(units, name=photo.name, point=point, picture=picture)
+        network, many = found.network, bool(request.options.get("many"))
+        assert network is not None
+        made |= context.recorded(
+            unit_files(units, name=photo.name, point=point, picture=picture), request, [network],
+            "unit", model=network.name, point=[str(x), str(y)], units=[_id(one) for one in units],
+            many=many,
+        )  # fmt: skip
     return f"mscnn-field-{found.name}", made
 
 

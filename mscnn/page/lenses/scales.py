@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,6 @@ from mscnn.draw.files import scales_files
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import MAX_SWEPT, same_class
 from mscnn.errors import Cancelled, MscnnError, UnsupportedModelError
-from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, model_key
@@ -166,10 +165,6 @@ def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more
     maps.sort(key=lambda message: message["id"] not in starts.values())
     caps = _cap_maps(seen.cap.curves[0]) if seen.cap else []
     view: Message = {"maps": [*maps, *caps], "frame": maps[0]["rect"]}
-    if request.static and not more:  # without a canvas one part is shown, the one to begin with
-        name, _, split = maps[0]["id"].partition("/")
-        drawn = messages.picture(photo, report.block(name).cam(int(split)))
-        view["pictures"] = {maps[0]["id"]: cache_file("split.png", drawn)}
     spec = network.spec
     html = messages.render(
         "scales.html", report=report, title=messages.model_title(network.name), chart=chart,
@@ -359,11 +354,16 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
         seen = _with_references(_with_attention(seen, photo, context), context)
     if request.options.get("cut"):
         *_, seen = _with_cuts(seen, replace(request, agreed=True), context)
+    name, label, look = seen.network.name, seen.report.target.label, drawing(request)
     made = scales_files(
         seen.report, photo.image, attention=seen.attention, ablation=seen.ablation, cap=seen.cap,
-        drawing=drawing(request),
+        drawing=look,
     )  # fmt: skip
-    return f"mscnn-scales-{seen.network.name}-{seen.report.target.label}", made
+    made = context.recorded(
+        made, request, [seen.network], "scales", model=name, target=label,
+        ablate=seen.ablation is not None, **asdict(look),
+    )  # fmt: skip
+    return f"mscnn-scales-{name}-{label}", made
 
 
 LENS = Lens(

@@ -15,9 +15,8 @@ from mscnn.draw.files import trust_files
 from mscnn.draw.trust import KINDS, checks_chart, map_title, part_title, trust_chart
 from mscnn.errors import Cancelled
 from mscnn.geometry import FloatMap
-from mscnn.http.uploads import cache_file
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
-from mscnn.page.messages import Message, facts, map_message, picture, render, stage_name
+from mscnn.page.messages import Message, facts, map_message, render, stage_name
 from mscnn.page.request import Request
 from mscnn.results.trust import CONTROLS, METRICS, MapTrust, Trust
 from mscnn.scales.canvas import pixels_of
@@ -160,8 +159,6 @@ class _Work:
         if request.box is not None:
             rect = pixels_of(request.box, self.photo.image.size)
             view["boxes"] = [{"rect": rect, "title": "The object", "tone": 1}]
-        if request.static and made.cam is not None:
-            view["pictures"] = {"map": cache_file("overlay.png", picture(self.photo, made.cam))}
         return {
             "html": html, "label": label, "top": found.prediction.top[0].label, "view": view,
             "need": need and need.message,
@@ -216,7 +213,13 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     """Scores, maps, charts and manifest of the map that is shown."""
     work = _Work(request, context)
     found = work.found({part: work.find(part) for part in work.plans if part != "grid"})
-    return f"mscnn-trust-{work.network.name}-{found.target.label}", trust_files(found)
+    name, label, made = work.network.name, found.target.label, found.maps[0]
+    packed = context.recorded(
+        trust_files(found), request, [work.network], "trust", model=name, target=label,
+        methods=made.method, layers=made.layer, against=[one.label for one in found.against],
+        box=",".join(map(str, found.box or ())),
+    )  # fmt: skip
+    return f"mscnn-trust-{name}-{label}", packed
 
 
 LENS = Lens(

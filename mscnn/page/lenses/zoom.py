@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -14,8 +13,7 @@ from PIL import Image
 from mscnn.draw.charts import sweep_chart
 from mscnn.draw.figures import inline_svg
 from mscnn.draw.files import sweep_files
-from mscnn.draw.overlay import overlay
-from mscnn.draw.sheets import film_scale, view_density
+from mscnn.draw.sheets import film_scale
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import MAX_SWEPT, same_class
 from mscnn.errors import BoxError, ImageError, MscnnError, OptionError
@@ -24,10 +22,9 @@ from mscnn.http.uploads import cache_file
 from mscnn.models import registry
 from mscnn.page.lens import Context, Lens, model_key
 from mscnn.page.lenses.look import drawing
-from mscnn.page.messages import Message, map_message, model_title, percent, render
+from mscnn.page.messages import Message, map_message, model_title, percent, render, webp
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
-from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.explanation import CamMap
 from mscnn.results.scales import PhotoBox, Sweep, SweepCurve, SweepStep
 from mscnn.scales.canvas import CANVASES, check_canvas, pixels_of, whole
@@ -117,11 +114,6 @@ def _message(sweep: Sweep, request: Request, photo: Photo, names: Sequence[str])
     view: Message = {"maps": maps, "pick": "box"}
     if len(shown) > 1:
         view["columns"] = [{"title": model_title(c.model), "key": c.model} for c in shown]
-    if request.static and not sweep.partial:
-        view["pictures"] = {
-            m["id"]: cache_file("size.png", _drawn(curve.steps[int(m["group"])], top))
-            for curve in shown for m in maps if m["column"] == curve.model
-        }  # fmt: skip
     slider = [{"map": f"{shown[0].model}/{k}", "text": times(step)}
               for k, step in enumerate(shown[0].steps)] if shown else []  # fmt: skip
     chart = partial(sweep_chart, sweep, title="", width=request.chart_px)
@@ -155,10 +147,10 @@ def _map(
     curve: SweepCurve, k: int, caption: str, top: float, box: PhotoBox, photo: Photo
 ) -> Message:
     """The map of one size, on the picture that the network saw."""
-    step, out = curve.steps[k], io.BytesIO()
+    step = curve.steps[k]
     height, width = step.view.shape[:2]
-    Image.fromarray(step.view).save(out, "WEBP", quality=90)
-    own = {"path": cache_file("size.webp", out.getvalue()), "width": width, "height": height}
+    path = cache_file("size.webp", webp(Image.fromarray(step.view)))
+    own = {"path": path, "width": width, "height": height}
     size = (width, height)
     cam = CamMap(
         "last", curve.target or 0, "gradcam", step.raw, ViewGeometry(size, size, (0, 0), size)
@@ -168,10 +160,6 @@ def _map(
         title=f"{model_title(curve.model)} at {times(step)}", caption=caption,
         photo={**own, "whole": whole_on(step, box, photo.image.size)},
     )  # fmt: skip
-
-
-def _drawn(step: SweepStep, top: float) -> bytes:
-    return to_png_bytes(overlay(step.view, view_density(step), vmax=max(top, 1.0)))
 
 
 def whole_on(step: SweepStep, box: PhotoBox, photo: tuple[int, int]) -> list[float]:
@@ -228,8 +216,17 @@ def _step_row(curve: SweepCurve, step: SweepStep) -> Sequence[Any]:
 
 def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """Curves, film strip and numbers of the sweep that is shown."""
-    *_, sweep = _sweeps(request, context, _names(request, context))
-    made = sweep_files(sweep, name=context.photo(request).name, drawing=drawing(request))
+    names = _names(request, context)
+    *_, sweep = _sweeps(request, context, names)
+    look = drawing(request)
+    made = sweep_files(sweep, name=context.photo(request).name, drawing=look)
+    done = zip(names, sweep.curves, strict=False)
+    networks = [context.network(request, name) for name, curve in done if curve.steps]
+    made = context.recorded(
+        made, request, networks, "sweep", models=[network.name for network in networks],
+        target=sweep.label, box=",".join(map(str, sweep.box)), canvas=sweep.canvas,
+        sizes=",".join(map(str, sweep.factors)), **asdict(look),
+    )  # fmt: skip
     return f"mscnn-zoom-{sweep.label}", made
 
 

@@ -233,6 +233,7 @@ const ACTIONS = {
   stop,
   link: copyLink,
   tour: ({value}) => tour.go(value ? tour.at + Number(value) : 0),
+  keep,
   choose: () => get('file').click(),
   'zoom-in': () => viewer.zoomTo(viewer.zoom * 1.5),
   'zoom-out': () => viewer.zoomTo(viewer.zoom / 1.5),

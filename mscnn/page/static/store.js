@@ -177,11 +177,11 @@ function busy(is, progress) {
 }
 
 // The file that the lens in front offers: made on the server when it is asked for.
-async function pack(button) {
+async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: true}) {
   if (button.ariaDisabled === 'true') return;
   button.ariaDisabled = 'true';  // not disabled, which would take the focus away
   try {
-    const made = await server.pack({...wire(state.tab), serial: 0, agreed: true});
+    const made = await server.pack(wanted);
     if (made.error) return notice(made.error);
     const link = document.createElement('a');
     link.href = fileURL(made.path);
@@ -190,6 +190,15 @@ async function pack(button) {
   } catch (error) {
     notice('The file could not be made; try again.');
   } finally { button.ariaDisabled = 'false'; }
+}
+
+// A report of all lenses with an answer for the state, and their files. What was not agreed to stays out.
+function keep(button) {
+  const seen = Object.keys(LENSES).filter(id => !differs(id) && !answers[id].message.more);
+  if (!seen.length) return notice('There is no answer to keep yet.');
+  notice('The report is being made …');
+  return pack(button, seen.map(id => ({...wire(id), serial: 0, agreed: !answers[id].message.need})))
+    .then(() => { if (get('notice').textContent.startsWith('The report is')) notice(); });
 }
 
 // ---- photos ---------------------------------------------------------------------------------
