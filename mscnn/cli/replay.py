@@ -72,6 +72,7 @@ def replay(
                 command.invoke(inner)
         again = arrays_in(Path(folder), made.compare)
         after, _ = read_manifest(Path(folder) / MANIFEST)
+    _check_weights(made)  # which were perhaps downloaded only now
     if before.get("partial"):  # stopped early: what it does not hold cannot differ
         again = {name: again[name][: len(old)] for name, old in arrays.items() if name in again}
     differ = differences(arrays, again)

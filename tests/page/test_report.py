@@ -56,6 +56,12 @@ def upload(cache, name, seed=0):
     return str(folder / name)
 
 
+def unpack(files, folder):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
 def references(page):
     """Whatever an HTML page may fetch or run."""
     found = re.findall(r"""(?:src|href|action|poster|srcset|data)=["']?([^"'\s>]*)""", page)
@@ -90,9 +96,7 @@ def test_what_was_kept_can_be_replayed(keep, tmp_path, monkeypatch, capsys, cach
     photo = upload(cache, "mine.png")
     monkeypatch.chdir(tmp_path)
     lenses = ("look", "scales", "zoom", "trust", "compare", "rf")
-    for name, content in keep(*lenses, **SHARED, example="", photo=photo).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(content)
+    unpack(keep(*lenses, **SHARED, example="", photo=photo), tmp_path)
     for lens in lenses:
         assert main(["replay", lens, "--json"]) == 0, lens
         found = json.loads(capsys.readouterr().out)
@@ -112,11 +116,10 @@ def test_the_map_of_a_stage_can_be_replayed(answering, tmp_path, capsys):
     assert found["changed"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"random": True}, {"block": "layer2.1", "many": True}])
 def test_measured_units_can_be_replayed(keep, tmp_path, capsys, options):
-    for name, content in keep("rf", point=[0.3, 1], options=options).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_bytes(content)
+    unpack(keep("rf", point=[0.3, 1], options=options), tmp_path)
     assert main(["replay", str(tmp_path / "rf"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["arrays"]) == (5 if "block" in options else 8)
