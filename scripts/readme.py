@@ -171,7 +171,13 @@ def glossary() -> str:
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"models": models, "starters": starters, "commands": commands, "study": study},
+    "README.md": {
+        "models": models,
+        "starters": starters,
+        "commands": commands,
+        "study": study,
+        "cuts": cuts,
+    },
     "docs/cli.md": {"reference": reference},
     "docs/study/README.md": {"cuts": cuts},
     "docs/glossary.md": {"glossary": glossary},

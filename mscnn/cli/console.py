@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 RUNNING: ContextVar[tuple[str, dict[str, Any]]] = ContextVar("RUNNING", default=("", {}))
 """The command that runs, and its parameters."""
-NOT_KEPT = {"image", "out", "json", "device"}
-"""Parameters that say nothing of what a result is."""
+NOT_KEPT = {
+    *("image", "out", "json", "device"),
+    *("sheet", "restart", "batch_size", "workers"),  # of folders
+}
+"""Parameters that say nothing of what a photo's result is."""
 _NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, half surrogates, line breaks
 _JOINERS = "\u200c\u200d"  # formats that words and emoji are written with
 

@@ -169,7 +169,7 @@ def test_where_there_is_no_canvas_the_drawn_picture_stands(visit):
     look = visit(script=none).ready()
     picture = look.page.locator("#picture")
     expect(picture).to_be_visible()
-    expect(picture).to_have_attribute("src", re.compile("overlay.png"))
+    expect(picture).to_have_attribute("src", re.compile("map.webp"))
     alt = picture.get_attribute("alt")
     assert alt is not None
     assert "strongest evidence" in alt

@@ -45,6 +45,7 @@ def site(folders, own, tmp_path_factory):
         yield running
 
 
+@pytest.mark.slow
 def test_the_owners_model_comes_first_and_works_on_every_lens(visit, own):
     look = visit().ready()
     page = look.page

@@ -32,6 +32,7 @@ def state(look):
     return look.link(), pressed, fields, look.caption().text_content(), look.pixels().tolist()
 
 
+@pytest.mark.slow
 def test_six_steps_forth_and_back_and_the_visitors_own_state_is_restored(visit, my_png):
     look = visit(f"?model={RESNET}&method=hirescam").ready()
     look.upload(my_png, "mine.png")

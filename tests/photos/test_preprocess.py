@@ -167,6 +167,7 @@ def test_a_strip_gives_a_view_of_its_middle(mode, size):
     assert heat.max() == 1
 
 
+@pytest.mark.slow
 def test_a_strip_needs_little_memory():
     """timm's way takes 8 GB; measured in a process of its own, since peaks only ever grow."""
     code = """

@@ -167,7 +167,9 @@ def test_kill_9_while_a_checkpoint_is_written(folder, recipe, tmp_path):
     assert not (out / f"{CHECKPOINT}.part").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
 def test_a_kill_of_all_processes_keeps_the_last_step(folder, recipe, tmp_path, number):
     settings, out = recipe(opt="sgd", workers=2), tmp_path / "killed"
     ended = in_a_process(KILLED_WITH_ITS_LOADERS, folder, out, settings, int(number))
