@@ -41,7 +41,8 @@ def test_what_is_left_out_has_its_default():
 @pytest.mark.parametrize("change", [
     {"serial": True}, {"serial": -1}, {"serial": "1"}, {"serial": 2**40}, {"serial": None},
     {"lens": 3}, {"lens": ["look"]}, {"model": {"a": 1}}, {"model": "x" * 301},
-    {"model": "a\0b"}, {"target": "\udcff"},{"models": "a,b"}, {"models": [1]}, {"models": ["a"] * 7},
+    {"model": "a\0b"}, {"target": "\udcff"}, {"models": "a,b"}, {"models": [1]},
+    {"models": ["a"] * 7},
     {"target": 7}, {"layer": "0"}, {"layer": "12"}, {"layer": "٣"}, {"layer": "layer4"},
     {"point": [0.5]}, {"point": [0, 1.01]}, {"point": [math.nan, 0]}, {"point": "ab"},
     {"point": [True, 0]}, {"box": [0, 0, 0, 1]}, {"box": [0, 0, 1, math.inf]},
