@@ -71,9 +71,9 @@ def read_manifest(path: Path) -> tuple[JsonDict, MadeBy]:
         if "replay" in found:
             made = MadeBy(**found["replay"])
             texts = (made.command, *made.photo.values(), *made.weights.values(), *made.compare)
-            kinds = isinstance(made.options, dict), isinstance(made.compare, list) and made.compare
+            kinds = isinstance(made.options, dict), isinstance(made.compare, list)
             if all(isinstance(text, str) for text in texts) and all(
-                (*kinds, made.photo["name"], made.photo["sha256"])
+                (*kinds, made.compare, made.photo["name"], made.photo["sha256"])
             ):
                 return found, made
             raise ValueError("a record of something else")
