@@ -72,19 +72,18 @@ def replay(
                 command.invoke(inner)
         again = arrays_in(Path(folder), made.compare)
         after, _ = read_manifest(Path(folder) / MANIFEST)
-    _check_weights(made)  # which were perhaps downloaded only now
+    weights = _check_weights(made, named=True)  # which were perhaps downloaded only now
     if before.get("partial"):  # stopped early: what it does not hold cannot differ
         again = {name: again[name][: len(old)] for name, old in arrays.items() if name in again}
     differ = differences(arrays, again)
     then, now = ({**x["versions"], **dict(leaves({**x, "image": 0}))} for x in (before, after))
     changed = {k: (v, now.get(k)) for k, v in then.items() if type(v) is str and v != now.get(k)}
-    weights = ", ".join(f"{model} {sha256[:12]}" for model, sha256 in made.weights.items())
     count = len({**arrays, **again})
     lines = [
         f"{made.command} of {Path(image).name}: {count - len(differ)} of {count} arrays are the "
         f"same, to {TOLERANCE:.0e} of the largest magnitude in each",
         *(f"  {name} {how}" for name, how in differ.items()),
-        f"  same photo, sha256 {made.photo['sha256'][:12]}; same weights, {weights or 'not named'}",
+        f"  same photo, sha256 {made.photo['sha256'][:12]}; same weights, {weights}",
         *(f"  {name} was {was}, now it is {is_}" for name, (was, is_) in changed.items()),
         *([] if changed else ["  same settings, same versions of packages"]),
     ]
@@ -111,14 +110,16 @@ def _photo(made: MadeBy, given: str | None, beside: Path) -> str:
     raise ImageError(f"The photo {shown_name(name)} was not found; give it as --photo.")
 
 
-def _check_weights(made: MadeBy) -> None:
-    for model, now in weights_of(made.options).items():
-        was = made.weights.get(model, now)
+def _check_weights(made: MadeBy, *, named: bool = False) -> str:
+    here = weights_of(made.options)
+    for model, now in here.items():
+        was = made.weights.get(model, "unknown" if named else now)
         if now != was:
             raise WeightsError(
                 f"The manifest is of other weights of {model}: sha256 {was[:12]}, not {now[:12]} "
                 "as here; only those give the same result."
             )
+    return ", ".join(f"{model} {sha256[:12]}" for model, sha256 in here.items())
 
 
 def _command(context: typer.Context, made: MadeBy) -> Any:
@@ -153,7 +154,7 @@ def _measure(made: MadeBy, image: str, folder: Path, device: str) -> None:
     fields = []
     for layer, _, rest in asked:
         split = rest.removesuffix("random").strip("/")
-        which = {"layer": layer, "split": int(split) if split.isdigit() else None}
+        which = {"layer": layer, "split": int(split[:9]) if split.isdecimal() else None}
         fields.append(measure(**which, trained="random" not in rest, point=(x, y)))
     photo = made.photo.get("name", ""), made.photo["sha256"]
     files = recorded(unit_files(fields, name=photo[0]), "unit", given, photo, made.weights)

@@ -202,6 +202,13 @@ class _Folder:
             (self.target,) = first.targets([target]).indices
             files = list_photos(root, self.account)
             self.photos, self.digest = files, files.digest()
+        if self.out.is_dir() and self.out.is_relative_to(top := root.resolve()):
+            names = map(self.photos.name, range(len(self.photos)))
+            if any((top / name).is_relative_to(self.out) for name in names):
+                raise OutputError(
+                    f"{self.out.name!r} holds photos of the folder, and what is written there "
+                    "would be taken for more; give a folder of its own as --out."
+                )
 
     # --- what is computed --------------------------------------------------------------------
 
@@ -361,6 +368,11 @@ class _Folder:
             part_files.forget(self.out)
             raise
         notices = [notice for part in self.parts for notice in part.network.notices]
+        for part in self.parts:
+            if without := int(np.isnan(part.numbers[readable, 0, 0]).sum()):
+                why = "it is the one set against" if self.command == "trust" else "it has none such"
+                notices.append(f"{without} photographs have no map of {part.title} for their "
+                               f"class: {why}.")  # fmt: skip
         notices += [*self.account.notices, *self.account.lines()]
         found = FolderMaps(
             command=self.command, target=self.target, images=int(readable.sum()), maps=maps,

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from mscnn.data.listing import MOMENTARY, PhotoList, why_unreadable
 from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
-from mscnn.errors import DatasetError, OutputError
+from mscnn.errors import DatasetError, MscnnError, OutputError
 from mscnn.results.writing import reason, replacing
 
 Progress = Callable[[int, int], None]
@@ -220,10 +220,16 @@ def fill(
         if on_progress is not None:
             on_progress(part.photographs(), plan.images)
 
-    with killed_loader_raises(), closing(rows_of(todo)) as found:
-        for batch in found:
-            part.write(*batch)
-            report()
+    try:
+        with killed_loader_raises(), closing(rows_of(todo)) as found:
+            for batch in found:
+                part.write(*batch)
+                report()
+    except MscnnError:
+        # A setting that fails at once: what is left would be in the way of a better one.
+        if not any(np.load(kept).any() for kept in part_folder(out).rglob("done.npy")):
+            part.remove()
+        raise
     # However long the others take: a barrier of torch gives up after minutes.
     while not part.is_complete():
         time.sleep(_WAIT_S)
@@ -266,7 +272,7 @@ def differing(known: Any, wanted: Mapping[str, Any]) -> list[str]:
 
 def part_folder(out: Path) -> Path:
     """Return where the rows are kept until the result is whole."""
-    return out.with_name(f"{out.name}.part")
+    return out.parent / f"{out.name}.part"  # "/" has no name to change
 
 
 def forget(out: Path) -> None:

@@ -80,7 +80,7 @@ class Answering:
         context = partial(self._context, Job(), lambda _: None)
         try:
             if isinstance(data, list):
-                name, files = kept([Request.parse(one) for one in data[: len(LENSES)]], context)
+                name, files = kept([Request.parse(one) for one in data[: len(LENSES) + 1]], context)
             else:
                 request = Request.parse(data)
                 lens = LENSES.get(request.lens)

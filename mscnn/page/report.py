@@ -34,14 +34,18 @@ def kept(
 ) -> tuple[str, Mapping[str, bytes]]:
     """Return a name and the files: ``report.html``, the photo, and a folder for each lens.
 
-    ``requests`` are of one photo; ``context`` makes a fresh one. Raises ``OptionError``: there is
-    no request; ``ImageError``: the photo is no longer there. A lens that fails is said to.
+    ``requests`` are of one photo and each of another lens; ``context`` makes a fresh one. Raises
+    ``OptionError``: they are not, or there is none; ``ImageError``: the photo is no longer there. A
+    lens that fails is said to.
     """
-    if not requests or not all(request.lens in LENSES for request in requests):
+    lenses = {request.lens for request in requests}
+    of_one = len({(request.photo, request.example) for request in requests}) == 1
+    if not of_one or len(lenses) < len(requests) or not lenses <= {*LENSES}:
         raise OptionError(UNREADABLE)
     first, found = requests[0], context()
     photo, path = found.photo(first), found.photos.path(first)
-    files, parts = {path.name: path.read_bytes()}, []
+    taken = "photo-" * (path.name in (*LENSES, "report.html"))
+    files, parts = {taken + path.name: path.read_bytes()}, []
     for asked in requests:
         request = replace(asked, options={**asked.options, "width": WIDTH}, static=False)
         lens, own = LENSES[request.lens], context()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ Box = tuple[float, float, float, float]
 Option = str | float | bool | tuple[str | float | bool, ...]
 MAX_SERIAL = 2**31
 _MAX_TEXT, _MAX_ITEMS, _MAX_OPTIONS = 300, 32, 24
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no file name, or no UTF-8, can hold: NUL, and halves of a letter, which JSON may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def _text(data: Mapping[str, Any], key: str, *, longest: int = _MAX_TEXT) -> str
     value = data.get(key)
     if value is None:
         return ""
-    _check(isinstance(value, str) and len(value) <= longest and "\0" not in value)
+    _check(isinstance(value, str) and len(value) <= longest and not _NO_TEXT.search(value))
     return str(value)
 
 
@@ -120,6 +123,7 @@ def _names(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     _check(isinstance(value, list) and all(isinstance(name, str) for name in value))
+    _check(not any(map(_NO_TEXT.search, value)))
     if len(value) > MAX_COMPARED:
         raise OptionError(f"Choose at most {MAX_COMPARED} models.")
     return tuple(name.strip()[:_MAX_TEXT] for name in value if name.strip())
@@ -159,7 +163,9 @@ def _options(value: Any) -> dict[str, Option]:
 
 
 def _option(item: Any) -> str | float | bool:
-    if isinstance(item, bool) or (isinstance(item, str) and len(item) <= _MAX_TEXT):
+    if isinstance(item, bool):
+        return item
+    if isinstance(item, str) and len(item) <= _MAX_TEXT and not _NO_TEXT.search(item):
         return item
     # Python reads whole numbers of any length; one of a visitor's fits a float.
     _check(isinstance(item, int | float) and abs(item) < 1e12 and math.isfinite(item))

@@ -71,13 +71,16 @@ def read_manifest(path: Path) -> tuple[JsonDict, MadeBy]:
         if "replay" in found:
             made = MadeBy(**found["replay"])
             texts = (made.command, *made.photo.values(), *made.weights.values(), *made.compare)
-            if all(isinstance(text, str) for text in texts) and isinstance(made.options, dict):
+            kinds = isinstance(made.options, dict), isinstance(made.compare, list)
+            if all(isinstance(text, str) for text in texts) and all(
+                (*kinds, made.compare, made.photo["name"], made.photo["sha256"])
+            ):
                 return found, made
             raise ValueError("a record of something else")
     except OSError as error:
         said = f"{name!r} cannot be read ({reason(error)}); give the manifest.json of a result."
         raise OptionError(said) from error
-    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         said = f"{name!r} is no manifest that mscnn wrote; give the manifest.json of a result."
         raise OptionError(said) from error
     raise OptionError(
@@ -103,7 +106,8 @@ def arrays_in(folder: Path, names: Sequence[str]) -> Arrays:
                 loaded = np.load(path, allow_pickle=False)
                 parts = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
             for key, values in parts.items():
-                found[f"{name} {key}".strip()] = np.atleast_1d(np.asarray(values, np.float64))
+                real = np.asarray(values).astype(np.float64, casting="same_kind")
+                found[f"{name} {key}".strip()] = np.atleast_1d(real)
         except Exception as error:  # files come from anywhere, and NumPy lets many kinds out
             said = f"{path.name!r} is not beside the manifest, or damaged; keep a result's files"
             raise OptionError(f"{said} together.") from error

@@ -95,6 +95,8 @@ def choose(
         raise DatasetError(
             f"Of {chosen.looked_at} photographs none was classified rightly by all models, so "
             "there is nothing to measure; choose other photographs or models."
+            + f" {len(chosen.unreadable)} files could not be read."
+            * bool(chosen.unreadable)
         )
     return chosen
 

@@ -39,6 +39,8 @@ class StudyOptions:
     def __post_init__(self) -> None:
         if self.limit < 2:
             raise OptionError(f"--limit is {self.limit}; it must be 2 or more.")
+        if not 0 <= self.seed < 2**32:
+            raise OptionError(f"--seed is {self.seed}; it must be 0 to {2**32 - 1}.")
         if not {LARGE, SMALL} <= set(self.factors):
             raise OptionError(f"The factors must hold {LARGE} and {SMALL}, which are compared.")
 

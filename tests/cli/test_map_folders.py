@@ -73,6 +73,8 @@ def test_ctrl_c_says_how_to_go_on(data, capsys, monkeypatch):
         ("explain data --layer layer9", "layer9"),
         ("explain data --sheet 201", "201 photos"),
         ("explain empty", "no photograph in 'empty'"),
+        ("explain data --out data", "'data' holds photos"),
+        ("explain data --out data/lion", "'lion' holds photos"),
         ("explain data --out file", "'file' is not a folder"),
         ("compare data --models starter_resnet", "1 model"),
         ("trust data --parts luck", "'luck'"),

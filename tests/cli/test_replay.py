@@ -205,7 +205,11 @@ BAD = {
     "an unknown option": (lambda f: change(f, options={"bogus": 1}), "'explain' cannot do"),
     "an unknown model": (lambda f: change(f, options={"model": "./no"}), "There is no folder ./no"),
     "a model that is no name": (lambda f: change(f, options={"model": 3}), "3"),
-    "an empty record": (lambda f: change(f, photo={}, weights={}, compare=[]), "was not found"),
+    "an empty record": (lambda f: change(f, photo={}, weights={}, compare=[]), "no manifest that"),
+    "nothing to compare": (lambda f: change(f, compare=[]), "no manifest that mscnn wrote"),
+    "a photo without a name": (lambda f: change(f, photo={"name": "", "sha256": "0"}), "no mani"),
+    "a complex array": (lambda f: np.save(f / "cam.npy", np.array([1j])), "or damaged"),
+
     "other weights": (
         lambda f: change(f, weights={RESNET: "c0ffee" * 10}),
         "The manifest is of other weights of starter_resnet: sha256 c0ffeec0ffee, not ",
@@ -233,6 +237,17 @@ def test_what_cannot_be_replayed_is_a_sentence(fault, made, capsys, tmp_path):
     assert str(tmp_path) not in err
     assert "Something unexpected" not in err
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(("what", "words"), [
+    ({"weights": {"x": "y"}}, "starter_resnet: sha256 unknown, not"),
+    ({"command": "unit", "options": {"model": RESNET, "point": [0.5, 0.5],
+                                     "units": ["layer3.1/\u00b2"]}}, "beside the manifest"),
+])  # fmt: skip
+def test_a_record_that_shows_only_after_the_run_to_be_wrong(what, words, made, capsys):
+    change(made, **what)
+    assert main(["replay", "e"]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_arguments_that_are_refused(made, capsys):

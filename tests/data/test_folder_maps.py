@@ -187,8 +187,11 @@ def test_a_photo_of_the_class_it_is_set_in_contrast_to_has_no_scores(network, da
     expected = [True, best == other]
     trust_folder(net, data / "thing 5", tmp_path / "o", plan=plan, **HERE)
     assert np.isnan(numbers(tmp_path / "o", "class_index")).tolist() == expected
+    said = json.loads((tmp_path / "o" / "summary.json").read_bytes())["notices"]
+    assert any(f"{sum(expected)} photographs have no map" in line for line in said)
     with pytest.raises(OptionError, match="named twice"):
         trust_folder(net, data, tmp_path / "p", plan=plan, target=best, **HERE)
+    assert not part_folder(tmp_path / "p").exists()  # it would be in a better command's way
 
 
 def test_a_run_that_was_stopped_goes_on(network, data, tmp_path):

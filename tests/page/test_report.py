@@ -171,12 +171,22 @@ def test_a_part_that_fails_is_said_and_the_others_are_kept(keep):
     [], [{}], ["x"], [{"serial": 0, "lens": "nowhere", "example": "lion"}],
     [{"serial": 0, "lens": "look", "example": "unicorn"}], [{"serial": 0, "lens": "look"}],
     [{"serial": 0, "lens": "look", "photo": "/etc/passwd"}],
+    [{"serial": 0, "lens": "look", "example": "lion"}] * 2,
+    [{"serial": 0, "lens": "look", "example": "lion"}, {"serial": 0, "lens": "rf"}],
 ])  # fmt: skip
 def test_what_is_no_request_is_a_sentence(answering, data):
     said = answering.pack(data)["error"]
     assert said.endswith(".")
     assert "/etc" not in said
     assert "unexpected" not in said.lower()
+
+
+def test_a_photo_with_the_name_of_a_part_is_kept(keep, cache):
+    (cache / "up0").mkdir(exist_ok=True)
+    photo = Path(upload(cache, "mine.png")).rename(cache / "up0" / "report.html")
+    files = keep("look", photo=str(photo), example="")
+    assert files["photo-report.html"] == photo.read_bytes()
+    assert b"<html" in files["report.html"]
 
 
 def test_visitors_at_once_get_their_own(answering, cache):

@@ -41,13 +41,15 @@ def test_what_is_left_out_has_its_default():
 @pytest.mark.parametrize("change", [
     {"serial": True}, {"serial": -1}, {"serial": "1"}, {"serial": 2**40}, {"serial": None},
     {"lens": 3}, {"lens": ["look"]}, {"model": {"a": 1}}, {"model": "x" * 301},
-    {"model": "a\0b"}, {"models": "a,b"}, {"models": [1]}, {"models": ["a"] * 7},
+    {"model": "a\0b"}, {"target": "\udcff"}, {"models": "a,b"}, {"models": [1]},
+    {"models": ["a"] * 7},
     {"target": 7}, {"layer": "0"}, {"layer": "12"}, {"layer": "٣"}, {"layer": "layer4"},
     {"point": [0.5]}, {"point": [0, 1.01]}, {"point": [math.nan, 0]}, {"point": "ab"},
     {"point": [True, 0]}, {"box": [0, 0, 0, 1]}, {"box": [0, 0, 1, math.inf]},
     {"box": [0.5, 0, 0.4, 1]}, {"options": []}, {"options": {"a": {}}},
     {"options": {"a": math.nan}}, {"options": {"a": 10**400}}, {"options": {"a": ["x"] * 99}},
     {"options": {"a": [["x"]]}}, {"options": {"x" * 400: 1}},
+    {"options": {"a": "\udcff"}}, {"models": ["\ud800"]},
     {"options": {str(i): 1 for i in range(99)}},
 ])  # fmt: skip
 def test_unsound_values_are_refused_with_one_sentence(change):

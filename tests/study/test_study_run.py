@@ -200,7 +200,8 @@ def test_a_study_by_command(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"limit": 1}, "2 or more"), ({"factors": (1.0, 0.5)}, "must hold")]
+    ("options", "words"),
+    [({"limit": 1}, "2 or more"), ({"seed": -1}, "0 to"), ({"factors": (1.0, 0.5)}, "must hold")],
 )
 def test_refused_options(options, words):
     with pytest.raises(OptionError, match=words):
