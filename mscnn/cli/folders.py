@@ -290,5 +290,5 @@ def _mapped(found: FolderMaps, out: Path) -> list[str]:
         "95 % interval",
         *aligned(rows),
         *(f"note {notice}" for notice in found.notices),
-        f"written {out}: {', '.join(found.files)}",
+        f"written {out}: {', '.join(found.files or ())}",
     ]

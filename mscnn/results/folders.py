@@ -53,6 +53,7 @@ class FolderMaps:
         not_used: reason to names of files that are no photographs; None for none.
         sheet: photographs on the contact sheet.
         computed: photographs of this run, of all models; the others were there from before.
+        files: what was written, once it is.
     """
 
     command: str
@@ -70,7 +71,7 @@ class FolderMaps:
     not_used: dict[str, list[str]] | None = field(
         default=None, repr=False, metadata=column(optional=True)
     )
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] | None = field(default=None, metadata=column(optional=True))
 
     @property
     @schema.computed(before="device")
