@@ -138,7 +138,7 @@ def study() -> str:
 
 
 def cuts() -> str:
-    """Return what cuts showed, a row per model, from docs/study/cuts.csv."""
+    """Return what cuts showed, a column per model, from docs/study/cuts.csv."""
     path = ROOT / "docs" / "study" / "cuts.csv"
     if not path.is_file():
         return "Not measured yet.\n"
@@ -151,12 +151,12 @@ def cuts() -> str:
             cell = f"**{cell}**" if low > 0 or high < 0 else cell
         found.setdefault(row["model"], {})[row["quantity"]] = cell
     lines = [
-        f"| {' | '.join(['Model', *(words for words, _ in CUT_WORDS.values())])} |",
-        "| --- |" + " ---: |" * len(CUT_WORDS),
+        f"| | {' | '.join(f'`{model}`' for model in found)} |",
+        "| --- |" + " ---: |" * len(found),
     ]
-    for model, cells in found.items():
-        shown = (cells.get(quantity, "no splits") for quantity in CUT_WORDS)
-        lines.append(f"| {' | '.join([f'`{model}`', *shown])} |")
+    for quantity, (words, _) in CUT_WORDS.items():
+        shown = (cells.get(quantity, "no splits") for cells in found.values())
+        lines.append(f"| {words} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
