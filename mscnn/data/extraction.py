@@ -74,14 +74,15 @@ def extract(
                 number = batch.first // plan.batch_size
                 yield number, {"rows": rows_of(batch.views)}, batch.readable().numpy()
 
-    part, kept = part_files.fill(
-        out, plan, compute, processes=processes, restart=restart, on_progress=on_progress
-    )
-    unreadable = part_files.left_out(photos, part.readable)
-    # No process may delete the rows while another one still reads them.
-    processes.wait()
-    if processes.is_first:
-        _finish(part, photos, unreadable)
+    with part_files.alone(out, processes):
+        part, kept = part_files.fill(
+            out, plan, compute, processes=processes, restart=restart, on_progress=on_progress
+        )
+        unreadable = part_files.left_out(photos, part.readable)
+        # No process may delete the rows while another one still reads them.
+        processes.wait()
+        if processes.is_first:
+            _finish(part, photos, unreadable)
     return Extraction(
         file=str(out), model=classifier.name, weights=classifier.weights,
         device=str(classifier.device), stage=point.layer if point else None, split=split,

@@ -347,6 +347,10 @@ class _Folder:
 
     def finish(self) -> FolderMaps:
         """Compute what is not done yet, and write the results."""
+        with part_files.alone(self.out, self.processes):
+            return self._finish()
+
+    def _finish(self) -> FolderMaps:
         first, kept = self.processes.is_first, 0
         if first:
             self._check_out()

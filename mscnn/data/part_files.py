@@ -9,9 +9,12 @@ that never reached the disk do not fit their checksum, and are computed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -28,6 +31,9 @@ from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
 from mscnn.errors import DatasetError, MscnnError, OutputError
 from mscnn.results.writing import reason, replacing
+
+if sys.platform != "win32":
+    import fcntl
 
 Progress = Callable[[int, int], None]
 Flags = npt.NDArray[np.bool_]
@@ -290,6 +296,25 @@ def _reserve(file: int, size: int) -> None:
         some = os.read(file, min(1 << 22, size - start))
         os.lseek(file, start, os.SEEK_SET)
         start += os.write(file, some)
+
+
+@contextmanager
+def alone(out: Path, processes: Processes) -> Iterator[None]:
+    """Keep other runs of this user away from ``out``; ``OutputError`` where one is at work."""
+    if sys.platform == "win32" or not processes.is_first:
+        yield
+        return
+    name = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16]
+    # Not beside the result, where it would stay.
+    with (Path(tempfile.gettempdir()) / f"mscnn-{os.getuid()}-{name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OutputError(
+                f"Another run is writing {out.name!r}; wait until it has ended, or give another "
+                "--out."
+            ) from None
+        yield
 
 
 @contextmanager

@@ -283,3 +283,20 @@ def test_nothing_to_look_at(network, tmp_path):
     with pytest.raises(DatasetError, match="folder per class"):
         explain_folder(net, tmp_path / "data", out, target="label", **HERE)
     assert [path.name for path in Path(tmp_path).iterdir()] == ["data"]
+
+
+@forked
+def test_a_second_run_at_the_same_time_is_refused(network, data, tmp_path):
+    net, out, refused = network("res2net", fresh=True), tmp_path / "o", []
+
+    def again(done, total):
+        with pytest.raises(
+            OutputError, match="Another run is writing 'o'; wait until it has ended"
+        ):
+            explain_folder(net, data, out, **HERE)
+        refused.append(done)
+
+    found = explain_folder(net, data, out, on_progress=again, **HERE)
+    assert refused
+    assert found.images == len(rows(out)) == 7
+    assert explain_folder(net, data, out, **HERE).images == 7
