@@ -67,7 +67,7 @@ def numbers(out, name):
 def test_rows_and_maps_are_those_of_single_photos(network, data, tmp_path, layer, method):
     net = network("res2net", fresh=True)
     found = explain_folder(net, data, tmp_path / "o", layer=layer, method=method, **HERE)
-    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == sorted(found.files)
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == sorted(found.files or ())
     assert not part_folder(tmp_path / "o").exists()
     assert [name for name, _ in found.unreadable] == ["thing 3/bad.png"]
     maps, table = np.load(tmp_path / "o" / "maps.npy"), rows(tmp_path / "o")
@@ -220,7 +220,7 @@ def test_results_of_other_settings_are_replaced_when_asked_for(network, data, tm
     with pytest.raises(OutputError, match=r"'o' holds the results.*command.*--restart"):
         explain_folder(net, data, out, **HERE)
     found = explain_folder(net, data, out, restart=True, **HERE)
-    assert sorted(path.name for path in out.iterdir()) == sorted([*found.files, "mine.txt"])
+    assert sorted(path.name for path in out.iterdir()) == sorted([*(found.files or ()), "mine.txt"])
     explain_folder(net, data, out, **HERE)  # the same settings
 
 
