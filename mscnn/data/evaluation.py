@@ -70,7 +70,7 @@ def evaluate(
     real = RealLabels(real_labels, photos, classifier.labels) if real_labels else None
     tally, reasons, done = Tally(), dict[int, str](), 0
     answers = np.full((len(photos), 3), -1.0)
-    answers[:, 0] = targets
+    answers[:, 0] = mapped[photos.targets]
     started, size = time.perf_counter(), loading.batch_size
     numbers = range(processes.rank, -(-len(photos) // size), processes.size)
     mine = sum(min(size, len(photos) - n * size) for n in numbers)
@@ -82,7 +82,7 @@ def evaluate(
             if readable.any():
                 logits = normalise.into(lambda x: classifier.model(x).float().cpu(), batch.views)
                 seen = batch.first + readable.nonzero()[:, 0]
-                answers[seen] = tally.add(logits[readable], targets[seen])
+                answers[seen.numpy()] = tally.add(logits[readable], targets[seen])
                 if real is not None:
                     real.add(logits[readable], [photos.name(n) for n in seen.tolist()])
             done += len(batch.views)
