@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import binomtest
 
 from mscnn.data.classes import map_classes
 from mscnn.data.layouts import Part, find_labelled
@@ -165,6 +164,8 @@ def evaluate_and_show(
         read, a, b = (best >= 0) & (other[1] >= 0), best == target, other[1] == target
         kinds = dict(zip(KINDS, (a & b, a & ~b & read, b & ~a & read, read & ~a & ~b), strict=True))
         counts = [int(kind.sum()) for kind in kinds.values()]
+        from scipy.stats import binomtest  # late: it takes half a second
+
         p_value = binomtest(counts[1], differ).pvalue if (differ := sum(counts[1:3])) else 1.0
         found[0] = replace(found[0], against=Disagreement(
             against.name, against.weights, found[1].top1, float(p_value), *counts
