@@ -1,5 +1,7 @@
 """The tour: six steps forth and back, for everyone; what the visitor had is there afterwards."""
 
+import hashlib
+
 import pytest
 from playwright.sync_api import expect
 
@@ -24,12 +26,16 @@ def step(look, k):
 
 
 def state(look):
-    """What a visitor sees of the state, and its picture."""
+    """What a visitor sees of the state, and a digest of its picture, which pytest can compare."""
     look.page.mouse.move(1, 1)
+    look.page.evaluate(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
     chosen = "all => all.map(e => e.textContent + (e.value ?? ''))"
     pressed = look.page.locator("[aria-pressed=true]:visible").evaluate_all(chosen)
     fields = look.page.locator(":is(select, input):visible").evaluate_all(chosen)
-    return look.link(), pressed, fields, look.caption().text_content(), look.pixels().tolist()
+    drawn = hashlib.sha256(look.pixels().tobytes()).hexdigest()
+    return look.link(), pressed, fields, look.caption().text_content(), drawn
 
 
 @pytest.mark.slow
@@ -42,6 +48,7 @@ def test_six_steps_forth_and_back_and_the_visitors_own_state_is_restored(visit, 
     look.page.locator("#stages button").nth(1).click()
     look.slide("#opacity", 0.9)
     look.page.locator("[data-do=zoom-in]").click()
+    expect(look.caption()).to_contain_text(look.labels()[2])
     own, entries = state(look), look.page.evaluate("history.length")
     look.asked.clear()
 
