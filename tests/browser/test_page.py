@@ -83,6 +83,35 @@ def test_a_link_holds_the_whole_state_and_back_and_reload_work(visit):
     look.ready()
 
 
+def test_a_photo_on_its_way_dims_the_answer_and_the_last_choice_wins(visit, my_png):
+    look = visit().ready()
+    held = []
+    look.page.route(re.compile("/upload"), lambda route: held.append(route))
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("#overlay")).to_have_attribute("aria-busy", "true")
+    expect(look.page.locator("#panel-look")).to_have_class(STALE)
+    look.page.locator("#keep").click()
+    expect(look.notice()).to_have_text("There is no answer to keep yet.")
+    look.page.locator("[data-example=coffee]").click()
+    look.ready()
+    labels, pixels = look.labels(), look.pixels()
+    with look.page.expect_response(re.compile("/upload")):
+        held.pop().continue_()
+    assert look.page.evaluate("new Promise(done => setTimeout(done, 300))") is None
+    look.ready()
+    assert look.labels() == labels
+    assert (look.pixels() == pixels).all()
+    assert look.link()["example"] == "coffee"
+    # one that does not arrive leaves what was there
+    look.page.unroute(re.compile("/upload"))
+    look.page.route(re.compile("/upload"), lambda route: route.fulfill(status=500))
+    look.upload(my_png, "mine.png")
+    expect(look.notice()).to_contain_text("mine.png could not be uploaded")
+    look.ready()
+    assert look.labels() == labels
+    look.errors.clear()  # the browser's own word on status 500
+
+
 def test_back_returns_to_an_uploaded_photo(visit, my_png):
     look = visit().ready()
     look.upload(my_png, "mine.png")

@@ -34,6 +34,7 @@ const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, st
 
 function set(change, {guided = false} = {}) {
   if (tour.kept && 'photo' in change && !guided) tour.leave(true);
+  if ('photo' in change) { uploads += 1; viewer.previewed = null; }  // an upload under way comes too late
   const lens = change.tab ?? state.tab;
   // An option that is null, empty or false is as if it had never been chosen.
   const options = Object.fromEntries(Object.entries({...state.options[lens], ...change.options})
@@ -49,7 +50,6 @@ function set(change, {guided = false} = {}) {
   if (moved.some(key => key === 'photo' || key === 'tab')) viewer.corner = viewer.drag = null;
   if (moved.includes('photo')) {
     Object.assign(state, {point: null, box: null, target: null});
-    viewer.previewed = null;
     viewer.zoom = 1;
   }
   if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
@@ -63,6 +63,7 @@ function set(change, {guided = false} = {}) {
 function differs(lens) {
   const answer = answers[lens], {needs, covers} = LENSES[lens];
   if (!answer) return 'none';
+  if (viewer.previewed) return 'photo';
   const now = snapshot(lens);
   const missing = field => !same(
     field === 'photo' ? now.photo?.id : now[field], field === 'photo' ? answer.at.photo?.id : answer.at[field]);
@@ -82,7 +83,7 @@ const refresh = () => keepFocus(renew);
 function renew() {
   renderPanels();
   viewer.update();
-  if (!state.photo?.id) return;
+  if (!state.photo?.id || viewer.previewed) return;
   const lens = state.tab, off = differs(lens), at = snapshot(lens);
   if (!off) return settle();
   const key = JSON.stringify([lens, at]);
@@ -163,6 +164,7 @@ function question(sentence = '', button = '') {
   if (sentence) notice(sentence);
 }
 function busy(is, progress) {
+  is ||= !!viewer.previewed;  // a photo is on its way
   get('overlay').classList.toggle('busy', is);
   get('overlay').setAttribute('aria-busy', String(is));
   get('stop').hidden = !is || !progress;
@@ -211,12 +213,17 @@ async function choosePhoto(file) {
     `${file.name} is larger than ${Math.round(CONFIG.max_bytes / 2 ** 20)} MB; choose a smaller one.`);
   const url = URL.createObjectURL(file), mine = ++uploads;
   notice();
-  viewer.preview(url);
+  viewer.previewed = url;
+  busy(true);
+  refresh();
   try {
     const {path} = await upload(file);
     if (mine === uploads) set({photo: {id: path, path, name: file.name, url, plain: file.type === 'image/jpeg'}});
   } catch (error) {
-    viewer.preview(null);
+    if (mine !== uploads) return;
+    viewer.previewed = null;
+    busy(!!pending);
+    refresh();
     notice(`${file.name} could not be uploaded; try again, or choose another photo.`);
   }
 }

@@ -138,7 +138,6 @@ const viewer = {
     const {naturalWidth = 4, naturalHeight = 3} = this.image ?? {};
     return own.width ? own : {...own, width: naturalWidth || 4, height: naturalHeight || 3};
   },
-  preview(url) { this.previewed = url; this.update(); },
   mapById(id) { return (this.view().maps ?? []).find(map => map.id === id); },
   map(column) {
     if (column?.map) return this.mapById(column.map);
