@@ -2,16 +2,17 @@
 
 Importing this module makes ``timm.create_model("starter_res2net")`` work, so a starter is built,
 loaded, exported and described by the same code as any other timm model. The blocks are timm's
-own; only the proportions are ours. A name stands for one network for ever, as folders that
-training wrote hold no more than that name; so there are two generations:
+own; only the proportions are ours. There are two generations, which differ in the name of their
+first convolution, ``first_conv`` of timm's configuration; a folder that training wrote has it, so
+it is built as it was trained, whichever generation its name stands for by now:
 
-* ``starter_resnet`` and so on, whose weights are bundled: two blocks per stage, timm's plain stem,
-  and a dilated last stage. timm's first block of each stage has no hierarchy between its splits
-  (``is_first``), so four blocks have one.
-* ``starter_resnet35`` and so on, made for the lens and chosen by measurement
-  (``docs/training/pilots.md``), which have no weights yet: three blocks in all stages but the
-  first, so seven blocks have a hierarchy of splits; stem and shortcuts of timm's ``d`` variants;
-  no dilation, which would leave gaps in the ladder of receptive fields.
+* ``conv1``, whose weights are bundled as ``starter_resnet`` and so on: two blocks per stage, timm's
+  plain stem, and a dilated last stage. timm's first block of each stage has no hierarchy between
+  its splits (``is_first``), so four blocks have one.
+* ``conv1.0``, made for the lens and chosen by measurement (``docs/training/pilots.md``),
+  ``starter_resnet35`` and so on until they have weights: three blocks in all stages but the first,
+  so seven blocks have a hierarchy of splits; stem and shortcuts of timm's ``d`` variants; no
+  dilation, which would leave gaps in the ladder of receptive fields.
 
 In both there is no pooling in the stem, and the last stage keeps the stride of the one before, so
 that 64 px give an 8 x 8 map to explain (stride 8). All families have the same channels. Res2Net's
@@ -33,20 +34,24 @@ from torch import nn
 
 STARTER_NAMES = ("starter_res2net", "starter_resnet", "starter_res2next", "starter_resnest")
 
-_BUNDLED: dict[str, Any] = {
-    "layers": (2, 2, 2, 2),
-    "channels": (24, 48, 96, 160),
-    "stem_width": 24,
-    "output_stride": 16,
-}
-_DEEPER: dict[str, Any] = {
-    "layers": (2, 3, 3, 3),
-    "channels": (24, 48, 96, 176),
-    "stem_type": "deep",
-    "stem_width": 24,
-    "avg_down": True,
-    "output_stride": 16,
-    "dilated": False,
+_FIRST, _SECOND = "conv1", "conv1.0"
+
+_PROPORTIONS: dict[str, dict[str, Any]] = {
+    _FIRST: {
+        "layers": (2, 2, 2, 2),
+        "channels": (24, 48, 96, 160),
+        "stem_width": 24,
+        "output_stride": 16,
+    },
+    _SECOND: {
+        "layers": (2, 3, 3, 3),
+        "channels": (24, 48, 96, 176),
+        "stem_type": "deep",
+        "stem_width": 24,
+        "avg_down": True,
+        "output_stride": 16,
+        "dilated": False,
+    },
 }
 
 
@@ -71,7 +76,7 @@ class StarterResNet(ResNet):  # type: ignore[misc]  # timm's class is untyped
                     module.dilation = module.padding = (1, 1)
 
 
-def _cfg(px: int) -> dict[str, Any]:
+def _cfg(px: int, first_conv: str) -> dict[str, Any]:
     return {
         "url": "",
         "num_classes": 200,
@@ -82,15 +87,15 @@ def _cfg(px: int) -> dict[str, Any]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv1",
+        "first_conv": first_conv,
         "classifier": "fc",
         "license": "apache-2.0",
     }
 
 
 default_cfgs = generate_default_cfgs(
-    {name: _cfg(64) for name in STARTER_NAMES}
-    | {f"{name}35": _cfg(72) | {"first_conv": "conv1.0"} for name in STARTER_NAMES}
+    {name: _cfg(64, _FIRST) for name in STARTER_NAMES}
+    | {f"{name}35": _cfg(72, _SECOND) for name in STARTER_NAMES}
 )
 
 _FAMILIES: dict[str, dict[str, Any]] = {
@@ -107,7 +112,12 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterResNet:
-    proportions = _BUNDLED if variant in STARTER_NAMES else _DEEPER
+    given = options.get("pretrained_cfg")
+    found = given if isinstance(given, dict) else getattr(given, "__dict__", {})
+    generation = found.get("first_conv") or default_cfgs[variant].default.first_conv
+    proportions = _PROPORTIONS.get(generation)
+    if proportions is None:
+        raise ValueError(f"no starter has a first convolution named {generation!r}")
     options = proportions | _FAMILIES[variant.removesuffix("35")] | options
     model: StarterResNet = build_model_with_cfg(StarterResNet, variant, pretrained, **options)
     return model

@@ -1,12 +1,15 @@
 """The starters made for the lens: their proportions, before any of them is trained."""
 
+import json
+
 import pytest
 import timm
 import torch
 from timm.models.res2net import Bottle2neck
 from torch import nn
 
-from mscnn.models.architecture import check_supported, from_name
+from mscnn.errors import WeightsError
+from mscnn.models.architecture import check_supported, from_folder, from_name
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
 from mscnn.starters import STARTER_NAMES
@@ -60,10 +63,37 @@ def test_the_ladder_of_receptive_fields(kind, largest):
 
 
 def test_the_bundled_ones_are_as_they_were():
-    """Folders that were fine-tuned from them hold their name and nothing of their proportions."""
     for name in STARTER_NAMES:
-        model = built(name)
-        assert [len(model.get_submodule(f"layer{n}")) for n in (1, 2, 3, 4)] == [2, 2, 2, 2]
-        assert model.pretrained_cfg["input_size"] == (3, 64, 64)
-        dilated = {m.dilation for m in model.layer4[1].modules() if isinstance(m, nn.Conv2d)}
-        assert (2, 2) in dilated
+        of_the_first_generation(built(name), name)
+
+
+def of_the_first_generation(model, name):
+    assert [len(model.get_submodule(f"layer{n}")) for n in (1, 2, 3, 4)] == [2, 2, 2, 2], name
+    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    dilated = {m.dilation for m in model.layer4[1].modules() if isinstance(m, nn.Conv2d)}
+    assert (2, 2) in dilated
+
+
+@pytest.mark.parametrize("kind", LARGEST)
+def test_a_folder_is_built_as_it_was_trained_whatever_its_name_stands_for(kind, tmp_path):
+    """Folders that were trained or fine-tuned hold a name, and nothing of its proportions."""
+    for trained in (f"starter_{kind}", f"starter_{kind}35"):
+        for name in (f"starter_{kind}", f"starter_{kind}35"):
+            cfg = built(trained).pretrained_cfg
+            config = {"architecture": name, "num_classes": 200, "pretrained_cfg": cfg}
+            (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            model = from_folder(tmp_path).build(device="meta")
+            if trained.endswith("35"):
+                assert {k: v.shape for k, v in model.state_dict().items()} == {
+                    k: v.shape for k, v in built(trained).state_dict().items()
+                }
+            else:
+                of_the_first_generation(model, name)
+
+
+def test_a_first_convolution_of_another_name_is_a_sentence(tmp_path):
+    cfg = built("starter_resnet").pretrained_cfg | {"first_conv": "stem.conv"}
+    config = {"architecture": "starter_resnet", "num_classes": 200, "pretrained_cfg": cfg}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(WeightsError, match="a first convolution named 'stem"):
+        from_folder(tmp_path).build(device="meta")
