@@ -96,7 +96,8 @@ def comparison_files(
     """Make the files of a comparison.
 
     ``comparison.png`` (contact sheet), ``compare.json``, ``table.csv``, ``agreements.csv``,
-    ``manifest.json``, and for each model that has a map ``cam-<position>-<model>.npy``.
+    ``manifest.json``, and for each model that has a map ``cam-<position>-<model>.npy``, positions
+    from 1 among those that have one.
     """
     drawing = drawing or DrawingOptions()
     shown = _without_path(document(comparison))
@@ -107,9 +108,9 @@ def comparison_files(
         "table.csv": table(map(_compared_cells, comparison.columns)),
         "agreements.csv": table(comparison.agreements, headings(Agreement)),
     }
-    for position, column in enumerate(comparison.columns, 1):
-        if column.cam is not None:
-            files[f"cam-{position}-{safe_name(column.model)}.npy"] = column.cam.raw
+    drawn = [column for column in comparison.columns if column.cam is not None]
+    for position, column in enumerate(drawn, 1):
+        files[f"cam-{position}-{safe_name(column.model)}.npy"] = column.cam.raw
     say = {
         "image": {"name": shown["image"]["path"]} if shown["image"] else None,
         **{key: shown[key] for key in ("class", "layer")},

@@ -38,11 +38,11 @@ class Interval:
         """Whether the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
-    def signed(self, how: str = "+.2f") -> str:
-        """The mean with its sign and the interval."""
+    def signed(self, how: str = "+.2f", unit: str = "") -> str:
+        """The mean with its sign, the interval and the unit."""
         if math.isnan(self.low):
             return "not known"
-        return f"{self.mean:{how}} ({self.low:{how}} to {self.high:{how}})"
+        return f"{self.mean:{how}} ({self.low:{how}} to {self.high:{how}}){unit}"
 
     def verdict(self, more: str = "larger", less: str = "smaller", what: str = "difference") -> str:
         """Say what the interval of a difference, or of something else around zero, tells."""
@@ -223,13 +223,13 @@ class Study:
             )
             lines += [
                 f"{model.model}: evidence-weighted receptive field {sizes}, {_named(setting)}: "
-                f"{change.signed()} px: {change.verdict()}."
+                f"{change.signed(unit=' px')}: {change.verdict()}."
                 for setting, change in model.weighted_rf_change.items()
             ]
         first = self.models[0].model
         lines += [
             f"{name}: its range of sizes against {first}, {_named(setting)}: "
-            f"{gain.signed()} octaves: {gain.verdict()}."
+            f"{gain.signed(unit=' octaves')}: {gain.verdict()}."
             for name, gains in self.range_gain.items()
             for setting, gain in gains.items()
             if setting != SHUFFLED

@@ -95,6 +95,8 @@ def test_cite(capsys):
     keys = {key for _, key, _ in parsed(out)}
     assert keys == {"wightman2019timm", "gao2021res2net", "xie2017resnext", "jiang2021layercam",
                     "mscnn", "he2016resnet"}  # fmt: skip
+    assert bibtex("Grad-CAM++", "Res2Net", "resne xt") == bibtex("gradcam++", "res2net", "resnext")
+    assert all(bibtex(method.title) == bibtex(name) != "" for name, method in METHODS.items())
     assert main(["cite", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == {"bibtex": bibtex()}

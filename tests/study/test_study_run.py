@@ -218,7 +218,7 @@ def test_the_words_say_larger_smaller_or_nothing():
         "mean": (number(1.0, 0.9, 1.1), "+1.00 (+0.90 to +1.10) px: larger."),
         "blur": (number(-1.0, -1.1, -0.9), "-1.00 (-1.10 to -0.90) px: smaller."),
         "noise": (number(0.1, -0.1, 0.3), f"+0.10 (-0.10 to +0.30) px: {nothing}."),
-        "shuffled": (number(0.1), "not known px: too few photographs to tell."),
+        "shuffled": (number(0.1), "not known: too few photographs to tell."),
     }
     model = ModelSummary(
         model="a", probability={}, weighted_rf={}, shares={}, changes=(),
