@@ -87,6 +87,26 @@ def test_the_filter_shows_what_has_to_do_with_a_class(opened):
     expect(page.locator(str(link.get_attribute("href")))).to_be_in_viewport()
 
 
+def test_the_table_of_classes_is_sorted_by_any_column(opened):
+    page = opened()
+    table = page.get_by_role("region", name="Classes", exact=True)
+
+    def column(number):
+        texts = table.locator(f"tbody tr > :nth-child({number})").all_text_contents()
+        return [float(t.partition(" %")[0]) if number > 1 and t[0].isdigit() else t for t in texts]
+
+    for number, head in enumerate(("class", "photos", "recall"), 1):
+        button = table.get_by_role("button", name=head)
+        whole = sorted(column(number))
+        button.click()
+        assert column(number) == whole
+        button.click()
+        assert column(number) == whole[::-1]
+        assert table.locator("[aria-sort]").count() == 1
+        expect(table.locator("[aria-sort=descending]")).to_have_text(head)
+    assert findings(SimpleNamespace(page=page)) == []
+
+
 def test_the_page_is_whole_without_its_script(opened):
     page = opened(java_script_enabled=False)
     expect(page.locator("#class")).to_be_hidden()
