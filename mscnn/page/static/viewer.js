@@ -199,6 +199,7 @@ const viewer = {
     this.draw();
     const map = this.map(this.columns[0]?.column), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
+    get('opacity').disabled = !map;
     get('caption').textContent = this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
       ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0');
   },
