@@ -79,8 +79,8 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
         for one in maps:
             method, means = one["method"], one["means"]
             every, random = means["better_than_all"], means["better_than_random"]
-            reach = 100 * (every["high"] - every["mean"]) if every["high"] is not None else 0
-            cell = f"{100 * every['mean']:.0f} ± {reach:.0f} ({100 * random['mean']:.0f})"
+            mean, low, high = (100 * (every[key] or 0) for key in ("mean", "low", "high"))
+            cell = f"{mean:.0f} ({low:.0f} to {high:.0f}), {100 * random['mean']:.0f}"
             share.setdefault(method, {})[model] = cell
             order[method] = order.get(method, 0.0) + every["mean"]
             photos = max(photos, every["photos"])
@@ -94,8 +94,8 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     lines += [
         "",
         f"On how many of {photos} photographs, in %, a method's map of the starter's own answer is "
-        "better than a random map, a blob in the middle and its own blurred self, with the 95 % "
-        "interval; in brackets, better than a random map. Last stage; scores in brief: "
+        "better than a random map, a blob in the middle and its own blurred self, with Wilson's "
+        "95 % interval; then how many are better than a random map. Last stage; scores in brief: "
         f"{BRIEF.steps} steps, blur, {BRIEF.draws} random maps. Made with "
         "`python -m scripts.leaderboard`.",
     ]

@@ -27,6 +27,7 @@ def test_the_best_method_comes_first():
     lines = table(found).splitlines()
     assert lines[0] == "| Method | `one` | `two` |"
     assert lines[2:4] == [
-        "| LayerCAM | 50 ± 10 (90) | - |", "| Grad-CAM | 25 ± 10 (90) | 12 ± 10 (90) |"
-    ]  # fmt: skip
+        "| LayerCAM | 50 (40 to 60), 90 | - |",
+        "| Grad-CAM | 25 (15 to 35), 90 | 12 (2 to 22), 90 |",
+    ]
     assert "50 photographs" in lines[-1]

@@ -275,8 +275,7 @@ def _mapped(found: FolderMaps, out: Path) -> list[str]:
     def cell(mean: Interval | None) -> str:
         if mean is None or mean.mean != mean.mean:
             return "-"
-        reach = f" \N{PLUS-MINUS SIGN}{mean.high - mean.mean:.3f}" if mean.count > 1 else ""
-        return f"{mean.mean:.3f}{reach}"
+        return f"{mean.mean:.3f}" + f" ({mean.low:.3f} to {mean.high:.3f})" * (mean.count > 1)
 
     names = list(dict.fromkeys(name for one in found.maps for name in one.means))
     aside = ("top1_", "map_m", "map_s", "map_x", "map_y", "beats_", "of", "level")
@@ -286,8 +285,8 @@ def _mapped(found: FolderMaps, out: Path) -> list[str]:
     rows = [["mean of all photos", *(f"{o.model}, {o.method}, {o.layer}" for o in found.maps)]]
     rows += [[name, *(cell(one.means.get(name)) for one in found.maps)] for name in shown]
     return [
-        f"{found.images} photographs, class {found.target}, {found.device}; \N{PLUS-MINUS SIGN}: "
-        "95 % interval",
+        f"{found.images} photographs, class {found.target}, {found.device}; in brackets the 95 % "
+        "interval",
         *aligned(rows),
         *(f"note {notice}" for notice in found.notices),
         f"written {out}: {', '.join(found.files or ())}",

@@ -68,7 +68,7 @@ from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.explanation import CamMap
 from mscnn.results.folders import ClassMean, FolderMaps, MapsSummary
 from mscnn.results.schema import Cell, plain
-from mscnn.results.study import interval
+from mscnn.results.study import interval, share
 from mscnn.results.trust import CONTROLS, METRICS, MapTrust
 from mscnn.results.writing import bare_name, check_folder, safe_name, write
 from mscnn.trust.plan import BRIEF, Plan
@@ -440,8 +440,8 @@ class _Folder:
                 means[f"{metric}_less_{kind}"] = interval(columns[metric] - columns[control])
         for name, least in (("random", 1), ("all", len(CONTROLS))):
             if (level := columns.get("level")) is not None:
-                better = np.where(np.isnan(level), np.nan, level >= least)
-                means[f"better_than_{name}"] = interval(better)
+                known = int((~np.isnan(level)).sum())
+                means[f"better_than_{name}"] = share(int((level >= least).sum()), known)
         maps, sums = part.files.arrays[f"maps{m}"], dict[int, tuple[int, Any]]()
         for number in readable.nonzero()[0]:
             if not np.isnan(index := part.numbers[number, m, 0]):

@@ -49,7 +49,7 @@ from mscnn.results.features import FeatureHead
 from mscnn.results.folders import FolderMaps
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.schema import Cell, JsonDict, Table, cells, document, headings, table
-from mscnn.results.study import Interval, Study
+from mscnn.results.study import Interval, Study, share
 from mscnn.results.trust import Candidate, Trust
 from mscnn.results.writing import Files, bare_name, safe_name
 from mscnn.trust.plan import method_of
@@ -388,15 +388,14 @@ def report_files(
     created: datetime | None = None,
 ) -> Files:
     """Make ``index.html`` of what ``evaluate_and_show`` returned: a page that asks nobody else."""
-    from scipy.stats import binomtest  # late: it takes half a second
-
     names = [model_title(one.model) for one in evaluations]
     if len(set(names)) < len(names):
         names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=False)]
     intervals, charts = [], []
     for name, one in zip(names, evaluations, strict=True):
         right = sum(count for (true, best), count in one.confusion.items() if true == best)
-        intervals.append(binomtest(right, one.images).proportion_ci(method="wilson"))
+        between = share(right, one.images)
+        intervals.append((between.low, between.high))
         bins = [dataclasses.astuple(row) for row in one.bins]
         chart = inline_svg(evaluation.reliability_figure(bins, name), f"Reliability of {name}")
         charts.append(Markup(chart))

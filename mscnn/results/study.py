@@ -68,6 +68,16 @@ def interval(values: npt.ArrayLike) -> Interval:
     return Interval(mean, mean - reach, mean + reach, known.size)
 
 
+def share(count: int, of: int) -> Interval:
+    """How often something is so, in 0..1, and Wilson's interval (1927), which stays in there."""
+    from scipy.stats import binomtest  # late: it takes half a second
+
+    if not of:
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    found = binomtest(count, of).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(count / of, float(found.low), float(found.high), of)
+
+
 @dataclass(frozen=True, slots=True)
 class SplitField:
     """One split's fields: the side of the largest theoretical one, px, and what was measured.

@@ -21,7 +21,7 @@ from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
 from mscnn.models.loading import load_model
 from mscnn.results.schema import document
-from mscnn.results.study import Interval, ModelSummary, Study, interval
+from mscnn.results.study import Interval, ModelSummary, Study, interval, share
 from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
@@ -279,3 +279,18 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     draws = generator.normal(2.0, 1.0, (2000, 8))
     covered = np.mean([i.low <= 2.0 <= i.high for i in map(interval, draws)])
     assert covered == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 40), (1, 40), (13, 40), (40, 40), (1, 1)])
+def test_how_often_something_is_so_has_wilsons_interval(count, of):
+    # Wilson 1927: where the share lies 1.96 standard errors from what was found.
+    z, p = 1.959963984540054, count / of
+    middle, reach = p + z**2 / (2 * of), z * (p * (1 - p) / of + z**2 / (4 * of**2)) ** 0.5
+    wanted = [(middle + side * reach) / (1 + z**2 / of) for side in (-1, 1)]
+    got = share(count, of)
+    assert (got.mean, got.count) == (p, of)
+    assert [got.low, got.high] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_how_often_is_not_known_of_nothing():
+    assert np.isnan([share(0, 0).mean, share(0, 0).low]).all()
