@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -52,7 +52,10 @@ class ScaleJitter:
 
 
 def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.Compose:
-    """Augmentation to a normalised ``(C, px, px)`` float32 tensor, of C channels of the network."""
+    """Augmentation to a ``(C, px, px)`` uint8 tensor, of C channels of the network.
+
+    ``normalised`` makes float32 of a whole batch at once, on the device that needs it.
+    """
     channels = data_config["input_size"][0]
     colour = tuple(data_config["mean"]) * (3 // channels)
     steps: list[Any] = [ScaleJitter(px, recipe, colour), v2.RandomHorizontalFlip()]
@@ -61,9 +64,13 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
         # As timm's own transforms set it: shifts up to 45 % of the side, gaps in the mean colour.
         hparams = {"translate_const": int(0.45 * px), "img_mean": mean}
         steps.append(rand_augment_transform(recipe.randaugment, hparams))
-    steps += _grey(channels)
-    to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-    return v2.Compose([*steps, *to_tensor, v2.Normalize(data_config["mean"], data_config["std"])])
+    return v2.Compose([*steps, *_grey(channels), v2.PILToTensor()])
+
+
+def normalised(data_config: dict[str, Any]) -> v2.Compose:
+    """From uint8 to the float32 that the network is fed, see ``train_transform``."""
+    normalise = v2.Normalize(data_config["mean"], data_config["std"])
+    return v2.Compose([v2.ToDtype(torch.float32, scale=True), normalise])
 
 
 def _grey(channels: int) -> list[Any]:
@@ -73,18 +80,18 @@ def _grey(channels: int) -> list[Any]:
 
 @dataclass(eq=False)
 class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Photographs with their class, through ``transform`` to ``(C, height, width)`` float32.
+    """Photographs with their class, through ``transform`` to ``(C, height, width)``.
 
     Every sample draws from generators seeded by (seed, epoch, index), so an image looks the same
     whichever process reads it and wherever a run was interrupted. One that cannot be read becomes
-    zeros of ``shape`` (C, height, width) with the target ``-1 - index``, for others to leave out.
+    ``missing``, of that shape and dtype, with the target ``-1 - index``, for others to leave out.
     """
 
     samples: Samples
     transform: Callable[[Image.Image], torch.Tensor]
     seed: int
     epoch: int
-    shape: tuple[int, ...] = (3, 0, 0)
+    missing: torch.Tensor = field(default_factory=lambda: torch.zeros(3, 0, 0))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -100,7 +107,7 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int]]):
         try:
             image = load_photo(photo, whole=True)
         except ImageError:
-            return torch.zeros(self.shape), -1 - index
+            return self.missing, -1 - index
         return self.transform(image), target
 
 
@@ -146,19 +153,21 @@ class Batches:
             skip=step * recipe.batch_size, rank=shared.rank, processes=shared.size,
         )  # fmt: skip
         px = recipe.size_at(epoch, self.config["input_size"][-1])
-        transform = train_transform(px, recipe, self.config)
-        shape = (self.config["input_size"][0], px, px)
-        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, shape)
+        transform, normalise = train_transform(px, recipe, self.config), normalised(self.config)
+        missing = torch.zeros((self.config["input_size"][0], px, px), dtype=torch.uint8)
+        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, missing)
         loader = iter(self._loader(photos, order))
+        how: Any = {"memory_format": torch.channels_last, "non_blocking": True}
         while parts := list(islice(loader, recipe.accumulate)):
-            yield parts
+            yield [(normalise(x.to(shared.device, **how)), target) for x, target in parts]
 
     def validation(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
         shape = self.config["input_size"]
         transform = v2.Compose([*_grey(shape[0]), create_transform(**self.config)])
-        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, shape)
+        missing = torch.zeros(shape)
+        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, missing)
         yield from self._loader(photos, mine)
 
     def _loader(self, photos: PhotoDataset, order: Any) -> DataLoader[Any]:

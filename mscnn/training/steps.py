@@ -120,9 +120,10 @@ class Stepper:
     def step(self, parts: Sequence[Batch], update: int) -> float:
         """Update the weights once, or leave them as they are where the loss is not finite.
 
-        ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images and
-        ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the 0-based number of
-        this step in the run. Returns the mean loss, nats; not finite if it is not in a process.
+        ``parts`` are those of this process's part of the batch: ``(b, 3, H, W)`` float32 images on
+        its device and ``(b,)`` int64 targets, negative for those to leave out. ``update`` is the
+        0-based number of this step in the run. Returns the mean loss, nats; not finite if it is not
+        in a process.
         """
         self.scheduler.step_update(update)
         self.optimizer.zero_grad(set_to_none=True)
@@ -158,8 +159,7 @@ class Stepper:
         With unreadable ones among them nothing is mixed.
         """
         device, known = self.processes.device, part[1] >= 0
-        x = part[0].to(device, memory_format=torch.channels_last, non_blocking=True)
-        target = part[1].to(device, non_blocking=True)
+        x, target = part[0], part[1].to(device, non_blocking=True)
         if bool(known.all()):
             if self.mix is not None:
                 x, target = self.mix(x, target)

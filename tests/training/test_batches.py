@@ -85,12 +85,12 @@ def test_what_cannot_be_read_is_marked_with_its_place(folder):
     found = open_data(folder)
     path = Path(found.train.full_name(5))
     path.write_bytes(path.read_bytes()[:200])
-    dataset = b.PhotoDataset(
-        found.train, b.train_transform(16, Recipe(), CONFIG), 0, 0, (3, 16, 16)
-    )
+    missing = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    dataset = b.PhotoDataset(found.train, b.train_transform(16, Recipe(), CONFIG), 0, 0, missing)
     x, target = dataset[5]
     assert target == -6
-    assert torch.equal(x, torch.zeros(3, 16, 16))
+    assert torch.equal(x, missing)
+    assert x.dtype == dataset[0][0].dtype
 
 
 def test_the_parts_of_a_step_are_the_same_whoever_takes_them(folder):
@@ -109,6 +109,16 @@ def test_the_parts_of_a_step_are_the_same_whoever_takes_them(folder):
         for (x, target), (other_x, other_target) in zip(parts, together, strict=True):
             assert torch.equal(x, other_x)
             assert torch.equal(target, other_target)
+
+
+def test_a_batch_is_normalised_as_each_photo_by_itself_would_be(folder):
+    data, recipe = open_data(folder), Recipe(batch_size=12, workers=0)
+    ((x, _),) = next(b.Batches(data, recipe, CONFIG, Processes(CPU)).training(1, 0))
+    photos = b.PhotoDataset(data.train, b.train_transform(16, recipe, CONFIG), recipe.seed, 1)
+    order = b.epoch_order(len(data.train), recipe.seed, 1, 12)
+    for found, index in zip(x, order, strict=False):
+        pixels = photos[index][0].numpy().astype(np.float64) / 255
+        np.testing.assert_allclose(found.numpy(), (pixels - 0.5) / 0.25, atol=1e-6)
 
 
 def test_each_validation_image_is_measured_by_one_process(folder):
