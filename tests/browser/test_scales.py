@@ -87,8 +87,8 @@ def test_the_box_under_the_pointer_is_the_one_of_the_table(scales, site, place):
     assert fields is not None
     block = site.engine.scales(LION, RES2NET).block("layer2.1")
     left, _, right, _ = block.geometry.crop
-    width = block.geometry.photo[0]
-    percent = 100 * fields.block("layer2.1").splits[0].rf_max_px / 64 * (right - left) / width
+    seen = (right - left) / block.geometry.photo[0]
+    percent = 100 * fields.block("layer2.1").splits[0].rf_max_px / fields.input_px * seen
     assert text is not None
     assert f"sees {percent:.0f} % of the width" in text
 

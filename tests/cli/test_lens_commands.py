@@ -130,8 +130,8 @@ def test_sweep_prints_and_writes_the_lens_numbers(photo, capsys):
             [s.probability for s in curve.steps], abs=1e-5
         )
         assert [s["rank"] for s in model["steps"]] == [s.rank for s in curve.steps]
-        # The input is 64 px.
-        assert [s["size_px"] for s in model["steps"]] == [64, 32, 16]
+        whole = engine().session.network(model["model"]).preprocess.view_size[0]
+        assert [s["size_px"] for s in model["steps"]] == [whole, whole // 2, whole // 4]
     assert document["files"] == [
         *("sweep.json", "sweep.csv", "sweep.png", "film.png", "manifest.json")
     ]
