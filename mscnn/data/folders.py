@@ -68,7 +68,7 @@ from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.explanation import CamMap
 from mscnn.results.folders import ClassMean, FolderMaps, MapsSummary
 from mscnn.results.schema import Cell, plain
-from mscnn.results.study import interval, share
+from mscnn.results.study import Interval, interval, share
 from mscnn.results.trust import CONTROLS, METRICS, MapTrust
 from mscnn.results.writing import bare_name, check_folder, safe_name, write
 from mscnn.trust.plan import BRIEF, Plan
@@ -434,14 +434,18 @@ class _Folder:
             for j, name in enumerate(part.columns)
             if not np.isnan(values := part.numbers[:, m, j][readable]).all()
         }
-        means = {n: interval(v) for n, v in columns.items() if not n.endswith("_index")}
+        means = {
+            name: (_share if name.startswith(_AGREE[-1]) else interval)(values)
+            for name, values in columns.items()
+            if not name.endswith("_index")
+        }
         for metric, kind in _SCORES:
             if (control := f"{metric}_{kind}") in columns:
                 means[f"{metric}_less_{kind}"] = interval(columns[metric] - columns[control])
         for name, least in (("random", 1), ("all", len(CONTROLS))):
             if (level := columns.get("level")) is not None:
-                known = int((~np.isnan(level)).sum())
-                means[f"better_than_{name}"] = share(int((level >= least).sum()), known)
+                better = np.where(np.isnan(level), np.nan, level >= least)
+                means[f"better_than_{name}"] = _share(better)
         maps, sums = part.files.arrays[f"maps{m}"], dict[int, tuple[int, Any]]()
         for number in readable.nonzero()[0]:
             if not np.isnan(index := part.numbers[number, m, 0]):
@@ -530,6 +534,11 @@ def _manifest(out: Path) -> dict[str, Any]:
 
 def _chosen(wanted: Sequence[Wanted], best: Sequence[int]) -> list[int]:
     return [w if isinstance(w, int) else b for w, b in zip(wanted, best, strict=True)]
+
+
+def _share(flags: Numbers) -> Interval:
+    """Of 1 and 0; NaN is left out."""
+    return share(int(np.nansum(flags)), int((~np.isnan(flags)).sum()))
 
 
 def _same(known: Network, other: Network, index: float) -> int | None:

@@ -28,8 +28,8 @@ class MapsSummary:
 
     ``means`` are over the photographs, by column of the table. Of scores there is also the
     difference to each control within each photograph (``deletion_blur_less_blob``), and the
-    fraction of maps that are ``better_than_random``, and ``better_than_all`` controls. ``classes``
-    are in the order of ``mean-maps.npz``.
+    fraction of maps that are ``better_than_random``, and ``better_than_all`` controls, with
+    Wilson's interval. ``classes`` are in the order of ``mean-maps.npz``.
     """
 
     model: str

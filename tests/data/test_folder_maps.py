@@ -153,6 +153,10 @@ def test_a_class_that_one_model_lacks(network, data, tmp_path):
     assert np.isnan(numbers(tmp_path / "o", "probability")[1::2]).all()
     assert not np.load(tmp_path / "o" / found.maps[1].file).any()
     assert numbers(tmp_path / "o", "same_top1_tiny_resnet")[1::2].tolist() == [0] * 7
+    often = found.maps[1].means["same_top1_tiny_resnet"]
+    # By hand: of none among n, Wilson's upper end is z^2 / (n + z^2).
+    assert (often.mean, often.low, often.count) == (0, pytest.approx(0, abs=1e-12), 7)
+    assert often.high == pytest.approx(1.959964**2 / (7 + 1.959964**2), abs=1e-6)
 
 
 @pytest.mark.slow
