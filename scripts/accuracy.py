@@ -38,6 +38,8 @@ from mscnn.photos.imaging import load_photo
 from scripts.bundle import add_to_manifest
 
 Counts = dict[str, int]
+CLOSE = 0.003
+"""Share of right answers by which float16 may differ from the weights as they were trained."""
 SLACK = 1
 """Pictures that may fall on the other side on a processor that adds in another order."""
 
@@ -189,15 +191,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _official(root: Path, write: bool) -> int:
-    wrong = 0
+    wrong = 0  # other weights, or other images
     for model, entry in manifest.load_manifest().items():
         found, measured_bins = official(model, root)
         known = {key: (entry.accuracy or {}).get(key) for key in found}
         sys.stdout.write(f"{model}: {json.dumps(found)}, recorded {json.dumps(known)}\n")
-        same = found == known and (write or _counts(entry.reliability) == _counts(measured_bins))
-        wrong += not same
-        if write and same:
-            _write(model, {"reliability": measured_bins})
+        if write and abs(found["top1"] - (known["top1"] or 0)) < CLOSE:
+            of_the_file = {**found, "weights": "the float16 file, computed in float32"}
+            _write(model, {"reliability": measured_bins}, of_the_file)
+        else:
+            wrong += found != known or _counts(entry.reliability) != _counts(measured_bins)
     return int(wrong > 0)
 
 

@@ -166,6 +166,7 @@ def facts_of(run: Path, *, command: str, data: str, measured_on: str) -> tuple[A
             "top5": facts["top5"],
             "images": facts["val_images"],
             "set": measured_on,
+            "weights": "as they were trained, computed in float32",
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"The folder {run.name} has no usable training.json.") from error

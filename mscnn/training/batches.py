@@ -54,7 +54,7 @@ class ScaleJitter:
 def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.Compose:
     """Augmentation to a ``(C, px, px)`` uint8 tensor, of C channels of the network.
 
-    ``normalised`` makes float32 of a whole batch at once, on the device that needs it.
+    ``Batches`` makes float32 of a whole batch at once, on the device that needs it.
     """
     channels = data_config["input_size"][0]
     colour = tuple(data_config["mean"]) * (3 // channels)
@@ -65,12 +65,6 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
         hparams = {"translate_const": int(0.45 * px), "img_mean": mean}
         steps.append(rand_augment_transform(recipe.randaugment, hparams))
     return v2.Compose([*steps, *_grey(channels), v2.PILToTensor()])
-
-
-def normalised(data_config: dict[str, Any]) -> v2.Compose:
-    """From uint8 to the float32 that the network is fed, see ``train_transform``."""
-    normalise = v2.Normalize(data_config["mean"], data_config["std"])
-    return v2.Compose([v2.ToDtype(torch.float32, scale=True), normalise])
 
 
 def _grey(channels: int) -> list[Any]:
@@ -144,6 +138,8 @@ class Batches:
         _check(len(data.train), recipe, processes.size)
         self.part_size = recipe.batch_size // (processes.size * recipe.accumulate)
         self.steps = len(data.train) // recipe.batch_size
+        mean, std = (torch.tensor(data_config[key]).view(-1, 1, 1) for key in ("mean", "std"))
+        self.mean, self.std = mean.to(processes.device), std.to(processes.device)
 
     def training(self, epoch: int, step: int) -> Iterator[list[Batch]]:
         """Yield for each step of an epoch, from ``step`` on, this process's parts of the batch."""
@@ -153,28 +149,33 @@ class Batches:
             skip=step * recipe.batch_size, rank=shared.rank, processes=shared.size,
         )  # fmt: skip
         px = recipe.size_at(epoch, self.config["input_size"][-1])
-        transform, normalise = train_transform(px, recipe, self.config), normalised(self.config)
-        missing = torch.zeros((self.config["input_size"][0], px, px), dtype=torch.uint8)
-        photos = PhotoDataset(self.data.train, transform, recipe.seed, epoch, missing)
-        loader = iter(self._loader(photos, order))
-        how: Any = {"memory_format": torch.channels_last, "non_blocking": True}
-        while parts := list(islice(loader, recipe.accumulate)):
-            yield [(normalise(x.to(shared.device, **how)), target) for x, target in parts]
+        transform = train_transform(px, recipe, self.config)
+        found = self._read(self.data.train, transform, epoch, (px, px), order)
+        while parts := list(islice(found, recipe.accumulate)):
+            yield parts
 
     def validation(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
-        shape = self.config["input_size"]
-        transform = v2.Compose([*_grey(shape[0]), create_transform(**self.config)])
-        missing = torch.zeros(shape)
-        photos = PhotoDataset(self.data.val, transform, self.recipe.seed, epoch, missing)
-        yield from self._loader(photos, mine)
+        channels, *size = self.config["input_size"]
+        timms = create_transform(**self.config, normalize=False)
+        transform = v2.Compose([*_grey(channels), timms])
+        yield from self._read(self.data.val, transform, epoch, size, mine)
 
-    def _loader(self, photos: PhotoDataset, order: Any) -> DataLoader[Any]:
-        return DataLoader(
+    def _read(
+        self, samples: Samples, transform: Any, epoch: int, size: Sequence[int], order: Any
+    ) -> Iterator[Batch]:
+        """Yield ``(b, C, *size)`` float32 on the device, normalised as timm does, and targets."""
+        device = self.processes.device
+        missing = torch.zeros((len(self.mean), *size), dtype=torch.uint8)
+        photos = PhotoDataset(samples, transform, self.recipe.seed, epoch, missing)
+        loader = DataLoader(
             photos, batch_size=self.part_size, sampler=order, num_workers=self.recipe.workers,
-            pin_memory=self.processes.device.type == "cuda", worker_init_fn=leave_signals_to_parent,
+            pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_parent,
         )  # fmt: skip
+        for x, target in loader:
+            x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
+            yield x.float().div_(255).sub_(self.mean).div_(self.std), target
 
 
 def fitted(recipe: Recipe, images: int, processes: int) -> Recipe:

@@ -296,8 +296,8 @@ def tally(
             known = target >= 0
             unread += (-1 - target[~known]).tolist()
             if bool(known.any()):
-                x = x[known].to(device, memory_format=torch.channels_last)
-                counted.add(model(x).float(), target[known])
+                x = x if bool(known.all()) else x[known.to(x.device)]
+                counted.add(model(x.to(device)).float(), target[known])
     finally:
         for module, training in flags:
             module.training = training

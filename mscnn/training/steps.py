@@ -136,11 +136,13 @@ class Stepper:
             ddp = self.parallel if isinstance(self.parallel, DistributedDataParallel) else None
             with ddp.no_sync() if ddp is not None and not last else contextlib.nullcontext():
                 loss = self._forward(part) / len(parts)
+                total += loss.detach()
+                if last:
+                    # Read before the backward, which a GPU then does while the update is prepared.
+                    value = self.processes.sum(float(total)) / self.processes.size
+                    if not math.isfinite(value):
+                        return value
                 self.scaler.scale(loss).backward()
-            total += loss.detach()
-        value = self.processes.sum(float(total)) / self.processes.size
-        if not math.isfinite(value):
-            return value
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
