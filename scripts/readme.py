@@ -38,8 +38,8 @@ def models() -> str:
         *(_backbone_row(spec, sources) for spec in specs),
         "",
         "GMACs: multiply-accumulates of convolutions and linear layers, one forward at the "
-        f"input size. timm top-1: {timms}, at this input size. Starters: measured on "
-        "Tiny-ImageNet-200, see `assets/weights/MANIFEST.json`. `*` non-commercial upstream; "
+        f"input size. timm top-1: {timms}, at this input size. Starters have none; "
+        "theirs on Tiny-ImageNet-200 is in the table below. `*` non-commercial upstream; "
         "timm lists the licence as unknown.",
         "",
         "Sources of the paper column: "

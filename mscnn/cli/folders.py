@@ -55,10 +55,10 @@ def study(
     folder: Annotated[
         Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
     ],
-    models: Annotated[list[str], Option(metavar="A,B", help="Models; the first is compared with.")],
+    models: Annotated[list[str], Option(metavar="A,B", help="Models; the first is the yardstick.")],
     out: options.Out,
     limit: Annotated[int, Option(help="Photos to use, at most.")] = 600,
-    seed: Annotated[int, Option(help="Of the choice of photos.")] = 0,
+    seed: Annotated[int, Option(help="Of the choice of photos and of random cuts.")] = 0,
     cuts: Annotated[bool, Option("--cuts", help="Also cut the models' scales.")] = False,
     device: options.Device = "auto",
     json: options.Json = False,

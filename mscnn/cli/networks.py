@@ -107,7 +107,7 @@ def _model_cells(row: JsonDict) -> list[str]:
 
 
 def cite(
-    names: Annotated[list[str] | None, Argument(help="Models or methods; all without.")] = None,
+    names: Annotated[list[str] | None, Argument(help="Models or methods; left out: all.")] = None,
     json: options.Json = False,
 ) -> None:
     """Print BibTeX of models, methods and this program."""

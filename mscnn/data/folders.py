@@ -435,7 +435,7 @@ class _Folder:
             if not np.isnan(values := part.numbers[:, m, j][readable]).all()
         }
         means = {
-            name: (_share if name.startswith(_AGREE[-1]) else interval)(values)
+            name: (_share if _is_flag(name) else interval)(values)
             for name, values in columns.items()
             if not name.endswith("_index")
         }
@@ -534,6 +534,11 @@ def _manifest(out: Path) -> dict[str, Any]:
 
 def _chosen(wanted: Sequence[Wanted], best: Sequence[int]) -> list[int]:
     return [w if isinstance(w, int) else b for w, b in zip(wanted, best, strict=True)]
+
+
+def _is_flag(name: str) -> bool:
+    """Whether a column is 1 or 0; that of random maps is a mean over several."""
+    return name in ("increase", "increase_blob", "increase_blurred") or name.startswith(_AGREE[-1])
 
 
 def _share(flags: Numbers) -> Interval:

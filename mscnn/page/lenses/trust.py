@@ -1,4 +1,4 @@
-"""Trust: whether the map can be believed, beside maps that cannot know anything of the photo."""
+"""Trust: whether the map can be believed, beside maps that know less of the photo."""
 
 from __future__ import annotations
 
