@@ -57,7 +57,14 @@ from mscnn.draw.sheets import FolderSample
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, check_models, same_class
 from mscnn.engine.trust import pairs_of
-from mscnn.errors import DatasetError, ImageError, OptionError, OutputError, UnknownClassError
+from mscnn.errors import (
+    BoxError,
+    DatasetError,
+    ImageError,
+    OptionError,
+    OutputError,
+    UnknownClassError,
+)
 from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.maps.agreement import agreement
 from mscnn.maps.methods import get_method
@@ -122,7 +129,7 @@ def compare_folder(
     check_models([network.name for network in networks], MIN_COMPARED, MAX_COMPARED)
     here = _Folder("compare", networks[0], folder, out, **how)
     for network in networks:
-        here.explain(network, layer, "gradcam")
+        here.explain(network, layer, "gradcam", models=[one.name for one in networks])
     return here.finish()
 
 
@@ -157,6 +164,11 @@ class _Part:
     @property
     def numbers(self) -> Numbers:
         return self.files.arrays["numbers"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result of other settings or other photographs is known by."""
+        return {**self.rows.settings, "photographs": self.rows.photographs}
 
     def blank(self, size: int) -> dict[str, npt.NDArray[Any]]:
         """Rows of ``size`` photographs of which nothing is known."""
@@ -194,10 +206,8 @@ class _Folder:
         if target == LABEL:
             self.data = find_labelled(root)
             self.photos, self.account = self.data.samples, self.data.account
-            found = hashlib.sha256(self.data.samples.targets.tobytes())
-            for number in range(len(self.photos)):
-                found.update(self.photos.name(number).encode("utf-8", "surrogateescape"))
-            self.digest = found.hexdigest()
+            named = "\0".join([self.data.samples.digest(), *self.data.names])
+            self.digest = hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()
         else:
             (self.target,) = first.targets([target]).indices
             files = list_photos(root, self.account)
@@ -212,7 +222,7 @@ class _Folder:
 
     # --- what is computed --------------------------------------------------------------------
 
-    def explain(self, network: Network, layer: str, method: str) -> None:
+    def explain(self, network: Network, layer: str, method: str, **more: Any) -> None:
         """Add a network's maps by one method."""
         settled = network.layer(layer)
         agree = (f"{what}_{part.title}" for part in self.parts for what in _AGREE)
@@ -220,7 +230,7 @@ class _Folder:
         self.add(
             network, [(method, settled)], (*_EXPLAINED, *agree),
             functools.partial(self._explained, at_once=at_once),
-            self.loading.batch_size if at_once else 1,
+            self.loading.batch_size if at_once else 1, **more,
         )  # fmt: skip
 
     def add(
@@ -324,9 +334,10 @@ class _Folder:
             rows, photo = part.blank(1), self._photo(number)
             if photo is not None:
                 asked: Mapping[str, Any] = {"target": aim(number), "plan": plan}
-                # A photo of the class that it was to be set in contrast to has no scores.
+                # A photo of the class that it was to be set in contrast to has no scores, nor has
+                # one in which the network sees nothing of the box.
                 many = plan.against and self.target in ("top1", LABEL)
-                with suppress(OptionError) if many else nullcontext():
+                with suppress(*[OptionError] * bool(many), *[BoxError] * (plan.box is not None)):
                     if tell is not None:
                         tell(network.trust_seconds(photo, **asked) * len(todo))
                         tell = None
@@ -374,7 +385,9 @@ class _Folder:
         notices = [notice for part in self.parts for notice in part.network.notices]
         for part in self.parts:
             if without := int(np.isnan(part.numbers[readable, 0, 0]).sum()):
-                why = "it is the one set against" if self.command == "trust" else "it has none such"
+                why = "it has none such"
+                if self.command == "trust":
+                    why = "it is the one set against, or the network sees nothing of the box"
                 notices.append(f"{without} photographs have no map of {part.title} for their "
                                f"class: {why}.")  # fmt: skip
         notices += [*self.account.notices, *self.account.lines()]
@@ -389,7 +402,7 @@ class _Folder:
 
     def _check_out(self) -> None:
         """Refuse a folder with results of other settings."""
-        known, wanted = _manifest(self.out), [part.rows.settings for part in self.parts]
+        known, wanted = _manifest(self.out), [part.settings for part in self.parts]
         if self.restart:
             part_files.forget(self.out)
         elif known:
@@ -511,7 +524,7 @@ class _Folder:
             moved = {path.name: path for path in tables}
             for (part, m), one in zip(self._each(), found.maps, strict=True):
                 moved[one.file] = Path(part.files.readable_rows(f"maps{m}", readable).filename)
-        settings, samples = [dict(p.rows.settings) for p in self.parts], self._samples(numbers)
+        settings, samples = [part.settings for part in self.parts], self._samples(numbers)
         made = folder_files(found, samples, settings, [*moved], drawing=self.drawing)
         write(out, made)
         for part in self.parts:

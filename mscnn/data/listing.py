@@ -86,6 +86,9 @@ class PhotoList(Protocol):
     def source(self, index: int) -> PhotoSource:
         """Return what ``load_photo`` takes."""
 
+    def digest(self) -> str:
+        """Return a sha256 that other photographs do not have."""
+
 
 class FileList:
     """Files by names relative to ``root`` (or absolute), packed: a million take 50 MB, not 500."""
@@ -142,6 +145,11 @@ class RowList:
         source: PhotoSource = stored.get("bytes") or stored.get("path") or b""
         return source
 
+    def digest(self) -> str:
+        """Return a sha256 of what ``datasets`` knows the table's content by."""
+        known = f"{getattr(self.table, '_fingerprint', '')}/{self.column}/{self.rows}"
+        return hashlib.sha256(known.encode()).hexdigest()
+
 
 class Samples:
     """Photographs of a list by ``numbers``, ``(n,)``, None for all, with ``(n,)`` class indices."""
@@ -171,6 +179,12 @@ class Samples:
     def source(self, index: int) -> PhotoSource:
         """Return what ``load_photo`` takes."""
         return self.photos.source(int(self._numbers[index]))
+
+    def digest(self) -> str:
+        """Return a sha256 of the photographs and of their classes."""
+        found = hashlib.sha256(self.photos.digest().encode("ascii"))
+        found.update(self._numbers.tobytes() + self.targets.tobytes())
+        return found.hexdigest()
 
     def full_name(self, index: int) -> str:
         """Return the whole path of a file, the name of anything else."""

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import mscnn
 from mscnn.data.listing import MOMENTARY, PhotoList, why_unreadable
 from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
@@ -62,7 +63,8 @@ class Plan:
 
     def document(self) -> dict[str, Any]:
         """Return what two runs that share their work have in common."""
-        own = {"images": self.images, "photographs": self.photographs}
+        # Another version may give other rows.
+        own = {"photographs": self.photographs, "images": self.images, "version": mscnn.__version__}
         return {**self.settings, "batch_size": self.batch_size, **own}
 
     def batch(self, number: int) -> slice:

@@ -108,9 +108,9 @@ def comparison_files(
         "table.csv": table(map(_compared_cells, comparison.columns)),
         "agreements.csv": table(comparison.agreements, headings(Agreement)),
     }
-    drawn = [column for column in comparison.columns if column.cam is not None]
-    for position, column in enumerate(drawn, 1):
-        files[f"cam-{position}-{safe_name(column.model)}.npy"] = column.cam.raw
+    cams = [(column.model, column.cam) for column in comparison.columns]
+    for position, (model, cam) in enumerate(((m, c) for m, c in cams if c is not None), 1):
+        files[f"cam-{position}-{safe_name(model)}.npy"] = cam.raw
     say = {
         "image": {"name": shown["image"]["path"]} if shown["image"] else None,
         **{key: shown[key] for key in ("class", "layer")},

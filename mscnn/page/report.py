@@ -135,6 +135,10 @@ class _Still:
     def _figures(self) -> Iterator[tuple[str, str, str]]:
         """Title, picture, and the picture in words."""
         for column in self.columns:
+            if "map" in column:  # none, as the note says
+                bare = _url(webp(thumbnail_of(self.photo.image, LARGE_PX)))
+                yield f"{column['title']}: {column['note']}", bare, "The photo, without a map."
+                continue
             group = column.get("key"), self.shown.get("group")
             beside = (m for m in self.maps.values() if (m.get("column"), m.get("group")) == group)
             sent = next(beside, None) if "key" in column else self.shown

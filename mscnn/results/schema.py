@@ -15,6 +15,7 @@ import functools
 import io
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -318,10 +319,13 @@ def csv_text(content: Table) -> str:
     return out.getvalue()
 
 
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+
+
 def _harmless(cell: Cell) -> Cell:
     """Keep a spreadsheet from taking text for a formula (OWASP, CSV injection)."""
     if not isinstance(cell, str):
         return "" if cell is None else cell
     # Line breaks start a new cell's text in some importers.
-    text = " ".join(cell.split())
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "|", "%")) else text
+    text = _BREAKS.sub(" ", cell)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@", "|", "%")) else text

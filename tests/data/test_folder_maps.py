@@ -4,6 +4,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import weakref
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 import mscnn.data.folders as folders_module
@@ -226,6 +228,58 @@ def test_results_of_other_settings_are_replaced_when_asked_for(network, data, tm
     found = explain_folder(net, data, out, restart=True, **HERE)
     assert sorted(path.name for path in out.iterdir()) == sorted([*(found.files or ()), "mine.txt"])
     explain_folder(net, data, out, **HERE)  # the same settings
+    with pytest.raises(OutputError, match=r"'o' holds the results.*\(photographs\).*--restart"):
+        explain_folder(net, data / "thing 5", out, **HERE)
+
+
+def test_a_comparison_of_fewer_models_is_another_one(network, data, tmp_path):
+    several, out = [*nets(network), network("resnext", fresh=True)], tmp_path / "o"
+
+    def stop(done, total):
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare_folder(several, data, out, on_progress=stop, **HERE)
+    with pytest.raises(OutputError, match=r"'o\.part'.*\(models\).*--restart"):
+        compare_folder(several[:2], data, out, **HERE)
+    compare_folder(several, data, out, **HERE)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(OutputError, match=r"'o' holds the results.*\(models\).*--restart"):
+        compare_folder(several[:2], data, out, **HERE)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("change", ["photo", "class"])
+def test_with_labels_a_stopped_run_knows_other_photos_and_other_classes(
+    network, data, tmp_path, change
+):
+    root, out = shutil.copytree(data, tmp_path / "data"), tmp_path / "o"
+    net = network("resnet", fresh=True)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain_folder(net, root, out, target="label", on_progress=stop, **HERE)
+    if change == "photo":
+        draw(99).save(photos(root)[0])
+    else:
+        (root / "thing 5").rename(root / "thing 7")
+    with pytest.raises(OutputError, match=r"'o\.part'.*\(photographs\).*--restart"):
+        explain_folder(net, root, out, target="label", **HERE)
+
+
+def test_a_photo_of_which_the_network_does_not_see_the_box_has_no_scores(network, data, tmp_path):
+    net = network("resnet", fresh=True)
+    plan = replace(BRIEF, parts=("localisation",), box=(0.0, 0.0, 0.1, 1.0), factors=(0.6,))
+    trust_folder(net, data, tmp_path / "o", plan=plan, **HERE)
+    hidden = []
+    for path in photos(data):
+        with Image.open(path) as photo:
+            hidden.append(0.1 * photo.width <= (photo.width - photo.height) / 2)
+    assert np.isnan(numbers(tmp_path / "o", "class_index")).tolist() == hidden
+    assert 0 < sum(hidden) < len(hidden)
 
 
 @forked

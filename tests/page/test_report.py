@@ -162,6 +162,9 @@ def test_a_part_that_fails_is_said_and_the_others_are_kept(keep):
     page = files["report.html"].decode()
     assert "look/manifest.json" in files
     assert "Not downloaded, so left out." in page
+    # Two figures: no map of one network stands under the name of the other.
+    figures = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
+    assert [one for one in figures if "ResNet-50" in one] == ["ResNet-50: not downloaded"]
     files = keep("look", "scales", options={"cut": True}, models=["resnet50.tv_in1k"])
     assert "This part could not be kept: " in files["report.html"].decode()
     assert not any(name.startswith("scales/") for name in files)

@@ -54,6 +54,12 @@ def test_tables_have_a_cell_per_heading_and_run_nothing_in_a_spreadsheet():
     ]  # fmt: skip
 
 
+def test_a_name_stays_as_it_is_but_for_breaks():
+    name = "Bildschirmfoto  2026-11-26 um 9.41.00\u202fAM\u00a0.png"
+    lines = csv_text(Table(["path"], [[name], ["a\r\nb\u2028c"]])).split("\n")
+    assert lines[1:] == [name, "a b c", ""]
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "|", "%", "\t=", "\r="])
 def test_text_is_no_formula(start):
     assert csv_text(Table(["a"], [[f"{start}cmd"]])).splitlines()[1].startswith("'")

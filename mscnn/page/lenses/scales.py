@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from mscnn.engine.pipeline import MAX_SWEPT, same_class
 from mscnn.errors import Cancelled, MscnnError, UnsupportedModelError
 from mscnn.models import registry
 from mscnn.page import messages
-from mscnn.page.lens import Context, Lens, model_key
+from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import drawing
 from mscnn.page.messages import Message, model_title, percent, stage_name
 from mscnn.page.photos import Photo
@@ -353,7 +354,8 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     if not seen.report.has_splits:
         seen = _with_references(_with_attention(seen, photo, context), context)
     if request.options.get("cut"):
-        *_, seen = _with_cuts(seen, replace(request, agreed=True), context)
+        with suppress(NeedsConsent):  # its question is on the page
+            *_, seen = _with_cuts(seen, replace(request, agreed=False), context)
     name, label, look = seen.network.name, seen.report.target.label, drawing(request)
     made = scales_files(
         seen.report, photo.image, attention=seen.attention, ablation=seen.ablation, cap=seen.cap,

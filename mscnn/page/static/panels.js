@@ -244,7 +244,13 @@ const ACTIONS = {
   snap,
 };
 let camera = null;
+function closeCamera() {
+  camera?.getTracks().forEach(track => track.stop());
+  camera = null;
+  get('camera').hidden = get('snap').hidden = true;
+}
 async function openCamera() {
+  closeCamera();
   try { camera = await navigator.mediaDevices.getUserMedia({video: true}); } catch (error) {
     return notice('There is no camera, or the browser does not allow it here.');
   }
@@ -256,11 +262,11 @@ async function openCamera() {
 }
 function snap() {
   const video = get('camera'), canvas = document.createElement('canvas');
+  if (!video.videoWidth) return;  // no frame yet
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext('2d').drawImage(video, 0, 0);
   canvas.toBlob(blob => choosePhoto(new File([blob], 'camera.png', {type: 'image/png'})));
-  camera.getTracks().forEach(track => track.stop());
-  video.hidden = get('snap').hidden = true;
+  closeCamera();
 }
 
 // ---- the start --------------------------------------------------------------------------------
@@ -283,7 +289,10 @@ document.addEventListener('paste', event => {
 });
 window.addEventListener('popstate', event => openAddress(event.state?.mscnn));
 new ResizeObserver(() => viewer.update()).observe(get('overlay'));
-element.addEventListener('toggle', event => { if (event.target.open) viewer.update(); }, true);  // its pictures have a size now
+element.addEventListener('toggle', event => {
+  if (event.target.open) viewer.update();  // its pictures have a size now
+  else if (event.target.contains(get('camera'))) closeCamera();
+}, true);
 document.addEventListener('fullscreenchange', () => viewer.update());
 watch('value', () => receive(plain(props.value)));
 suggestModels();

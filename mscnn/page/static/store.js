@@ -34,7 +34,7 @@ const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, st
 
 function set(change, {guided = false} = {}) {
   if (tour.kept && 'photo' in change && !guided) tour.leave(true);
-  if ('photo' in change) { uploads += 1; viewer.previewed = null; }  // an upload under way comes too late
+  if ('photo' in change) forgetUpload(), refused = null;
   const lens = change.tab ?? state.tab;
   // An option that is null, empty or false is as if it had never been chosen.
   const options = Object.fromEntries(Object.entries({...state.options[lens], ...change.options})
@@ -88,8 +88,8 @@ function renew() {
   if (!off) return settle();
   const key = JSON.stringify([lens, at]);
   if (pending?.lens === lens && same(pending.at, at)) return;
-  if (refused === key) return;
-  if (!LENSES[lens].is_auto) return question('', LENSES[lens].run);
+  if (refused === key) return busy(!!pending);
+  if (!LENSES[lens].is_auto) return busy(!!pending), question('', LENSES[lens].run);
   question();
   ask();
 }
@@ -228,6 +228,7 @@ async function choosePhoto(file) {
   }
 }
 let uploads = 0;
+function forgetUpload() { uploads += 1; viewer.previewed = null; }  // one under way comes too late
 
 // ---- the address bar ------------------------------------------------------------------------
 
@@ -284,6 +285,7 @@ function openAddress(kept) {
   const {found, ignored} = readAddress();
   const {example, step, ...fields} = found;
   if (tour.kept) tour.leave(true);
+  forgetUpload();
   Object.assign(state, {tab: CONFIG.lenses[0].id, ...PLAIN}, kept ?? fields);
   changed = 'open';
   if (!kept || !state.photo) {
