@@ -112,6 +112,71 @@ def test_a_photo_on_its_way_dims_the_answer_and_the_last_choice_wins(visit, my_p
     look.errors.clear()  # the browser's own word on status 500
 
 
+def test_back_leaves_an_upload_behind(visit, my_png):
+    look, held = visit().ready(), []
+    lion = look.labels()
+    look.page.locator("[data-example=coffee]").click()
+    look.ready()
+    look.page.route(re.compile("/upload"), lambda route: held.append(route))
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("#panel-look")).to_have_class(STALE)
+    look.page.go_back()
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "true")
+    look.ready()
+    assert look.labels() == lion
+    with look.page.expect_response(re.compile("/upload")):
+        held.pop().continue_()
+    assert look.page.evaluate("new Promise(done => setTimeout(done, 300))") is None
+    look.ready()
+    assert look.labels() == lion
+    look.page.go_forward()
+    expect(look.page.locator("[data-example=coffee]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_file_that_is_chosen_again_after_an_error_is_asked_about_again(visit):
+    look = visit().ready()
+    for count in (1, 2):
+        look.upload(b"this is no picture", "notes.png")
+        expect(look.notice()).to_contain_text("notes.png")
+        expect(look.page.locator("#overlay")).to_have_attribute("aria-busy", "false")
+        assert look.asked == ["join", *["upload", "join"] * count]
+
+
+def test_the_camera_is_off_once_it_is_not_needed(visit):
+    look = visit().ready()
+    # Each a stream of a canvas in the place of a camera.
+    look.page.evaluate(
+        """() => {
+          window.tracks = [];
+          Object.defineProperty(navigator, 'mediaDevices', {value: {getUserMedia: async () => {
+            const canvas = Object.assign(document.createElement('canvas'), {width: 60, height: 40});
+            canvas.getContext('2d').fillRect(0, 0, 30, 40);
+            const stream = canvas.captureStream(10);
+            window.tracks.push(...stream.getTracks());
+            return stream;
+          }}});
+        }"""
+    )
+    live = "tracks.map(track => track.readyState)"
+    look.page.locator("summary:has-text('Camera')").click()
+    for _ in range(2):
+        look.page.locator("[data-do=camera]").click()
+        expect(look.page.locator("#camera")).to_be_visible()
+    look.page.wait_for_function("window.tracks.length === 2")
+    assert look.page.evaluate(live) == ["ended", "live"]
+    look.page.locator("summary:has-text('Camera')").click()
+    look.page.wait_for_function(f"({live}).every(state => state === 'ended')")
+    look.page.locator("summary:has-text('Camera')").click()
+    expect(look.page.locator("#camera")).to_be_hidden()
+    look.page.locator("[data-do=camera]").click()
+    look.page.wait_for_function("document.getElementById('camera').videoWidth > 0")
+    look.page.locator("#snap").click()
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+    look.ready()
+    look.page.wait_for_function(f"({live}).every(state => state === 'ended')")
+    assert look.asked[-2:] == ["upload", "join"]
+
+
 def test_back_returns_to_an_uploaded_photo(visit, my_png):
     look = visit().ready()
     look.upload(my_png, "mine.png")
