@@ -14,6 +14,7 @@ from PIL import Image
 from mscnn.cli import main
 from mscnn.results.replay import differences
 from tests.cli.conftest import run_json
+from tests.page.serving import CLASSES
 
 RES2NET, RESNET = "starter_res2net", "starter_resnet"
 BOTH = f"{RES2NET},{RESNET}"
@@ -42,6 +43,20 @@ def made(photo, capsys):
     assert main(["explain", photo, "--model", RESNET, "--target", "thing 3", "--out", "e"]) == 0
     capsys.readouterr()
     return Path("e")
+
+
+def test_folders_of_one_name_are_not_recorded(bundled, photo, capsys):
+    for place in "ab":
+        Path(place, "net").mkdir(parents=True)
+        config = {"architecture": RESNET, "num_classes": len(CLASSES)}
+        Path(place, "net", "config.json").write_text(json.dumps(config), encoding="utf-8")
+        weights = bundled / "weights" / f"{RESNET}.safetensors"
+        shutil.copy(weights, Path(place, "net", "model.safetensors"))
+    models = ",".join(str(Path(place, "net").absolute()) for place in "ab")
+    assert main(["compare", photo, "--models", models, "--out", "o"]) == 0
+    capsys.readouterr()
+    assert main(["replay", "o"]) == 2
+    assert "does not say how it was made" in capsys.readouterr().err
 
 
 def change(folder, **what):

@@ -170,6 +170,18 @@ def test_a_part_that_fails_is_said_and_the_others_are_kept(keep):
     assert not any(name.startswith("scales/") for name in files)
 
 
+def test_what_takes_long_is_kept_only_as_far_as_it_is_there(keep, monkeypatch):
+    monkeypatch.setattr("mscnn.page.lenses.trust.LONG", -1)
+    assert not [name for name in keep("trust", agreed=False) if name.startswith("trust/")]
+    # Done for the whole photo; in a box the checks are others.
+    for how, parts in (
+        ({"agreed": True}, "scores,randomisation,stability,localisation"),
+        ({"agreed": False, "box": [0.2, 0.1, 0.7, 0.8]}, "scores"),
+    ):
+        manifest = json.loads(keep("trust", **how)["trust/manifest.json"])
+        assert manifest["replay"]["options"]["parts"] == parts
+
+
 @pytest.mark.parametrize("data", [
     [], [{}], ["x"], [{"serial": 0, "lens": "nowhere", "example": "lion"}],
     [{"serial": 0, "lens": "look", "example": "unicorn"}], [{"serial": 0, "lens": "look"}],
