@@ -31,7 +31,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import astuple, dataclass, field, replace
 from itertools import product, zip_longest
@@ -75,7 +75,7 @@ from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.explanation import CamMap
 from mscnn.results.folders import ClassMean, FolderMaps, MapsSummary
 from mscnn.results.schema import Cell, plain
-from mscnn.results.study import Interval, interval, share
+from mscnn.results.study import interval, share
 from mscnn.results.trust import CONTROLS, METRICS, MapTrust
 from mscnn.results.writing import bare_name, check_folder, safe_name, write
 from mscnn.trust.plan import BRIEF, Plan
@@ -94,6 +94,7 @@ _TRUSTED = (
     "random_weights", "stability", "pointing_game", "energy_ratio",
 )  # fmt: skip
 _AGREE = "spearman", "iou_top20", "same_top1"
+_FLAGS = "same_top1", "increase_bl"  # 1 or 0; increase_random is a mean over several maps
 Numbers = npt.NDArray[np.float64]
 Wanted = int | str | None  # a class, "top1", or None where the network does not know the class
 Compute = Callable[["_Part", Sequence[int]], Generator[Done, None, None]]
@@ -165,11 +166,6 @@ class _Part:
     def numbers(self) -> Numbers:
         return self.files.arrays["numbers"]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a result of other settings or other photographs is known by."""
-        return {**self.rows.settings, "photographs": self.rows.photographs}
-
     def blank(self, size: int) -> dict[str, npt.NDArray[Any]]:
         """Rows of ``size`` photographs of which nothing is known."""
         rows = {
@@ -206,12 +202,12 @@ class _Folder:
         if target == LABEL:
             self.data = find_labelled(root)
             self.photos, self.account = self.data.samples, self.data.account
-            named = "\0".join([self.data.samples.digest(), *self.data.names])
-            self.digest = hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()
+            known = "\0".join([self.photos.digest(), *self.data.names])
+            self.digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()
         else:
             (self.target,) = first.targets([target]).indices
-            files = list_photos(root, self.account)
-            self.photos, self.digest = files, files.digest()
+            self.photos = list_photos(root, self.account)
+            self.digest = self.photos.digest()
         if self.out.is_dir() and self.out.is_relative_to(top := root.resolve()):
             names = map(self.photos.name, range(len(self.photos)))
             if any((top / name).is_relative_to(self.out) for name in names):
@@ -248,7 +244,7 @@ class _Folder:
         settings = {
             "command": self.command, "model": network.name, "target": self.target,
             "weights_sha256": network.weights.sha256, "device": network.device.type,
-            "maps": [list(pair) for pair in pairs], **more,
+            "maps": [list(pair) for pair in pairs], "photographs": self.digest, **more,
         }  # fmt: skip
         arrays = {
             "numbers": ("<f8", (len(pairs), len(columns))), "geometry": ("<i4", (8,)),
@@ -333,9 +329,9 @@ class _Folder:
         for number in todo:
             rows, photo = part.blank(1), self._photo(number)
             if photo is not None:
-                asked: Mapping[str, Any] = {"target": aim(number), "plan": plan}
-                # A photo of the class that it was to be set in contrast to has no scores, nor has
-                # one in which the network sees nothing of the box.
+                seed = (plan.seed + number) % 2**32  # so that no two photographs share a control
+                asked: Any = {"target": aim(number), "plan": replace(plan, seed=seed)}
+                # Of the class to be set in contrast to, or with the box where nothing is seen.
                 many = plan.against and self.target in ("top1", LABEL)
                 with suppress(*[OptionError] * bool(many), *[BoxError] * (plan.box is not None)):
                     if tell is not None:
@@ -385,11 +381,9 @@ class _Folder:
         notices = [notice for part in self.parts for notice in part.network.notices]
         for part in self.parts:
             if without := int(np.isnan(part.numbers[readable, 0, 0]).sum()):
-                why = "it has none such"
-                if self.command == "trust":
-                    why = "it is the one set against, or the network sees nothing of the box"
-                notices.append(f"{without} photographs have no map of {part.title} for their "
-                               f"class: {why}.")  # fmt: skip
+                unfit = "it is the one set against, or the network sees nothing of the box"
+                why = unfit if self.command == "trust" else "it has none such"
+                notices.append(f"{without} photographs have no map of {part.title}: {why}.")
         notices += [*self.account.notices, *self.account.lines()]
         found = FolderMaps(
             command=self.command, target=self.target, images=int(readable.sum()), maps=maps,
@@ -402,7 +396,7 @@ class _Folder:
 
     def _check_out(self) -> None:
         """Refuse a folder with results of other settings."""
-        known, wanted = _manifest(self.out), [part.settings for part in self.parts]
+        known, wanted = _manifest(self.out), [part.rows.settings for part in self.parts]
         if self.restart:
             part_files.forget(self.out)
         elif known:
@@ -448,7 +442,7 @@ class _Folder:
             if not np.isnan(values := part.numbers[:, m, j][readable]).all()
         }
         means = {
-            name: (_share if _is_flag(name) else interval)(values)
+            name: (share if name == "increase" or name.startswith(_FLAGS) else interval)(values)
             for name, values in columns.items()
             if not name.endswith("_index")
         }
@@ -458,7 +452,7 @@ class _Folder:
         for name, least in (("random", 1), ("all", len(CONTROLS))):
             if (level := columns.get("level")) is not None:
                 better = np.where(np.isnan(level), np.nan, level >= least)
-                means[f"better_than_{name}"] = _share(better)
+                means[f"better_than_{name}"] = share(better)
         maps, sums = part.files.arrays[f"maps{m}"], dict[int, tuple[int, Any]]()
         for number in readable.nonzero()[0]:
             if not np.isnan(index := part.numbers[number, m, 0]):
@@ -524,7 +518,7 @@ class _Folder:
             moved = {path.name: path for path in tables}
             for (part, m), one in zip(self._each(), found.maps, strict=True):
                 moved[one.file] = Path(part.files.readable_rows(f"maps{m}", readable).filename)
-        settings, samples = [part.settings for part in self.parts], self._samples(numbers)
+        settings, samples = [dict(p.rows.settings) for p in self.parts], self._samples(numbers)
         made = folder_files(found, samples, settings, [*moved], drawing=self.drawing)
         write(out, made)
         for part in self.parts:
@@ -547,16 +541,6 @@ def _manifest(out: Path) -> dict[str, Any]:
 
 def _chosen(wanted: Sequence[Wanted], best: Sequence[int]) -> list[int]:
     return [w if isinstance(w, int) else b for w, b in zip(wanted, best, strict=True)]
-
-
-def _is_flag(name: str) -> bool:
-    """Whether a column is 1 or 0; that of random maps is a mean over several."""
-    return name in ("increase", "increase_blob", "increase_blurred") or name.startswith(_AGREE[-1])
-
-
-def _share(flags: Numbers) -> Interval:
-    """Of 1 and 0; NaN is left out."""
-    return share(int(np.nansum(flags)), int((~np.isnan(flags)).sum()))
 
 
 def _same(known: Network, other: Network, index: float) -> int | None:

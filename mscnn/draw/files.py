@@ -394,7 +394,7 @@ def report_files(
     intervals, charts = [], []
     for name, one in zip(names, evaluations, strict=True):
         right = sum(count for (true, best), count in one.confusion.items() if true == best)
-        between = share(right, one.images)
+        between = share([1] * right + [0] * (one.images - right))
         intervals.append((between.low, between.high))
         bins = [dataclasses.astuple(row) for row in one.bins]
         chart = inline_svg(evaluation.reliability_figure(bins, name), f"Reliability of {name}")

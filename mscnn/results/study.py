@@ -68,10 +68,12 @@ def interval(values: npt.ArrayLike) -> Interval:
     return Interval(mean, mean - reach, mean + reach, known.size)
 
 
-def share(count: int, of: int) -> Interval:
-    """How often something is so, in 0..1, and Wilson's interval (1927), which stays in there."""
+def share(flags: npt.ArrayLike) -> Interval:
+    """How often something is so, of 1 and 0, and Wilson's interval (1927); NaN is left out."""
     from scipy.stats import binomtest  # late: it takes half a second
 
+    values = np.asarray(flags, dtype=np.float64)
+    count, of = int(np.nansum(values)), int((~np.isnan(values)).sum())
     if not of:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     found = binomtest(count, of).proportion_ci(CONFIDENCE, method="wilson")

@@ -152,7 +152,8 @@ def test_without_a_canvas_the_drawn_map_comes_along(ask):
 
 
 def test_the_download_holds_scores_maps_and_charts(answering):
-    made = answering.pack({"serial": 0, "lens": "trust", "example": "lion", "box": BOX})
+    asked = {"serial": 0, "lens": "trust", "example": "lion", "box": BOX, "agreed": True}
+    made = answering.pack(asked)
     with zipfile.ZipFile(made["path"]) as archive:
         names = set(archive.namelist())
         document = json.loads(archive.read("trust.json"))

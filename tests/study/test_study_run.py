@@ -287,10 +287,10 @@ def test_how_often_something_is_so_has_wilsons_interval(count, of):
     z, p = 1.959963984540054, count / of
     middle, reach = p + z**2 / (2 * of), z * (p * (1 - p) / of + z**2 / (4 * of**2)) ** 0.5
     wanted = [(middle + side * reach) / (1 + z**2 / of) for side in (-1, 1)]
-    got = share(count, of)
+    got = share([1.0] * count + [float("nan")] + [0.0] * (of - count))
     assert (got.mean, got.count) == (p, of)
     assert [got.low, got.high] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_how_often_is_not_known_of_nothing():
-    assert np.isnan([share(0, 0).mean, share(0, 0).low]).all()
+    assert np.isnan([share([]).mean, share([float("nan")]).low]).all()
