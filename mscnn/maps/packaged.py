@@ -85,6 +85,46 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
         return turned
 
 
+class _AblationCAM(package.AblationCAM):  # type: ignore[misc]  # the package is untyped
+    """AblationCAM (Desai and Ramaswamy, WACV 2020), its weights relative to the logit's magnitude.
+
+    The paper and the package divide the fall of the logit by the logit itself, which turns the map
+    inside out where it is negative: there we deviate.
+    """
+
+    def save_activation(self, module: nn.Module, input: Any, output: torch.Tensor) -> None:
+        """Keep the layer's output as it is now, before anything in place overwrites it."""
+        self.activations = output.clone()
+
+    def get_cam_weights(
+        self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any
+    ) -> npt.NDArray[np.float32]:
+        """How far the logit falls without each channel of the one picture; ``(1, C)``."""
+        logits: list[torch.Tensor] = []
+
+        def target(output: torch.Tensor) -> torch.Tensor:
+            logits.append(targets[0](output))
+            return logits[-1]
+
+        given = input_tensor, target_layer, [target], activations, grads
+        weights: npt.NDArray[np.float32] = super().get_cam_weights(*given)
+        return -weights if logits[0] < 0 else weights
+
+
+class _Zeros(package.AblationLayer):  # type: ignore[misc]  # the package is untyped
+    """Fills an ablated channel with 0, as the paper does.
+
+    The package fills those of a layer without ReLU with the least of a batch that holds fills
+    already, less 1e7, so that weights depend on a channel's place in the batch.
+    """
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(len(self.activations))
+        self.activations[rows, self.indices[: len(rows)]] = 0
+        found: torch.Tensor = self.activations
+        return found
+
+
 _CLASSES: dict[str, Any] = {
     "gradcam": package.GradCAM,
     "gradcam++": package.GradCAMPlusPlus,
@@ -96,7 +136,7 @@ _CLASSES: dict[str, Any] = {
     "eigencam": type("EigenCAM", (_Oriented, package.EigenCAM), {}),
     "kpcacam": type("KPCA_CAM", (_Oriented, package.KPCA_CAM), {}),
     "scorecam": _StreamedScoreCAM,
-    "ablationcam": package.AblationCAM,
+    "ablationcam": _AblationCAM,
 }
 
 
@@ -249,11 +289,12 @@ def _run(
 ) -> npt.NDArray[np.float32] | None:
     kept: list[npt.NDArray[np.float32]] = []
     # The default is one object shared by all instances of the class.
-    fresh = {"ablation_layer": package.AblationLayer()} if method == "ablationcam" else {}
+    fresh = {"ablation_layer": _Zeros()} if method == "ablationcam" else {}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
     x.requires_grad_(METHODS[method].cost == "gradient")
     cam: Any = None
+    handle: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
         if isinstance(target, int):
@@ -262,6 +303,9 @@ def _run(
         else:
             run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
             cam = run.base_cam
+        # The package keeps the output itself: on the CPU, in-place layers after it would write there.
+        # Its own hooks come first.
+        handle = module.register_forward_hook(lambda _module, _input, output: output.clone())
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 
@@ -273,6 +317,8 @@ def _run(
         with torch.enable_grad():
             run(input_tensor=x, targets=[target])
     finally:
+        if handle is not None:
+            handle.remove()
         if cam is not None:
             cam.activations_and_grads.release()
             # Otherwise a reference cycle keeps the model's graph until the collector comes by.

@@ -109,6 +109,49 @@ def test_methods_that_coincide_with_a_formula(method, tiny, x):
     )
 
 
+@pytest.mark.parametrize("layer", ["layer2.0.bn1", "layer2.0.bn3"])
+def test_the_activations_are_those_before_layers_in_place_wrote_over_them(layer, tiny, x):
+    model, seen = tiny("resnet"), list[torch.Tensor]()
+
+    def keep(_module, _input, output):
+        seen.append(output)
+        return output.clone()
+
+    with model.get_submodule(layer).register_forward_hook(keep):
+        logits = model(x.requires_grad_())
+    (g,) = torch.autograd.grad(logits[0, 1], seen)
+    expected = (g * seen[0]).sum(dim=1)[0].detach().numpy()
+    raw = packaged_map(model, x, layer, 1, "hirescam")
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize("layer", ["layer2.0.bn1", "layer2"])
+def test_ablation_cam_weighs_by_the_fall_of_the_logit_without_a_channel(
+    layer, best, tiny, x, monkeypatch
+):
+    monkeypatch.setattr(packaged, "MOST_IN_BATCH", 10)
+    model, channel, seen = tiny("resnet"), -1, list[torch.Tensor]()
+
+    def without(_module, _input, output):
+        seen.append(output.clone())
+        output = output.clone()
+        output[:, channel] *= channel < 0
+        return output
+
+    falls = []
+    with torch.no_grad(), model.get_submodule(layer).register_forward_hook(without):
+        logits = model(x)[0]
+        target = int(logits.argmax() if best else logits.argmin())
+        assert (logits[target].item() > 0) is best
+        for channel in range(seen[0].shape[1]):
+            falls.append(logits[target] - model(x)[0, target])
+    weights = torch.stack(falls) / logits[target].abs()
+    expected = torch.einsum("c,chw->hw", weights, seen[0][0]).numpy()
+    raw = packaged_map(model, x, layer, target, "ablationcam")
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
 def test_grad_cam_is_signed_and_equals_the_single_pass(tiny, x):
     raw = packaged_map(tiny("res2next"), x, LAYER, 1, "gradcam")
     ours = grad_cam(tiny("res2next"), x, [LAYER], Targets([1])).maps[LAYER, 1]
