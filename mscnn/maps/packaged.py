@@ -19,7 +19,7 @@ import pytorch_grad_cam as package
 import torch
 from pytorch_grad_cam import ablation_cam, score_cam
 from pytorch_grad_cam.metrics import road as package_road
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from mscnn.errors import Cancelled, MethodError
@@ -123,6 +123,21 @@ class _Zeros(package.AblationLayer):  # type: ignore[misc]  # the package is unt
         self.activations[rows, self.indices[: len(rows)]] = 0
         found: torch.Tensor = self.activations
         return found
+
+
+class _Contrast:
+    """FinerCAM's target: the logit less each of the others', weighted by their probabilities.
+
+    The package divides by the sum of these plus 1e-9; where all of them are less than that, the
+    epsilon turns the gradient round.
+    """
+
+    def __init__(self, target: int, others: Sequence[int]) -> None:
+        self.target, self.others = target, list(others)
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        rest = logits[..., self.others]
+        return (rest.softmax(-1) * (logits[..., self.target, None] - rest)).sum(-1)
 
 
 _CLASSES: dict[str, Any] = {
@@ -248,7 +263,7 @@ def packaged_map(
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
-    wanted = FinerWeightedTarget(target, list(others), 1.0) if others else target
+    wanted = _Contrast(target, others) if others else target
     raw = _run(watched, inner.get_submodule(layer), x, wanted, method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")

@@ -1,5 +1,6 @@
 """The methods that go through the grad-cam package: same maps, no traces, stoppable."""
 
+import copy
 import gc
 import weakref
 from typing import Any
@@ -149,6 +150,29 @@ def test_ablation_cam_weighs_by_the_fall_of_the_logit_without_a_channel(
     weights = torch.stack(falls) / logits[target].abs()
     expected = torch.einsum("c,chw->hw", weights, seen[0][0]).numpy()
     raw = packaged_map(model, x, layer, target, "ablationcam")
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_contrast_keeps_its_sign_where_the_others_are_improbable(scale, loaded, x):
+    model = loaded("resnet", fresh=True).model
+    with torch.no_grad():
+        model.fc.weight *= scale
+        model.fc.bias *= scale
+        order = model(x)[0].argsort(descending=True).tolist()
+    own, others = order[0], order[-2:]
+    double = copy.deepcopy(model).double()
+    with torch.no_grad():
+        a = double.layer3(double.layer2(double.layer1(double.maxpool(double.act1(
+            double.bn1(double.conv1(x.double()))
+        )))))  # fmt: skip
+    logits = double.fc(double.layer4(a.requires_grad_()).mean(dim=(2, 3)))[0]
+    chances = logits.softmax(0)[others]
+    assert (chances.sum().item() < 1e-8) is (scale > 1)
+    score = (chances * (logits[own] - logits[others])).sum() / chances.sum()
+    (g,) = torch.autograd.grad(score, a)
+    expected = (g.mean(dim=(2, 3), keepdim=True) * a).sum(dim=1)[0].detach().numpy()
+    raw = packaged_map(model, x, LAYER, own, "gradcam", others=others)
     np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
