@@ -318,8 +318,8 @@ def _run(
         else:
             run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
             cam = run.base_cam
-        # The package keeps the output itself: on the CPU, in-place layers after it would write there.
-        # Its own hooks come first.
+        # The package's hooks, which come first, keep the output itself: on the CPU, layers that
+        # work in place would write over it.
         handle = module.register_forward_hook(lambda _module, _input, output: output.clone())
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image

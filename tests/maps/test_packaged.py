@@ -145,7 +145,7 @@ def test_ablation_cam_weighs_by_the_fall_of_the_logit_without_a_channel(
         logits = model(x)[0]
         target = int(logits.argmax() if best else logits.argmin())
         assert (logits[target].item() > 0) is best
-        for channel in range(seen[0].shape[1]):
+        for channel in range(seen[0].shape[1]):  # noqa: B007  # the hook reads it
             falls.append(logits[target] - model(x)[0, target])
     weights = torch.stack(falls) / logits[target].abs()
     expected = torch.einsum("c,chw->hw", weights, seen[0][0]).numpy()
