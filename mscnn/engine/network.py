@@ -336,7 +336,8 @@ class Network:
         if found is None:
             found = self._traced_field = self._trace()
         if isinstance(found, UnsupportedModelError):
-            raise found
+            # Raised itself, the one that is kept would keep every caller's frames as well.
+            raise UnsupportedModelError(str(found))
         return found
 
     def _trace(self) -> ReceptiveField | UnsupportedModelError:
