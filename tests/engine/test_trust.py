@@ -353,6 +353,8 @@ def test_stop_keeps_what_was_done(network, photo, after, kept):
     steps = made.randomisation.steps if made.randomisation else ()
     placed = made.localisation.placements if made.localisation else ()
     assert (len(made.candidates), len(steps), len(made.stability), len(placed)) == kept
+    judged = made.randomisation and made.randomisation.follows_weights is not None
+    assert bool(judged) is (len(steps) == 6)
     assert result.partial is (after < 129)
     assert (made.verdict.level is None) is (kept[0] < 4)
     assert document(result)["partial"] is result.partial
