@@ -118,6 +118,7 @@ def capped(
         model=network.name, target=index, label=network.labels.display(index),
         input_px=int(shown.x.shape[-1]), steps=steps, needed_px=needed_px(steps, index),
         probabilities=chances, control=control, geometry=shown.geometry, seconds=work.seconds,
+        whole_blocks=not cuts.has_splits(work.points),
     )  # fmt: skip
 
 

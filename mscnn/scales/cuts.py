@@ -11,7 +11,8 @@ splits that go on from it in the hierarchy, and the shortcut around the block, s
   it, and its shortcut remains. A shortcut that pools sees one stride more than what it reads.
 * control: as many channels of the same blocks cut at random positions. Where whole blocks are
   cut there is only one way to do that, so in networks with one path per block the control cuts
-  as many blocks at random.
+  as many blocks at random. Those are narrower on average than the deepest, which the cap cuts
+  first, so where they cost less that need not be for their reach.
 """
 
 from __future__ import annotations
@@ -168,6 +169,11 @@ def limits(
     return sorted({int(limit) for limit in asked})
 
 
+def has_splits(points: Sequence[HookPoint]) -> bool:
+    """Whether some block has more than one path, so that a control can be of its channels."""
+    return any(point.splits > 1 for point in points)
+
+
 def at_random(
     cut: Cut, points: Sequence[HookPoint], channels: Mapping[str, int], rng: np.random.Generator
 ) -> Cut:
@@ -176,7 +182,7 @@ def at_random(
     In a network with one path per block: as many blocks at random. ``channels`` is what ``widths``
     gives for ``points``.
     """
-    if all(point.splits == 1 for point in points):
+    if not has_splits(points):
         drawn = rng.choice(len(points), len(cut), replace=False)
         modules = [points[number].module for number in drawn]
         return {module: np.ones(channels[module], bool) for module in modules}
