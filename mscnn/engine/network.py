@@ -74,6 +74,8 @@ class Network:
     """What tracing gave, an error included: every batch of a sweep asks again."""
     _usual_fill: Mapping[str, torch.Tensor] | None = None
     """What stands in the place of cut channels: their means over the examples, once measured."""
+    _usual_inputs: frozenset[int] = frozenset()
+    """Hashes of what the network sees of these examples."""
 
     def __init__(self, loaded: LoadedModel, device: torch.device, precision: str = "fp32") -> None:
         if precision not in PRECISIONS:
@@ -512,7 +514,7 @@ class Network:
 
         Args:
             fill: what stands in a cut split's place: ``"mean"`` over ``references`` (photographs;
-                None for the built-in examples), or ``"zero"``.
+                None for the built-in examples but ``photo``), or ``"zero"``.
             on_progress, is_cancelled: called with (cuts done, in total), and polled, per batch.
         """
         call = Call(on_progress, is_cancelled)

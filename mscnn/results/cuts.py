@@ -45,7 +45,8 @@ class Ablation:
 
     Attributes:
         fill: what stands in the place of a cut split: ``"mean"`` or ``"zero"``.
-        references: how many photographs the mean was taken over; 0 for ``"zero"``.
+        references: how many photographs the mean was taken over, without the explained one where
+            it is a built-in example; 0 for ``"zero"``.
         rank_correlation: Spearman's, between the evidence of all splits and the fall of the logit
             without them; None where one of the two is constant.
     """

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from mscnn.engine import cuts
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import Cancelled, OptionError, UnknownLayerError
+from mscnn.models.examples import examples
 from mscnn.results.cuts import CapCurve, CapStep
 from mscnn.results.explanation import Score
 
@@ -46,6 +47,20 @@ def test_the_default_references_are_the_examples(network, photo, monkeypatch):
     monkeypatch.setattr("mscnn.scales.cuts.fill_of", None)  # their means are kept
     again = net.ablate(photo)
     assert (again.references, again.cuts) == (first.references, first.cuts)
+
+
+def test_an_example_is_no_reference_of_its_own(network):
+    net, (first, *others) = network("resnet"), [example.path for example in examples()]
+    for _ in range(2):  # the second time their means are kept
+        found, wanted = net.ablate(first), net.ablate(first, references=others)
+        assert found.references == wanted.references == len(others)
+        np.testing.assert_allclose(
+            [cut.logit_change for cut in found.cuts],
+            [cut.logit_change for cut in wanted.cuts], atol=1e-4,
+        )  # fmt: skip
+    np.testing.assert_allclose(
+        net.cap(first).probabilities, net.cap(first, references=others).probabilities, atol=1e-5
+    )
 
 
 def test_probabilities_are_those_of_the_logits(network, photo):
