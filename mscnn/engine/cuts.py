@@ -33,7 +33,7 @@ def ablation(
     block: str | None,
     fill: str,
     references: Sequence[Photo] | None,
-    name: str | None,
+    name: str,
     call: Call,
 ) -> Ablation:
     """See ``Network.ablate``."""

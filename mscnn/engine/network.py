@@ -517,8 +517,8 @@ class Network:
                 None for the built-in examples but ``photo``), or ``"zero"``.
             on_progress, is_cancelled: called with (cuts done, in total), and polled, per batch.
         """
-        call = Call(on_progress, is_cancelled)
-        return cuts.ablation(self, photo, target, block, fill, references, name, call)
+        named, call = photo_name(photo) if name is None else name, Call(on_progress, is_cancelled)
+        return cuts.ablation(self, photo, target, block, fill, references, named, call)
 
     def cap(
         self,

@@ -54,6 +54,7 @@ def test_an_example_is_no_reference_of_its_own(network):
     for _ in range(2):  # the second time their means are kept
         found, wanted = net.ablate(first), net.ablate(first, references=others)
         assert found.references == wanted.references == len(others)
+        assert found.prediction.photo.name == str(first)
         np.testing.assert_allclose(
             [cut.logit_change for cut in found.cuts],
             [cut.logit_change for cut in wanted.cuts], atol=1e-4,
