@@ -31,7 +31,7 @@ from mscnn.cli.console import (
 )
 from mscnn.cli.folders import map_photos
 from mscnn.errors import Cancelled, ImageError, MscnnError, OptionError, UnsupportedModelError
-from mscnn.results.cuts import Ablation, CapCurve
+from mscnn.results.cuts import FEWEST_DRAWS, Ablation, CapCurve
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, Prediction
 from mscnn.results.scales import BlockScales, ScaleReport, Sweep, SweepCurve
 from mscnn.results.schema import JsonDict, document
@@ -301,7 +301,10 @@ def _cut(cut: Ablation, curve: CapCurve) -> list[str]:
     needed = f"from {curve.needed_px} px on" if curve.needed_px else "not even without a cap"
     lines.append(f"  with its receptive field capped, {label} is the top-1 class {needed}")
     if curve.beats_control is False:
-        lines.append("  cutting as many channels at random costs as much: this says no scale")
+        what = curve.drawn_at_random
+        lines.append(f"  cutting as many {what} at random costs as much: this says no scale")
+    elif curve.beats_control is None and len(curve.control):
+        lines.append(f"  too few random cuts to compare with: give --draws {FEWEST_DRAWS} or more")
     return lines
 
 

@@ -590,11 +590,11 @@ def _judged(made: MapTrust) -> list[float]:
     found = [
         verdict.level, verdict.beats_random, verdict.beats_blob, verdict.beats_blurred, verdict.of,
         *(beside.get(metric, {}).get(kind) for metric, kind in _SCORES),
-        steps.steps[-1].similarity if steps else None, min(moved, default=None),
+        steps.steps[-1].similarity if steps and steps.emprt is not None else None,
+        min(moved, default=None),
         located.pointing_game if located else None, located.energy_ratio if located else None,
     ]  # fmt: skip
-    known = verdict.level is not None
     return [
-        np.nan if one is None or (n < 5 and not known) else float(one)
+        np.nan if one is None or (n < 5 and verdict.level is None) else float(one)
         for n, one in enumerate(found)
     ]

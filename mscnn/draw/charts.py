@@ -459,7 +459,8 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
                 labels.append(f"its probability of {label}")
     if any(len(curve.control) for curve in drawn):
         handles.append(Patch(color=to_rgba(look.SERIES[0], 0.18)))
-        labels.append(f"as many channels cut at random, 95 % of {cap.draws} draws")
+        what = " or ".join(sorted({curve.drawn_at_random for curve in drawn}, reverse=True))
+        labels.append(f"as many {what} cut at random, 95 % of {cap.draws} draws")
     inputs = {curve.input_px for curve in drawn}
     for px in inputs if len(inputs) == 1 else ():
         axis.axvline(px, **_DASHED)

@@ -33,7 +33,7 @@ def ablation(
     block: str | None,
     fill: str,
     references: Sequence[Photo] | None,
-    name: str | None,
+    name: str,
     call: Call,
 ) -> Ablation:
     """See ``Network.ablate``."""
@@ -118,6 +118,7 @@ def capped(
         model=network.name, target=index, label=network.labels.display(index),
         input_px=int(shown.x.shape[-1]), steps=steps, needed_px=needed_px(steps, index),
         probabilities=chances, control=control, geometry=shown.geometry, seconds=work.seconds,
+        whole_blocks=not cuts.has_splits(work.points),
     )  # fmt: skip
 
 
@@ -138,6 +139,10 @@ def _interval(control: npt.NDArray[np.float64]) -> tuple[list[Any], list[Any], l
         return none, none, none
     low, high = np.percentile(control, [2.5, 97.5], axis=0)
     return low.tolist(), control.mean(axis=0).tolist(), high.tolist()
+
+
+def _hash(x: torch.Tensor) -> int:
+    return hash(x.numpy().tobytes())
 
 
 class _Cutting:
@@ -164,11 +169,24 @@ class _Cutting:
         self.fill = network._usual_fill if usual else None
         if self.fill is None:
             xs = [network._shown(photo).x for photo in photos]
-            self.fill = self._timed(
-                lambda: cuts.fill_of(network.model, self.points, [network.to_device(x) for x in xs])
-            )
-        if usual:
-            network._usual_fill = self.fill
+            self.fill = self._mean(xs)
+            if usual:
+                network._usual_fill, network._usual_inputs = self.fill, frozenset(map(_hash, xs))
+        if usual and self.references > 1 and _hash(x) in network._usual_inputs:
+            # What stands in for the photo must not know it.
+            count, own = self.references, self._mean([x])
+            self.references = count - 1
+            self.fill = {
+                module: (count * mean - own[module]) / self.references
+                for module, mean in self.fill.items()
+            }
+
+    def _mean(self, xs: Sequence[torch.Tensor]) -> cuts.Fill:
+        network = self.network
+        found: cuts.Fill = self._timed(
+            lambda: cuts.fill_of(network.model, self.points, [network.to_device(x) for x in xs])
+        )
+        return found
 
     def _timed(self, work: Callable[[], Any]) -> Any:
         result, seconds = self.network.guarded(work)

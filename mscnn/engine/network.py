@@ -74,6 +74,8 @@ class Network:
     """What tracing gave, an error included: every batch of a sweep asks again."""
     _usual_fill: Mapping[str, torch.Tensor] | None = None
     """What stands in the place of cut channels: their means over the examples, once measured."""
+    _usual_inputs: frozenset[int] = frozenset()
+    """Hashes of what the network sees of these examples."""
 
     def __init__(self, loaded: LoadedModel, device: torch.device, precision: str = "fp32") -> None:
         if precision not in PRECISIONS:
@@ -336,7 +338,8 @@ class Network:
         if found is None:
             found = self._traced_field = self._trace()
         if isinstance(found, UnsupportedModelError):
-            raise found
+            # Raised itself, the one that is kept would keep every caller's frames as well.
+            raise UnsupportedModelError(str(found))
         return found
 
     def _trace(self) -> ReceptiveField | UnsupportedModelError:
@@ -511,11 +514,11 @@ class Network:
 
         Args:
             fill: what stands in a cut split's place: ``"mean"`` over ``references`` (photographs;
-                None for the built-in examples), or ``"zero"``.
+                None for the built-in examples but ``photo``), or ``"zero"``.
             on_progress, is_cancelled: called with (cuts done, in total), and polled, per batch.
         """
-        call = Call(on_progress, is_cancelled)
-        return cuts.ablation(self, photo, target, block, fill, references, name, call)
+        named, call = photo_name(photo) if name is None else name, Call(on_progress, is_cancelled)
+        return cuts.ablation(self, photo, target, block, fill, references, named, call)
 
     def cap(
         self,

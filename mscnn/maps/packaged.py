@@ -19,7 +19,7 @@ import pytorch_grad_cam as package
 import torch
 from pytorch_grad_cam import ablation_cam, score_cam
 from pytorch_grad_cam.metrics import road as package_road
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from mscnn.errors import Cancelled, MethodError
@@ -85,6 +85,61 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
         return turned
 
 
+class _AblationCAM(package.AblationCAM):  # type: ignore[misc]  # the package is untyped
+    """AblationCAM (Desai and Ramaswamy, WACV 2020), its weights relative to the logit's magnitude.
+
+    The paper and the package divide the fall of the logit by the logit itself, which turns the map
+    inside out where it is negative: there we deviate.
+    """
+
+    def save_activation(self, module: nn.Module, input: Any, output: torch.Tensor) -> None:
+        """Keep the layer's output as it is now, before anything in place overwrites it."""
+        self.activations = output.clone()
+
+    def get_cam_weights(
+        self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any
+    ) -> npt.NDArray[np.float32]:
+        """How far the logit falls without each channel of the one picture; ``(1, C)``."""
+        logits: list[torch.Tensor] = []
+
+        def target(output: torch.Tensor) -> torch.Tensor:
+            logits.append(targets[0](output))
+            return logits[-1]
+
+        given = input_tensor, target_layer, [target], activations, grads
+        weights: npt.NDArray[np.float32] = super().get_cam_weights(*given)
+        return -weights if logits[0] < 0 else weights
+
+
+class _Zeros(package.AblationLayer):  # type: ignore[misc]  # the package is untyped
+    """Fills an ablated channel with 0, as the paper does.
+
+    The package fills those of a layer without ReLU with the least of a batch that holds fills
+    already, less 1e7, so that weights depend on a channel's place in the batch.
+    """
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(len(self.activations))
+        self.activations[rows, self.indices[: len(rows)]] = 0
+        found: torch.Tensor = self.activations
+        return found
+
+
+class _Contrast:
+    """FinerCAM's target: the logit less each of the others', weighted by their probabilities.
+
+    The package divides by the sum of these plus 1e-9; where all of them are less than that, the
+    epsilon turns the gradient round.
+    """
+
+    def __init__(self, target: int, others: Sequence[int]) -> None:
+        self.target, self.others = target, list(others)
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        rest = logits[..., self.others]
+        return (rest.softmax(-1) * (logits[..., self.target, None] - rest)).sum(-1)
+
+
 _CLASSES: dict[str, Any] = {
     "gradcam": package.GradCAM,
     "gradcam++": package.GradCAMPlusPlus,
@@ -96,7 +151,7 @@ _CLASSES: dict[str, Any] = {
     "eigencam": type("EigenCAM", (_Oriented, package.EigenCAM), {}),
     "kpcacam": type("KPCA_CAM", (_Oriented, package.KPCA_CAM), {}),
     "scorecam": _StreamedScoreCAM,
-    "ablationcam": package.AblationCAM,
+    "ablationcam": _AblationCAM,
 }
 
 
@@ -208,7 +263,7 @@ def packaged_map(
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
-    wanted = FinerWeightedTarget(target, list(others), 1.0) if others else target
+    wanted = _Contrast(target, others) if others else target
     raw = _run(watched, inner.get_submodule(layer), x, wanted, method)
     if raw is None or raw.ndim != 2:
         raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
@@ -249,11 +304,12 @@ def _run(
 ) -> npt.NDArray[np.float32] | None:
     kept: list[npt.NDArray[np.float32]] = []
     # The default is one object shared by all instances of the class.
-    fresh = {"ablation_layer": package.AblationLayer()} if method == "ablationcam" else {}
+    fresh = {"ablation_layer": _Zeros()} if method == "ablationcam" else {}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
     x.requires_grad_(METHODS[method].cost == "gradient")
     cam: Any = None
+    handle: Any = None
     try:
         # Not in a ``with``: the package's __exit__ hides every IndexError.
         if isinstance(target, int):
@@ -262,6 +318,9 @@ def _run(
         else:
             run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
             cam = run.base_cam
+        # The package's hooks, which come first, keep the output itself: on the CPU, layers that
+        # work in place would write over it.
+        handle = module.register_forward_hook(lambda _module, _input, output: output.clone())
         cam.batch_size = batch_size(*x.shape[-2:])
         make = cam.get_cam_image
 
@@ -273,6 +332,8 @@ def _run(
         with torch.enable_grad():
             run(input_tensor=x, targets=[target])
     finally:
+        if handle is not None:
+            handle.remove()
         if cam is not None:
             cam.activations_and_grads.release()
             # Otherwise a reference cycle keeps the model's graph until the collector comes by.

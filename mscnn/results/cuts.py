@@ -14,6 +14,9 @@ from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.results.explanation import CamMap, Prediction, Score
 from mscnn.results.schema import HIDDEN, column, computed
 
+FEWEST_DRAWS = 19
+"""Random cuts that a cap has to be compared with at least, for a test at 5 %."""
+
 
 @dataclass(frozen=True, slots=True)
 class SplitCut:
@@ -42,7 +45,8 @@ class Ablation:
 
     Attributes:
         fill: what stands in the place of a cut split: ``"mean"`` or ``"zero"``.
-        references: how many photographs the mean was taken over; 0 for ``"zero"``.
+        references: how many photographs the mean was taken over, without the explained one where
+            it is a built-in example; 0 for ``"zero"``.
         rank_correlation: Spearman's, between the evidence of all splits and the fall of the logit
             without them; None where one of the two is constant.
     """
@@ -65,8 +69,9 @@ class CapStep:
         limit_px: the largest receptive field that was left.
         cut_channels: fraction of the channels that all blocks' last convolutions read, 0..1.
         logit, probability, top: of the class, and the top-1 prediction, under the cap.
-        control_mean, control_low, control_high: the class's probability where as many channels
-            were cut at random: mean, and the range of the middle 95 % of the draws; None without.
+        control_mean, control_low, control_high: the class's probability where as many channels,
+            or blocks, were cut at random: mean, and the range of the middle 95 % of the draws; None
+            without.
         raw: ``(h, w)`` float32, the last stage's Grad-CAM under the cap, signed, before the ReLU.
     """
 
@@ -90,6 +95,8 @@ class CapCurve:
             where it is not even without a cap, or not known to the model.
         probabilities: ``(steps, classes)`` float64, of all classes.
         control: ``(draws, steps)`` float64, the class's probability under random cuts.
+        whole_blocks: whether these cut as many blocks, not channels: in a network with one path
+            per block. They are narrower on average than the deepest, which the cap cuts first.
         note: why something is missing, fit to show; "" where nothing is.
     """
 
@@ -104,6 +111,7 @@ class CapCurve:
     geometry: ViewGeometry | None = field(repr=False, metadata=HIDDEN)
     note: str = field(default="", metadata=column(before="steps"))
     seconds: float = field(default=0.0, metadata=column(before="steps"))
+    whole_blocks: bool = field(default=False, repr=False, metadata=HIDDEN)
 
     @classmethod
     def without(cls, model: str, note: str) -> CapCurve:
@@ -112,17 +120,23 @@ class CapCurve:
         return cls(model, None, "", 0, (), None, none, none, None, note)
 
     @property
+    def drawn_at_random(self) -> str:
+        """What the control cuts: ``"channels"`` or ``"blocks"``."""
+        return "blocks" if self.whole_blocks else "channels"
+
+    @property
     @computed(before="steps")
     def beats_control(self) -> bool | None:
-        """Whether the cap costs the class more than as many channels cut at random.
+        """Whether the cap costs the class more than the random cuts of its control.
 
-        That is: whether its mean probability over the limits lies below the middle 95 % of the
-        draws'. None without draws.
+        That is: whether at most 5 % of all cuts, the cap among them, leave it no more probability,
+        as the mean over the limits. None with fewer than 19 draws, too few to tell.
         """
-        if not len(self.control):
+        if len(self.control) < FEWEST_DRAWS:
             return None
         mean = float(np.mean([step.probability for step in self.steps]))
-        return bool(mean < np.percentile(self.control.mean(axis=1), 2.5))
+        rank = 1 + np.count_nonzero(self.control.mean(axis=1) <= mean)
+        return bool(rank * (FEWEST_DRAWS + 1) <= len(self.control) + 1)
 
     def rivals(self, most: int = 2) -> list[tuple[str, npt.NDArray[np.float64]]]:
         """Other classes that win under some cap with 5 % or more, the most probable first.

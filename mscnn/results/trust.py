@@ -127,8 +127,8 @@ class RandomStep:
 class Randomisation:
     """What becomes of a map as the network loses what it has learnt, from the head down.
 
-    ``emprt``, None for a flat map, is the relative rise of the map's entropy once all weights are
-    random: above 0 where it lost structure.
+    ``emprt`` is the relative rise of the map's entropy once all weights are random: above 0 where
+    it lost structure. None for a flat map, and while not all weights are random.
     """
 
     steps: tuple[RandomStep, ...]
@@ -136,9 +136,11 @@ class Randomisation:
 
     @property
     @computed(before="steps")
-    def follows_weights(self) -> bool:
-        """Whether nothing like the map is left when all weights are random."""
-        last = self.steps[-1].similarity if self.steps else None
+    def follows_weights(self) -> bool | None:
+        """Whether nothing like the map is left when all weights are random; None as ``emprt``."""
+        if self.emprt is None or not self.steps:
+            return None
+        last = self.steps[-1].similarity
         return last is None or abs(last) < WEIGHTS_MATTER
 
 

@@ -7,11 +7,12 @@ splits that go on from it in the hierarchy, and the shortcut around the block, s
 * fill: the constant of each channel, its mean over reference photographs and all positions (mean
   ablation), or zero. Zero takes the network where it never is; the mean only takes the photo away.
 * cap: a limit on the receptive field. In every block the splits are cut whose largest theoretical
-  field exceeds it; a block with one path loses all of it, and its shortcut remains. A shortcut
-  that pools sees one stride more than what it reads.
+  field, as the block's output sees it through them, exceeds it; a block with one path loses all of
+  it, and its shortcut remains. A shortcut that pools sees one stride more than what it reads.
 * control: as many channels of the same blocks cut at random positions. Where whole blocks are
   cut there is only one way to do that, so in networks with one path per block the control cuts
-  as many blocks at random.
+  as many blocks at random. Those are narrower on average than the deepest, which the cap cuts
+  first, so where they cost less that need not be for their reach.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from mscnn.errors import OptionError
 from mscnn.maps.recorder import change_inputs, record
 from mscnn.maps.single_pass import batch_grad_cam
 from mscnn.models.probabilities import check_finite
-from mscnn.results.receptive_field import ReceptiveField
+from mscnn.results.receptive_field import BlockField, ReceptiveField
 from mscnn.scales.families import HookPoint
 
 Floats = npt.NDArray[np.float32]
@@ -127,14 +128,20 @@ def each_split(model: nn.Module, points: Sequence[HookPoint]) -> list[Cut]:
     ]
 
 
+def _through(block: BlockField) -> list[int]:
+    """How far a block sees through each split, px: in a basic block a 3x3 convolution reads it."""
+    sizes = [split.rf_max_px for split in block.splits]
+    return [size + block.rf_max_px - max(sizes) for size in sizes]
+
+
 def cap(model: nn.Module, points: Sequence[HookPoint], field: ReceptiveField, limit_px: int) -> Cut:
-    """The cut of all splits that can see more than a limit, in px of the network's input.
+    """The cut of all splits by which a block can see more than a limit, in px of the input.
 
     Raises ``UnknownLayerError``: the receptive fields of a block are not known.
     """
     channels, found = widths(model, points), {}
     for point in points:
-        too_far = [split.rf_max_px > limit_px for split in field.block(point.block).splits]
+        too_far = [size > limit_px for size in _through(field.block(point.block))]
         if any(too_far):
             found[point.module] = np.repeat(too_far, channels[point.module] // point.splits)
     return found
@@ -145,11 +152,11 @@ def limits(
 ) -> list[int]:
     """The limits of a cap, smallest first: those asked for, or spread over the splits' sizes.
 
-    Without ``asked`` these are at most ``count`` of the distinct largest fields of the splits, the
+    Without ``asked`` these are at most ``count`` of the distinct largest fields through splits, the
     smallest and the largest among them; at the largest nothing is cut. Raises ``OptionError``: a
     limit outside of that range.
     """
-    sizes = sorted({split.rf_max_px for block in field.blocks for split in block.splits})
+    sizes = sorted({size for block in field.blocks for size in _through(block)})
     if asked is None:
         chosen = np.linspace(0, len(sizes) - 1, min(count, len(sizes)))
         return [sizes[round(float(index))] for index in chosen]
@@ -162,6 +169,11 @@ def limits(
     return sorted({int(limit) for limit in asked})
 
 
+def has_splits(points: Sequence[HookPoint]) -> bool:
+    """Whether some block has more than one path, so that a control can be of its channels."""
+    return any(point.splits > 1 for point in points)
+
+
 def at_random(
     cut: Cut, points: Sequence[HookPoint], channels: Mapping[str, int], rng: np.random.Generator
 ) -> Cut:
@@ -170,7 +182,7 @@ def at_random(
     In a network with one path per block: as many blocks at random. ``channels`` is what ``widths``
     gives for ``points``.
     """
-    if all(point.splits == 1 for point in points):
+    if not has_splits(points):
         drawn = rng.choice(len(points), len(cut), replace=False)
         modules = [points[number].module for number in drawn]
         return {module: np.ones(channels[module], bool) for module in modules}

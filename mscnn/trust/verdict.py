@@ -16,7 +16,7 @@ import numpy as np
 
 from mscnn.results import trust as results
 from mscnn.results.trust import CONTROLS, METRICS, Candidate, Kind, MapTrust, RankRow, Scores
-from mscnn.trust.plan import CHANGES, STEM, method_of
+from mscnn.trust.plan import CHANGES, method_of
 
 _DECIDE = tuple(name for name, metric in METRICS.items() if metric.decides)
 _SENTENCES = (
@@ -58,7 +58,7 @@ def in_short(found: results.Verdict) -> str:
 def said_of_checks(made: MapTrust) -> dict[str, str]:
     """Return a sentence on each check that was finished, by its name in ``PARTS``."""
     said, random = dict[str, str](), made.randomisation
-    if random and random.steps and random.steps[-1].part == STEM:
+    if random and random.follows_weights is not None:
         alike = random.steps[-1].similarity
         number = "" if alike is None else f" (rank correlation {alike:.2f})"
         said["randomisation"] = (

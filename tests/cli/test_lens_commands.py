@@ -65,9 +65,11 @@ def test_scales_cuts_when_asked_to(photo, capsys):
 
 
 def test_scales_as_text_says_where_it_went(photo, capsys):
-    assert main(["scales", photo, "--model", RESNET, "--out", "s"]) == 0
+    cut = ("--ablate", "--draws", "1", "--fill", "zero")
+    assert main(["scales", photo, "--model", RESNET, "--out", "s", *cut]) == 0
     out = capsys.readouterr().out
     assert "no block has more than one split" in out
+    assert "give --draws 19 or more" in out
     assert "layer4.0" in out
     assert "written s: scales.json" in out
     assert not list(Path("s").glob("splits-*.png"))

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from mscnn.engine import cuts
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import Cancelled, OptionError, UnknownLayerError
+from mscnn.models.examples import examples
 from mscnn.results.cuts import CapCurve, CapStep
 from mscnn.results.explanation import Score
 
@@ -48,6 +49,21 @@ def test_the_default_references_are_the_examples(network, photo, monkeypatch):
     assert (again.references, again.cuts) == (first.references, first.cuts)
 
 
+def test_an_example_is_no_reference_of_its_own(network):
+    net, (first, *others) = network("resnet"), [example.path for example in examples()]
+    for _ in range(2):  # the second time their means are kept
+        found, wanted = net.ablate(first), net.ablate(first, references=others)
+        assert found.references == wanted.references == len(others)
+        assert found.prediction.photo.name == str(first)
+        np.testing.assert_allclose(
+            [cut.logit_change for cut in found.cuts],
+            [cut.logit_change for cut in wanted.cuts], atol=1e-4,
+        )  # fmt: skip
+    np.testing.assert_allclose(
+        net.cap(first).probabilities, net.cap(first, references=others).probabilities, atol=1e-5
+    )
+
+
 def test_probabilities_are_those_of_the_logits(network, photo):
     net = network("res2net")
     curve = net.cap(photo, target=3, references=[photo], draws=4)
@@ -56,6 +72,8 @@ def test_probabilities_are_those_of_the_logits(network, photo):
     assert [s.probability for s in curve.steps] == pytest.approx(chances[:, 3].tolist())
     assert [s.top.index for s in curve.steps] == chances.argmax(axis=1).tolist()
     assert curve.control.shape == (4, len(curve.steps))
+    assert curve.drawn_at_random == "channels"
+    assert network("resnet").cap(photo, fill="zero").drawn_at_random == "blocks"
     last = curve.steps[-1]
     uncut = softmax(net.predict(photo).logits.astype(float))[3]
     assert (last.cut_channels, last.control_mean) == (0, pytest.approx(uncut, abs=1e-6))
@@ -89,11 +107,13 @@ def test_the_needed_limit_is_where_the_class_stays(firsts, needed):
 
 
 @pytest.mark.parametrize(("control", "beats"), [
-    ([0.6, 0.7, 0.8], True), ([0.2, 0.5, 0.8], False), ([0.1, 0.2, 0.3], False),
+    ([0.6] * 19, True), ([0.6] * 18, None), ([], None), ([0.6] * 18 + [0.4], False),
+    ([0.6] * 19 + [0.5], False), ([0.6] * 38 + [0.4], True), ([0.6] * 37 + [0.4], False),
+    ([0.1] * 20, False),
 ])  # fmt: skip
 def test_the_cap_beats_its_control_where_it_costs_more(control, beats):
     curve = CapCurve.without("net", "")
-    drawn = np.repeat(np.array(control)[:, None], 2, axis=1)
+    drawn = np.repeat(np.array(control, float)[:, None], 2, axis=1)
     curve = replace(curve, steps=(step(10, 0), step(20, 0)), control=drawn)
     assert curve.beats_control is beats
 

@@ -15,7 +15,14 @@ from timm.data import create_transform, resolve_model_data_config
 
 import mscnn
 from mscnn.engine.network import Network
-from mscnn.errors import DeviceError, MethodError, OptionError, UnknownClassError, UnknownLayerError
+from mscnn.errors import (
+    DeviceError,
+    MethodError,
+    OptionError,
+    UnknownClassError,
+    UnknownLayerError,
+    UnsupportedModelError,
+)
 from mscnn.maps.single_pass import Targets
 from mscnn.models import registry
 from tests.conftest import FAMILIES, INPUT_PX, randomise_batch_norms
@@ -309,3 +316,12 @@ def test_eight_threads_get_the_serial_answers(network, photo):
     for i, got in enumerate(parallel):
         for ours, expected in zip(got, serial[i % 30], strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_field_that_is_not_known_keeps_no_caller_alive(network, monkeypatch):
+    net, found = network("resnet"), UnsupportedModelError("No way through.")
+    monkeypatch.setattr(net, "_traced_field", found)
+    for _ in range(2):
+        with pytest.raises(UnsupportedModelError, match="No way through"):
+            net.receptive_field()
+    assert found.__traceback__ is None

@@ -311,6 +311,33 @@ def test_progress_counts_what_was_announced(network, photo):
     assert 0 < network("resnet").trust_seconds(photo, plan=plan) < 60
 
 
+def test_an_estimate_counts_no_imports(detector, red, method, monkeypatch):
+    now, known = [0.0], set[str]()
+
+    def imported(name):
+        now[0] += 0 if name in known else 1000
+        known.add(name)
+
+    def compute(model, x, layers, targets, **_):
+        imported("method")
+        now[0] += 1
+        return RawMaps(np.zeros(3, np.float32), (0,), {(layers[0], 0): np.eye(4, dtype="f4")})
+
+    def road(*_):
+        now[0] += 2
+        return 0.0
+
+    def packaged():
+        imported("package")
+        return SimpleNamespace(road=road)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("mscnn.engine.trust._packaged", packaged)
+    plan = Plan(methods=(method(compute),), parts=("scores",), draws=1, road=(90,))
+    # One map, and for each of the map and three controls two fillings of a second.
+    assert detector.trust_seconds(red, target=0, plan=plan) == 1 + 4 * 2
+
+
 @pytest.mark.parametrize(("after", "kept"), [
     (84, (0, 0, 0, 0)), (94, (2, 0, 0, 0)), (107, (4, 3, 0, 0)), (112, (4, 6, 2, 0)),
     (120, (4, 6, 4, 6)), (129, (4, 6, 4, 15)),
@@ -326,6 +353,8 @@ def test_stop_keeps_what_was_done(network, photo, after, kept):
     steps = made.randomisation.steps if made.randomisation else ()
     placed = made.localisation.placements if made.localisation else ()
     assert (len(made.candidates), len(steps), len(made.stability), len(placed)) == kept
+    judged = made.randomisation and made.randomisation.follows_weights is not None
+    assert bool(judged) is (len(steps) == 6)
     assert result.partial is (after < 129)
     assert (made.verdict.level is None) is (kept[0] < 4)
     assert document(result)["partial"] is result.partial

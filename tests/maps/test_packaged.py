@@ -1,5 +1,6 @@
 """The methods that go through the grad-cam package: same maps, no traces, stoppable."""
 
+import copy
 import gc
 import weakref
 from typing import Any
@@ -107,6 +108,72 @@ def test_methods_that_coincide_with_a_formula(method, tiny, x):
     np.testing.assert_allclose(
         packaged_map(model, x, LAYER, 2, method), expected, rtol=1e-3, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("layer", ["layer2.0.bn1", "layer2.0.bn3"])
+def test_the_activations_are_those_before_layers_in_place_wrote_over_them(layer, tiny, x):
+    model, seen = tiny("resnet"), list[torch.Tensor]()
+
+    def keep(_module, _input, output):
+        seen.append(output)
+        return output.clone()
+
+    with model.get_submodule(layer).register_forward_hook(keep):
+        logits = model(x.requires_grad_())
+    (g,) = torch.autograd.grad(logits[0, 1], seen)
+    expected = (g * seen[0]).sum(dim=1)[0].detach().numpy()
+    raw = packaged_map(model, x, layer, 1, "hirescam")
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize("layer", ["layer2.0.bn1", "layer2"])
+def test_ablation_cam_weighs_by_the_fall_of_the_logit_without_a_channel(
+    layer, best, tiny, x, monkeypatch
+):
+    monkeypatch.setattr(packaged, "MOST_IN_BATCH", 10)
+    model, channel, seen = tiny("resnet"), -1, list[torch.Tensor]()
+
+    def without(_module, _input, output):
+        seen.append(output.clone())
+        output = output.clone()
+        output[:, channel] *= channel < 0
+        return output
+
+    falls = []
+    with torch.no_grad(), model.get_submodule(layer).register_forward_hook(without):
+        logits = model(x)[0]
+        target = int(logits.argmax() if best else logits.argmin())
+        assert (logits[target].item() > 0) is best
+        for channel in range(seen[0].shape[1]):  # noqa: B007  # the hook reads it
+            falls.append(logits[target] - model(x)[0, target])
+    weights = torch.stack(falls) / logits[target].abs()
+    expected = torch.einsum("c,chw->hw", weights, seen[0][0]).numpy()
+    raw = packaged_map(model, x, layer, target, "ablationcam")
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_contrast_keeps_its_sign_where_the_others_are_improbable(scale, loaded, x):
+    model = loaded("resnet", fresh=True).model
+    with torch.no_grad():
+        model.fc.weight *= scale
+        model.fc.bias *= scale
+        order = model(x)[0].argsort(descending=True).tolist()
+    own, others = order[0], order[-2:]
+    double = copy.deepcopy(model).double()
+    with torch.no_grad():
+        a = double.layer3(double.layer2(double.layer1(double.maxpool(double.act1(
+            double.bn1(double.conv1(x.double()))
+        )))))  # fmt: skip
+    logits = double.fc(double.layer4(a.requires_grad_()).mean(dim=(2, 3)))[0]
+    chances = logits.softmax(0)[others]
+    assert (chances.sum().item() < 1e-8) is (scale > 1)
+    score = (chances * (logits[own] - logits[others])).sum() / chances.sum()
+    (g,) = torch.autograd.grad(score, a)
+    expected = (g.mean(dim=(2, 3), keepdim=True) * a).sum(dim=1)[0].detach().numpy()
+    raw = packaged_map(model, x, LAYER, own, "gradcam", others=others)
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_grad_cam_is_signed_and_equals_the_single_pass(tiny, x):

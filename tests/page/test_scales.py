@@ -13,6 +13,8 @@ from mscnn.errors import UnsupportedModelError
 from mscnn.models.examples import examples
 from mscnn.page.lenses import scales
 from mscnn.page.messages import percent
+from mscnn.results.cuts import CapCurve, CapStep
+from mscnn.results.explanation import Score
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS, by_id
 
@@ -184,7 +186,23 @@ def test_the_parts_are_cut_when_asked_for(ask, engine, monkeypatch):
     ablation = network.ablate(PHOTO, target=index)
     for cut in ablation.cuts:
         assert f'data-mark="{cut.block}/{cut.index}"' in last["html"].split('id="ablation-plot"')[1]
-    assert last["html"].count("Cutting as many channels at random costs") == 2
+    assert last["html"].count("too few random cuts to tell") == 2
+    assert "at random costs" not in last["html"]
+
+
+@pytest.mark.parametrize(("control", "whole_blocks", "words"), [
+    (0.9, False, "channels at random costs less: it is the reach that counts."),
+    (0.9, True, "blocks at random costs less, but they are narrower on average"),
+    (0.1, False, "channels at random costs as much, so"),
+    (0.1, True, "blocks at random costs as much, so"),
+])  # fmt: skip
+def test_what_a_cap_says_beside_random_cuts(control, whole_blocks, words):
+    step = CapStep(11, 0.5, 0.0, 0.5, Score(0, "lion", 0.5))
+    curve = CapCurve(RES2NET, 0, "lion", 64, (step,), 11, np.ones((1, 2)),
+                     np.full((19, 1), control), None, whole_blocks=whole_blocks)  # fmt: skip
+    said = scales._said_of_cap(curve)
+    assert words in said
+    assert ("it is the reach" in said) is (control > 0.5 and not whole_blocks)
 
 
 def test_the_box_is_as_large_as_what_the_network_needs(network):

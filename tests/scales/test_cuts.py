@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from mscnn.errors import OptionError, WeightsError
@@ -109,10 +110,13 @@ def test_a_class_that_hangs_on_one_split_is_lost_under_that_cut_alone(tiny, x):
     assert max(change[0], change[1], change[3]) < 1e-6
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "resnet18"])  # whose splits a 3x3 reads
 def test_the_cap_leaves_nothing_that_sees_more_than_its_limit(family, tiny, x):
     """By gradient support; ResNeSt's gates are global and its shortcuts pool."""
-    model = tiny(family)
+    if family == "resnet18":
+        model = timm.create_model(family, zero_init_last=False).eval()
+    else:
+        model = tiny(family)
     points, field = hook_points(model, STAGES), field_of(model)
     fill = cuts.fill_of(model, points, [x])
     sizes = cuts.limits(field)
@@ -133,7 +137,7 @@ def test_the_cap_leaves_nothing_that_sees_more_than_its_limit(family, tiny, x):
         model(image)
     (gradient,) = torch.autograd.grad(seen.outputs["layer4"][0, :, 4, 4].sum(), image)
     rows = np.flatnonzero(gradient.abs().sum((0, 1, 3)).numpy())
-    assert rows[-1] - rows[0] + 1 <= limit
+    assert limit - 32 < rows[-1] - rows[0] + 1 <= limit
 
 
 def test_the_control_cuts_as_much_of_the_same_blocks(tiny):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mscnn.data import folders
 from mscnn.results.explanation import CamMap
-from mscnn.results.trust import METRICS, Candidate, MapTrust, Scores
+from mscnn.results.trust import METRICS, Candidate, MapTrust, Randomisation, RandomStep, Scores
 from mscnn.trust import verdict
 
 DECIDE = [name for name, metric in METRICS.items() if metric.decides]
@@ -92,3 +93,21 @@ def test_of_equals_the_cheaper_map_is_recommended():
     assert verdict.recommend(maps[3:], verdict.ranks(maps[3:])) is None
     unscored = MapTrust("gradcam", "layer1", 1.0, None, verdict.undecided())
     assert verdict.recommend([unscored] * 2, verdict.ranks([unscored] * 2)) is None
+
+
+@pytest.mark.parametrize(("similarity", "emprt", "follows"), [
+    (0.1, 0.2, True), (None, 0.2, True), (-0.9, 0.2, False), (0.1, None, None), (None, None, None),
+])  # fmt: skip
+def test_nothing_is_said_of_weights_while_some_are_left(similarity, emprt, follows):
+    """Nor of a map that was flat before: its entropy cannot rise, and ``emprt`` is None too."""
+    random = Randomisation((RandomStep("stem", similarity, np.ones((2, 2), np.float32)),), emprt)
+    found = MapTrust("gradcam", "layer4", 0.1, None, verdict.undecided(), randomisation=random)
+    assert random.follows_weights is follows
+    said = verdict.said_of_checks(found).get("randomisation", "")
+    assert [word in said for word in ("nothing like", "still much")] == [
+        follows is True,
+        follows is False,
+    ]
+    column = folders._TRUSTED.index("random_weights") - 2
+    expected = np.nan if follows is None or similarity is None else similarity
+    np.testing.assert_equal(folders._judged(found)[column], expected)

@@ -250,9 +250,15 @@ def _said_of_cap(curve: CapCurve) -> str:
         said = f"{title} does not say {curve.label} even where nothing is cut"
     elif curve.needed_px == curve.steps[0].limit_px:
         said = f"{title} says {curve.label} at every limit"
-    verdict = " Cutting as many channels at random costs as much, so that says nothing of reach."
-    if curve.beats_control:
-        verdict = " Cutting as many channels at random costs less: it is the reach that counts."
+    verdict = " There are too few random cuts to tell whether it is the reach that counts."
+    if curve.beats_control is not None:
+        verdict = f" Cutting as many {curve.drawn_at_random} at random costs "
+        if not curve.beats_control:
+            verdict += "as much, so that says nothing of reach."
+        elif curve.whole_blocks:
+            verdict += "less, but they are narrower on average: it need not be the reach."
+        else:
+            verdict += "less: it is the reach that counts."
     return f"{said} (its input is {curve.input_px} px).{verdict}"
 
 
