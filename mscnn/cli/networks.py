@@ -160,7 +160,7 @@ def rf(
     """
     from mscnn.engine.lens_options import fair_baseline
 
-    found = fields.known(model) or open_engine("cpu", [model]).receptive_field(model)
+    found = fields.known(model) or open_engine("cpu", []).receptive_field(model)
     beside = fair_baseline(found.model)
 
     def files() -> Files:
