@@ -24,6 +24,7 @@ MAX_SCANS = 100
 _ORIENTATION = 0x0112  # Exif 2.3, table 4
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # without a length (ITU-T T.81, table B.1)
+_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # with one, or the end
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_MARKS = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}
@@ -108,12 +109,23 @@ def _jpeg(data: bytes) -> Bare:
         elif marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[at:end])
         at = end
-    # Each costs time for the whole picture; after the end marker a video may follow.
-    if data.count(b"\xff\xda", at, data.find(b"\xff\xd9", at)) > MAX_SCANS:
+    if _scans(data, at) > MAX_SCANS:  # each costs time for the whole picture
         raise ValueError("more scans than an encoder writes")
     whole = b"".join(part for _, part in sorted(profile.items()))
     icc = whole if parts == len(profile) else b""
     return Bare(b"".join([*kept, data[at:]]), orientation_of(b"".join(exif), xmp), icc)
+
+
+def _scans(data: bytes, at: int) -> int:
+    """Count the scans from ``at`` up to the end marker, after which a video may follow.
+
+    What looks like a marker inside a segment is none: segments are passed over by their lengths.
+    """
+    scans = 0
+    while (found := _SEGMENT.search(data, at)) and found[0][1] != 0xD9:
+        scans += found[0][1] == 0xDA
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return scans
 
 
 def _png(data: bytes) -> Bare:

@@ -192,6 +192,11 @@ def test_scans_without_number_are_refused():
     assert load(data + scan * 200).shape == PIXELS.shape  # behind the end
     with pytest.raises(ImageError, match="broken or rare JPEG"):
         load_photo(data[:last] + scan * 200 + data[-2:])
+    for marker in (0xFE, 0xE4):  # what looks like the end inside a segment is none
+        hidden = segment(marker, b"\xff\xd9")
+        with pytest.raises(ImageError, match="broken or rare JPEG"):
+            load_photo(data[:last] + hidden + scan * 200 + data[-2:])
+        assert load(data[:last] + segment(marker, b"\xff\xda" * 200) + data[last:]).shape
 
 
 def tiff_with(tag, kind, number, value, order="<", data=None):
