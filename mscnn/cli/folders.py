@@ -193,8 +193,11 @@ def evaluate(
     from mscnn.data.evaluation import evaluate as measure
     from mscnn.data.evaluation import evaluate_and_show, write_reliability
     from mscnn.draw.files import evaluation_files, report_files
+    from mscnn.models.files import is_model_folder
     from mscnn.models.sources import locate
 
+    if out is not None and is_model_folder(out):
+        raise OptionError("--out is a model's folder, whose tables it would replace; give another.")
     model = settle_model(model)
     if against is not None and report is None:
         raise OptionError("--against is for the page; give a folder for it as --report.")
