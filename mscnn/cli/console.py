@@ -88,10 +88,7 @@ def _recorded(files: Files) -> Files:
     if MANIFEST not in files or not image.is_file():
         return files
     kept: dict[str, Any] = {k: v for k, v in given.items() if k not in NOT_KEPT}
-    found = weights_of(given)
-    weights = {_kept_model(model): sha256 for model, sha256 in found.items()}
-    if len(weights) < len(found):  # folders of one name, which a manifest cannot tell apart
-        return files
+    weights = {_kept_model(model): sha256 for model, sha256 in weights_of(given).items()}
     if "models" in kept:
         kept["models"] = [*weights]
     else:

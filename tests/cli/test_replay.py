@@ -64,14 +64,14 @@ def test_a_folder_called_like_a_model_of_the_list_stays_a_folder(bundled, photo,
         assert run_json(capsys, "replay", "o")["same"] is True
 
 
-def test_folders_of_one_name_are_not_recorded(bundled, photo, capsys):
+@pytest.mark.parametrize("command", ["compare photo.png", "compare .", "sweep photo.png"])
+def test_folders_of_one_name_are_refused(command, bundled, photo, capsys):
     for place in "ab":
         model_folder(bundled, Path(place, "net"))
     models = ",".join(str(Path(place, "net").absolute()) for place in "ab")
-    assert main(["compare", photo, "--models", models, "--out", "o"]) == 0
-    capsys.readouterr()
-    assert main(["replay", "o"]) == 2
-    assert "does not say how it was made" in capsys.readouterr().err
+    assert main([*command.split(), "--models", models, "--out", "o"]) == 2
+    assert "Two models have the same name; rename the folder of one" in capsys.readouterr().err
+    assert not Path("o").exists()
 
 
 def change(folder, **what):

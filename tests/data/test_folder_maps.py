@@ -233,6 +233,8 @@ def test_a_run_that_was_stopped_goes_on(network, data, tmp_path):
 
 def test_results_of_other_settings_are_replaced_when_asked_for(network, data, tmp_path):
     (net, other), out = nets(network), tmp_path / "o"
+    with pytest.raises(OptionError, match="Two models have the same name; rename the folder"):
+        compare_folder([net, net], data, out, **HERE)
     compare_folder([net, other], data, out, **HERE)
     (out / "mine.txt").touch()
     with pytest.raises(OutputError, match=r"'o' holds the results.*command.*--restart"):
