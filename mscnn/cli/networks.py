@@ -77,6 +77,8 @@ def _listed(rows: list[JsonDict]) -> list[str]:
         inside = [line for line, row in zip(table, rows, strict=True) if row["group"] == group]
         lines += ["", title, *inside]
     lines += ["", "*    the model that is used where none is named"]
+    if all(row["weights"]["kind"] == "missing" for row in rows):  # the manifest is broken
+        lines.append(rows[0]["weights"]["note"])
     note = next((r["licence_note"] for r in rows if r["licence"].startswith("CC-BY-NC")), None)
     lines += [f"(1)  {note}"] if note else []
     sources: dict[str, list[str]] = {}

@@ -205,6 +205,17 @@ def test_models_without_any_weights_still_lists_them(bundled, tmp_path, monkeypa
     assert main(["models"]) == 0
 
 
+def test_models_with_a_broken_manifest_say_how_to_restore_it(
+    bundled, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "broken" / "weights").mkdir(parents=True)
+    (tmp_path / "broken" / "weights" / "MANIFEST.json").write_text("{")
+    monkeypatch.setenv("MSCNN_ASSETS", str(tmp_path / "broken"))
+    assert main(["models"]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "is not valid JSON" in x]
+    assert "restore" in line
+
+
 def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):
     import types
 
