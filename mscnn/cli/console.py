@@ -88,10 +88,7 @@ def _recorded(files: Files) -> Files:
     if MANIFEST not in files or not image.is_file():
         return files
     kept: dict[str, Any] = {k: v for k, v in given.items() if k not in NOT_KEPT}
-    found = weights_of(given)
-    weights = {_bare(model): sha256 for model, sha256 in found.items()}
-    if len(weights) < len(found):  # folders of one name, which a manifest cannot tell apart
-        return files
+    weights = {_kept_model(model): sha256 for model, sha256 in weights_of(given).items()}
     if "models" in kept:
         kept["models"] = [*weights]
     else:
@@ -104,6 +101,14 @@ def _bare(path: str | Path | None) -> str:
     """A path that says nothing of where it lay on this machine; "" for none."""
     path = Path(path or "")
     return path.name if path.expanduser().is_absolute() else str(path) * (path != Path())
+
+
+def _kept_model(given: str) -> str:
+    """A model as a manifest calls it: what was a path stays one, whatever model is so called."""
+    from mscnn.models.sources import is_path
+
+    bare = _bare(given)
+    return f"./{bare}" if is_path(given) and Path(bare).name == bare else bare
 
 
 def weights_of(given: Mapping[str, Any]) -> dict[str, str]:

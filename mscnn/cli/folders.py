@@ -193,8 +193,11 @@ def evaluate(
     from mscnn.data.evaluation import evaluate as measure
     from mscnn.data.evaluation import evaluate_and_show, write_reliability
     from mscnn.draw.files import evaluation_files, report_files
+    from mscnn.models.files import is_model_folder
     from mscnn.models.sources import locate
 
+    if out is not None and is_model_folder(out):
+        raise OptionError("--out is a model's folder, whose tables it would replace; give another.")
     model = settle_model(model)
     if against is not None and report is None:
         raise OptionError("--against is for the page; give a folder for it as --report.")
@@ -251,6 +254,7 @@ def map_photos(
     ``work`` is called with the networks, the folder and ``out``, and with ``how`` and the rest of
     what ``mscnn.data.folders`` describes.
     """
+    from mscnn.data.part_files import part_folder
 
     def estimate(seconds: float) -> None:
         said = f"{max(seconds, 1):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
@@ -262,7 +266,8 @@ def map_photos(
             shared["on_estimate"] = estimate if first and not json else None
             found = work(load(), Path(folder), out, **how, **shared)
         except KeyboardInterrupt:
-            say(f"what was done is kept in {out}.part: the same command goes on", err=True)
+            if (part := part_folder(out.resolve())).is_dir():  # not yet, during a download
+                say(f"what was done is kept in {part}: the same command goes on", err=True)
             raise
     if not first:
         return

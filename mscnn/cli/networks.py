@@ -77,6 +77,8 @@ def _listed(rows: list[JsonDict]) -> list[str]:
         inside = [line for line, row in zip(table, rows, strict=True) if row["group"] == group]
         lines += ["", title, *inside]
     lines += ["", "*    the model that is used where none is named"]
+    if all(row["weights"]["kind"] == "missing" for row in rows):  # the manifest is broken
+        lines.append(rows[0]["weights"]["note"])
     note = next((r["licence_note"] for r in rows if r["licence"].startswith("CC-BY-NC")), None)
     lines += [f"(1)  {note}"] if note else []
     sources: dict[str, list[str]] = {}
@@ -160,7 +162,7 @@ def rf(
     """
     from mscnn.engine.lens_options import fair_baseline
 
-    found = fields.known(model) or open_engine("cpu", [model]).receptive_field(model)
+    found = fields.known(model) or open_engine("cpu", []).receptive_field(model)
     beside = fair_baseline(found.model)
 
     def files() -> Files:

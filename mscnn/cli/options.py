@@ -118,6 +118,8 @@ def split_names(texts: Sequence[str]) -> list[str]:
 
 def model_names(texts: Sequence[str], least: int, most: int) -> list[str]:
     """What ``--models`` names, before any is loaded; ``OptionError``: too few, many, or twice."""
+    from mscnn.models.sources import check_names
+
     names = split_names(texts)
     if not least <= len(names) <= most:
         raise OptionError(
@@ -126,4 +128,5 @@ def model_names(texts: Sequence[str], least: int, most: int) -> list[str]:
     repeated = registry.first_repeated(names)
     if repeated is not None:
         raise OptionError(f"--models names {repeated} twice; give different models.")
+    check_names(names)
     return names

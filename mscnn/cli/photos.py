@@ -56,7 +56,7 @@ def predict(
         raise OptionError(f"--top-k is {top_k}; it must be 1 or more.")
     name = settle_model(model)
     engine = open_engine(device, [name], weights)
-    for notice in () if json else engine.session.network(name, weights).notices:
+    for notice in engine.session.network(name, weights).notices:
         say(notice, err=True)
     found: list[Prediction] = []
     with progress("photos", "photo") as report:
@@ -267,6 +267,8 @@ def scales(
     from mscnn.draw.files import DrawingOptions, scales_files
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
+    if not ablate and (fill, draws) != ("mean", 20):  # a manifest gives both
+        raise OptionError("--fill and --draws are for --ablate; give that too, or leave them out.")
     photo, name = read_photo(image), settle_model(model)
     engine = open_engine(device, [name])
     report = engine.scales(photo, name, target=target, name=image)

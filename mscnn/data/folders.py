@@ -70,6 +70,7 @@ from mscnn.maps.agreement import agreement
 from mscnn.maps.methods import get_method
 from mscnn.maps.single_pass import batch_grad_cam
 from mscnn.models.probabilities import probabilities
+from mscnn.models.sources import check_names
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.explanation import CamMap
@@ -108,9 +109,8 @@ def explain_folder(
 
     Grad-CAM at the last stage takes batches, anything else a photograph at a time. Columns of the
     table beside class and probability: ``map_min``, ``map_max`` and ``map_sum`` of the raw map;
-    of its positive evidence ``map_peak`` (1 is an even spread), ``map_half`` (the smallest fraction
-    of the area that holds half of it), and its centre, ``map_x`` and ``map_y``, fractions of what
-    the network saw.
+    of its positive evidence ``map_peak`` (1 is an even spread), ``map_half`` (the smallest share of
+    the area that holds half of it), and its centre ``map_x``, ``map_y``, shares of what was seen.
     """
     here = _Folder("explain", network, folder, out, **how)
     here.explain(network, layer, get_method(method).name)
@@ -124,13 +124,13 @@ def compare_folder(
 
     As ``explain_folder``, with Grad-CAM. A later network's rows also have its agreement with each
     earlier one (``spearman_<model>`` and ``iou_top20_<model>``, those of ``Agreement``) and
-    ``same_top1_<model>``, 1 or 0. Where it does not know the class, its cells are empty and its map
-    is 0.
+    ``same_top1_<model>``, 1 or 0. Where it does not know the class, its cells are empty, its map 0.
     """
-    check_models([network.name for network in networks], MIN_COMPARED, MAX_COMPARED)
+    check_names(names := [network.name for network in networks])
+    check_models(names, MIN_COMPARED, MAX_COMPARED)
     here = _Folder("compare", networks[0], folder, out, **how)
     for network in networks:
-        here.explain(network, layer, "gradcam", models=[one.name for one in networks])
+        here.explain(network, layer, "gradcam", models=names)
     return here.finish()
 
 

@@ -18,10 +18,13 @@ def write_tables(
     """Write ``name.csv``, and ``name.parquet`` where pyarrow is installed; return the files.
 
     ``kinds`` gives the columns in order, of ``str``, ``int`` or ``float``; a cell may be missing.
+    What a file's name holds that is no text is written as an escape.
     """
     found, left, writer = [folder / f"{name}.csv"], iter(rows), None
     with ExitStack() as stack:
-        text = stack.enter_context(found[0].open("w", encoding="utf-8", newline=""))
+        text = stack.enter_context(
+            found[0].open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        )
         text.write(csv_text(table([], [*kinds])))
         with suppress(OptionError):
             pa, parquet = import_pyarrow()
@@ -32,5 +35,10 @@ def write_tables(
         while some := list(islice(left, 1000)):
             text.write(csv_text(table(some, [*kinds])).partition("\n")[2])
             if writer is not None:
-                writer.write_table(pa.Table.from_pylist(some, schema=schema))
+                encodable = [{key: _encodable(cell) for key, cell in row.items()} for row in some]
+                writer.write_table(pa.Table.from_pylist(encodable, schema=schema))
     return found
+
+
+def _encodable(cell: Cell) -> Cell:
+    return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell

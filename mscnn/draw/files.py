@@ -531,11 +531,14 @@ def _with_manifest(files: Mapping[str, Any], say: JsonDict, created: datetime | 
 
 
 def _encoded(files: Mapping[str, Any]) -> Files:
-    """Encode tables as CSV, documents as JSON and arrays as ``.npy`` of float32, no pickle."""
+    """Encode tables as CSV, documents as JSON and arrays as ``.npy`` of float32, no pickle.
+
+    What the name of a file or folder holds that is no text is written as an escape.
+    """
     done: Files = {}
     for name, content in files.items():
         if isinstance(content, Table):
-            content = schema.csv_text(content).encode("utf-8")
+            content = schema.csv_text(content).encode("utf-8", "backslashreplace")
         elif isinstance(content, dict):
             content = schema.json_bytes(content)
         elif isinstance(content, np.ndarray):

@@ -159,12 +159,15 @@ def comparison_sheet(
     width_px, height_px = (max(1, round(edge * side / max(photo.size))) for edge in photo.size)
     plain = fitted(photo, (width_px, height_px))
     panels = [Panel(plain, "Photo")]
-    bars: list[dict[str, Any]] = [{"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map}]
+    scale = {"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map, "clipped": False}
+    bars: list[dict[str, Any]] = [scale]
     for column in comparison.columns:
         cam, name = column.cam, look.model_title(column.model)
         picture, caption = plain, column.note or "no map"
         if cam is not None:
-            picture = painted(photo, cam.geometry, density(cam, side, side), top, drawing)
+            heat = density(cam, side, side)  # more finely drawn than what the top was found in
+            bars[0]["clipped"] |= bool(heat.max() > top)
+            picture = painted(photo, cam.geometry, heat, top, drawing)
             caption = _compared_caption(column)
         panels.append(Panel(picture, name, caption))
     if len(comparison.columns) == 2:

@@ -22,7 +22,7 @@ from mscnn.models import registry
 from mscnn.models.architecture import check_supported, from_name
 from mscnn.models.labels import LabelSet, folded, short
 from mscnn.models.manifest import load_manifest
-from mscnn.models.sources import is_path, shown_name
+from mscnn.models.sources import check_names, is_path, shown_name
 from mscnn.photos.imaging import load_photo
 from mscnn.results.cuts import Ablation, Cap, CapCurve
 from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
@@ -335,12 +335,13 @@ def summarise(label: str, layer: str, columns: Sequence[ComparedModel]) -> Compa
 
 
 def check_models(models: Sequence[str], least: int, most: int, purpose: str = "") -> None:
-    """Raise ``OptionError`` for too few or many models, or one named twice."""
+    """Raise ``OptionError`` for too few or many models, or one named twice, or two of one name."""
     if not least <= len(models) <= most:
         raise OptionError(f"{len(models)} model(s) were chosen; choose {least} to {most}{purpose}.")
     repeated = registry.first_repeated(models)
     if repeated is not None:
         raise OptionError(f"{repeated} was chosen twice; choose different models{purpose}.")
+    check_names(models)
 
 
 def compared(

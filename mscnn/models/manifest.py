@@ -49,14 +49,14 @@ class BundledWeights:
 def assets_folder() -> Path:
     """Return the folder of shipped files.
 
-    ``MSCNN_ASSETS`` where it is set (read at each call), else ``assets`` beside the package (a
-    clone), else ``mscnn/_assets`` (an installed wheel).
+    ``MSCNN_ASSETS`` where it is set (read at each call), else ``mscnn/_assets`` (an installed
+    wheel), else ``assets`` beside the package (a clone; beside a wheel it is somebody else's).
     """
     if named := os.environ.get("MSCNN_ASSETS"):
         return Path(named)
     package = Path(mscnn.__path__[0])
-    beside = package.parent / "assets"
-    return beside if beside.is_dir() else package / "_assets"
+    inside = package / "_assets"
+    return inside if inside.is_dir() else package.parent / "assets"
 
 
 def weights_folder() -> Path:

@@ -6,11 +6,12 @@ a table of all models with where each comes from is there at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mscnn.errors import DownloadError, UnknownModelError, WeightsError
+from mscnn.errors import DownloadError, OptionError, UnknownModelError, WeightsError
 from mscnn.models import files, hub, manifest, registry
 from mscnn.models.hub import HubFile, IsCancelled, OnProgress
 from mscnn.models.manifest import BundledWeights
@@ -167,6 +168,13 @@ def is_path(name: str) -> bool:
 def shown_name(name: str) -> str:
     """Return how results call a model that was asked for: of a folder the last part alone."""
     return (Path(name).name or name) if is_path(name) else registry.full_name(name)
+
+
+def check_names(models: Sequence[str]) -> None:
+    """Raise ``OptionError`` where results would call two of the models by one name."""
+    names = [shown_name(model) for model in models]
+    if len(set(names)) < len(names):
+        raise OptionError("Two models have the same name; rename the folder of one of them.")
 
 
 def _like_path(name: str) -> bool:

@@ -7,6 +7,7 @@ it. Orientation and colour profile are read here; nothing is checked that decode
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
@@ -23,6 +24,7 @@ MAX_SCANS = 100
 _ORIENTATION = 0x0112  # Exif 2.3, table 4
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # without a length (ITU-T T.81, table B.1)
+_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # with one, or the end
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_MARKS = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}
@@ -82,7 +84,8 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
 
 def _jpeg(data: bytes) -> Bare:
     """Keep the tables, the frame, and the APP0 and APP14 that tell how colours are coded."""
-    kept, at, exif, xmp = [data[:2]], 2, b"", b""
+    kept, at, xmp = [data[:2]], 2, b""
+    exif: list[bytes] = []
     profile: dict[int, bytes] = {}
     parts = 0
     while True:
@@ -98,7 +101,7 @@ def _jpeg(data: bytes) -> Bare:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         body = data[at + 4 : end]
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            exif += body[6:]
+            exif.append(body[6:])
         elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/"):
             xmp = xmp or body
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
@@ -106,23 +109,37 @@ def _jpeg(data: bytes) -> Bare:
         elif marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[at:end])
         at = end
-    # Each costs time for the whole picture; after the end marker a video may follow.
-    if data.count(b"\xff\xda", at, data.find(b"\xff\xd9", at)) > MAX_SCANS:
+    if _scans(data, at) > MAX_SCANS:  # each costs time for the whole picture
         raise ValueError("more scans than an encoder writes")
     whole = b"".join(part for _, part in sorted(profile.items()))
     icc = whole if parts == len(profile) else b""
-    return Bare(b"".join([*kept, data[at:]]), orientation_of(exif, xmp), icc)
+    return Bare(b"".join([*kept, data[at:]]), orientation_of(b"".join(exif), xmp), icc)
+
+
+def _scans(data: bytes, at: int) -> int:
+    """Count the scans from ``at`` up to the end marker, after which a video may follow.
+
+    What looks like a marker inside a segment is none: segments are passed over by their lengths.
+    """
+    scans = 0
+    while (found := _SEGMENT.search(data, at)) and found[0][1] != 0xD9:
+        scans += found[0][1] == 0xDA
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return scans
 
 
 def _png(data: bytes) -> Bare:
     """Keep what the pixels are made of; an animation becomes its still picture.
 
     Ancillary chunks with a wrong checksum are ignored, as libpng does; the end chunk may lack.
+    Of profiles the first counts: each is unpacked once, however many a file has.
     """
-    view, at, exif, xmp, icc = memoryview(data), 8, b"", b"", b""
+    view, at, exif, xmp, last = memoryview(data), 8, b"", b"", b""
     cut = False
-    kept = [view[:8]]
-    while at + 8 <= len(data) and bytes(kept[-1][4:8]) != b"IEND":
+    packed: dict[bytes, bytes] = {}
+    kept = io.BytesIO()  # not a list: a file may be nothing but millions of chunks
+    kept.write(view[:8])
+    while at + 8 <= len(data) and last != b"IEND":
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if not name.isalpha():
@@ -132,25 +149,25 @@ def _png(data: bytes) -> Bare:
         if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (name == b"tRNS" and sound):
             if name != b"IEND" and not sound and end <= len(data):
                 raise OSError(f"the checksum of {name!r} is wrong")
-            kept.append(view[at:end])
-            cut = end > len(data)
+            kept.write(view[at:end])
+            cut, last = end > len(data), name
         elif sound and name == b"eXIf":
             exif = bytes(view[at + 8 : end - 4])
         elif sound and name in (b"iCCP", b"iTXt", b"zTXt", b"tEXt"):
             key, _, rest = bytes(view[at + 8 : end - 4]).partition(b"\0")
-            if name == b"iCCP":
-                icc = _unpacked(rest[1:])
-            elif key == b"XML:com.adobe.xmp":
+            if key == b"XML:com.adobe.xmp":
                 xmp = rest
-            elif key == b"Raw profile type exif":  # ImageMagick's, before there was eXIf
-                text = rest if name == b"tEXt" else _unpacked(rest[1:])
-                with suppress(ValueError):  # its kind, its length, and the bytes in hexadecimal
-                    exif = exif or unhexlify(b"".join(text.split()[2:]))
+            elif name == b"iCCP" or key == b"Raw profile type exif":
+                packed.setdefault(name, rest)
         at = end
-    if not cut and bytes(kept[-1][4:8]) != b"IEND":
-        kept.append(memoryview(_PNG_END))
-    pixels = data if sum(map(len, kept)) == len(data) else b"".join(kept)
-    return Bare(pixels, orientation_of(exif, xmp), icc)
+    if not cut and last != b"IEND":
+        kept.write(_PNG_END)
+    # ImageMagick's, before there was eXIf: its kind, its length, and the bytes in hexadecimal.
+    for text in (packed.get(b"tEXt", b""), _unpacked(packed.get(b"zTXt", b"")[1:])):
+        with suppress(ValueError):
+            exif = exif or unhexlify(b"".join(text.split(None, 2)[2:]).translate(None, b" \r\n\t"))
+    pixels = data if kept.tell() == len(data) else kept.getvalue()
+    return Bare(pixels, orientation_of(exif, xmp), _unpacked(packed.get(b"iCCP", b"")[1:]))
 
 
 def _webp(data: bytes) -> Bare:

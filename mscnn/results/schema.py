@@ -315,14 +315,14 @@ def csv_text(content: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(content.headings)
-    writer.writerows([_harmless(cell) for cell in row] for row in content.rows)
+    writer.writerows([harmless(cell) for cell in row] for row in content.rows)
     return out.getvalue()
 
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
-def _harmless(cell: Cell) -> Cell:
+def harmless(cell: Cell) -> Cell:
     """Keep a spreadsheet from taking text for a formula (OWASP, CSV injection)."""
     if not isinstance(cell, str):
         return "" if cell is None else cell

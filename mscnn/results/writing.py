@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         if part.stat().st_mode != mode:
             part.chmod(mode)
-        with part.open("rb") as file:
+        with part.open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException:

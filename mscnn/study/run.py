@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mscnn.engine.network import Network, Photo
 from mscnn.errors import OptionError
+from mscnn.models.sources import check_names
 from mscnn.photos.imaging import load_photo
 from mscnn.results.study import SplitField, Study, interval
 from mscnn.scales.effective import with_random_weights
@@ -61,8 +62,7 @@ def run_study(
     if not networks:
         raise OptionError("No model was named; name at least one.")
     names = [network.name for network in networks]
-    if len(set(names)) < len(names):
-        raise OptionError("Two models have the same name; rename the folder of one of them.")
+    check_names(names)
     options = options or StudyOptions()
     files, labelled = find_photos(folder, options.seed)
     report = _part(on_progress, "choosing photographs")

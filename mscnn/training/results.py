@@ -27,6 +27,7 @@ from mscnn.data.tally import Accuracy, Tally
 from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
 from mscnn.draw.figures import png
 from mscnn.models import reliability
+from mscnn.results.schema import Cell, harmless
 from mscnn.results.writing import replacing
 from mscnn.starters import STARTER_NAMES
 from mscnn.training.networks import StartingPoint
@@ -67,7 +68,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     export_folder(model, out, names)
     table = [[name, *counts] for name, counts in zip(names, confusion.tolist(), strict=True)]
     _write(out / "confusion.csv", _csv([["class", *names], *table]))
-    classes = [
+    classes: list[list[Cell]] = [
         [r.label, r.images, int(confusion[r.index, r.index]), _cell(r.precision),
          _cell(r.top1 if r.images else None)]
         for r in rows
@@ -124,10 +125,11 @@ def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
-def _csv(rows: Iterable[Iterable[object]]) -> bytes:
+def _csv(rows: Iterable[Iterable[Cell]]) -> bytes:
     """Return UTF-8; what a file's name holds that is no text is written as an escape."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([harmless(cell) for cell in row] for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mscnn.cli import main
+from mscnn.cli.console import open_engine
 from mscnn.models import registry
 from tests.cli.conftest import engine, run_json
 
@@ -81,6 +82,18 @@ def test_what_is_to_be_known_of_a_photo_is_said(command, photo, bundled, capsys)
     shown = json.loads(out)
     if name != "sweep":
         assert shown.get("results", [shown])[0]["image"]["notice"] == said
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_is_to_be_known_of_a_network_is_said(more, photo, capsys, monkeypatch):
+    def noticing(*asked):
+        made = open_engine(*asked)
+        made.session.network("starter_res2net").notices = ("Its classes have no names.",)
+        return made
+
+    monkeypatch.setattr("mscnn.cli.photos.open_engine", noticing)
+    assert main(["predict", photo, *more]) == 0
+    assert "Its classes have no names.\n" in capsys.readouterr().err
 
 
 def test_explain_writes_the_four_files(photo, capsys):
@@ -190,6 +203,17 @@ def test_models_without_any_weights_still_lists_them(bundled, tmp_path, monkeypa
     starter = next(r for r in document["models"] if r["name"] == "starter_resnet")
     assert starter["weights"]["kind"] == "missing"
     assert main(["models"]) == 0
+
+
+def test_models_with_a_broken_manifest_say_how_to_restore_it(
+    bundled, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "broken" / "weights").mkdir(parents=True)
+    (tmp_path / "broken" / "weights" / "MANIFEST.json").write_text("{")
+    monkeypatch.setenv("MSCNN_ASSETS", str(tmp_path / "broken"))
+    assert main(["models"]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "is not valid JSON" in x]
+    assert "restore" in line
 
 
 def test_serve_hands_its_options_to_the_page(bundled, monkeypatch):

@@ -36,6 +36,8 @@ sweep photo.png --out o => --models
 sweep photo.png --out o --models , => commas
 sweep photo.png --out o --models starter_resnet,starter_resnet => starter_resnet twice
 sweep photo.png --out o --models starter_resnet,nope_net => nope_net
+SCALES --fill zero => --ablate
+SCALES --draws -3 => --ablate
 SWEEP --target zebra => 'zebra'
 SWEEP --box 10,10,10.1,10.1 => small
 LONG => no command | ...'
@@ -111,7 +113,7 @@ def test_one_line_and_code_2(case, broken_files, capsys):
 
 @pytest.mark.parametrize("line", [
     *(f"EXPLAIN {extra}" for extra in ("--method nope", "--opacity 2", "--target top5")),
-    *(f"SCALES {extra}" for extra in ("--opacity 2", "--target top5")),
+    *(f"SCALES {extra}" for extra in ("--opacity 2", "--target top5", "--fill x", "--draws 0")),
     *(f"SWEEP {extra}" for extra in ("--box 1,2,3", "--sizes 1,99", "--canvas polka")),
 ])  # fmt: skip
 def test_what_can_be_refused_at_once_loads_no_model(line, photo, capsys, monkeypatch):

@@ -100,6 +100,15 @@ def test_evaluate_keeps_the_reliability_of_a_users_model(labels, options, writte
     assert sum(b["right"] for b in kept["bins"]) == pytest.approx(3 * document["top1"])
 
 
+def test_evaluate_leaves_a_models_own_tables_alone(data, capsys):
+    Path("mine").mkdir()
+    Path("mine", "config.json").write_text("{}")
+    Path("mine", "classes.csv").write_text("of training")
+    assert main(["evaluate", "data", "--model", "starter_resnet", "--out", "mine", *QUICK]) == 2
+    assert "--out is a model's folder" in capsys.readouterr().err
+    assert Path("mine", "classes.csv").read_text() == "of training"
+
+
 def test_evaluate_writes_a_page_and_its_numbers(data, capsys):
     one = ["evaluate", "data", "--model", "starter_resnet", "--out", "found", "--report", "page"]
     code, document, err = run(capsys, *one, "--against", "starter_res2net")

@@ -89,6 +89,12 @@ def test_rf_prints_the_contract(bundled, capsys):
     assert "spectrum" not in document["stages"][0]
 
 
+def test_rf_of_a_network_outside_the_list_needs_no_weights(bundled, capsys):
+    document = run_json(capsys, "rf", "resnet34.a1_in1k")
+    # By hand: 11 after the stem, then two 3 x 3 per block, the first of layer2 to 4 at stride 2.
+    assert [s["rf_max_px"] for s in document["stages"]] == [59, 179, 547, 899]
+
+
 def test_rf_counts_paths_exactly(bundled, capsys):
     document = run_json(capsys, "rf", "res2net101_26w_4s.in1k", "--spectrum")
     field = known("res2net101_26w_4s.in1k")

@@ -56,13 +56,21 @@ def test_files_of_a_folder(command, maps, data, capsys):
     assert ("about" in err) == command.startswith("trust")
 
 
-def test_ctrl_c_says_how_to_go_on(data, capsys, monkeypatch):
+@pytest.mark.parametrize("out", ["o", "."])
+@pytest.mark.parametrize("during", ["data.part_files.fill", "cli.folders.open_engine"])
+def test_ctrl_c_says_how_to_go_on(during, out, data, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mscnn.data.part_files.fill", stop)
-    assert main(["explain", "data", *QUICK, "--out", "o"]) == 130
-    assert "kept in o.part: the same command goes on" in capsys.readouterr().err
+    monkeypatch.setattr(f"mscnn.{during}", stop)
+    photos = str(Path("data").absolute())
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert main(["explain", photos, *QUICK, "--out", out]) == 130
+    part = Path("o.part" if out == "o" else "../elsewhere.part").resolve()
+    said = f"what was done is kept in {part}: the same command goes on"
+    err = capsys.readouterr().err
+    assert (part.is_dir(), said in err, "kept" in err) == ((during.endswith("fill"),) * 3)
 
 
 @pytest.mark.parametrize(

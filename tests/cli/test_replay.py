@@ -45,18 +45,33 @@ def made(photo, capsys):
     return Path("e")
 
 
-def test_folders_of_one_name_are_not_recorded(bundled, photo, capsys):
+def model_folder(bundled, folder):
+    """A folder as training writes it, with the weights of ``RESNET``."""
+    folder.mkdir(parents=True)
+    config = {"architecture": RESNET, "num_classes": len(CLASSES)}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    weights = bundled / "weights" / f"{RESNET}.safetensors"
+    shutil.copy(weights, folder / "model.safetensors")
+
+
+def test_a_folder_called_like_a_model_of_the_list_stays_a_folder(bundled, photo, capsys):
+    model_folder(bundled, Path(RES2NET))
+    for given in (f"./{RES2NET}", str(Path(RES2NET).absolute())):
+        assert main(["explain", photo, "--model", given, "--out", "o"]) == 0
+        capsys.readouterr()
+        made = json.loads(Path("o/manifest.json").read_text("ascii"))["replay"]
+        assert [made["options"]["model"], *made["weights"]] == [f"./{RES2NET}"] * 2
+        assert run_json(capsys, "replay", "o")["same"] is True
+
+
+@pytest.mark.parametrize("command", ["compare photo.png", "compare .", "sweep photo.png"])
+def test_folders_of_one_name_are_refused(command, bundled, photo, capsys):
     for place in "ab":
-        Path(place, "net").mkdir(parents=True)
-        config = {"architecture": RESNET, "num_classes": len(CLASSES)}
-        Path(place, "net", "config.json").write_text(json.dumps(config), encoding="utf-8")
-        weights = bundled / "weights" / f"{RESNET}.safetensors"
-        shutil.copy(weights, Path(place, "net", "model.safetensors"))
+        model_folder(bundled, Path(place, "net"))
     models = ",".join(str(Path(place, "net").absolute()) for place in "ab")
-    assert main(["compare", photo, "--models", models, "--out", "o"]) == 0
-    capsys.readouterr()
-    assert main(["replay", "o"]) == 2
-    assert "does not say how it was made" in capsys.readouterr().err
+    assert main([*command.split(), "--models", models, "--out", "o"]) == 2
+    assert "Two models have the same name; rename the folder of one" in capsys.readouterr().err
+    assert not Path("o").exists()
 
 
 def change(folder, **what):

@@ -22,6 +22,7 @@ from mscnn.data.folders import compare_folder, explain_folder, trust_folder
 from mscnn.data.loading import Loading, batches
 from mscnn.data.part_files import part_folder
 from mscnn.data.processes import sharing
+from mscnn.data.tables import write_tables
 from mscnn.errors import DatasetError, OptionError, OutputError, UnknownLayerError
 from mscnn.maps.agreement import agreement
 from mscnn.trust.plan import BRIEF
@@ -108,6 +109,14 @@ def test_both_tables_say_the_same(network, data, tmp_path):
     table = parquet.read_table(tmp_path / "o" / "table.parquet").to_pylist()
     text = [{k: "" if v is None else str(v) for k, v in row.items()} for row in table]
     assert text == rows(tmp_path / "o")
+
+
+def test_a_name_that_is_no_text_stands_in_both_tables(tmp_path):
+    kinds, row = {"file": str, "n": int}, {"file": "caf\udce9/1.jpg", "n": 1}
+    found = write_tables(tmp_path, "table", kinds, [row])
+    assert found[0].read_text("utf-8") == "file,n\ncaf\\udce9/1.jpg,1\n"
+    parquet = pytest.importorskip("pyarrow.parquet", reason="parquet needs mscnn[formats]")
+    assert parquet.read_table(found[1]).to_pylist() == [{"file": "caf\\udce9/1.jpg", "n": 1}]
 
 
 @pytest.mark.parametrize("layer", ["layer4", "layer2"])
@@ -224,6 +233,8 @@ def test_a_run_that_was_stopped_goes_on(network, data, tmp_path):
 
 def test_results_of_other_settings_are_replaced_when_asked_for(network, data, tmp_path):
     (net, other), out = nets(network), tmp_path / "o"
+    with pytest.raises(OptionError, match="Two models have the same name; rename the folder"):
+        compare_folder([net, net], data, out, **HERE)
     compare_folder([net, other], data, out, **HERE)
     (out / "mine.txt").touch()
     with pytest.raises(OutputError, match=r"'o' holds the results.*command.*--restart"):

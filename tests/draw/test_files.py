@@ -370,6 +370,18 @@ def test_an_evaluation_is_written_with_its_tables():
     assert shown["class_map"]["=zero"] == {"index": 0, "label": "thing 0"}
 
 
+def test_names_that_are_no_text_do_not_stop_an_evaluations_files():
+    name = "caf\udce9"  # a folder's name of Latin-1
+    each = tuple(ClassResult(i, name, 2, 0.5, 1.0, 1, 1.0) for i in range(2))
+    labels = dict.fromkeys(range(2), name)
+    confusion = {(0, 1): 1}
+    made = samples.evaluated(2, confusion=confusion, classes=each, labels=labels)
+    found = files.evaluation_files(made, created=CREATED)
+    assert rows(found["classes.csv"])[0]["class"] == "caf\\udce9"
+    assert rows(found["confusion.csv"])[0]["answer"] == "caf\\udce9"
+    assert json.loads(found["evaluation.json"])["classes"][0]["label"] == name
+
+
 @pytest.mark.parametrize("classes", [2, 40, 41, 1000])
 def test_pictures_of_any_number_of_classes(classes):
     confusion = {(i, (i + 1) % classes): i % 7 + 1 for i in range(classes)}

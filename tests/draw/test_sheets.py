@@ -96,6 +96,10 @@ def test_a_comparison_shows_one_scale_and_a_difference_for_two_models():
     for part in ("Photo", "not here $_1", "lion $x 75.0%", "4", "1 = an even spread"):
         assert part in words(more)
     assert len(pictures(more)) == 4
+    assert "\N{GREATER-THAN OR EQUAL TO}" not in words(more)
+    clipped = dataclasses.replace(three, scale_max=1.5)  # of maps that reach 2
+    said = words(sheets.comparison_sheet(clipped, PHOTO, OPTIONS))
+    assert "\N{GREATER-THAN OR EQUAL TO} 1.5" in said
 
 
 def test_a_top_1_prediction_that_is_another_class_is_named():

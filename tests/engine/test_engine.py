@@ -390,6 +390,7 @@ def test_alone_a_model_says_what_is_wrong(engine, photo):
     ("compare", list("abcdefg"), "7 model"),
     ("compare", ["one", "two", "one"], "one was chosen twice"),
     ("compare", ["resnet50", "resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
+    ("compare", ["exp1/best", "exp2/best"], "Two models have the same name; rename the folder"),
     ("sweep", [], "0 model"), ("sweep", list("abcde"), "5 model"),
     ("sweep", ["one", "one"], "one was chosen twice"),
     ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),

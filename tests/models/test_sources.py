@@ -209,6 +209,8 @@ def test_assets_beside_the_package(monkeypatch, tmp_path):
     package = tmp_path / "site" / "mscnn"
     package.mkdir(parents=True)
     monkeypatch.setattr(mscnn, "__path__", [str(package)])
-    assert manifest.assets_folder() == package / "_assets"
     (tmp_path / "site" / "assets").mkdir()
     assert manifest.assets_folder() == tmp_path / "site" / "assets"
+    # Of an installed wheel; what is called assets beside it is another package's.
+    (package / "_assets").mkdir()
+    assert manifest.assets_folder() == package / "_assets"

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mscnn.errors import ImageError
+from mscnn.photos import containers
 from mscnn.photos.imaging import load_photo, notices_of
 
 RNG = np.random.default_rng(5)
@@ -72,6 +74,28 @@ def test_chunks_beside_a_pngs_pixels(extra):
     assert np.array_equal(load(png_with(extra)), PIXELS)
     if b"tRNS" not in extra:
         assert np.array_equal(load(png_with(extra, before=b"IEND")), PIXELS)
+
+
+def test_of_profiles_the_first_is_unpacked_and_no_other(monkeypatch):
+    unpacked, asked = containers._unpacked, []
+    monkeypatch.setattr(containers, "_unpacked", lambda b: [asked.append(b), unpacked(b)][1])
+    raw = b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 26\n" + HEX[:9] + b"\n" + HEX[9:])
+    other = zlib.compress(b"other") + bytes(99)
+    extra = chunk(b"iCCP", PROFILE_NAME + zlib.compress(b"profile")) + chunk(b"zTXt", raw)
+    extra += chunk(b"iCCP", PROFILE_NAME + other) * 50
+    extra += chunk(b"zTXt", b"Raw profile type exif\0\0" + other) * 50
+    got = containers.bare(png_with(extra))
+    assert (got.data, got.orientation, got.icc) == (encode("PNG"), 6, b"profile")
+    assert len(asked) <= 2
+
+
+def test_a_png_of_nothing_but_empty_chunks_takes_no_more_room_than_its_size():
+    data = png_with(chunk(b"IDAT", b"") * 100_000)
+    tracemalloc.start()
+    containers.bare(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * len(data)
 
 
 @pytest.mark.parametrize("name", [b"IHDR", b"IDAT"])
@@ -138,6 +162,28 @@ def test_segments_beside_a_jpegs_pixels(extra):
     assert np.array_equal(load(jpeg_with(extra)), plain)
 
 
+class Counting(bytes):
+    """Bytes that note how many are copied where they are added to others."""
+
+    copied = 0
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        return Counting(found) if isinstance(key, slice) else found
+
+    def __radd__(self, other):
+        Counting.copied += len(other) + len(self)
+        return bytes(other) + bytes(self)
+
+
+def test_exif_in_many_parts_is_joined_once():
+    parts = [segment(0xE1, EXIF + TURNED[n : n + 9]) for n in range(0, len(TURNED), 9)]
+    data = Counting(jpeg_with(b"".join([*parts, segment(0xE1, EXIF) * 2000])))
+    Counting.copied = 0
+    assert containers.bare(data).orientation == 6
+    assert Counting.copied <= len(data)
+
+
 def test_scans_without_number_are_refused():
     data = encode("JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
@@ -146,6 +192,11 @@ def test_scans_without_number_are_refused():
     assert load(data + scan * 200).shape == PIXELS.shape  # behind the end
     with pytest.raises(ImageError, match="broken or rare JPEG"):
         load_photo(data[:last] + scan * 200 + data[-2:])
+    for marker in (0xFE, 0xE4):  # what looks like the end inside a segment is none
+        hidden = segment(marker, b"\xff\xd9")
+        with pytest.raises(ImageError, match="broken or rare JPEG"):
+            load_photo(data[:last] + hidden + scan * 200 + data[-2:])
+        assert load(data[:last] + segment(marker, b"\xff\xda" * 200) + data[last:]).shape
 
 
 def tiff_with(tag, kind, number, value, order="<", data=None):

@@ -31,6 +31,14 @@ def test_existing_folder_keeps_other_files(tmp_path):
     assert contents(tmp_path) == {"x.txt": b"new", "keep.txt": b"mine"}
 
 
+def test_what_is_flushed_may_be_written(tmp_path, monkeypatch):
+    # As on Windows; elsewhere a file that may only be read can be flushed too.
+    monkeypatch.setattr(os, "fsync", lambda number: os.write(number, b""))
+    with replacing(tmp_path / "x.txt") as part:
+        part.write_bytes(b"new")
+    assert contents(tmp_path) == {"x.txt": b"new"}
+
+
 @pytest.mark.parametrize("existing", [True, False])
 def test_failure_in_the_middle_leaves_nothing_new(tmp_path, monkeypatch, existing):
     folder = tmp_path / "out" / "deep"

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,15 @@ def test_tables_say_what_the_matrix_says(tmp_path):
 def test_names_of_files_that_are_no_text_do_not_stop_the_results(tmp_path):
     start = fresh(NAME, 2, 0)
     name = os.fsdecode(b"caf\xe9.jpg")
-    write_results(tmp_path, facts(start, Recipe(), [[name, "broken"]]), start.model, answers())
-    assert rows(tmp_path / "unreadable.csv")[1] == ["caf\\udce9.jpg", "broken"]
+    left_out = [[name, "broken"], ["=HYPERLINK(1).jpg", "broken"]]
+    run = facts(start, Recipe(), left_out)
+    run = replace(run, data=replace(run.data, names=("cat", "=HYPERLINK(1)")))
+    write_results(tmp_path, run, start.model, answers())
+    unreadable = rows(tmp_path / "unreadable.csv")[1:]
+    assert unreadable == [["caf\\udce9.jpg", "broken"], ["'=HYPERLINK(1).jpg", "broken"]]
+    # No formula, to a spreadsheet.
+    assert rows(tmp_path / "confusion.csv")[0] == ["class", "cat", "'=HYPERLINK(1)"]
+    assert [row[0] for row in rows(tmp_path / "classes.csv")] == ["class", "cat", "'=HYPERLINK(1)"]
     assert (tmp_path / "README.md").is_file()
 
 
