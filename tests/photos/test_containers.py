@@ -78,7 +78,12 @@ def test_chunks_beside_a_pngs_pixels(extra):
 
 def test_of_profiles_the_first_is_unpacked_and_no_other(monkeypatch):
     unpacked, asked = containers._unpacked, []
-    monkeypatch.setattr(containers, "_unpacked", lambda b: [asked.append(b), unpacked(b)][1])
+
+    def counted(packed):
+        asked.append(packed)
+        return unpacked(packed)
+
+    monkeypatch.setattr(containers, "_unpacked", counted)
     raw = b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 26\n" + HEX[:9] + b"\n" + HEX[9:])
     other = zlib.compress(b"other") + bytes(99)
     extra = chunk(b"iCCP", PROFILE_NAME + zlib.compress(b"profile")) + chunk(b"zTXt", raw)
