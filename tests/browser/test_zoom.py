@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from mscnn.page.lenses import zoom as zoom_module
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
@@ -61,6 +63,30 @@ def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
         zoom.page.keyboard.press(key)
     expect(zoom.page.locator("#zoom-whole")).to_be_visible()
     assert len(zoom.asked) == asked + 1
+
+
+def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypatch):
+    """The second column is the same to the eye where its picture is said to be 3.5 times as large."""
+    made, second, seen = zoom_module.map_message, "#canvases figure:nth-child(2) canvas", []
+
+    def larger(cam, **more):
+        sent = made(cam, **more)
+        if sent["column"] == RESNET:
+            own = sent["photo"]
+            sent["rect"] = [3.5 * edge for edge in sent["rect"]]
+            own |= {key: 3.5 * own[key] for key in ("width", "height")}
+            own["whole"] = [3.5 * edge for edge in own["whole"]]
+        return sent
+
+    for make in (made, larger):
+        monkeypatch.setattr(zoom_module, "map_message", make)
+        lens = visit("?tab=zoom").ready("zoom")
+        lens.page.get_by_role("button", name="Zoom in").click()
+        lens.point(0.7, 0.4)
+        lens.page.wait_for_timeout(200)
+        seen.append((lens.pixels(second), lens.page.locator("#readout").text_content()))
+    assert seen[0][1] == seen[1][1]
+    assert np.abs(seen[0][0] - seen[1][0]).mean() < 0.5
 
 
 def test_the_class_of_look_is_the_class_here(visit):
