@@ -66,7 +66,7 @@ def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
 
 
 def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypatch):
-    """The second column is the same to the eye where its picture is said to be 3.5 times as large."""
+    """The second column looks the same where its picture is said to be 3.5 times as large."""
     made, second, seen = zoom_module.map_message, "#canvases figure:nth-child(2) canvas", []
 
     def larger(cam, **more):

@@ -1,6 +1,7 @@
 """From a request to messages: decoded once, overtaken, stopped, refused, never in the dark."""
 
 import base64
+import json
 import threading
 import zipfile
 from functools import partial
@@ -12,12 +13,17 @@ import pytest
 from PIL import Image
 
 import mscnn.page.photos as photos_module
+from mscnn.engine.pipeline import Engine
+from mscnn.engine.session import Session
 from mscnn.errors import Cancelled
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
 from mscnn.models.examples import examples
+from mscnn.models.loading import load_model
+from mscnn.models.owners import OwnersModels
 from mscnn.page import lenses
+from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
 from mscnn.page.jobs import Jobs
 from mscnn.page.lens import Lens
@@ -25,7 +31,8 @@ from mscnn.page.lenses import look
 from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import build_viewer, script
 from mscnn.photos.imaging import load_photo
-from tests.page.serving import MODELS
+from mscnn.training.results import export_folder
+from tests.page.serving import CLASSES, MODELS
 
 RES2NET, RESNET = MODELS
 LENS = "look"
@@ -102,6 +109,17 @@ def test_it_says_how_often_answers_as_sure_as_this_were_right(ask, monkeypatch):
     probability = ask()[-1]["html"].partition('class="value">')[2].partition(" %")[0]
     assert ("Not sure." in html) == (float(probability) < 50)
     assert "were right" in html
+
+
+def test_what_an_owner_measured_of_a_model_of_theirs_is_said(tmp_path):
+    own, bins = tmp_path / "my-animals", [{"from": 0, "to": 1, "images": 40, "right": 36}]
+    model = load_model(RES2NET).model
+    export_folder(model, own, CLASSES)
+    (own / reliability.FILE).write_text(json.dumps({"set": "mine", "images": 40, "bins": bins}))
+    engine = Engine(Session("cpu", offline=True, owners=OwnersModels([own])))
+    event: Any = SimpleNamespace(_data={"serial": 1, "lens": LENS, "example": "lion"})
+    asked = Answering(engine, PhotoStore(), lambda: own.name).ask(event, visitor_called("a"))
+    assert "90 % were right" in list(asked)[-1]["html"]
 
 
 def test_a_name_that_is_typed_becomes_the_classs_own(ask):

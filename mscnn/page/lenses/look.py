@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
@@ -123,8 +124,10 @@ class _Found:
 
     def _sure(self, probability: float) -> Message:
         """How often answers as sure as this one were right, where that was measured."""
-        place = self.context.engine.session.place(self.context.adopt["model"])
-        known = reliability_of(place, self.network.weights)
+        place, weights = self.context.adopt["model"], self.network.weights
+        if weights.kind == "folder":
+            place = Path(self.context.engine.session.place(place))
+        known = reliability_of(place, weights)
         if known is None:
             return {"doubt": False, "sentence": UNMEASURED}
         return {"doubt": known.is_unsure(probability), "sentence": known.sentence(probability)}
