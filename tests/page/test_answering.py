@@ -132,6 +132,19 @@ def test_a_slow_method_asks_first(ask):
     assert "about" in question["need"]["sentence"]
 
 
+def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_they_are(ask, engine):
+    last, *before = ask(method="ablationcam", agreed=True)[-1]["view"]["maps"]
+    (cam,) = engine.explain(examples()[0].path, RES2NET, method="ablationcam").maps
+    raw = np.frombuffer(base64.b64decode(last["data"]), dtype="<f4").reshape(last["shape"])
+    np.testing.assert_allclose(raw, cam.raw, atol=1e-5)
+    assert last["last"]
+    assert "Grad-CAM" not in last["title"] + last["caption"]
+    assert [one["stage"] for one in before] == ["1", "2", "3"]
+    for one in before:
+        assert one["title"] == f"Stage {one['stage']}, Grad-CAM"
+        assert "This is Grad-CAM: AblationCAM at every stage would take too" in one["caption"]
+
+
 def test_a_download_asks_first_and_a_folder_is_no_model(ask):
     (question,) = ask(model="res2net50_26w_4s.in1k")
     assert "MB to download" in question["need"]["sentence"]
