@@ -30,7 +30,7 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        digest: sha256 of the file; the photo's part of a cache key.
+        digest: sha256 of the file; the photo's part of a cache key, where its name is not kept.
         image: upright, RGB.
         name: what to call it: the file's own name, or the example's.
         served: path of its copy in gradio's cache, which the browser may fetch.
@@ -42,6 +42,11 @@ class Photo:
     name: str
     served: str
     note: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The photo's part of the cache key of a result that holds its name."""
+        return self.digest, self.name
 
     def message(self) -> dict[str, object]:
         """Return what the viewer draws it from; ``path`` is one in gradio's cache."""

@@ -175,6 +175,16 @@ def test_the_file_of_what_is_shown(answering):
         assert set(answering.pack(broken)) == {"error"}
 
 
+@pytest.mark.parametrize("lens", ["look", "scales", "trust", "compare"])
+def test_files_hold_the_photos_own_name_whoever_asked_about_it_before(answering, upload, lens):
+    for name, other in (("hers.png", "his.png"), ("his.png", "hers.png")):
+        request = {"serial": 0, "lens": lens, "photo": upload(name=name), "layer": "3"}
+        with zipfile.ZipFile(answering.pack(request)["path"]) as archive:
+            manifest = archive.read("manifest.json").decode()
+        assert name in manifest
+        assert other not in manifest
+
+
 def test_an_upload_is_decoded_once(ask, upload, monkeypatch):
     decoded: list[Any] = []
 

@@ -147,7 +147,7 @@ def _column(name: str, found: _Found, request: Request, context: Context) -> Com
     one, network, photo = found.one, context.network(request, name), context.photo(request)
     found.stages[name] = network.stages
     found.keys = (*found.keys, model_key(network))
-    key = ("compare", photo.digest, model_key(network), one.label or "top1")
+    key = ("compare", *photo.key, model_key(network), one.label or "top1")
     column = context.cached(
         key, lambda: compared(network, photo.image, one, list(network.stages), photo.name)
     )

@@ -53,7 +53,7 @@ class _Found:
 
     def __init__(self, photo: Photo, network: Network, method: str, context: Context) -> None:
         self.photo, self.network, self.method, self.context = photo, network, method, context
-        self.key = (photo.digest, model_key(network))
+        self.key = (*photo.key, model_key(network))
         # A forward per channel for each stage would take minutes: Grad-CAM stands in.
         self.stages_method = "gradcam" if METHODS[method].is_slow else method
         # Prepared once for all the classes: a large photo takes longer than a small network.

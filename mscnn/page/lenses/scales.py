@@ -78,7 +78,7 @@ def _seen(request: Request, context: Context) -> _Seen:
     index = context.target(request, network)
     target = "top1" if index is None else index
     report = context.cached(
-        ("scales", photo.digest, model_key(network), target),
+        ("scales", *photo.key, model_key(network), target),
         lambda: network.scales(photo.image, target=target, name=photo.name),
     )
     try:
@@ -91,7 +91,7 @@ def _with_attention(seen: _Seen, photo: Photo, context: Context) -> _Seen:
     network, target = seen.network, seen.report.target.index
     try:
         report = context.cached(
-            ("attention", photo.digest, model_key(network), target),
+            ("attention", *photo.key, model_key(network), target),
             lambda: network.split_attention(photo.image, target=target, name=photo.name),
         )
     except UnsupportedModelError:
@@ -118,7 +118,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
     photo, index = context.photo(request), seen.report.target.index
     names = [seen.network.name, *(m for m in request.models if m != seen.network.name)][:MAX_SWEPT]
     context.consent_to_download(request, names)
-    key = photo.digest, model_key(seen.network), index
+    key = *photo.key, model_key(seen.network), index
     ablation = context.cached(
         ("ablation", *key),
         lambda: seen.network.ablate(

@@ -84,7 +84,7 @@ class _Work:
             self.plans["grid"] = replace(GRID, methods=several, against=against)
 
     def _key(self, part: str, of: str = "trust") -> tuple[Any, ...]:
-        return of, self.photo.digest, model_key(self.network), self.target, self.plans[part]
+        return of, *self.photo.key, model_key(self.network), self.target, self.plans[part]
 
     def knows(self, part: str) -> bool:
         """Whether a part was done before."""
