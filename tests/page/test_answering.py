@@ -309,6 +309,9 @@ def test_a_job_leaves_nothing_behind():
         assert jobs.stop("a")
         assert job.is_cancelled()
         assert not job.overtaken
+    with jobs.running("a") as closed:
+        pass
+    assert closed.is_cancelled(), "a page that was closed"
     assert not jobs.stop("a")
 
 
