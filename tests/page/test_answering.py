@@ -346,3 +346,16 @@ def test_the_pages_template_holds_nothing_that_gradio_would_interpret(engine):
     assert len(base64.b64decode(config["colours"]["inferno"])) == 768
     assert len(base64.b64decode(config["colours"]["signed"])) == 765
     assert "trigger('ask'" in script()
+
+
+@pytest.mark.parametrize(("lens", "step"), [("rf", "Units measured"), ("scales", "capping what")])
+def test_what_stop_cut_short_offers_to_do_the_rest(ask, answering, lens, step):
+    def stop(message):
+        if step in message.get("progress", {}).get("what", ""):
+            answering.stop(visitor_called("a"))
+
+    asked = {"lens": lens, "example": "coffee", "options": {"cut": True}}
+    stopped, whole = ask(stop, **asked)[-1], ask(**asked)[-1]
+    assert (stopped["notice"], stopped["more"]) == ("Stopped.", False)
+    assert stopped["need"] == {"sentence": "", "button": "Do the rest"}
+    assert whole["need"] is None

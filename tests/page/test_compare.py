@@ -117,6 +117,9 @@ def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
     last = ask(target="tabby, tabby cat")[-1]
     assert not last["more"]
     assert "Starter Res2Net</h2>" in last["html"]
+    assert last["need"] == {"sentence": "", "button": "Do the rest"}
+    assert "Not done yet." in last["html"]
+    assert "Not downloaded" not in last["html"]
     assert [c.get("key") for c in last["view"]["columns"]] == [RES2NET, None]
 
 

@@ -55,6 +55,7 @@ class _Found:
         top: its top-1 class.
         keys: of the networks; see ``model_key``.
         is_done: nothing more is coming.
+        is_whole: and nothing was left out because of Stop.
     """
 
     names: tuple[str, ...]
@@ -66,6 +67,7 @@ class _Found:
     top: str = ""
     keys: tuple[Hashable, ...] = ()
     is_done: bool = False
+    is_whole: bool = False
 
     def at(self, stage: int | None) -> Iterator[tuple[str, ComparedModel]]:
         """Yield names and columns with their maps of one stage, counted from 1; None: the last."""
@@ -140,6 +142,7 @@ def _steps(request: Request, context: Context) -> Iterator[_Found]:
         yield from _steps(replace(request, target=""), context)
         return
     found.is_done = True
+    found.is_whole = len(found.columns) == len(names) or not context.is_cancelled()
     yield found
 
 
@@ -185,13 +188,14 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
         cards=[(model_title(name), column) for name, column in found.columns.items()],
         rows=[_row(*item) for item in found.columns.items()],
         waiting=[model_title(name) for name in found.names if name not in found.columns],
+        need=found.need,
         hint=registry.fair_pair_hint(found.names), sentence=agreement_in_words,
         beside={int(m["stage"]): m["id"] for m in reversed(maps)},
         agreements=[(stage_name(str(s)), *_numbers(p)) for s, pairs, _ in stages for p in pairs],
     )  # fmt: skip
     return {
         "html": html, "label": found.one.label, "top": found.top, "view": view,
-        "more": not found.is_done, "models": list(found.names), "classes": list(found.classes),
+        "more": not found.is_whole, "models": list(found.names), "classes": list(found.classes),
         "need": found.need and found.need.message,
     }  # fmt: skip
 

@@ -120,7 +120,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
             yield _message(found, more=True)
         context.progress(number, len(todo), "Units measured:")
     context.adopt["point"] = list(request.point or CENTRE)
-    yield _message(found, more=False)
+    yield _message(found, more=context.is_cancelled() and len(found.units) < len(todo))
 
 
 def _theory(request: Request, context: Context) -> _Found:

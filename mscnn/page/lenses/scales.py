@@ -69,7 +69,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
         yield _message(seen, chart, request, photo, more=cut)
     if cut:
         for step in _with_cuts(seen, request, context):
-            more = (step.cap is None or step.cap.partial) and not context.is_cancelled()
+            more = step.cap is None or step.cap.partial
             yield _message(step, chart, request, photo, more=more)
 
 
