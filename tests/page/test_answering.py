@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 import zipfile
 from functools import partial
@@ -32,7 +33,7 @@ from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import build_viewer, script
 from mscnn.photos.imaging import load_photo
 from mscnn.training.results import export_folder
-from tests.page.serving import CLASSES, MODELS
+from tests.page.serving import CLASSES, MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "look"
@@ -120,6 +121,42 @@ def test_what_an_owner_measured_of_a_model_of_theirs_is_said(tmp_path):
     event: Any = SimpleNamespace(_data={"serial": 1, "lens": LENS, "example": "lion"})
     asked = Answering(engine, PhotoStore(), lambda: own.name).ask(event, visitor_called("a"))
     assert "90 % were right" in list(asked)[-1]["html"]
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """``alike(lens, **request)``: the last answer, and the files, of two folders of one name."""
+    for shelf, name in (("a", RES2NET), ("b", RESNET)):
+        export_folder(load_model(name).model, tmp_path / shelf / "best", CLASSES)
+    owners = OwnersModels([tmp_path / "a", tmp_path / "b"])
+    answering = Answering(
+        Engine(Session("cpu", offline=True, owners=owners)), PhotoStore(), lambda: "best"
+    )
+
+    def of(lens, **request):
+        data = {"serial": 1, "lens": lens, "example": "lion", **request}
+        event: Any = SimpleNamespace(_data=data)
+        with zipfile.ZipFile(answering.pack(data)["path"]) as archive:
+            files = archive.namelist()
+        return list(answering.ask(event, visitor_called("a")))[-1], files
+
+    return of
+
+
+def test_two_folders_of_one_name_are_two_networks(alike):
+    both = ["best (2)", "best"]
+    message, _ = alike("zoom", model=both[0], models=both[1:])
+    assert [c["key"] for c in message["view"]["columns"]] == both
+    assert len(by_id(message)) == 24
+    message, _ = alike("scales", model=both[0], models=both[1:], options={"cut": True})
+    marks = {
+        mark.partition("/")[0] for mark in re.findall(r'data-mark="(best[^"]*)', message["html"])
+    }
+    assert marks == {*both}
+    assert "best (2)/0" in message["marks"]
+    message, files = alike("features", model=both[0], options={"also": both[1]})
+    assert message["html"].count('class="near"') == 2
+    assert {name.partition("/")[0] for name in files} == {"best", "best-2"}
 
 
 def test_a_name_that_is_typed_becomes_the_classs_own(ask):
