@@ -53,6 +53,25 @@ def test_a_box_is_dragged_and_cleared_again(zoom):
     zoom.ready("zoom")
 
 
+def test_a_pinch_whose_second_finger_comes_late_sets_no_box(zoom):
+    asked = len(zoom.asked)
+    canvas = zoom.page.locator("#canvases canvas").first
+    canvas.evaluate("e => { e.setPointerCapture = null; }")  # these fingers are none of Chromium's
+    box = canvas.bounding_box()
+    for kind, finger, across in (
+        ("down", 1, 0.2), ("move", 1, 0.6), ("down", 2, 0.8), ("move", 2, 0.9), ("up", 2, 0.9),
+        ("move", 1, 0.5), ("up", 1, 0.5),
+    ):  # fmt: skip
+        place = {
+            "clientX": box["x"] + across * box["width"],
+            "clientY": box["y"] + 60 + 40 * finger,
+        }
+        canvas.dispatch_event(f"pointer{kind}", {"pointerId": finger, "bubbles": True, **place})
+    zoom.page.wait_for_timeout(200)
+    expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
+    assert len(zoom.asked) == asked
+
+
 def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
     asked = len(zoom.asked)
     zoom.page.locator("#canvases canvas").first.focus()

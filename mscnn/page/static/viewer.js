@@ -386,7 +386,10 @@ function listen(canvas) {
     fingers.set(event.pointerId, event);
     canvas.setPointerCapture?.(event.pointerId);
     if (fingers.size === 1) start = {at: viewer.at(canvas, event), x: event.clientX, y: event.clientY, centre: viewer.centre, moved: false};
-    else start = {pinch: spread(), zoom: viewer.zoom, about: viewer.at(canvas, event)};
+    else {
+      viewer.drag = null;  // the first finger began a pinch, not a box
+      start = {pinch: spread(), zoom: viewer.zoom, about: viewer.at(canvas, event)};
+    }
   });
   const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) || 1; };
   canvas.addEventListener('pointermove', event => {
