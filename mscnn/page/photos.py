@@ -15,7 +15,7 @@ from mscnn.errors import ImageError
 from mscnn.http.uploads import NO_PHOTO, cache_file
 from mscnn.models.examples import Example, examples
 from mscnn.page.cache import Cache
-from mscnn.page.request import Request
+from mscnn.page.request import GONE, Request
 from mscnn.photos.imaging import load_photo, thumbnail_of
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class PhotoStore:
         try:
             status = path.stat()
         except OSError:
-            raise ImageError("That photo is no longer here; choose it again.") from None
+            raise ImageError(GONE) from None
         key = (path, status.st_size, status.st_mtime_ns)
         return self._kept(key, lambda: _decoded(path, name), lambda photo: photo.served)
 

@@ -261,10 +261,11 @@ def test_a_photo_without_its_end_is_shown_with_a_notice(ask, cache):
 @pytest.mark.parametrize(("request_", "sentence"), [
     ({"example": ""}, "no photo yet"), ({"example": "unicorn"}, "no such example"),
     ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
-    ({"lens": "nothing"}, "cannot be read"),
+    ({"lens": "nothing"}, "cannot be read"), ({"example": "", "photo": "gone"}, "no longer here"),
 ])  # fmt: skip
-def test_refusals_are_one_sentence(ask, request_, sentence):
-    (message,) = ask(**request_)
+def test_refusals_are_one_sentence(ask, cache, request_, sentence):
+    gone = {"photo": str(cache / "up" / "gone.png")} if request_.get("photo") == "gone" else {}
+    (message,) = ask(**{**request_, **gone})
     assert sentence in message["error"]
     assert "/" not in message["error"]
 
