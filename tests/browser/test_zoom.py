@@ -62,11 +62,9 @@ def test_a_pinch_whose_second_finger_comes_late_sets_no_box(zoom):
         ("down", 1, 0.2), ("move", 1, 0.6), ("down", 2, 0.8), ("move", 2, 0.9), ("up", 2, 0.9),
         ("move", 1, 0.5), ("up", 1, 0.5),
     ):  # fmt: skip
-        place = {
-            "clientX": box["x"] + across * box["width"],
-            "clientY": box["y"] + 60 + 40 * finger,
-        }
-        canvas.dispatch_event(f"pointer{kind}", {"pointerId": finger, "bubbles": True, **place})
+        x, y = box["x"] + across * box["width"], box["y"] + across * box["height"]
+        place = {"pointerId": finger, "clientX": x, "clientY": y}
+        canvas.dispatch_event(f"pointer{kind}", place)
     zoom.page.wait_for_timeout(200)
     expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
     assert len(zoom.asked) == asked
