@@ -5,6 +5,7 @@ import json
 import re
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +22,14 @@ from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
 from mscnn.models.examples import examples
+from mscnn.models.labels import LabelSet
 from mscnn.models.loading import load_model
 from mscnn.models.owners import OwnersModels
 from mscnn.page import lenses
 from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
 from mscnn.page.jobs import Jobs
-from mscnn.page.lens import Lens
+from mscnn.page.lens import Lens, model_key
 from mscnn.page.lenses import look
 from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import build_viewer, script
@@ -397,3 +399,14 @@ def test_what_stop_cut_short_offers_to_do_the_rest(ask, answering, lens, step):
     assert (stopped["notice"], stopped["more"]) == ("Stopped.", False)
     assert stopped["need"] == {"sentence": "", "button": "Do the rest"}
     assert whole["need"] is None
+
+
+def test_a_folder_that_is_described_anew_under_its_name_is_another_network(engine, monkeypatch):
+    network = engine.session.network(RES2NET)
+    keys = {model_key(network)}
+    config = {**network.loaded.data_config, "crop_pct": 0.5}
+    monkeypatch.setattr(network, "loaded", replace(network.loaded, data_config=config))
+    keys.add(model_key(network))
+    monkeypatch.setattr(network, "labels", LabelSet(network.labels.names[::-1]))
+    keys.add(model_key(network))
+    assert len(keys) == 3
