@@ -187,7 +187,10 @@ class Functions:
         """
         names, count = parse_names(models), _whole(draws, "draws", 0, 1000)
         *_, cap = self.engine.cap_steps(image, names, target=target, fill=fill, draws=count)
-        cut = self.engine.ablate(image, names[0], target=cap.curves[0].target, fill=fill, name="")
+        first = cap.curves[0].target  # None: the first one does not know the class, which it says
+        cut = self.engine.ablate(
+            image, names[0], target=target if first is None else first, fill=fill, name=""
+        )
         charts = ("ablation.png", ablation_chart(cut)), ("cap.png", cap_chart(cap))
         shown = {"ablation": document(cut), "cap": document(cap)}
         return shown, *((name, png(chart, 1200)) for name, chart in charts)

@@ -31,6 +31,8 @@ from mscnn.photos.imaging import notices_of
 
 log = logging.getLogger(__name__)
 _KEPT_BYTES = 64 * 2**20
+_REST = {"sentence": "", "button": "Do the rest"}
+"""The question that Stop leaves; it agrees to no cost."""
 
 
 class Answering:
@@ -144,7 +146,8 @@ class Answering:
             if job.overtaken:
                 raise Cancelled("Stopped.")
             stopped = job.is_cancelled()
-            more = bool(answer.get("more")) and not stopped
+            unfinished = bool(answer.get("more"))
+            more = unfinished and not stopped
             view = dict(answer.get("view", {}))
             if request.static and not more:  # the browser has no canvas
                 look, maps = drawing(request), view.get("maps", ())
@@ -167,6 +170,7 @@ class Answering:
                 **answer,
                 "view": view,
                 "more": more,
+                "need": answer.get("need") or (_REST if unfinished and stopped else None),
             }
             if stopped:
                 return

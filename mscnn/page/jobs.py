@@ -43,6 +43,7 @@ class Jobs:
         try:
             yield job
         finally:
+            job.end()  # of a page that was closed too: nobody waits for what it still does
             with self._lock:
                 if self._jobs.get(visitor) is job:
                     del self._jobs[visitor]

@@ -187,8 +187,9 @@ class Context:
 
 
 def model_key(network: Network) -> Hashable:
-    """A network's part of a cache key: a folder may be trained anew under its old name."""
-    return network.name, network.weights.sha256
+    """A network's part of a cache key: a folder may be trained or described anew under its name."""
+    how = repr(sorted(network.loaded.data_config.items()))
+    return network.name, network.weights.sha256, network.labels.names, how
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from mscnn.errors import ImageError
 from mscnn.http.uploads import NO_PHOTO, cache_file
 from mscnn.models.examples import Example, examples
 from mscnn.page.cache import Cache
-from mscnn.page.request import Request
+from mscnn.page.request import GONE, Request
 from mscnn.photos.imaging import load_photo, thumbnail_of
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        digest: sha256 of the file; the photo's part of a cache key.
+        digest: sha256 of the file; the photo's part of a cache key, where its name is not kept.
         image: upright, RGB.
         name: what to call it: the file's own name, or the example's.
         served: path of its copy in gradio's cache, which the browser may fetch.
@@ -42,6 +42,11 @@ class Photo:
     name: str
     served: str
     note: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The photo's part of the cache key of a result that holds its name."""
+        return self.digest, self.name
 
     def message(self) -> dict[str, object]:
         """Return what the viewer draws it from; ``path`` is one in gradio's cache."""
@@ -99,7 +104,7 @@ class PhotoStore:
         try:
             status = path.stat()
         except OSError:
-            raise ImageError("That photo is no longer here; choose it again.") from None
+            raise ImageError(GONE) from None
         key = (path, status.st_size, status.st_mtime_ns)
         return self._kept(key, lambda: _decoded(path, name), lambda photo: photo.served)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from mscnn.engine.pipeline import MAX_COMPARED
 from mscnn.errors import ImageError, OptionError
-from mscnn.http.feedback import NOT_UPLOADED
 from mscnn.http.uploads import in_upload_folder
 from mscnn.maps.methods import get_method
 
+GONE = "That photo is no longer here; choose it again."
 UNREADABLE = "The page sent a request that cannot be read; reload the page and try again."
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -75,7 +75,7 @@ class Request:
 
         Raises:
             OptionError: it is no request, or a value is not accepted.
-            ImageError: the photo was not uploaded here.
+            ImageError: the photo was not uploaded here, or is no longer here.
             MethodError: there is no such method.
         """
         _check(isinstance(data, dict))
@@ -115,7 +115,7 @@ def _upload(path: str) -> Path | None:
         return None
     found = in_upload_folder(path)
     if not found.is_file():
-        raise ImageError(NOT_UPLOADED)
+        raise ImageError(GONE)
     return found
 
 

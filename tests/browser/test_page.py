@@ -1,10 +1,12 @@
 """The page as a whole: one state, links, several visitors, hostile input, phone, keyboard."""
 
 import re
+import threading
 
 import pytest
 from playwright.sync_api import expect
 
+from mscnn.page.lenses import zoom
 from tests.page.serving import CLASSES, MODELS
 
 RES2NET, RESNET = MODELS
@@ -220,6 +222,43 @@ def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):
     look.page.locator("#model").select_option(RES2NET)
     look.ready()
     expect(look.page.locator("#run")).to_be_hidden()
+
+
+def test_a_question_and_its_button_stay_with_the_tab_that_they_are_for(visit, monkeypatch):
+    look, gate, names = visit().ready(), threading.Event(), zoom._names
+    page, run, missing = look.page, look.page.locator("#run"), "not on this machine yet"
+    look.tab("Scales")
+    look.ready("scales")
+    look.tab("Zoom")
+    look.ready("zoom")
+    monkeypatch.setattr(zoom, "_names", lambda *asked: gate.wait(30) and names(*asked))
+    page.locator("#panel-zoom .controls summary").click()
+    page.locator("#zoom-models select").select_option("resnet50.tv_in1k")
+    look.tab("Look")
+    gate.set()  # the question comes while another tab is in front
+    for _ in range(2):
+        look.ready()
+        expect(run).to_be_hidden()
+        expect(look.notice()).to_be_empty()
+        look.tab("Zoom")
+        expect(run).to_have_text("Download 102 MB and show it")
+        expect(look.notice()).to_contain_text(missing)
+        look.tab("Look")
+    look.tab("Zoom")
+    page.locator("#zoom-download").click()  # of the dimmed answer: agrees to nothing
+    expect(page.locator("#zoom-download")).to_have_attribute("aria-disabled", "false")
+    expect(look.notice()).to_contain_text(missing)
+    asked = list(look.asked)
+    # A question that comes after a first answer.
+    look.tab("Scales")
+    look.ready("scales")
+    page.locator("#cut-run").click()
+    for _ in range(2):
+        expect(run).to_have_text("Download 102 MB and show it")
+        look.tab("Look")
+        expect(run).to_be_hidden()
+        look.tab("Scales")
+    assert look.asked[len(asked) :] == ["join"] * 2
 
 
 def test_a_photo_can_be_pasted_and_dropped(visit, my_png):

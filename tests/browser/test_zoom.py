@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from mscnn.page.lenses import zoom as zoom_module
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
@@ -51,6 +53,23 @@ def test_a_box_is_dragged_and_cleared_again(zoom):
     zoom.ready("zoom")
 
 
+def test_a_pinch_whose_second_finger_comes_late_sets_no_box(zoom):
+    asked = len(zoom.asked)
+    canvas = zoom.page.locator("#canvases canvas").first
+    canvas.evaluate("e => { e.setPointerCapture = null; }")  # these fingers are none of Chromium's
+    box = canvas.bounding_box()
+    for kind, finger, across in (
+        ("down", 1, 0.2), ("move", 1, 0.6), ("down", 2, 0.8), ("move", 2, 0.9), ("up", 2, 0.9),
+        ("move", 1, 0.5), ("up", 1, 0.5),
+    ):  # fmt: skip
+        x, y = box["x"] + across * box["width"], box["y"] + across * box["height"]
+        place = {"pointerId": finger, "clientX": x, "clientY": y}
+        canvas.dispatch_event(f"pointer{kind}", place)
+    zoom.page.wait_for_timeout(200)
+    expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
+    assert len(zoom.asked) == asked
+
+
 def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
     asked = len(zoom.asked)
     zoom.page.locator("#canvases canvas").first.focus()
@@ -61,6 +80,30 @@ def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
         zoom.page.keyboard.press(key)
     expect(zoom.page.locator("#zoom-whole")).to_be_visible()
     assert len(zoom.asked) == asked + 1
+
+
+def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypatch):
+    """The second column looks the same where its picture is said to be 3.5 times as large."""
+    made, second, seen = zoom_module.map_message, "#canvases figure:nth-child(2) canvas", []
+
+    def larger(cam, **more):
+        sent = made(cam, **more)
+        if sent["column"] == RESNET:
+            own = sent["photo"]
+            sent["rect"] = [3.5 * edge for edge in sent["rect"]]
+            own |= {key: 3.5 * own[key] for key in ("width", "height")}
+            own["whole"] = [3.5 * edge for edge in own["whole"]]
+        return sent
+
+    for make in (made, larger):
+        monkeypatch.setattr(zoom_module, "map_message", make)
+        lens = visit("?tab=zoom").ready("zoom")
+        lens.page.get_by_role("button", name="Zoom in").click()
+        lens.point(0.7, 0.4)
+        lens.page.wait_for_timeout(200)
+        seen.append((lens.pixels(second), lens.page.locator("#readout").text_content()))
+    assert seen[0][1] == seen[1][1]
+    assert np.abs(seen[0][0] - seen[1][0]).mean() < 0.5
 
 
 def test_the_class_of_look_is_the_class_here(visit):

@@ -14,8 +14,10 @@ from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
 from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline
+from mscnn.errors import UnknownClassError
 from mscnn.http.endpoints import ENDPOINTS, Functions
 from mscnn.http.uploads import PhotoInput
+from mscnn.models.labels import LabelSet
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.schema import document
 from mscnn.scales.receptive_field import known
@@ -132,6 +134,13 @@ def test_ablate_equals_the_engine(site, ask, photo_file):
     assert differences(numbers["ablation"], document(cut)) == []
     assert_drawn(parts, png(ablation_chart(cut), 1200))
     assert_drawn(curve, png(cap_chart(cap), 1200))
+
+
+def test_ablate_of_a_first_model_without_the_class_says_so(site, photo, monkeypatch):
+    other = LabelSet(tuple(f"thing {number}" for number in range(200)))
+    monkeypatch.setattr(site.engine.session.network(RES2NET), "labels", other)
+    with pytest.raises(UnknownClassError, match="No class fits"):
+        Functions(site.engine, ()).ablate(photo, f"{RES2NET},{RESNET}", target="espresso", draws=0)
 
 
 def test_receptive_field_needs_no_photo_and_no_download(ask):

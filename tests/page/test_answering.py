@@ -1,8 +1,11 @@
 """From a request to messages: decoded once, overtaken, stopped, refused, never in the dark."""
 
 import base64
+import json
+import re
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -12,20 +15,27 @@ import pytest
 from PIL import Image
 
 import mscnn.page.photos as photos_module
+from mscnn.engine.pipeline import Engine
+from mscnn.engine.session import Session
 from mscnn.errors import Cancelled
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
 from mscnn.models.examples import examples
+from mscnn.models.labels import LabelSet
+from mscnn.models.loading import load_model
+from mscnn.models.owners import OwnersModels
 from mscnn.page import lenses
+from mscnn.page.answering import Answering
 from mscnn.page.cache import Cache, weight_of
 from mscnn.page.jobs import Jobs
-from mscnn.page.lens import Lens
+from mscnn.page.lens import Lens, model_key
 from mscnn.page.lenses import look
 from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import build_viewer, script
 from mscnn.photos.imaging import load_photo
-from tests.page.serving import MODELS
+from mscnn.training.results import export_folder
+from tests.page.serving import CLASSES, MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "look"
@@ -104,6 +114,53 @@ def test_it_says_how_often_answers_as_sure_as_this_were_right(ask, monkeypatch):
     assert "were right" in html
 
 
+def test_what_an_owner_measured_of_a_model_of_theirs_is_said(tmp_path):
+    own, bins = tmp_path / "my-animals", [{"from": 0, "to": 1, "images": 40, "right": 36}]
+    model = load_model(RES2NET).model
+    export_folder(model, own, CLASSES)
+    (own / reliability.FILE).write_text(json.dumps({"set": "mine", "images": 40, "bins": bins}))
+    engine = Engine(Session("cpu", offline=True, owners=OwnersModels([own])))
+    event: Any = SimpleNamespace(_data={"serial": 1, "lens": LENS, "example": "lion"})
+    asked = Answering(engine, PhotoStore(), lambda: own.name).ask(event, visitor_called("a"))
+    assert "90 % were right" in list(asked)[-1]["html"]
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """``alike(lens, **request)``: the last answer, and the files, of two folders of one name."""
+    for shelf, name in (("a", RES2NET), ("b", RESNET)):
+        export_folder(load_model(name).model, tmp_path / shelf / "best", CLASSES)
+    owners = OwnersModels([tmp_path / "a", tmp_path / "b"])
+    answering = Answering(
+        Engine(Session("cpu", offline=True, owners=owners)), PhotoStore(), lambda: "best"
+    )
+
+    def of(lens, **request):
+        data = {"serial": 1, "lens": lens, "example": "lion", **request}
+        event: Any = SimpleNamespace(_data=data)
+        with zipfile.ZipFile(answering.pack(data)["path"]) as archive:
+            files = archive.namelist()
+        return list(answering.ask(event, visitor_called("a")))[-1], files
+
+    return of
+
+
+def test_two_folders_of_one_name_are_two_networks(alike):
+    both = ["best (2)", "best"]
+    message, _ = alike("zoom", model=both[0], models=both[1:])
+    assert [c["key"] for c in message["view"]["columns"]] == both
+    assert len(by_id(message)) == 24
+    message, _ = alike("scales", model=both[0], models=both[1:], options={"cut": True})
+    marks = {
+        mark.partition("/")[0] for mark in re.findall(r'data-mark="(best[^"]*)', message["html"])
+    }
+    assert marks == {*both}
+    assert "best (2)/0" in message["marks"]
+    message, files = alike("features", model=both[0], options={"also": both[1]})
+    assert message["html"].count('class="near"') == 2
+    assert {name.partition("/")[0] for name in files} == {"best", "best-2"}
+
+
 def test_a_name_that_is_typed_becomes_the_classs_own(ask):
     assert ask(target="king of beasts")[-1]["adopt"]["target"] == "lion"
 
@@ -112,6 +169,19 @@ def test_a_slow_method_asks_first(ask):
     (question,) = ask(method="scorecam")
     assert set(question["need"]) == {"sentence", "button"}
     assert "about" in question["need"]["sentence"]
+
+
+def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_they_are(ask, engine):
+    last, *before = ask(method="ablationcam", agreed=True)[-1]["view"]["maps"]
+    (cam,) = engine.explain(examples()[0].path, RES2NET, method="ablationcam").maps
+    raw = np.frombuffer(base64.b64decode(last["data"]), dtype="<f4").reshape(last["shape"])
+    np.testing.assert_allclose(raw, cam.raw, atol=1e-5)
+    assert last["last"]
+    assert "Grad-CAM" not in last["title"] + last["caption"]
+    assert [one["stage"] for one in before] == ["1", "2", "3"]
+    for one in before:
+        assert one["title"] == f"Stage {one['stage']}, Grad-CAM"
+        assert "This is Grad-CAM: AblationCAM at every stage would take too" in one["caption"]
 
 
 def test_a_download_asks_first_and_a_folder_is_no_model(ask):
@@ -142,6 +212,16 @@ def test_the_file_of_what_is_shown(answering):
     assert made["name"].endswith(".zip")
     for broken in (None, {}, {"serial": 0, "lens": "nothing", "example": "lion"}):
         assert set(answering.pack(broken)) == {"error"}
+
+
+@pytest.mark.parametrize("lens", ["look", "scales", "trust", "compare"])
+def test_files_hold_the_photos_own_name_whoever_asked_about_it_before(answering, upload, lens):
+    for name, other in (("hers.png", "his.png"), ("his.png", "hers.png")):
+        request = {"serial": 0, "lens": lens, "photo": upload(name=name), "layer": "3"}
+        with zipfile.ZipFile(answering.pack(request)["path"]) as archive:
+            manifest = archive.read("manifest.json").decode()
+        assert name in manifest
+        assert other not in manifest
 
 
 def test_an_upload_is_decoded_once(ask, upload, monkeypatch):
@@ -183,10 +263,11 @@ def test_a_photo_without_its_end_is_shown_with_a_notice(ask, cache):
 @pytest.mark.parametrize(("request_", "sentence"), [
     ({"example": ""}, "no photo yet"), ({"example": "unicorn"}, "no such example"),
     ({"example": "", "photo": "/etc/passwd"}, "not uploaded here"),
-    ({"lens": "nothing"}, "cannot be read"),
+    ({"lens": "nothing"}, "cannot be read"), ({"example": "", "photo": "gone"}, "no longer here"),
 ])  # fmt: skip
-def test_refusals_are_one_sentence(ask, request_, sentence):
-    (message,) = ask(**request_)
+def test_refusals_are_one_sentence(ask, cache, request_, sentence):
+    gone = {"photo": str(cache / "up" / "gone.png")} if request_.get("photo") == "gone" else {}
+    (message,) = ask(**{**request_, **gone})
     assert sentence in message["error"]
     assert "/" not in message["error"]
 
@@ -268,6 +349,9 @@ def test_a_job_leaves_nothing_behind():
         assert jobs.stop("a")
         assert job.is_cancelled()
         assert not job.overtaken
+    with jobs.running("a") as closed:
+        pass
+    assert closed.is_cancelled(), "a page that was closed"
     assert not jobs.stop("a")
 
 
@@ -302,3 +386,27 @@ def test_the_pages_template_holds_nothing_that_gradio_would_interpret(engine):
     assert len(base64.b64decode(config["colours"]["inferno"])) == 768
     assert len(base64.b64decode(config["colours"]["signed"])) == 765
     assert "trigger('ask'" in script()
+
+
+@pytest.mark.parametrize(("lens", "step"), [("rf", "Units measured"), ("scales", "capping what")])
+def test_what_stop_cut_short_offers_to_do_the_rest(ask, answering, lens, step):
+    def stop(message):
+        if step in message.get("progress", {}).get("what", ""):
+            answering.stop(visitor_called("a"))
+
+    asked = {"lens": lens, "example": "coffee", "options": {"cut": True}}
+    stopped, whole = ask(stop, **asked)[-1], ask(**asked)[-1]
+    assert (stopped["notice"], stopped["more"]) == ("Stopped.", False)
+    assert stopped["need"] == {"sentence": "", "button": "Do the rest"}
+    assert whole["need"] is None
+
+
+def test_a_folder_that_is_described_anew_under_its_name_is_another_network(engine, monkeypatch):
+    network = engine.session.network(RES2NET)
+    keys = {model_key(network)}
+    config = {**network.loaded.data_config, "crop_pct": 0.5}
+    monkeypatch.setattr(network, "loaded", replace(network.loaded, data_config=config))
+    keys.add(model_key(network))
+    monkeypatch.setattr(network, "labels", LabelSet(network.labels.names[::-1]))
+    keys.add(model_key(network))
+    assert len(keys) == 3

@@ -108,6 +108,26 @@ def test_fewer_than_two_are_filled_up(ask, chosen, models):
     assert ("two networks at least" in last["notice"]) == bool(chosen)
 
 
+def test_last_stages_of_other_numbers_stand_side_by_side(ask, engine, monkeypatch):
+    """As of an EfficientNet, which has five: here a network of which three are known."""
+    network = engine.session.network(RESNET)
+    monkeypatch.setattr(network, "stages", network.stages[:3])
+    last = ask(target="sea lion", layer="last", example="coffee")[-1]
+    maps = {sent["id"]: sent for sent in last["view"]["maps"]}
+    shown = next(m for m in maps.values() if m.get("last"))
+    both = {m["id"] for m in maps.values() if m["group"] == shown["group"]}
+    assert both == {f"{RES2NET}/last", f"{RESNET}/last", f"difference/{RESNET}/last"}
+    assert [m["id"] for m in maps.values() if m.get("last")] == [
+        f"{RES2NET}/last",
+        f"{RESNET}/last",
+    ]
+    assert maps[f"{RES2NET}/last"]["data"] == maps[f"{RES2NET}/4"]["data"]
+    assert maps[f"{RESNET}/last"]["data"] == maps[f"{RESNET}/3"]["data"]
+    assert maps[f"{RESNET}/last"]["title"] == "Starter ResNet, Stage 3"
+    assert 'data-group="last"' in last["html"]
+    assert "<td>Last stage</td>" in last["html"]
+
+
 def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
     def stopping(*values):
         answering.stop(SimpleNamespace(session_hash="a"))
@@ -117,6 +137,9 @@ def test_stop_keeps_what_is_done(ask, answering, monkeypatch):
     last = ask(target="tabby, tabby cat")[-1]
     assert not last["more"]
     assert "Starter Res2Net</h2>" in last["html"]
+    assert last["need"] == {"sentence": "", "button": "Do the rest"}
+    assert "Not done yet." in last["html"]
+    assert "Not downloaded" not in last["html"]
     assert [c.get("key") for c in last["view"]["columns"]] == [RES2NET, None]
 
 

@@ -156,3 +156,15 @@ def test_the_download_holds_theory_units_and_who_made_them(answering):
 )  # fmt: skip
 def test_numbers_of_paths_are_exact_or_rounded_in_words(paths, text):
     assert paths_text(paths) == text
+
+
+def test_charts_are_of_the_theory_that_is_shown(ask, engine, monkeypatch):
+    """A folder may hold another network under its name by now."""
+    ask()
+    first, other = known(RES2NET), known(RESNET)
+    assert first is not None
+    assert other is not None
+    beside = f"Starter Res2Net ends with {other.stages[-1].rf_max_px} px"
+    assert first.stages[-1].rf_max_px != other.stages[-1].rf_max_px
+    monkeypatch.setattr(engine, "receptive_field", lambda _: replace(first, stages=other.stages))
+    assert beside in ask()[0]["html"]

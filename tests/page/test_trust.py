@@ -120,11 +120,24 @@ def test_a_class_in_contrast_to_another(ask, engine):
     assert "not espresso" in said(last)
 
 
+@pytest.mark.parametrize(("target", "against", "said_"), [
+    ("lion", "unheard-of", "Starter Res2Net has no class “unheard-of”"),
+    ("lion", "lion", "“lion” is the class itself"), ("", None, " is the class itself"),
+])  # fmt: skip
+def test_a_contrast_that_fits_no_longer_gives_way(ask, target, against, said_):
+    """A new photo or network has another top-1 class, or other classes."""
+    plain = ask(target=target)[-1]
+    against = against or plain["label"]
+    last = ask(target=target, options={"against": against}, changed="photo")[-1]
+    assert f"{said_}, so it is set against nothing" in last["notice"]
+    np.testing.assert_array_equal(numbers(by_id(last)["map"]), numbers(by_id(plain)["map"]))
+
+
 @pytest.mark.parametrize(("request_", "sentence"), [
     ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"), ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
     ({"target": "unheard-of", "changed": "target"}, "No class fits"),
-    ({"options": {"against": "unheard-of"}}, "No class fits"),
-    ({"target": "lion", "options": {"against": "lion"}}, "named twice"),
+    ({"options": {"against": "unheard-of"}, "changed": "options"}, "No class fits"),
+    ({"target": "lion", "options": {"against": "lion"}, "changed": "options"}, "named twice"),
     ({"method": "madeup"}, "madeup"), ({"layer": "12"}, "no stage"),
     ({"model": "res2net50_26w_4s.in1k"}, "MB to download first"),
 ])  # fmt: skip

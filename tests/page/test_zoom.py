@@ -63,7 +63,7 @@ def test_the_second_network_follows_the_first_and_counts_on(ask):
     messages = ask(with_progress=True)
     found = [m for m in messages if "progress" not in m]
     assert found[0]["more"]
-    assert "Next: Starter ResNet" in found[0]["html"]
+    assert "Not done yet: Starter ResNet" in found[0]["html"]
     done = [(m["progress"]["done"], m["progress"]["total"]) for m in messages if "progress" in m]
     assert done == sorted(done)
     assert {total for _, total in done} <= {24}
@@ -107,7 +107,11 @@ def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answerin
     assert last["notice"] == "Stopped."
     assert not last["more"]
     assert 0 < len(by_id(last)) < 24
-    assert len(by_id(ask(example="cheetah")[-1])) == 24
+    assert last["need"] == {"sentence": "", "button": "Do the rest"}
+    assert "Not done yet: Starter ResNet" in last["html"]
+    whole = ask(example="cheetah")[-1]
+    assert (len(by_id(whole)), whole["need"]) == (24, None)
+    assert "Not done yet" not in whole["html"]
 
 
 def test_a_sweep_is_kept_for_all_visitors(ask, engine, monkeypatch):

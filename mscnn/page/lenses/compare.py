@@ -55,6 +55,7 @@ class _Found:
         top: its top-1 class.
         keys: of the networks; see ``model_key``.
         is_done: nothing more is coming.
+        is_whole: and nothing was left out because of Stop.
     """
 
     names: tuple[str, ...]
@@ -66,6 +67,7 @@ class _Found:
     top: str = ""
     keys: tuple[Hashable, ...] = ()
     is_done: bool = False
+    is_whole: bool = False
 
     def at(self, stage: int | None) -> Iterator[tuple[str, ComparedModel]]:
         """Yield names and columns with their maps of one stage, counted from 1; None: the last."""
@@ -140,6 +142,7 @@ def _steps(request: Request, context: Context) -> Iterator[_Found]:
         yield from _steps(replace(request, target=""), context)
         return
     found.is_done = True
+    found.is_whole = len(found.columns) == len(names) or not context.is_cancelled()
     yield found
 
 
@@ -147,7 +150,7 @@ def _column(name: str, found: _Found, request: Request, context: Context) -> Com
     one, network, photo = found.one, context.network(request, name), context.photo(request)
     found.stages[name] = network.stages
     found.keys = (*found.keys, model_key(network))
-    key = ("compare", photo.digest, model_key(network), one.label or "top1")
+    key = ("compare", *photo.key, model_key(network), one.label or "top1")
     column = context.cached(
         key, lambda: compared(network, photo.image, one, list(network.stages), photo.name)
     )
@@ -164,8 +167,11 @@ def _column(name: str, found: _Found, request: Request, context: Context) -> Com
 def _message(found: _Found, request: Request, context: Context) -> Message:
     photo = context.photo(request)
     maps: list[Message] = []
-    stages: list[tuple[int, Sequence[Agreement], list[Message]]] = []
-    for stage in range(max(map(len, found.stages.values()), default=0), 0, -1):
+    stages: list[tuple[int | None, Sequence[Agreement], list[Message]]] = []
+    counts = {*map(len, found.stages.values())}
+    # Last stages of other numbers are a group of their own.
+    last = [None] if len(counts) > 1 else []
+    for stage in (*last, *range(max(counts, default=0), 0, -1)):
         shown = [(name, column) for name, column in found.at(stage) if column.cam is not None]
         made = [_map(name, column, stage, found) for name, column in shown]
         top = max((sent["top"] for sent in made), default=1.0)
@@ -181,17 +187,19 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
         "columns": [_column_of(name, found) for name in found.names],
     }
     html = messages.render(
-        "compare.html", label=found.one.label, is_done=found.is_done, stages=stages,
+        "compare.html", label=found.one.label, is_done=found.is_done,
+        stages=[(_group(stage), _stage_name(stage), *beside) for stage, *beside in stages],
         cards=[(model_title(name), column) for name, column in found.columns.items()],
         rows=[_row(*item) for item in found.columns.items()],
         waiting=[model_title(name) for name in found.names if name not in found.columns],
+        need=found.need,
         hint=registry.fair_pair_hint(found.names), sentence=agreement_in_words,
-        beside={int(m["stage"]): m["id"] for m in reversed(maps)},
-        agreements=[(stage_name(str(s)), *_numbers(p)) for s, pairs, _ in stages for p in pairs],
+        beside={m["group"]: m["id"] for m in reversed(maps)},
+        agreements=[(_stage_name(s), *_numbers(p)) for s, pairs, _ in stages for p in pairs],
     )  # fmt: skip
     return {
         "html": html, "label": found.one.label, "top": found.top, "view": view,
-        "more": not found.is_done, "models": list(found.names), "classes": list(found.classes),
+        "more": not found.is_whole, "models": list(found.names), "classes": list(found.classes),
         "need": found.need and found.need.message,
     }  # fmt: skip
 
@@ -200,19 +208,29 @@ def _number(request: Request) -> int | None:
     return None if request.layer == "last" else int(request.layer)
 
 
-def _map(name: str, column: ComparedModel, stage: int, found: _Found) -> Message:
-    cam, label = column.cam, found.one.label
+def _group(stage: int | None) -> str:
+    return "last" if stage is None else str(stage)
+
+
+def _stage_name(stage: int | None) -> str:
+    return "Last stage" if stage is None else stage_name(str(stage))
+
+
+def _map(name: str, column: ComparedModel, stage: int | None, found: _Found) -> Message:
+    cam, label, count = column.cam, found.one.label, len(found.stages[name])
+    are_alike = len({*map(len, found.stages.values())}) == 1
+    is_last = stage is None or (are_alike and stage == count)
     assert cam is not None
     sentence = ONE_SCALE if float(cam.raw.max()) > 0 else NOTHING_SPEAKS
     return map_message(
-        cam, map_id=f"{name}/{stage}", label=label, stage=str(stage), group=str(stage),
-        column=name, last=stage == len(found.stages[name]), caption=sentence.format(label=label),
-        title=f"{model_title(name)}, {stage_name(str(stage))}",
+        cam, map_id=f"{name}/{_group(stage)}", label=label, stage=_group(stage),
+        group=_group(stage), column=name, last=is_last, caption=sentence.format(label=label),
+        title=f"{model_title(name)}, {stage_name(str(stage or count))}",
     )  # fmt: skip
 
 
 def _difference(
-    first: tuple[str, ComparedModel], other: tuple[str, ComparedModel], stage: int
+    first: tuple[str, ComparedModel], other: tuple[str, ComparedModel], stage: int | None
 ) -> Message:
     """Evidence of ``other`` less that of ``first``, on the whole photo."""
     (one, left), (two, right) = first, other
@@ -222,10 +240,11 @@ def _difference(
     width, height = left.cam.geometry.photo
     title, than = model_title(two), model_title(one)
     return {
-        "id": f"difference/{two}/{stage}", "shape": list(values.shape), "group": str(stage),
+        "id": f"difference/{two}/{_group(stage)}", "shape": list(values.shape),
+        "group": _group(stage),
         "data": messages.packed(values, half=True), "half": True, "signed": True, "divisor": 1.0,
         "rect": [0, 0, width, height], "top": float(np.abs(values).max()) or 1.0,
-        "unit": "times an even spread", "title": f"{title} less {than}, {stage_name(str(stage))}",
+        "unit": "times an even spread", "title": f"{title} less {than}, {_stage_name(stage)}",
         "caption": f"Red: more evidence in {title}. Blue: more in {than}.",
         "alt": f"Red where {title} finds more evidence, blue where {than} does.",
         "label": "", "stage": "", "other": title,

@@ -19,6 +19,7 @@ from mscnn.errors import (
     UnsupportedModelError,
     WeightsError,
 )
+from mscnn.models import registry
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.messages import Message, bare, model_title, render, stage_name
 from mscnn.page.photos import is_same
@@ -104,11 +105,12 @@ class Found:
     """What one network finds like the photo.
 
     Attributes:
-        title: the network's.
+        title: the network's, as the visitor named it: two folders may be called the same.
         head: what was searched; None where ``note`` says why nothing was.
         listed: most similar first; the first ``SHOWN`` with pictures.
         left_out: names of those that are the photo itself.
         note: why there is no answer, or "".
+        folder: for its files, where those of two networks are packed.
     """
 
     title: str
@@ -116,6 +118,7 @@ class Found:
     listed: tuple[Neighbour, ...] = field(default=(), repr=False)
     left_out: tuple[str, ...] = ()
     note: str = ""
+    folder: str = ""
 
 
 def answer(request: Request, context: Context) -> Iterator[Message]:
@@ -142,7 +145,8 @@ def _searches(
     network = context.network(request)
     context.layer(request, network)
     also, need = str(request.options.get("also", "")), None
-    second = also not in ("", context.model(request), network.name)
+    own = registry.full_name(context.adopt["model"])
+    second = also != "" and registry.full_name(also) != own
     if second:
         try:
             context.consent_to_download(request, [also])
@@ -150,10 +154,10 @@ def _searches(
             second, need = False, question
         except MscnnError:
             pass  # said below
-    yield _search(network, None, request, context), second, need
+    yield _search(network, None, request, context, own), second, need
     if second:
         try:
-            found = _search(context.network(request, also), None, request, context)
+            found = _search(context.network(request, also), None, request, context, also)
         except MscnnError as error:
             found = Found(model_title(also), note=str(error))
         yield found, False, None
@@ -204,7 +208,11 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
     )
 
 
-def _search(network: Network, file: OwnersFile | None, request: Request, context: Context) -> Found:
+def _search(
+    network: Network, file: OwnersFile | None, request: Request, context: Context, named: str = ""
+) -> Found:
+    """What is most like the photo; ``named``: the visitor's name of the network."""
+    named = registry.full_name(named or network.name)
     own, stage, split, rows = context.photo(request), None, None, None
     examples = tuple(context.photos.examples.values())
     names, paths = tuple(e.label for e in examples), [e.path for e in examples]
@@ -219,7 +227,7 @@ def _search(network: Network, file: OwnersFile | None, request: Request, context
             (*key, own.digest), lambda: network.features(own.image, stage=stage, split=split)
         )
     except (UnknownLayerError, UnsupportedModelError) as error:
-        return Found(model_title(network.name), note=str(error))
+        return Found(model_title(named), note=str(error))
     if rows is None:
         rows = context.cached((*key, "examples"), lambda: network.features(paths, stage=stage))
     listed: list[Neighbour] = []
@@ -236,7 +244,9 @@ def _search(network: Network, file: OwnersFile | None, request: Request, context
         rows=len(rows), width=rows.shape[1], model=network.name, stage=stage or "",
         weights_sha256=network.weights.sha256, split="" if split is None else str(split),
     )  # fmt: skip
-    return Found(model_title(network.name), head, tuple(listed[:LISTED]), tuple(left_out))
+    return Found(
+        model_title(named), head, tuple(listed[:LISTED]), tuple(left_out), folder=bare(named)
+    )
 
 
 def where_text(head: FeatureHead) -> str:
@@ -274,7 +284,7 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     for one, head in found:
         near = [(n.name, n.similarity) for n in one.listed]
         made = features_files(head, context.photo(request).name, near)
-        folder = f"{bare(head.model)}/" if len(found) > 1 else ""
+        folder = f"{one.folder}/" if len(found) > 1 else ""
         packed |= {f"{folder}{name}": content for name, content in made.items()}
     if not found:
         raise OptionError("There is nothing to save; choose another stage.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
@@ -21,6 +22,7 @@ from mscnn.results.explanation import CamMap, Explanation, Score
 SURE_CLASS_SPECIFIC = "Bright parts of the photo spoke for {label}."
 NOTHING_SPEAKS = "Nothing in the photo speaks for {label}: all of its evidence is negative."
 ANY_CLASS = "Bright parts of the photo stand out in the network's last maps, whatever the class."
+STANDS_IN = " This is {title}: {asked} at every stage would take too long."
 
 
 def answer(request: Request, context: Context) -> Iterator[Message]:
@@ -51,7 +53,7 @@ class _Found:
 
     def __init__(self, photo: Photo, network: Network, method: str, context: Context) -> None:
         self.photo, self.network, self.method, self.context = photo, network, method, context
-        self.key = (photo.digest, model_key(network))
+        self.key = (*photo.key, model_key(network))
         # A forward per channel for each stage would take minutes: Grad-CAM stands in.
         self.stages_method = "gradcam" if METHODS[method].is_slow else method
         # Prepared once for all the classes: a large photo takes longer than a small network.
@@ -74,10 +76,9 @@ class _Found:
         return self._explained([best] if target is None else [target], None, self.method)
 
     def stages(self, target: int) -> Explanation:
-        """One class at the other stages; of all stages by another method where it is slow."""
+        """One class at the other stages, by another method where the one asked for is slow."""
         names = list(self.network.stages)
-        if self.stages_method == self.method:
-            names.remove(self.network.last_stage)
+        names.remove(self.network.last_stage)
         return self._explained([target], names, self.stages_method)
 
     def _explained(
@@ -123,8 +124,10 @@ class _Found:
 
     def _sure(self, probability: float) -> Message:
         """How often answers as sure as this one were right, where that was measured."""
-        place = self.context.engine.session.place(self.context.adopt["model"])
-        known = reliability_of(place, self.network.weights)
+        place, weights = self.context.adopt["model"], self.network.weights
+        if weights.kind == "folder":
+            place = Path(self.context.engine.session.place(place))
+        known = reliability_of(place, weights)
         if known is None:
             return {"doubt": False, "sentence": UNMEASURED}
         return {"doubt": known.is_unsure(probability), "sentence": known.sentence(probability)}
@@ -134,9 +137,14 @@ class _Found:
         sentence = SURE_CLASS_SPECIFIC if float(cam.raw.max()) > 0 else NOTHING_SPEAKS
         if not METHODS[cam.method].class_specific:
             sentence = ANY_CLASS
+        title = stage_name(number)
+        if cam.method != self.method:
+            method, asked = METHODS[cam.method].title, METHODS[self.method].title
+            title += f", {method}"
+            sentence += STANDS_IN.format(title=method, asked=asked)
         return map_message(
             cam, label=label, stage=number, last=cam.layer == self.network.last_stage,
-            title=stage_name(number), caption=sentence.format(label=label),
+            title=title, caption=sentence.format(label=label),
         )  # fmt: skip
 
 

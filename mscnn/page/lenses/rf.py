@@ -120,7 +120,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
             yield _message(found, more=True)
         context.progress(number, len(todo), "Units measured:")
     context.adopt["point"] = list(request.point or CENTRE)
-    yield _message(found, more=False)
+    yield _message(found, more=context.is_cancelled() and len(found.units) < len(todo))
 
 
 def _theory(request: Request, context: Context) -> _Found:
@@ -197,7 +197,7 @@ def _message(found: _Found, *, more: bool) -> Message:
         "rf.html", found=found, theory=theory, title=model_title(found.name),
         units={name: _said(found, one) for name, one in units.items()},
         stages=[_stage(found, n, stage) for n, stage in enumerate(found.stages, 1)],
-        charts=context.cached(("rf charts", found.name, width), lambda: _charts(theory, width)),
+        charts=context.cached(("rf charts", repr(theory), width), lambda: _charts(theory, width)),
         examples=len(context.photos.examples), rows=[r for o in units.values() for r in _rows(o)],
         stage_rows=list(_stage_rows(theory)), block_rows=list(_block_rows(theory)),
         sentences=[*map(_sentence, theory), *([ATTENTION] if resnest else [])],

@@ -69,7 +69,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
         yield _message(seen, chart, request, photo, more=cut)
     if cut:
         for step in _with_cuts(seen, request, context):
-            more = (step.cap is None or step.cap.partial) and not context.is_cancelled()
+            more = step.cap is None or step.cap.partial
             yield _message(step, chart, request, photo, more=more)
 
 
@@ -78,7 +78,7 @@ def _seen(request: Request, context: Context) -> _Seen:
     index = context.target(request, network)
     target = "top1" if index is None else index
     report = context.cached(
-        ("scales", photo.digest, model_key(network), target),
+        ("scales", *photo.key, model_key(network), target),
         lambda: network.scales(photo.image, target=target, name=photo.name),
     )
     try:
@@ -91,7 +91,7 @@ def _with_attention(seen: _Seen, photo: Photo, context: Context) -> _Seen:
     network, target = seen.network, seen.report.target.index
     try:
         report = context.cached(
-            ("attention", photo.digest, model_key(network), target),
+            ("attention", *photo.key, model_key(network), target),
             lambda: network.split_attention(photo.image, target=target, name=photo.name),
         )
     except UnsupportedModelError:
@@ -116,9 +116,12 @@ def _with_references(seen: _Seen, context: Context) -> _Seen:
 def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_Seen]:
     """What the class loses without each part, then under a cap, one network after the other."""
     photo, index = context.photo(request), seen.report.target.index
-    names = [seen.network.name, *(m for m in request.models if m != seen.network.name)][:MAX_SWEPT]
+    # The visitor's names: two folders of the owner's may be called the same.
+    own_name = registry.full_name(context.adopt["model"])
+    others = (name for name in request.models if registry.full_name(name) != own_name)
+    names = [context.adopt["model"], *others][:MAX_SWEPT]
     context.consent_to_download(request, names)
-    key = photo.digest, model_key(seen.network), index
+    key = *photo.key, model_key(seen.network), index
     ablation = context.cached(
         ("ablation", *key),
         lambda: seen.network.ablate(
@@ -145,7 +148,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
             return
         except MscnnError as error:
             curve = CapCurve.without(name, str(error))
-        curves = (*done.curves, curve)
+        curves = (*done.curves, replace(curve, model=registry.full_name(name)))
         done = replace(done, curves=curves, partial=len(curves) < len(names))
         yield replace(seen, ablation=ablation, cap=done)
 
@@ -176,7 +179,8 @@ def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more
         slider=[{"map": m["id"], "text": m["name"]} for m in caps],
         cut=_cut(seen, request.chart_px),
     )  # fmt: skip
-    marks = {f"{network.name}/{k}": {"show": {"map": m["id"]}} for k, m in enumerate(caps)}
+    name = seen.cap.curves[0].model if seen.cap else ""
+    marks = {f"{name}/{k}": {"show": {"map": m["id"]}} for k, m in enumerate(caps)}
     return {
         "html": html, "label": report.target.label, "top": report.prediction.top[0].label,
         "view": view, "more": more,

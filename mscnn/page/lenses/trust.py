@@ -13,10 +13,10 @@ from markupsafe import Markup
 from mscnn.draw.figures import inline_svg
 from mscnn.draw.files import trust_files
 from mscnn.draw.trust import KINDS, checks_chart, map_title, part_title, trust_chart
-from mscnn.errors import Cancelled
+from mscnn.errors import Cancelled, UnknownClassError
 from mscnn.geometry import FloatMap
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
-from mscnn.page.messages import Message, facts, map_message, render, stage_name
+from mscnn.page.messages import Message, facts, map_message, model_title, render, stage_name
 from mscnn.page.request import Request
 from mscnn.results.trust import CONTROLS, METRICS, MapTrust, Trust
 from mscnn.scales.canvas import pixels_of
@@ -70,7 +70,7 @@ class _Work:
         self.photo, self.network = context.photo(request), context.network(request)
         index = context.target(request, self.network)
         self.target: str | int = "top1" if index is None else index
-        rival = str(request.options.get("against", "")).strip()
+        rival = self._rival(index)
         against, methods = ((rival,), ()) if rival else ((), (request.method,))
         layers = (context.layer(request, self.network),)
         alone = Plan(methods=methods, layers=layers, against=against, parts=())
@@ -83,8 +83,26 @@ class _Work:
             several = () if rival else GRID.methods
             self.plans["grid"] = replace(GRID, methods=several, against=against)
 
+    def _rival(self, index: int | None) -> str:
+        """The class to set it against; one of another network or photo may not fit any more."""
+        rival, network = str(self.request.options.get("against", "")).strip(), self.network
+        if not rival or self.request.changed == "options":  # the visitor has just typed it
+            return rival
+        if index is None:
+            key = ("top1", self.photo.digest, model_key(network))
+            predict = partial(network.predict, self.photo.image, top_k=1)
+            index = self.context.cached(key, predict).top[0].index
+        why = f"“{rival}” is the class itself"
+        try:
+            if network.labels.resolve(rival) != index:
+                return rival
+        except UnknownClassError:
+            why = f"{model_title(network.name)} has no class “{rival}”"
+        self.context.notices.append(f"{why}, so it is set against nothing; choose another class.")
+        return ""
+
     def _key(self, part: str, of: str = "trust") -> tuple[Any, ...]:
-        return of, self.photo.digest, model_key(self.network), self.target, self.plans[part]
+        return of, *self.photo.key, model_key(self.network), self.target, self.plans[part]
 
     def knows(self, part: str) -> bool:
         """Whether a part was done before."""

@@ -68,6 +68,8 @@ def _sweeps(request: Request, context: Context, names: Sequence[str]) -> Iterato
                 own = same_class(first.labels, done.curves[0].target, network.labels)
             step = partial(_tell, context, number, len(names), model_title(name))
             curve = _curve(network, own, done, context, context.photo(request), step)
+            # The visitor's name: two folders of the owner's may be called the same.
+            curve = replace(curve, model=registry.full_name(name))
         except MscnnError as error:
             # Not the network's fault: no other one does with this photo or box either.
             if not number or isinstance(error, (BoxError, ImageError, OptionError)):

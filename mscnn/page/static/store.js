@@ -19,7 +19,7 @@ const state = {tab: CONFIG.lenses[0].id, photo: null, ...PLAIN, options: {}};
 const answers = {};      // by lens: {at: the state it is for, message}
 let serial = 0;
 let pending = null;      // the request on its way: {serial, lens, at}
-let refused = null;      // the state that gave an error or a question: not asked again by itself
+let refused = null;      // what gave an error or a question: {key, sentence, button, text}; not asked again by itself
 let needed = false;      // whether the button on the page agrees to a cost that was named
 let changed = 'open';
 let standing = '';       // a sentence that stays until something else is chosen
@@ -29,6 +29,7 @@ const fileURL = path => new URL('gradio_api/file=' + encodeURI(path).replace(/[?
   (window.gradio_config?.root || document.baseURI).replace(/\/*$/, '/')).href;
 const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, state[key]])),
   options: state.options[lens] ?? {}});
+const keyOf = (lens, at) => JSON.stringify([lens, {...at, photo: at.photo?.id}]);
 
 // ---- the state ------------------------------------------------------------------------------
 
@@ -55,6 +56,7 @@ function set(change, {guided = false} = {}) {
   if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
   if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
+  if (moved.includes('tab')) notice(differs(state.tab) ? '' : answers[state.tab].message.notice);
   writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
 }
@@ -84,18 +86,23 @@ function renew() {
   renderPanels();
   viewer.update();
   if (!state.photo?.id || viewer.previewed) return;
-  const lens = state.tab, off = differs(lens), at = snapshot(lens);
-  if (!off) return settle();
-  const key = JSON.stringify([lens, at]);
-  if (pending?.lens === lens && same(pending.at, at)) return;
-  if (refused === key) return busy(!!pending);
+  const lens = state.tab, off = differs(lens), key = keyOf(lens, snapshot(lens));
+  if (refused?.key === key) {
+    busy(!!pending);
+    if (refused.text) notice(refused.text);
+    return question(refused.sentence, refused.button);
+  }
+  // An answer that was to go on when another tab's question overtook it goes on now.
+  if (!off && (!answers[lens].message.more || pending?.lens === lens)) return settle();
+  if (pending && keyOf(pending.lens, pending.at) === key) return;
   if (!LENSES[lens].is_auto) return busy(!!pending), question('', LENSES[lens].run);
   question();
   ask();
 }
 function settle() {
   const {need} = answers[state.tab]?.message ?? {};
-  if (!pending) { busy(false); question(need?.sentence, need?.button); }
+  if (!pending) busy(false);
+  if (pending?.lens !== state.tab) question(need?.sentence, need?.button);
   tour.settled();
 }
 
@@ -123,11 +130,9 @@ function take(message) {
   const {lens, at} = pending;
   if (!message.more) pending = null;
   if (message.error || message.stopped || (message.need && !message.lens)) {
-    refused = JSON.stringify([lens, at]);
+    refused = {key: keyOf(lens, at), sentence: '', button: 'Try again', text: message.error ?? message.stopped, ...message.need};
     busy(false);
-    if (message.need) question(message.need.sentence, message.need.button);
-    else { notice(message.error ?? message.stopped); question('', 'Try again'); }
-    return renderPanels();
+    return refresh();  // its button is for its own tab
   }
   refused = null;
   for (const [key, value] of Object.entries(message.adopt)) {
@@ -147,7 +152,7 @@ function take(message) {
     all('select[data-choices]').forEach(options);
     suggestModels();
   }
-  notice(message.notice);
+  if (lens === state.tab) notice(message.notice);
   changed = '';
   if (!message.more) busy(false);
   writeAddress(false);
@@ -178,8 +183,11 @@ function busy(is, progress) {
   }
 }
 
+// Whether all that an answer for the state costs was agreed to.
+const agreedTo = lens => !differs(lens) && !answers[lens].message.need;
+
 // The file that the lens in front offers: made on the server when it is asked for.
-async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: true}) {
+async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agreedTo(state.tab)}) {
   if (button.ariaDisabled === 'true') return;
   button.ariaDisabled = 'true';  // not disabled, which would take the focus away
   try {
@@ -199,7 +207,7 @@ function keep(button) {
   const seen = Object.keys(LENSES).filter(id => !differs(id) && !answers[id].message.more);
   if (!seen.length) return notice('There is no answer to keep yet.');
   notice('The report is being made …');
-  return pack(button, seen.map(id => ({...wire(id), serial: 0, agreed: !answers[id].message.need})))
+  return pack(button, seen.map(id => ({...wire(id), serial: 0, agreed: agreedTo(id)})))
     .then(() => { if (get('notice').textContent.startsWith('The report is')) notice(); });
 }
 

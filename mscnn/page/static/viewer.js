@@ -161,10 +161,13 @@ const viewer = {
     const image = this.images.get(url);
     return image.complete && image.naturalWidth ? image : null;
   },
-  // Where the whole photo lies on the picture that is shown, px: a composed picture may hold a part.
-  whole() {
-    const {width, height, whole = [0, 0, width, height]} = this.photo();
-    return whole;
+  // Where the whole photo lies on a picture, px: a composed picture may hold a part.
+  whole({width, height, whole = [0, 0, width, height]} = this.photo()) { return whole; },
+  // A column's own picture, and what brings px of the picture shown into px of it: of the pictures
+  // that networks saw, each may be of another size.
+  own(map) {
+    const photo = this.photo(), own = map?.photo ?? photo, scale = [own.width / photo.width, own.height / photo.height];
+    return {own, scaled: values => values.map((value, k) => value * scale[k % 2])};
   },
   fieldAt(x, y) {  // the receptive field of the unit under a point, photo px
     const fields = this.view().fields ?? [];
@@ -265,20 +268,20 @@ const viewer = {
   draw() {
     if (!this.canDraw) return;
     if (!this.columns.length) this.layOut();
-    const view = this.view(), photo = this.photo(), from = this.window(), unit = window.devicePixelRatio || 1;
+    const view = this.view(), from = this.window(), unit = window.devicePixelRatio || 1;
     for (const {column, canvas} of this.columns) {
-      const map = this.map(column), pen = canvas.getContext('2d');
-      const onCanvas = paint(canvas, this.imageOf(map), photo, from, map, column.frame ?? map?.rect ?? view.frame, this);
-      const [l, t, r, b] = this.whole();
+      const map = this.map(column), pen = canvas.getContext('2d'), {own, scaled} = this.own(map);
+      const onCanvas = paint(canvas, this.imageOf(map), own, scaled(from), map, column.frame ?? map?.rect ?? view.frame, this);
+      const [l, t, r, b] = this.whole(own);
       const inPx = box => [l + box[0] * (r - l), t + box[1] * (b - t), l + box[2] * (r - l), t + box[3] * (b - t)];
       for (const box of map?.boxes ?? view.boxes ?? []) outline(pen, onCanvas(box.rect), TONES[(box.tone ?? 1) - 1]);
       const dragged = this.drag?.box ?? state.box;
       if (view.pick === 'box' && dragged) outline(pen, onCanvas(inPx(dragged)), TONES[0], true);
       const field = this.pointer && this.fieldAt(...this.pointer);
-      if (field) outline(pen, onCanvas(field.box), TONES[1]);
+      if (field) outline(pen, onCanvas(scaled(field.box)), TONES[1]);
       const chosen = view.pick === 'point' ? state.point : this.corner;
       const mark = chosen && inPx([...chosen, ...chosen]).slice(0, 2);
-      for (const [point, colour] of [[mark, TONES[0]], [this.pointer && (this.byKey || this.columns.length > 1) ? this.pointer : null, '#fff']]) {
+      for (const [point, colour] of [[mark, TONES[0]], [this.pointer && (this.byKey || this.columns.length > 1) ? scaled(this.pointer) : null, '#fff']]) {
         if (!point) continue;
         const [x, y] = onCanvas([...point, ...point]), arm = 8 * unit;
         for (const [width, tone] of [[4, 'rgba(0, 0, 0, .7)'], [2, colour]]) {
@@ -334,7 +337,7 @@ const viewer = {
     if (this.corner && point) this.drag = this.spanned(this.corner, this.fraction(point));
     this.draw();
     const texts = point ? this.columns.map(({column}) => {
-      const map = this.map(column), value = map ? valueAt(map, ...point) : null;
+      const map = this.map(column), value = map ? valueAt(map, ...this.own(map).scaled(point)) : null;
       if (!map) return '';
       const number = value === null ? 'not seen by the network' : `${value.toFixed(Math.abs(value) < 9.95 ? 1 : 0)} ${map.unit}`;
       return [column.title, this.columns.length > 1 ? '' : map.title, number].filter(Boolean).join(': ');
@@ -364,7 +367,7 @@ const viewer = {
     if (box[2] - box[0] > 0.01 && box[3] - box[1] > 0.01) set({box}); else this.draw();
   },
   async save() {
-    const photo = this.photo(), canvas = document.createElement('canvas'), map = this.map(this.columns[0]?.column);
+    const canvas = document.createElement('canvas'), map = this.map(this.columns[0]?.column), photo = this.own(map).own;
     const scale = Math.min(1, 2400 / Math.max(photo.width, photo.height));
     [canvas.width, canvas.height] = [Math.round(photo.width * scale), Math.round(photo.height * scale)];
     paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
@@ -383,7 +386,10 @@ function listen(canvas) {
     fingers.set(event.pointerId, event);
     canvas.setPointerCapture?.(event.pointerId);
     if (fingers.size === 1) start = {at: viewer.at(canvas, event), x: event.clientX, y: event.clientY, centre: viewer.centre, moved: false};
-    else start = {pinch: spread(), zoom: viewer.zoom, about: viewer.at(canvas, event)};
+    else {
+      viewer.drag = null;  // the first finger began a pinch, not a box
+      start = {pinch: spread(), zoom: viewer.zoom, about: viewer.at(canvas, event)};
+    }
   });
   const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) || 1; };
   canvas.addEventListener('pointermove', event => {
