@@ -273,9 +273,9 @@ def test_predict_says_that_classes_are_numbered_and_what_was_left_out(tmp_path, 
     argv = ["predict", str(tmp_path / "p.png"), "--model", TINY, "--top-k", "7"]
     argv += ["--weights", str(tmp_path / "a.pth")]
     assert main(argv) == 0
-    out, err = capsys.readouterr()
+    out, said = capsys.readouterr()
     assert "(model)" in out
-    assert err.splitlines() == [
+    assert said.splitlines() == [
         "In a.pth what is beside the weights was left out: total_ops.",
         "a.pth does not name its 7 classes, so they are numbered.",
     ]
@@ -283,7 +283,7 @@ def test_predict_says_that_classes_are_numbered_and_what_was_left_out(tmp_path, 
     out, err = capsys.readouterr()
     (result,) = json.loads(out)["results"]
     assert {one["label"] for one in result["top"]} == {f"class {i}" for i in range(7)}
-    assert (result["weights"]["source"], err) == ("a.pth (model)", "")
+    assert (result["weights"]["source"], err) == ("a.pth (model)", said)
 
 
 @pytest.mark.slow
