@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from mscnn.page.lenses import zoom as zoom_module
+from mscnn.page import messages
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
@@ -84,7 +84,7 @@ def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
 
 def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypatch):
     """The second column looks the same where its picture is said to be 3.5 times as large."""
-    made, second, seen = zoom_module.map_message, "#canvases figure:nth-child(2) canvas", []
+    made, second, seen = messages.map_message, "#canvases figure:nth-child(2) canvas", []
 
     def larger(cam, **more):
         sent = made(cam, **more)
@@ -96,7 +96,7 @@ def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypa
         return sent
 
     for make in (made, larger):
-        monkeypatch.setattr(zoom_module, "map_message", make)
+        monkeypatch.setattr("mscnn.page.lenses.zoom.map_message", make)
         lens = visit("?tab=zoom").ready("zoom")
         lens.page.get_by_role("button", name="Zoom in").click()
         lens.point(0.7, 0.4)
