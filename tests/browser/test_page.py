@@ -2,10 +2,12 @@
 
 import re
 import threading
+import time
 
 import pytest
 from playwright.sync_api import expect
 
+from mscnn.errors import Cancelled
 from mscnn.page.lenses import zoom
 from tests.page.serving import CLASSES, MODELS
 
@@ -259,6 +261,33 @@ def test_a_question_and_its_button_stay_with_the_tab_that_they_are_for(visit, mo
         expect(run).to_be_hidden()
         look.tab("Scales")
     assert look.asked[len(asked) :] == ["join"] * 2
+
+
+def test_what_was_stopped_stays_so_when_another_tab_is_answered(visit, monkeypatch):
+    look, curve = visit().ready(), zoom._curve
+    stop, run = look.page.locator("#stop"), look.page.locator("#run")
+
+    def waiting(*asked):
+        asked[5](1, 12)  # only work that says how far it is can be stopped
+        while not asked[3].is_cancelled():
+            time.sleep(0.01)
+        raise Cancelled("Stopped before the first size was done.")
+
+    monkeypatch.setattr(zoom, "_curve", waiting)
+    look.tab("Zoom")
+    stop.click()
+    expect(run).to_have_text("Try again")
+    monkeypatch.setattr(zoom, "_curve", curve)
+    look.tab("Scales")
+    look.ready("scales")
+    asked = list(look.asked)
+    look.tab("Zoom")
+    expect(run).to_have_text("Try again")
+    expect(look.notice()).to_contain_text("Stopped before")
+    assert look.asked == asked
+    run.click()
+    look.ready("zoom")
+    expect(run).to_be_hidden()
 
 
 def test_a_photo_can_be_pasted_and_dropped(visit, my_png):

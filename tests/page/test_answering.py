@@ -159,6 +159,8 @@ def test_two_folders_of_one_name_are_two_networks(alike):
     message, files = alike("features", model=both[0], options={"also": both[1]})
     assert message["html"].count('class="near"') == 2
     assert {name.partition("/")[0] for name in files} == {"best", "best-2"}
+    _, files = alike("compare", model=both[0], models=both)
+    assert {"cam-1-best__2_.npy", "cam-2-best.npy"} <= {*files}
 
 
 def test_a_name_that_is_typed_becomes_the_classs_own(ask):

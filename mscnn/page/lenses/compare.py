@@ -295,7 +295,9 @@ def _numbers(pair: Agreement) -> tuple[str, ...]:
 def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """The comparison at the stage that is shown, of the networks that are here."""
     *_, found = _steps(replace(request, agreed=False), context)
-    columns = [column for _, column in found.at(_number(request))]
+    # The visitor's names: two folders of the owner's may be called the same.
+    at = found.at(_number(request))
+    columns = [replace(column, model=registry.full_name(name)) for name, column in at]
     label, layer, look = found.one.label, request.layer, drawing(request)
     made = comparison_files(
         summarise(label, layer, columns), context.photo(request).image, drawing=look

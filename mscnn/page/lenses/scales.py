@@ -65,7 +65,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     if gated:
         seen = _with_attention(seen, photo, context)
         yield _message(seen, chart, request, photo, more=True)
-        seen = _with_references(seen, context)
+        seen = _with_references(seen, request, context)
         yield _message(seen, chart, request, photo, more=cut)
     if cut:
         for step in _with_cuts(seen, request, context):
@@ -99,13 +99,14 @@ def _with_attention(seen: _Seen, photo: Photo, context: Context) -> _Seen:
     return replace(seen, attention=report)
 
 
-def _with_references(seen: _Seen, context: Context) -> _Seen:
-    """Add the mean gates of the examples, which never change: measured once for each network."""
-    report, paths = seen.attention, [e.path for e in context.photos.examples.values()]
+def _with_references(seen: _Seen, request: Request, context: Context) -> _Seen:
+    """Add the mean gates of the examples but the photo, measured once for each network."""
+    report, own = seen.attention, context.photos.path(request)
+    paths = [e.path for e in context.photos.examples.values() if e.path != own]
     if report is None or not paths:
         return seen
     usual = context.cached(
-        ("mean gates", model_key(seen.network)),
+        ("mean gates", model_key(seen.network), *paths),
         lambda: seen.network.split_attention(paths[0], references=paths),
     )
     pairs = zip(report.blocks, usual.blocks, strict=True)
@@ -362,7 +363,7 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     """Charts, maps, tables, raw numbers and manifest."""
     photo, seen = context.photo(request), _seen(request, context)
     if not seen.report.has_splits:
-        seen = _with_references(_with_attention(seen, photo, context), context)
+        seen = _with_references(_with_attention(seen, photo, context), request, context)
     if request.options.get("cut"):
         with suppress(NeedsConsent):  # its question is on the page
             *_, seen = _with_cuts(seen, replace(request, agreed=False), context)

@@ -229,7 +229,7 @@ for (const [name, on] of [['pointerover', true], ['pointerout', false], ['focusi
 }
 
 const ACTIONS = {
-  run: () => { const agreed = needed; refused = null; question(); notice(); ask(agreed); },
+  run: () => { const agreed = needed; delete refused[state.tab]; question(); notice(); ask(agreed); },
   stop,
   link: copyLink,
   tour: ({value}) => tour.go(value ? tour.at + Number(value) : 0),

@@ -19,7 +19,8 @@ const state = {tab: CONFIG.lenses[0].id, photo: null, ...PLAIN, options: {}};
 const answers = {};      // by lens: {at: the state it is for, message}
 let serial = 0;
 let pending = null;      // the request on its way: {serial, lens, at}
-let refused = null;      // what gave an error or a question: {key, sentence, button, text}; not asked again by itself
+let refused = {};        // by lens: what gave an error, a question or was stopped: {key, sentence, button, text, stopped};
+                         // not asked again by itself
 let needed = false;      // whether the button on the page agrees to a cost that was named
 let changed = 'open';
 let standing = '';       // a sentence that stays until something else is chosen
@@ -35,7 +36,7 @@ const keyOf = (lens, at) => JSON.stringify([lens, {...at, photo: at.photo?.id}])
 
 function set(change, {guided = false} = {}) {
   if (tour.kept && 'photo' in change && !guided) tour.leave(true);
-  if ('photo' in change) forgetUpload(), refused = null;
+  if ('photo' in change) forgetUpload(), refused = {};
   const lens = change.tab ?? state.tab;
   // An option that is null, empty or false is as if it had never been chosen.
   const options = Object.fromEntries(Object.entries({...state.options[lens], ...change.options})
@@ -87,10 +88,11 @@ function renew() {
   viewer.update();
   if (!state.photo?.id || viewer.previewed) return;
   const lens = state.tab, off = differs(lens), key = keyOf(lens, snapshot(lens));
-  if (refused?.key === key) {
+  const no = refused[lens];
+  if (no?.key === key) {
     busy(!!pending);
-    if (refused.text) notice(refused.text);
-    return question(refused.sentence, refused.button);
+    if (no.text) notice(no.text);
+    return question(no.sentence, no.button);
   }
   // An answer that was to go on when another tab's question overtook it goes on now.
   if (!off && (!answers[lens].message.more || pending?.lens === lens)) return settle();
@@ -130,11 +132,13 @@ function take(message) {
   const {lens, at} = pending;
   if (!message.more) pending = null;
   if (message.error || message.stopped || (message.need && !message.lens)) {
-    refused = {key: keyOf(lens, at), sentence: '', button: 'Try again', text: message.error ?? message.stopped, ...message.need};
+    refused[lens] = {key: keyOf(lens, at), sentence: '', button: 'Try again',
+      text: message.error ?? message.stopped, stopped: !!message.stopped, ...message.need};
     busy(false);
     return refresh();  // its button is for its own tab
   }
-  refused = null;
+  // What was refused may succeed now, but another tab's Stop is nobody's to take back.
+  refused = Object.fromEntries(Object.entries(refused).filter(([other, no]) => no.stopped && other !== lens));
   for (const [key, value] of Object.entries(message.adopt)) {
     if (same(state[key], at[key])) state[key] = value;
     at[key] = value;
@@ -300,7 +304,7 @@ function openAddress(kept) {
     const first = exampleOf(example) ?? CONFIG.examples[0];
     state.photo = first ? photoOf(first) : null;
   } else state.photo.plain = false, state.photo.url = state.photo.example ? fileURL(exampleOf(state.photo.example).path) : fileURL(state.photo.path);
-  refused = null;
+  refused = {};
   standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
   notice();
   viewer.chosen = null;

@@ -15,7 +15,7 @@ const tour = {
     if (!step.tab) return this.leave();
     if (!this.kept) {
       this.kept = [plain(state), {...answers}, {zoom, centre, chosen}];
-      state.options = {}; refused = null;
+      state.options = {}; refused = {};
     }
     this.press = press;
     Object.assign(viewer, {zoom: 1, chosen: null, previewed: null});
@@ -31,7 +31,7 @@ const tour = {
   },
   leave(choosing = false) {  // choosing: the visitor has just chosen something else to look at
     [state, answers, viewer].forEach((what, k) => Object.assign(what, this.kept[k]));
-    this.kept = this.press = pending = refused = null;
+    this.kept = this.press = pending = null; refused = {};
     standing = ''; busy(false); notice();
     this.show(-1);
     if (choosing) return;
