@@ -94,10 +94,10 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     lines += [
         "",
         f"On how many of {photos} photographs, in %, a method's map of the starter's own answer is "
-        "better than a random map, a blob in the middle and its own blurred self, with Wilson's "
-        "95 % interval; then how many are better than a random map. Last stage; scores in brief: "
-        f"{BRIEF.steps} steps, blur, {BRIEF.draws} random maps. Made with "
-        "`python -m scripts.leaderboard`.",
+        "better than each of its random maps, a blob in the middle and its own blurred self, with "
+        "Wilson's 95 % interval; then on how many, in %, it is better than each of its random maps."
+        f" Last stage; scores in brief: {BRIEF.steps} steps, blur, {BRIEF.draws} random maps. "
+        "Made with `python -m scripts.leaderboard`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -35,7 +35,7 @@ def test_it_runs_as_printed(tmp_path, monkeypatch, capsys):
         assert main(line[3:]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert re.search(r"the top-1 class (from \d+ px on|not even without a cap)", said)
-    assert "weighted by evidence" in said
+    assert "evidence-weighted receptive field" in said
     assert "  without layer" in said
     # The eight-split variant sees further in every stage, as the page says.
     four, eight = (

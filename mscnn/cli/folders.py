@@ -55,17 +55,19 @@ def study(
     folder: Annotated[
         Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
     ],
-    models: Annotated[list[str], Option(metavar="A,B", help="Models; the first is the yardstick.")],
+    models: Annotated[
+        list[str], Option(metavar="A,B", help="Models; each is compared with the first.")
+    ],
     out: options.Out,
     limit: Annotated[int, Option(help="Photos to use, at most.")] = 600,
     seed: Annotated[int, Option(help="Of the choice of photos and of random cuts.")] = 0,
-    cuts: Annotated[bool, Option("--cuts", help="Also cut the models' scales.")] = False,
+    cuts: Annotated[bool, Option("--cuts", help="Also cut, to see what they need.")] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Measure on many photos how a decision's scale follows the size.
 
-    Uses photos that all models classify alike (and rightly, where folders give the class). Shows
+    Uses photos that all models classify alike (and correctly, where folders give the class). Shows
     each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
     as a control. Writes study.json, study.csv, study.png, fields.csv and manifest.json into --out.
 
@@ -168,7 +170,7 @@ def evaluate(
         Path | None,
         Option(
             metavar="FILE",
-            help="Also count by ImageNet's reassessed labels: real.json, for its validation files.",
+            help="To score ImageNet's validation set by too: ReaL labels, real.json.",
         ),
     ] = None,
     out: Annotated[Path | None, options.optional_out("Folder for tables and pictures.")] = None,

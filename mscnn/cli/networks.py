@@ -109,7 +109,9 @@ def _model_cells(row: JsonDict) -> list[str]:
 
 
 def cite(
-    names: Annotated[list[str] | None, Argument(help="Models or methods; left out: all.")] = None,
+    names: Annotated[
+        list[str] | None, Argument(metavar="[NAME]...", help="Models or methods; none: all.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Print BibTeX of models, methods and this program."""
@@ -225,7 +227,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Open the page in which photos are explored; Ctrl-C ends it."""
+    """Serve the page in which photos are explored, and print its address; Ctrl-C ends it."""
     if port is not None and not 1 <= port <= 65535:
         raise OptionError(f"--port is {port}; it must lie between 1 and 65535.")
     chosen = options.split_names(models) if models else []

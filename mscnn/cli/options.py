@@ -60,7 +60,7 @@ Box = Annotated[
     Option(
         metavar="L,T,R,B",
         help="The object: left, top, right and bottom in percent of the photo's width and "
-        "height (25,10,75,90), or as shares 0 to 1.  [default: the whole photo]",
+        "height (25,10,75,90), or as fractions 0 to 1.  [default: the whole photo]",
         show_default=False,
     ),
 ]
@@ -69,7 +69,8 @@ Layers = Annotated[
     str, Option(metavar="A,B", help="Layers as explain takes them, or stages for all stages.")
 ]
 Against = Annotated[
-    list[str] | None, Option(metavar="NAME|INDEX", help="Class to set it in contrast to.")
+    list[str] | None,
+    Option(metavar="NAME|INDEX", help="Class to contrast it with: why not that one."),
 ]
 Parts = Annotated[
     str,

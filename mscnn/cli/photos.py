@@ -48,7 +48,7 @@ def predict(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Name what is on photos.
+    """Name what photos show.
 
     All or nothing: when one photo cannot be read, the error names it and nothing is printed.
     """
@@ -245,7 +245,7 @@ def scales(
         bool, Option("--ablate", help="Also cut: each split by itself, and all that see too far.")
     ] = False,
     fill: Annotated[str, Option(help="What stands in the place of a cut: mean or zero.")] = "mean",
-    draws: Annotated[int, Option(help="Random cuts to compare the cap with.")] = 20,
+    draws: Annotated[int, Option(help="Random cuts to compare the receptive-field cap with.")] = 20,
     device: options.Device = "auto",
     opacity: options.Opacity = 0.6,
     colour_map: options.ColourMap = "inferno",
@@ -295,16 +295,17 @@ def scales(
 
 def _cut(cut: Ablation, curve: CapCurve) -> list[str]:
     label, lines = cut.target.label, []
-    for one in sorted(cut.cuts, key=lambda c: c.logit_change)[:3]:
+    for one in sorted(cut.cuts, key=lambda c: c.probability_change)[:3]:
         part = f"{one.block}, split {one.index}"
         lines.append(
-            f"  without {part}  {100 * one.probability_change:+.1f} points, top-1 {one.top.label}"
+            f"  without {part}  {100 * one.probability_change:+.1f} percentage points, "
+            f"top-1 {one.top.label}"
         )
     needed = f"from {curve.needed_px} px on" if curve.needed_px else "not even without a cap"
     lines.append(f"  with its receptive field capped, {label} is the top-1 class {needed}")
     if curve.beats_control is False:
         what = curve.drawn_at_random
-        lines.append(f"  cutting as many {what} at random costs as much: this says no scale")
+        lines.append(f"  cutting as many {what} at random costs as much: it need not be the scale")
     elif curve.beats_control is None and len(curve.control):
         lines.append(f"  too few random cuts to compare with: give --draws {FEWEST_DRAWS} or more")
     return lines
@@ -319,7 +320,7 @@ def _scaled(report: ScaleReport) -> list[str]:
     if not report.has_splits:
         lines.append("  no block has more than one split, so there is no scale to choose from")
     if seen is not None:
-        lines.append(f"  weighted by evidence, it saw {seen:.0f} px on average")
+        lines.append(f"  evidence-weighted receptive field: {seen:.0f} px (mean over the blocks)")
     width = max(len(block.block) for block in report.blocks)
     lines += [f"  {block.block:<{width}}  {_splits(block)}" for block in report.blocks]
     return [*lines, *(f"  note          {notice}" for notice in report.notices)]
@@ -420,13 +421,13 @@ def _swept(found: Sweep) -> list[str]:
     box = f"{left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} down of the photo"
     width = max(len(curve.model) for curve in found.curves)
     curves = [curve for curve in found.curves if curve.steps]
-    rows = [["", "size", *(curve.model for curve in curves)]]
+    rows = [["", "size", *(f"{curve.model} (rank)" for curve in curves)]]
     for number, step in enumerate(max(curves, key=lambda curve: len(curve.steps)).steps):
         cells = [curve.steps[number : number + 1] for curve in curves]
         found_at = (f"{share(c[0].probability)} ({c[0].rank})" if c else "-" for c in cells)
         rows.append(["", f"{step.factor:.2f}x", *found_at])
     return [
-        f"class {found.label}, canvas {found.canvas}, {box}",
+        f"class {found.label}, canvas {found.canvas}; probability (rank); object: {box}",
         *(f"  {curve.model:<{width}}  {_summary(curve)}" for curve in found.curves),
         "",
         *aligned(rows),

@@ -37,7 +37,7 @@ def parse_box(text: str) -> PhotoBox | None:
     if known is None or len(known) != 4:
         raise BoxError(
             f"The box {_shown(text)} is not four numbers; give LEFT,TOP,RIGHT,BOTTOM in percent of "
-            "the photo, or as shares 0 to 1."
+            "the photo, or as fractions 0 to 1."
         )
     unit = 100.0 if "%" in bare or max(known) > 1 else 1.0
     left, top, right, bottom = (edge / unit for edge in known)

@@ -227,7 +227,7 @@ class Functions:
             image: the photo, uploaded.
             models: names of one to four models, separated by commas.
             target: a class by name or index, or "top1" for the first model's best class.
-            box: left,top,right,bottom in percent of the photo or as shares 0..1; empty: all of it.
+            box: left,top,right,bottom in percent of the photo or as fractions; empty: all of it.
             canvas: what surrounds the object: mean, grey, blur, edge or noise.
 
         Returns:
@@ -255,7 +255,7 @@ class Functions:
             target: a class by name or index, or "top1".
             method: gradcam, gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam, ...
             layer: "last", a stage number from 1 to 4, or a module name such as layer3.
-            box: the object: left,top,right,bottom in percent or as shares 0..1; empty: the photo.
+            box: the object: left,top,right,bottom in percent or as fractions; empty: the photo.
 
         Returns:
             Verdict, scores of the map and its controls, and checks as JSON, and a chart (PNG).

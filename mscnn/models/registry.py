@@ -122,8 +122,15 @@ def _outsiders(
     inside = {spec.name for spec in pairs} | {spec.baseline for spec in pairs}
     terms = {(spec.recipe, spec.input_px) for spec in specs if spec.name in inside}
     outside = [spec.title for spec in specs if (spec.recipe, spec.input_px) not in terms]
-    names = [*outside, *unknown]
-    return f"{_were(names)} trained or fed in another way: do not rank across." if names else ""
+    said = []
+    if outside:
+        said = [
+            f"{_were(outside)} trained by another recipe or at another input size, so do not rank "
+            "them against the pair."
+        ]
+    if unknown:
+        said.append(f"Nothing is known here of how {_were(unknown)} trained.")
+    return " ".join(said)
 
 
 def _suggestion(specs: Sequence[BackboneSpec]) -> str:

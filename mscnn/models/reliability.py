@@ -52,8 +52,8 @@ class Reliability:
         """Say how often the model was right when its top-1 probability was about this."""
         found = self._bin(probability)
         return (
-            f"Of {found.images} validation pictures answered about this surely "
-            f"({100 * found.low:.0f} to {100 * found.high:.0f} %), "
+            f"Of {found.images} validation images with a top-1 probability of "
+            f"{100 * found.low:.0f} to {100 * found.high:.0f} %, "
             f"{100 * found.right / found.images:.0f} % were right."
         )
 

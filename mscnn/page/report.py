@@ -66,7 +66,7 @@ def kept(
     settings = {
         "Photo": f"{photo.name}, {photo.image.width} x {photo.image.height} px",
         "Its source": example and example.credit, "Its sha256": photo.digest, "Network": model,
-        "Its licence": spec and f"{spec.licence}; {spec.licence_note}",
+        "Its licence": spec and "; ".join(filter(None, (spec.licence, spec.licence_note))),
         "Beside it": ", ".join(map(model_title, first.models)), "Class": first.target,
         "Stage": first.layer, "Method": f"{method.title} ({method.paper})",
         "Point": ", ".join(map(percent, first.point or ())),

@@ -125,7 +125,7 @@ def _names(value: Any) -> tuple[str, ...]:
     _check(isinstance(value, list) and all(isinstance(name, str) for name in value))
     _check(not any(map(_NO_TEXT.search, value)))
     if len(value) > MAX_COMPARED:
-        raise OptionError(f"Choose at most {MAX_COMPARED} models.")
+        raise OptionError(f"Choose at most {MAX_COMPARED} networks.")
     return tuple(name.strip()[:_MAX_TEXT] for name in value if name.strip())
 
 

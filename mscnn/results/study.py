@@ -120,7 +120,7 @@ class SplitChange:
 
 @dataclass(frozen=True, slots=True)
 class CutFinding:
-    """One number about cuts, over photographs that the model classifies rightly.
+    """One number about cuts, over photographs that the model classifies correctly.
 
     Attributes:
         quantity: ``needed_px`` (see ``CapCurve``) at each size; at each limit of the cap the
@@ -143,10 +143,10 @@ class CutFinding:
 _NEED = ("larger objects need more", "larger objects need less", "relation")
 _LOSS = ("the more evidence, the more is lost", "the more evidence, the less is lost", "relation")
 CUT_WORDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "needed_change": ("receptive field needed at 0.4x less that at 1x, px", ()),
+    "needed_change": ("receptive field needed at 0.4x minus that at 1x, px", ()),
     "needed_by_size": ("rank correlation of needed field and size, in a photograph", _NEED),
     "needed_by_box": ("rank correlation of needed field and side of the object's box", _NEED),
-    "cap_cost": ("probability with random cuts less that under a cap, mean over limits",
+    "cap_cost": ("probability with random cuts minus that under a cap, mean over limits",
                  ("the cap costs more", "the cap costs less")),
     "fall_by_share": ("rank correlation of a split's share and the fall of the logit", _LOSS),
     "fall_by_share_in_block": ("the same, in each block by itself", _LOSS),

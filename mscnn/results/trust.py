@@ -53,8 +53,8 @@ METRICS: dict[str, Metric] = {
     "increase": Metric("Increase", True, False,
         "1 where the class gains from dimming the photo by the map, else 0."),
     "road": Metric("ROAD", True, True,
-        "Probability with the weakest places filled in from their surroundings, less that with the "
-        "strongest filled in, halved."),
+        "Probability with the weakest places filled in from their surroundings, minus that with "
+        "the strongest filled in, halved."),
     "infidelity": Metric("Infidelity", False, True,
         "How wrong the map is about what each square of the photo is worth: 0 exact, 1 useless."),
     "complexity": Metric("Complexity", False, False,

@@ -51,8 +51,8 @@ def check_box(box: Sequence[float]) -> None:
     """Raise ``BoxError`` for a box outside of the photo, reversed, empty or below 1 % on a side."""
     if len(box) != 4 or not all(0 <= value <= 1 for value in box):
         raise BoxError(
-            "The box reaches outside of the photo; give left, top, right and bottom as shares of "
-            "the photo's width and height, 0 to 1."
+            "The box reaches outside of the photo; give left, top, right and bottom as fractions "
+            "of the photo's width and height, 0 to 1."
         )
     left, top, right, bottom = box
     if right < left or bottom < top:

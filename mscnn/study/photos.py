@@ -67,7 +67,7 @@ def choose(
     limit: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Chosen:
-    """Take up to ``limit`` photographs that every network classifies alike, and rightly.
+    """Take up to ``limit`` photographs that every network classifies alike, and correctly.
 
     What is right is the file's class, or, where it has none, the first network's answer. Raises
     ``DatasetError``: no photograph is left.
@@ -93,7 +93,7 @@ def choose(
             break
     if not chosen.photos:
         raise DatasetError(
-            f"Of {chosen.looked_at} photographs none was classified rightly by all models, so "
+            f"Of {chosen.looked_at} photographs none was classified correctly by all models, so "
             "there is nothing to measure; choose other photographs or models."
             + f" {len(chosen.unreadable)} files could not be read."
             * bool(chosen.unreadable)

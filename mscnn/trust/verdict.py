@@ -46,7 +46,10 @@ def verdict(candidates: Sequence[Candidate]) -> results.Verdict:
     lost = [2 * won[kind] <= len(names) for kind in CONTROLS]
     level = [*lost, True].index(True)
     counts = won["random"], won["blob"], won["blurred"]
-    said = f"(On {counts[0]}, {counts[1]} and {counts[2]} of {len(names)} scores.)"
+    said = (
+        f"(Better than the random maps on {counts[0]}, the blob on {counts[1]}, the blurred map on "
+        f"{counts[2]} of {len(names)} scores.)"
+    )
     return results.Verdict(level, *counts, len(names), f"{_SENTENCES[level]} {said}")
 
 
@@ -62,11 +65,11 @@ def said_of_checks(made: MapTrust) -> dict[str, str]:
         alike = random.steps[-1].similarity
         number = "" if alike is None else f" (rank correlation {alike:.2f})"
         said["randomisation"] = (
-            f"With random weights nothing like this map is left{number}: it depends on what the "
+            f"With random weights the map is a different one{number}: it depends on what the "
             "network has learnt."
             if random.follows_weights
-            else f"With random weights the map is still much the same{number}: it shows the photo, "
-            "not what the network has learnt."
+            else f"With random weights the map stays closely related{number}: it shows the photo more "
+            "than what the network has learnt."
         )
     known = [(one.correlation, one.change) for one in made.stability if one.correlation is not None]
     if known and len(made.stability) == len(CHANGES):

@@ -257,7 +257,7 @@ def test_get_of_an_unknown_name_is_one_short_line(query):
     ("res2net50_26w_4s resnet50 resnest50d resnet50d",
      ["Pairs: ", "still differ for ResNeSt-50, so"]),
     ("res2net50_26w_4s resnet50 resnest50d mine",
-     ["Fair pair", "ResNeSt-50 and mine were trained or fed in another way"]),
+     ["Fair pair", "ResNeSt-50 was trained by another recipe", "is known here of how mine was"]),
     ("res2net50_26w_4s res2net50_26w_8s", ["share one training recipe", "4.3 to 8.3 GMACs"]),
     ("res2net50_26w_4s res2net50_14w_8s", ["share one training recipe"]),
     ("resnet50 resnest50d",

@@ -49,7 +49,7 @@ def test_the_sentence(probability, images, range_, right, unsure):
     found = parse(document())
     assert found is not None
     assert found.sentence(probability) == (
-        f"Of {images} validation pictures answered about this surely ({range_} %), "
+        f"Of {images} validation images with a top-1 probability of {range_} %, "
         f"{right} % were right."
     )
     assert found.is_unsure(probability) is unsure

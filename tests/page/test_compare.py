@@ -105,7 +105,7 @@ def test_a_download_is_asked_for_and_the_others_are_shown(ask, answering):
 def test_fewer_than_two_are_filled_up(ask, chosen, models):
     last = ask(models=chosen, changed="models")[-1]
     assert last["models"] == models
-    assert ("two networks at least" in last["notice"]) == bool(chosen)
+    assert ("at least two networks" in last["notice"]) == bool(chosen)
 
 
 def test_last_stages_of_other_numbers_stand_side_by_side(ask, engine, monkeypatch):

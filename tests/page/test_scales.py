@@ -193,7 +193,7 @@ def test_the_parts_are_cut_when_asked_for(ask, engine, monkeypatch):
 
 @pytest.mark.parametrize(("control", "whole_blocks", "words"), [
     (0.9, False, "channels at random costs less: it is the reach that counts."),
-    (0.9, True, "blocks at random costs less, but they are narrower on average"),
+    (0.9, True, "blocks at random costs less, but they have fewer channels on average"),
     (0.1, False, "channels at random costs as much, so"),
     (0.1, True, "blocks at random costs as much, so"),
 ])  # fmt: skip

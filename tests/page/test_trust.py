@@ -129,7 +129,7 @@ def test_a_contrast_that_fits_no_longer_gives_way(ask, target, against, said_):
     plain = ask(target=target)[-1]
     against = against or plain["label"]
     last = ask(target=target, options={"against": against}, changed="photo")[-1]
-    assert f"{said_}, so it is set against nothing" in last["notice"]
+    assert f"{said_}, so nothing is contrasted" in last["notice"]
     np.testing.assert_array_equal(numbers(by_id(last)["map"]), numbers(by_id(plain)["map"]))
 
 

@@ -125,7 +125,7 @@ def step(factor, rank):
 
 
 @pytest.mark.parametrize(("ranks", "sentence"), [
-    ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its first answer at 3 of 12 sizes."),
+    ([1, 1, 2, 1, *[3] * 8], "says “lion” down to 0.88x: its top-1 at 3 of 12 sizes."),
     ([2] * 12, "says “lion” at no size."), ([1] * 12, "says “lion” at every size, down to 0.1x."),
     ([], "not here"),
 ])  # fmt: skip

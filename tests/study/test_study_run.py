@@ -106,7 +106,7 @@ def test_only_photographs_that_all_models_agree_on(networks, photos):
         together = choose(networks, files, limit=PHOTOS)
         assert {photo.path for photo in together.photos} == alike
     else:
-        with pytest.raises(DatasetError, match="none was classified rightly by all models"):
+        with pytest.raises(DatasetError, match="none was classified correctly by all models"):
             choose(networks, files, limit=PHOTOS)
 
 

@@ -94,7 +94,7 @@ def models_of(request: Request, context: Context) -> tuple[str, ...]:
         repeated = registry.first_repeated(chosen)
         return tuple(name for name in chosen if name != repeated) if repeated else chosen
     if chosen and request.changed == "models":
-        context.notices.append("It takes two networks at least to compare.")
+        context.notices.append("A comparison needs at least two networks.")
     own = context.model(request)
     others = (*chosen, registry.partner(own), *context.engine.session.offered(), _here())
     other = next(n for n in (*others, "starter_resnet", "starter_res2net")
@@ -232,7 +232,7 @@ def _map(name: str, column: ComparedModel, stage: int | None, found: _Found) -> 
 def _difference(
     first: tuple[str, ComparedModel], other: tuple[str, ComparedModel], stage: int | None
 ) -> Message:
-    """Evidence of ``other`` less that of ``first``, on the whole photo."""
+    """Evidence of ``other`` minus that of ``first``, on the whole photo."""
     (one, left), (two, right) = first, other
     assert left.cam is not None
     assert right.cam is not None
@@ -244,7 +244,7 @@ def _difference(
         "group": _group(stage),
         "data": messages.packed(values, half=True), "half": True, "signed": True, "divisor": 1.0,
         "rect": [0, 0, width, height], "top": float(np.abs(values).max()) or 1.0,
-        "unit": "times an even spread", "title": f"{title} less {than}, {_stage_name(stage)}",
+        "unit": "times an even spread", "title": f"{title} minus {than}, {_stage_name(stage)}",
         "caption": f"Red: more evidence in {title}. Blue: more in {than}.",
         "alt": f"Red where {title} finds more evidence, blue where {than} does.",
         "label": "", "stage": "", "other": title,

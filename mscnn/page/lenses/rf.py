@@ -36,7 +36,7 @@ CENTRE = (0.5, 0.5)
 LARGEST_PX = 320
 """The gradient of a larger input is sent at half its resolution."""
 SEES_TONE, TONES = 2, {50: 1, 90: 3, 99: 4}
-KINDS = {"hierarchy": "each gets the one before", "parallel": "side by side", "single": "one way"}
+KINDS = {"hierarchy": "each gets the one before", "parallel": "side by side", "single": "one path"}
 ATTENTION = (
     "ResNeSt's attention looks at the whole map at once, so strictly every unit can see "
     "everything. That is left out here: the sizes are those of the local path."

@@ -230,7 +230,7 @@ def _cut(seen: _Seen, width: int) -> Message | None:
         f", split {least.index}" if seen.report.has_splits else ""
     )
     lost = 100 * -least.probability_change
-    said = f"Without {where} {label} loses most: {lost:.0f} points of probability."
+    said = f"Without {where}, {label} loses most: {lost:.0f} percentage points."
     if lost < 1:
         said = f"No single part is needed: whichever is cut, {label} loses less than a point."
     chart = ablation_chart(seen.ablation, title="", width=width)
@@ -255,15 +255,18 @@ def _said_of_cap(curve: CapCurve) -> str:
         said = f"{title} does not say {curve.label} even where nothing is cut"
     elif curve.needed_px == curve.steps[0].limit_px:
         said = f"{title} says {curve.label} at every limit"
-    verdict = " There are too few random cuts to tell whether it is the reach that counts."
+    verdict = " Too few random cuts to tell whether it is the receptive field that counts."
     if curve.beats_control is not None:
         verdict = f" Cutting as many {curve.drawn_at_random} at random costs "
         if not curve.beats_control:
-            verdict += "as much, so that says nothing of reach."
+            verdict += "as much, so that says nothing about the receptive field."
         elif curve.whole_blocks:
-            verdict += "less, but they are narrower on average: it need not be the reach."
+            verdict += (
+                "less, but they have fewer channels on average: that need not be due to the "
+                "receptive field."
+            )
         else:
-            verdict += "less: it is the reach that counts."
+            verdict += "less: it is the receptive field that counts."
     return f"{said} (its input is {curve.input_px} px).{verdict}"
 
 
@@ -380,6 +383,6 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
 
 
 LENS = Lens(
-    "scales", "Scales", "At which scale was it decided: by small details or by large parts?",
+    "scales", "Scales", "At which scale was it decided: by small details or by large structures?",
     answer, files=files, needs=("photo", "model", "models", "target", "options"),
 )  # fmt: skip

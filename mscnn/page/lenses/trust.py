@@ -98,7 +98,7 @@ class _Work:
                 return rival
         except UnknownClassError:
             why = f"{model_title(network.name)} has no class “{rival}”"
-        self.context.notices.append(f"{why}, so it is set against nothing; choose another class.")
+        self.context.notices.append(f"{why}, so nothing is contrasted; choose another class.")
         return ""
 
     def _key(self, part: str, of: str = "trust") -> tuple[Any, ...]:

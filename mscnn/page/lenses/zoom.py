@@ -181,7 +181,7 @@ def whole_on(step: SweepStep, box: PhotoBox, photo: tuple[int, int]) -> list[flo
 
 
 def known_down_to(curve: SweepCurve) -> str:
-    """At which sizes the class is a network's first answer."""
+    """At which sizes the class is a network's top-1."""
     title, known = model_title(curve.model), [step for step in curve.steps if step.rank == 1]
     if not curve.steps:
         return f"{title}: {curve.note or 'nothing was done.'}"
@@ -190,7 +190,7 @@ def known_down_to(curve: SweepCurve) -> str:
     if len(known) == len(FACTORS):
         return f"{title} says “{curve.label}” at every size, down to {times(known[-1])}."
     return (
-        f"{title} says “{curve.label}” down to {times(known[-1])}: its first answer at "
+        f"{title} says “{curve.label}” down to {times(known[-1])}: its top-1 at "
         f"{len(known)} of {len(curve.steps)} sizes."
     )
 

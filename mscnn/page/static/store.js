@@ -11,7 +11,7 @@ const LENSES = Object.fromEntries(CONFIG.lenses.map(lens => [lens.id, lens]));
 const SHARED = ['photo', 'model', 'models', 'target', 'layer', 'method', 'point', 'box'];
 const LINKED = ['tab', 'photo', 'model', 'models', 'target', 'layer', 'method'];
 const PUSHED = ['tab', 'photo', 'model', 'models', 'target'];
-const PREVIOUS = {photo: 'photo', model: 'model', models: 'models', target: 'class',
+const PREVIOUS = {photo: 'photo', model: 'network', models: 'networks', target: 'class',
   layer: 'stage', method: 'method', point: 'point', box: 'box', options: 'settings'};
 
 const PLAIN = {model: '', models: [], target: null, layer: 'last', method: 'gradcam', point: null, box: null};
