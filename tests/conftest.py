@@ -8,6 +8,7 @@ block is not zero (timm's default would make every gradient inside a block exact
 import copy
 import os
 import socket
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ class _Watched:
 
 
 _SHARED: dict[tuple[str, int, int], _Watched] = {}
+_USED: set[tuple[str, int, int]] = set()
+"""Those that were handed out since the last look."""
 
 
 @pytest.fixture(scope="session")
@@ -102,18 +105,39 @@ def tiny():
         key = (family, classes, seed)
         if key not in _SHARED:
             _SHARED[key] = _Watched(_build(*key))
+        _USED.add(key)
         return _SHARED[key].model
 
     return get
 
 
-@pytest.fixture(autouse=True)
-def _networks_are_left_as_they_were():
-    yield
-    problems = {key: found for key, watched in _SHARED.items() if (found := watched.problems())}
+def _look_at(keys):
+    problems = {k: found for k in keys if k in _SHARED and (found := _SHARED[k].problems())}
+    _USED.clear()
     if problems:
         _SHARED.clear()  # the next test gets fresh ones, so one leak is one failure
         pytest.fail(f"this test left traces on shared networks: {problems}")
+
+
+@pytest.fixture(autouse=True)
+def _networks_are_left_as_they_were():
+    yield
+    _look_at(list(_USED))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _all_networks_are_left_as_they_were():
+    """Those too that a fixture of the module keeps for several tests."""
+    yield
+    _look_at(list(_SHARED))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_file_outside(tmp_path_factory):
+    """Temporary files of the program, such as locks, go with pytest's own."""
+    tempfile.tempdir = str(tmp_path_factory.getbasetemp())
+    yield
+    tempfile.tempdir = None
 
 
 @pytest.fixture(autouse=True)

@@ -43,10 +43,10 @@ class Cache:
                     return cast(T, self._values[key][0])
             try:
                 value = make()
-            finally:
+                self._keep(key, value, weight_of(value))
+            finally:  # not before it is kept: a third request would make it again
                 with self._lock:
                     self._making.pop(key, None)
-            self._keep(key, value, weight_of(value))
         return value
 
     def __contains__(self, key: Hashable) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
-from mscnn.errors import UnknownClassError, UnknownModelError
+from mscnn.errors import UnknownClassError, UnknownModelError, WeightsError
 from mscnn.models.architecture import typed_bytes
 from mscnn.models.sources import locate
 from mscnn.page.cache import Cache
@@ -120,10 +121,11 @@ class Context:
         session = self.engine.session
         missing = []
         for name in names:
-            found = locate(session.place(name))
-            if found.kind == "download":
-                size = found.download_bytes
-                missing.append((name, typed_bytes(name) if size is None else size))
+            with suppress(UnknownModelError, WeightsError):  # said where it is loaded
+                found = locate(session.place(name))
+                if found.kind == "download":
+                    size = found.download_bytes
+                    missing.append((name, typed_bytes(name) if size is None else size))
         if missing and not request.agreed:
             mb = f"{sum(size for _, size in missing) / 1e6:.0f} MB"
             titles = ", ".join(model_title(name) for name, _ in missing)

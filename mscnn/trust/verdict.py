@@ -68,8 +68,8 @@ def said_of_checks(made: MapTrust) -> dict[str, str]:
             f"With random weights the map is a different one{number}: it depends on what the "
             "network has learnt."
             if random.follows_weights
-            else f"With random weights the map stays closely related{number}: it shows the photo more "
-            "than what the network has learnt."
+            else f"With random weights the map stays closely related{number}: it shows the photo "
+            "more than what the network has learnt."
         )
     known = [(one.correlation, one.change) for one in made.stability if one.correlation is not None]
     if known and len(made.stability) == len(CHANGES):

@@ -1,6 +1,6 @@
 """The page in a real Chromium, served once from this process; see ``tests/page/serving.py``.
 
-Every test gets a fresh browser context, and fails when the page asked any other machine for
+Every test gets a fresh page, and fails when the page asked any other machine for
 something or wrote an error to the console.
 """
 
@@ -60,6 +60,16 @@ def browser(site):
         started.close()
 
 
+USUAL: Any = {"viewport": {"width": 1280, "height": 800}, "accept_downloads": True}
+
+PICTURES = """(() => { const Plain = window.Image; window.undrawn = 0;
+  window.Image = function (...size) { const made = new Plain(...size); window.undrawn += 1;
+    const done = () => setTimeout(() => { window.undrawn -= 1; });
+    for (const kind of ['load', 'error']) made.addEventListener(kind, done, {once: true});
+    return made; }; })()"""
+"""Counts the pictures that the viewer has asked for and not drawn yet."""
+
+
 class Visit:
     """One visitor's page, and what can be done on it."""
 
@@ -94,7 +104,12 @@ class Visit:
         expect(panel.locator(".answer > *").first).to_be_attached()
         expect(self.page.locator("#overlay")).to_have_attribute("aria-busy", "false")
         expect(panel).not_to_have_class("panel stale")
+        self.drawn()
         return self
+
+    def drawn(self):
+        """Wait until the viewer has all pictures that it draws: they come by themselves."""
+        self.page.wait_for_function("window.undrawn === 0")
 
     def labels(self):
         """The five class names, best first."""
@@ -116,6 +131,7 @@ class Visit:
 
     def pixels(self, selector="#canvases canvas"):
         """What a canvas shows: ``(h, w, 3)``."""
+        self.drawn()
         locator = self.page.locator(selector).first
         url = locator.evaluate("canvas => canvas.toDataURL()")
         with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
@@ -151,24 +167,33 @@ class Visit:
         return path.rename(path.with_name(got.value.suggested_filename))
 
 
+@pytest.fixture(scope="module")
+def usual(browser):
+    """A context for a module's visits: gradio's own scripts are fetched and compiled once."""
+    context = browser.new_context(**USUAL)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(browser, site):
-    """``visit(query, **context options)``: open the page in a fresh context."""
+def visit(browser, usual, site):
+    """``visit(query, **context options)``: open a page, with options in a context of its own."""
     contexts, visits = [], []
 
     def start(query="", **options):
-        script = options.pop("script", "")
-        context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 800}, "accept_downloads": True, **options}
-        )
-        contexts.append(context)
+        script, context = options.pop("script", ""), usual
+        if options:
+            contexts.append(context := browser.new_context(**{**USUAL, **options}))
         page = context.new_page()
+        page.add_init_script(PICTURES)
         if script:
             page.add_init_script(script)
         visits.append(Visit(page, site))
         return visits[-1].open(query)
 
     yield start
+    for visited in visits:
+        visited.page.close()
     for context in contexts:
         context.close()
     assert [url for v in visits for url in v.outside] == []

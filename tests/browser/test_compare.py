@@ -43,7 +43,6 @@ def test_the_class_of_look_is_compared_and_choices_ask_nothing(visit, site):
     expect(page.locator("#canvases canvas")).to_have_count(2)
     page.locator("#compare-layer").select_option("2")
     expect(page.locator("section.agreement:visible")).to_have_attribute("aria-label", "Stage 2")
-    page.wait_for_timeout(300)
     assert (look.pixels() != both).any()
     look.point(0.5, 0.5)
     expect(page.locator("#readout")).to_contain_text("Starter ResNet: ")

@@ -187,6 +187,7 @@ def test_a_lens_that_waits_for_its_button(visit):
     assert HEARD == []
     slow.page.locator("#run").click()
     slow.ready("slow")
+    assert len(HEARD) == 1
     expect(slow.page.locator("#run")).to_be_hidden()
 
 

@@ -24,7 +24,6 @@ def test_sizes_are_shown_without_a_request_by_slider_and_by_chart(zoom):
     for size in (0, 6, 11):
         zoom.slide("#zoom-size", size)
         expect(zoom.page.locator("#panel-zoom .bar strong:visible")).to_have_count(1)
-        zoom.page.wait_for_timeout(200)
         seen.add(zoom.pixels().tobytes())
     assert len(seen) == 4
     expect(zoom.caption()).to_contain_text("at 0.1")
@@ -100,7 +99,6 @@ def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypa
         lens = visit("?tab=zoom").ready("zoom")
         lens.page.get_by_role("button", name="Zoom in").click()
         lens.point(0.7, 0.4)
-        lens.page.wait_for_timeout(200)
         seen.append((lens.pixels(second), lens.page.locator("#readout").text_content()))
     assert seen[0][1] == seen[1][1]
     assert np.abs(seen[0][0] - seen[1][0]).mean() < 0.5

@@ -37,12 +37,19 @@ def few(monkeypatch):
         monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("made") / "e"
+
+
 @pytest.fixture
-def made(photo, capsys):
+def made(photo, made_once, capsys):
     """A map of the photo in the folder ``e``."""
-    assert main(["explain", photo, "--model", RESNET, "--target", "thing 3", "--out", "e"]) == 0
-    capsys.readouterr()
-    return Path("e")
+    if not made_once.exists():
+        how = ["--model", RESNET, "--target", "thing 3", "--out", str(made_once)]
+        assert main(["explain", photo, *how]) == 0
+        capsys.readouterr()
+    return Path(shutil.copytree(made_once, "e"))
 
 
 def model_folder(bundled, folder):

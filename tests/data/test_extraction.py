@@ -37,7 +37,7 @@ def in_child(work, environment=None):
         os.environ.update(environment or {})
         work()
 
-    child = multiprocessing.get_context("fork").Process(target=run)
+    child = multiprocessing.get_context("fork").Process(target=run, daemon=True)
     child.start()
     return child
 
@@ -178,7 +178,10 @@ def test_two_processes_give_what_one_gives(network, data, tmp_path):
     ]
     for child in children:
         child.join(60)
-    assert [child.exitcode for child in children] == [0, 0]
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    assert codes == [0, 0]
     assert (tmp_path / "two.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
 
 

@@ -314,12 +314,15 @@ def test_two_processes_give_what_one_gives(network, data, tmp_path):
         os._exit(0)
 
     fork = multiprocessing.get_context("fork")
-    children = [fork.Process(target=work, args=(rank,)) for rank in ("0", "1")]
+    children = [fork.Process(target=work, args=(rank,), daemon=True) for rank in ("0", "1")]
     for child in children:
         child.start()
     for child in children:
         child.join(60)
-    assert [child.exitcode for child in children] == [0, 0]
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    assert codes == [0, 0]
     for path in (tmp_path / "one").iterdir():
         if path.suffix in (".csv", ".npy", ".npz"):
             assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()

@@ -155,7 +155,9 @@ def test_one_unusable_model_does_not_spoil_the_comparison(raw, photo):
 @pytest.mark.parametrize("layer", ["layer9", "9"])
 def test_a_layer_that_no_model_has_is_said_of_each(raw, photo, layer):
     event, answer = raw("compare", [photo, f"{RES2NET},{RESNET}", "top1", layer])
-    assert event == "error" or all(layer in m["note"] for m in answer[0]["models"])
+    notes = [answer["error"]] if event == "error" else [m["note"] for m in answer[0]["models"]]
+    assert all(layer in note and note.endswith(".") for note in notes)
+    assert "error" not in " ".join(notes), "an unexpected one"
 
 
 def png_header(width, height):
@@ -215,6 +217,7 @@ def test_a_photo_that_is_nothing_of_the_kind(raw, folders, image):
 @pytest.mark.parametrize("data", [[], [None], [None] * 9, "text", {}, 5])
 def test_a_request_of_another_shape(http, data):
     started = http.post("/gradio_api/call/predict", json={"data": data})
+    assert started.status_code in (200, 422), started.text
     if started.status_code == 200:
         stream = http.get(f"/gradio_api/call/predict/{started.json()['event_id']}").text
         assert "event: error" in stream

@@ -86,7 +86,9 @@ def test_neighbours_are_scipys_without_the_photo_itself(ask, engine, layer, stag
     assert [value for _, value in found] == pytest.approx([s for _, s in wanted], abs=1e-4)
     assert "your photo itself: Lion" in message["html"]
     assert message["html"].count("<img") == len(paths)
-    assert all(Path(p).is_file() for p in re.findall(r'file=(\S+?)"', message["html"]))
+    pictures = re.findall(r'file=(\S+?)"', message["html"])
+    assert len(pictures) == len(paths)
+    assert all(Path(picture).is_file() for picture in pictures)
 
 
 def test_a_second_network_stands_beside_it_or_says_what_is_missing(ask):

@@ -187,12 +187,12 @@ def test_the_parts_are_cut_when_asked_for(ask, engine, monkeypatch):
     ablation = network.ablate(PHOTO, target=index)
     for cut in ablation.cuts:
         assert f'data-mark="{cut.block}/{cut.index}"' in last["html"].split('id="ablation-plot"')[1]
-    assert last["html"].count("too few random cuts to tell") == 2
+    assert last["html"].count("Too few random cuts to tell") == 2
     assert "at random costs" not in last["html"]
 
 
 @pytest.mark.parametrize(("control", "whole_blocks", "words"), [
-    (0.9, False, "channels at random costs less: it is the reach that counts."),
+    (0.9, False, "channels at random costs less: it is the receptive field"),
     (0.9, True, "blocks at random costs less, but they have fewer channels on average"),
     (0.1, False, "channels at random costs as much, so"),
     (0.1, True, "blocks at random costs as much, so"),
@@ -203,7 +203,7 @@ def test_what_a_cap_says_beside_random_cuts(control, whole_blocks, words):
                      np.full((19, 1), control), None, whole_blocks=whole_blocks)  # fmt: skip
     said = scales._said_of_cap(curve)
     assert words in said
-    assert ("it is the reach" in said) is (control > 0.5 and not whole_blocks)
+    assert ("it is the receptive field" in said) is (control > 0.5 and not whole_blocks)
 
 
 def test_the_box_is_as_large_as_what_the_network_needs(network):

@@ -5,7 +5,6 @@ import html
 import json
 import re
 import zipfile
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,6 +68,7 @@ def test_the_answer_is_the_engines(ask, engine, method, layer, box):
     assert ("In your box" in said(last)) == bool(box)
     assert [one["title"] for one in last["view"].get("boxes", ())] == ["The object"][: bool(box)]
     lower = ("deletion", "average_drop", "infidelity")
+    assert set(lens.NAMES) - {"road"} <= set(made.beside())
     for name in set(made.beside()) & set(lens.NAMES):
         values = made.beside()[name].values()
         best = min(values) if name.startswith(lower) else max(values)
@@ -146,12 +146,9 @@ def test_what_is_refused_or_costs_a_download_is_a_sentence(ask, request_, senten
     assert sentence in (last.get("error") or last["need"]["sentence"])
 
 
-def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, answering):
-    def stop(message):
-        if message.get("progress", {}).get("what") == "Scores":
-            answering.stop(SimpleNamespace(session_hash="a"))
-
-    last = ask(stop, example="coffee")[-1]
+def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, pressing_stop):
+    with pressing_stop("Scores"):
+        last = ask(example="coffee")[-1]
     assert not last["more"]
     assert last["need"]["button"] == "Do the rest"
     assert "map" in by_id(last)

@@ -4,6 +4,7 @@ Expected pixels come from the definitions (EXIF's table of orientations, the for
 compositing, round(v / 257), the sRGB curve), files from Pillow's writers or byte by byte.
 """
 
+import functools
 import io
 import os
 import random
@@ -499,6 +500,7 @@ def png_chunk(name, body):
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
+@functools.cache
 def flat_png(width, height, bits=1, colours=0):
     """A black PNG, written so that no picture is ever in memory."""
     deflate = zlib.compressobj(1)

@@ -179,7 +179,7 @@ def test_the_words_say_which_way_and_what_is_missing():
     ]
     lines = summary(rows).cut_answers()
     wanted = [
-        "0.4x less that at 1x, px: -3 (-4 to -2), 7 of 9 photographs: smaller.",
+        "0.4x minus that at 1x, px: -3 (-4 to -2), 7 of 9 photographs: smaller.",
         "+0.2 (+0.1 to +0.3), 8 of 9 photographs: larger objects need more.",
         "not known, 0 of 9 photographs: too few photographs to tell.",
         "9 of 9 photographs: no difference that these photographs can show.",

@@ -11,10 +11,8 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
 import mscnn.starters  # noqa: F401 - registers them with timm
-from mscnn.cli.app import app
 from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
@@ -189,14 +187,6 @@ def test_the_files_say_the_same_as_the_document(study):
     fields = shown["models"][0]["effective_fields"]
     assert {(row["block"], row["split"]) for row in fields} >= {("layer3.1", 0), ("layer3.1", 3)}
     assert all(row["half_side_px"]["trained"]["mean"] <= 2 * 64 + 1 for row in fields)
-
-
-def test_a_study_by_command(photos, tmp_path):
-    out = tmp_path / "out"
-    arguments = ["--models", "starter_res2net", "--out", str(out), "--limit", "1"]
-    result = CliRunner().invoke(app, ["study", str(photos), *arguments])
-    assert result.exit_code != 0, "one photograph has no interval"
-    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,12 @@ def folder(tmp_path):
     return root
 
 
+@pytest.fixture(autouse=True)
+def _no_charts(monkeypatch):
+    """Three for each run, which nobody looks at here; ``tests/draw`` and the golden runs do."""
+    monkeypatch.setattr("mscnn.training.results.png", lambda *_: b"")
+
+
 @pytest.fixture
 def recipe():
     def make(**changes):
