@@ -4,6 +4,7 @@ import io
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -44,7 +45,7 @@ def png_with(extra, before=b"IDAT"):
     return data[:at] + extra + data[at:]
 
 
-PNG_CHUNKS = {
+PNG_CHUNKS: dict[str, Callable[[], bytes]] = {
     "zTXt of 64 MB": lambda: chunk(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(64_000_000))),
     "tEXt of 3 MB": lambda: chunk(b"tEXt", b"workflow\0" + NOISE),
     "iTXt of 10 MB": lambda: chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"x" * 10_000_000),
