@@ -1,1 +1,1 @@
-"""The page: ``app`` builds it, one file per tab; ``handlers`` computes and knows no gradio."""
+"""The page: ``app`` builds it, one module of ``lenses`` per tab; ``answering`` runs them."""

@@ -158,8 +158,10 @@ class Answering:
                 "lens": lens.id,
                 "photo": photo.message(),
                 "choices": self.offer(),
-                "notice": " ".join([*said, *context.notices, *(["Stopped."] if stopped else [])]),
-                "adopt": context.adopt,
+                "notice": " ".join(
+                    dict.fromkeys([*said, *context.notices, *(["Stopped."] if stopped else [])])
+                ),
+                "adopt": dict(context.adopt),
                 "classes": context.classes,
                 "html": "",
                 "cite": render(

@@ -25,29 +25,40 @@ class Cache:
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[[], T],
+        is_whole: Callable[[T], bool] = lambda _: True,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> T:
         """Return the value of ``key``, made where there is none.
 
         Args:
             key: holds all that the value depends on.
             make: called once; what it raises passes on, and nothing is kept.
+            is_whole: whether the value may be kept; who waits for one that may not makes another.
+            waiting: called again and again while another request makes it; may raise.
         """
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
                 return cast(T, self._values[key][0])
             making = self._making.setdefault(key, threading.Lock())
-        with making:
+        while not making.acquire(timeout=0.1):
+            waiting()
+        try:
             with self._lock:
                 if key in self._values:
                     return cast(T, self._values[key][0])
-            try:
-                value = make()
+            value = make()
+            if is_whole(value):
                 self._keep(key, value, weight_of(value))
-            finally:  # not before it is kept: a third request would make it again
-                with self._lock:
-                    self._making.pop(key, None)
-        return value
+            return value
+        finally:  # not before it is kept: a third request would make it again
+            with self._lock:
+                self._making.pop(key, None)
+            making.release()
 
     def __contains__(self, key: Hashable) -> bool:
         with self._lock:
@@ -71,6 +82,8 @@ def weight_of(value: Any) -> int:
     if isinstance(value, Image.Image):
         # Pillow stores three bands as four.
         return value.width * value.height * (1 if len(value.getbands()) == 1 else 4)
+    if isinstance(value, (str, bytes)):
+        return len(value)
     if isinstance(bare := getattr(value, "nbytes", None), int):  # NumPy's and torch's arrays
         return bare
     if isinstance(value, (list, tuple)):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
-from mscnn.errors import UnknownClassError, UnknownModelError, WeightsError
+from mscnn.errors import Cancelled, UnknownClassError, UnknownModelError, WeightsError
 from mscnn.models.architecture import typed_bytes
 from mscnn.models.sources import locate
 from mscnn.page.cache import Cache
@@ -114,7 +114,9 @@ class Context:
 
     def is_here(self, name: str) -> bool:
         """Whether a model's weights need no download."""
-        return locate(self.engine.session.place(name)).kind != "download"
+        with suppress(WeightsError):  # it has none
+            return locate(self.engine.session.place(name)).kind != "download"
+        return False
 
     def consent_to_download(self, request: Request, names: list[str]) -> None:
         """Ask the visitor first where weights must be downloaded; raises ``NeedsConsent``."""
@@ -171,14 +173,22 @@ class Context:
             return network.last_stage
         return network.layer(request.layer)
 
-    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+    def cached(
+        self, key: Hashable, make: Callable[[], T], is_whole: Callable[[T], bool] = lambda _: True
+    ) -> T:
         """Return a result that all visitors share.
 
         Args:
             key: what it depends on, photo and model among it; see ``model_key``.
             make: computes it; a value with arrays, which nobody changes.
+            is_whole: whether it was not cut short by Stop, which is the own visitor's.
         """
-        return self.results.get(key, make)
+        return self.results.get(key, make, is_whole, self._wait)
+
+    def _wait(self) -> None:
+        """Another visitor's request makes the same: it need not be waited for."""
+        if self.is_cancelled():
+            raise Cancelled("Stopped.")
 
     def recorded(
         self, files: Files, request: Request, networks: Iterable[Network], command: str, **how: Any

@@ -89,10 +89,9 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
 
 def models_of(request: Request, context: Context) -> tuple[str, ...]:
     """The networks chosen; where they are fewer than two, the page's and its fair partner."""
-    chosen = tuple(dict.fromkeys(request.models))
+    chosen = tuple(dict.fromkeys(map(registry.full_name, request.models)))
     if len(chosen) >= MIN_COMPARED:
-        repeated = registry.first_repeated(chosen)
-        return tuple(name for name in chosen if name != repeated) if repeated else chosen
+        return chosen
     if chosen and request.changed == "models":
         context.notices.append("A comparison needs at least two networks.")
     own = context.model(request)

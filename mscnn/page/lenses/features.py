@@ -144,6 +144,7 @@ def _searches(
         )
     network = context.network(request)
     context.layer(request, network)
+    request = replace(request, layer=context.adopt.get("layer", request.layer))
     also, need = str(request.options.get("also", "")), None
     own = registry.full_name(context.adopt["model"])
     second = also != "" and registry.full_name(also) != own

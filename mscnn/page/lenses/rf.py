@@ -25,7 +25,7 @@ from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import drawing
 from mscnn.page.messages import Message, model_title, percent, stage_name
-from mscnn.page.photos import Photo
+from mscnn.page.photos import Photo, is_same
 from mscnn.page.request import Request
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.explanation import RgbArray
@@ -168,8 +168,9 @@ def _measured(found: _Found, unit: Unit) -> EffectiveField:
     many = found.request.options.get("many") is True
     # The right and the lower edge belong to the last pixel.
     x, y = (min(side, 1 - 1e-6) for side in found.request.point or CENTRE)
-    others = [e.path for e in found.context.photos.examples.values() if e.label != photo.name]
-    photos: list[Any] = [photo.image, *(others if many else [])]
+    examples = found.context.photos.examples.values()
+    others = [e.path for e in examples if many and not is_same(e.path, photo)]
+    photos: list[Any] = [photo.image, *others]
     return found.context.cached(
         ("field", photo.digest, model_key(network), x, y, unit, many),
         lambda: network.effective_receptive_field(

@@ -23,7 +23,7 @@ from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import drawing
 from mscnn.page.messages import Message, model_title, percent, stage_name
-from mscnn.page.photos import Photo
+from mscnn.page.photos import Photo, is_same
 from mscnn.page.request import Request
 from mscnn.results.cuts import Ablation, Cap, CapCurve
 from mscnn.results.explanation import CamMap
@@ -101,8 +101,8 @@ def _with_attention(seen: _Seen, photo: Photo, context: Context) -> _Seen:
 
 def _with_references(seen: _Seen, request: Request, context: Context) -> _Seen:
     """Add the mean gates of the examples but the photo, measured once for each network."""
-    report, own = seen.attention, context.photos.path(request)
-    paths = [e.path for e in context.photos.examples.values() if e.path != own]
+    report, own = seen.attention, context.photo(request)
+    paths = [e.path for e in context.photos.examples.values() if not is_same(e.path, own)]
     if report is None or not paths:
         return seen
     usual = context.cached(

@@ -53,7 +53,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
             if not done:
                 raise
         if part not in done or done[part].partial:
-            rest = NeedsConsent("Stopped; what was done until then is shown.", "Do the rest")
+            rest = NeedsConsent("What was done until then is shown.", "Do the rest")
             yield work.message(done, rest)
             return
         if not following:
@@ -86,7 +86,7 @@ class _Work:
     def _rival(self, index: int | None) -> str:
         """The class to set it against; one of another network or photo may not fit any more."""
         rival, network = str(self.request.options.get("against", "")).strip(), self.network
-        if not rival or self.request.changed == "options":  # the visitor has just typed it
+        if not rival or self.request.changed == "options.against":  # the visitor has just typed it
             return rival
         if index is None:
             key = ("top1", self.photo.digest, model_key(network))
@@ -110,16 +110,13 @@ class _Work:
 
     def find(self, part: str) -> Trust:
         """Do one part; after Stop it is partial, and the next request does it all."""
-        key, context = self._key(part), self.context
+        context = self.context
         trust = partial(
             self.network.trust, self.photo.image, target=self.target, plan=self.plans[part],
             name=self.photo.name, on_progress=partial(context.progress, what=part.capitalize()),
             is_cancelled=context.is_cancelled,
         )  # fmt: skip
-        found = context.cached(key, trust)
-        if found.partial:
-            context.results.drop(key)
-        return found
+        return context.cached(self._key(part), trust, lambda found: not found.partial)
 
     def question(self) -> NeedsConsent | None:
         """What to ask before the parts that are not there yet, where they take long."""

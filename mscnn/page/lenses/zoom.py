@@ -45,7 +45,8 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
 def _names(request: Request, context: Context) -> list[str]:
     """The page's network, and those chosen beside it, or else its fair baseline if that is here."""
     name = context.model(request)
-    others = [other for other in dict.fromkeys(request.models) if other != name]
+    chosen = dict.fromkeys(map(registry.full_name, request.models))
+    others = [other for other in chosen if other != registry.full_name(name)]
     spec = registry.find(name)
     if not others and spec is not None and spec.baseline:
         others = [spec.baseline] if context.is_here(spec.baseline) else []
@@ -92,16 +93,14 @@ def _curve(
     network: Network, index: int | None, asked: Sweep, context: Context, photo: Photo, tell: Any
 ) -> SweepCurve:
     key = ("zoom", photo.digest, model_key(network), index, asked.box, asked.canvas)
-    curve = context.cached(
+    return context.cached(
         key,
         lambda: network.sweep(
             photo.image, target="top1" if index is None else index, box=asked.box,
             canvas=asked.canvas, on_progress=tell, is_cancelled=context.is_cancelled,
         ),
+        lambda curve: len(curve.steps) == len(FACTORS),
     )  # fmt: skip
-    if len(curve.steps) < len(FACTORS):  # stopped: the next request does it all
-        context.results.drop(key)
-    return curve
 
 
 def _message(sweep: Sweep, request: Request, photo: Photo, names: Sequence[str]) -> Message:

@@ -108,8 +108,9 @@ function fillFields() {
     if (field === document.activeElement && field.type === 'text') continue;
     const value = fieldValue(field.dataset.field);
     if (field.type === 'checkbox') { field.checked = !!value; continue; }
-    if (field.tagName === 'SELECT') {
-      if (value && ![...field.options].some(option => option.value === value)) field.append(new Option(value, value));
+    if (field.tagName === 'SELECT' && value && ![...field.options].some(option => option.value === value)) {
+      if (!field.dataset.choices) { field.value = ''; continue; }  // it counts as not chosen
+      field.append(new Option(value, value));
     }
     if (value !== undefined || field.querySelector('option[value=""]')) field.value = value ?? '';
   }
@@ -139,14 +140,11 @@ function changeField(field) {
   const {field: name} = field.dataset;
   const number = field.type === 'range' || field.type === 'number';
   let value = field.type === 'checkbox' ? field.checked : number ? Number(field.value) : field.value.trim();
-  if (name === 'model' && value === 'other') return typeModel();
+  if (name === 'model') get('model-name').hidden = value !== 'other';
+  if (name === 'model' && value === 'other') return get('model-name').focus();
   if (name === 'target') value = value || null;
   if (!name.startsWith('options.')) return set({[name]: value});
   set({options: {[name.slice(8)]: value}});
-}
-function typeModel() {
-  get('model-name').hidden = false;
-  get('model-name').focus();
 }
 function suggestModels() {
   const items = CONFIG.choices.models.flatMap(group => group.items).filter(([value]) => value !== 'other');
@@ -251,10 +249,14 @@ function closeCamera() {
 }
 async function openCamera() {
   closeCamera();
-  try { camera = await navigator.mediaDevices.getUserMedia({video: true}); } catch (error) {
+  const video = get('camera');
+  let stream;
+  try { stream = await navigator.mediaDevices.getUserMedia({video: true}); } catch (error) {
     return notice('There is no camera, or the browser does not allow it here.');
   }
-  const video = get('camera');
+  // Asked twice, or closed before the browser let it.
+  if (camera || !video.closest('[open]')) return stream.getTracks().forEach(track => track.stop());
+  camera = stream;
   video.srcObject = camera;
   video.hidden = false;
   get('snap').hidden = false;

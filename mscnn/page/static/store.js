@@ -30,7 +30,9 @@ const fileURL = path => new URL('gradio_api/file=' + encodeURI(path).replace(/[?
   (window.gradio_config?.root || document.baseURI).replace(/\/*$/, '/')).href;
 const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, state[key]])),
   options: state.options[lens] ?? {}});
-const keyOf = (lens, at) => JSON.stringify([lens, {...at, photo: at.photo?.id}]);
+// What an answer of the lens depends on; what other tabs settle meanwhile is none of it.
+const keyOf = (lens, at) => JSON.stringify([lens, ...LENSES[lens].needs.map(field =>
+  (field === 'photo' ? at.photo?.id : at[field]) ?? null)]);
 
 // ---- the state ------------------------------------------------------------------------------
 
@@ -54,7 +56,8 @@ function set(change, {guided = false} = {}) {
     Object.assign(state, {point: null, box: null, target: null});
     viewer.zoom = 1;
   }
-  if (moved.some(key => key !== 'tab')) changed = moved.find(key => key !== 'tab');
+  const first = moved.find(key => key !== 'tab');
+  if (first) changed = first === 'options' ? 'options.' + Object.keys(change.options) : first;
   if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
   if (moved.includes('tab')) notice(differs(state.tab) ? '' : answers[state.tab].message.notice);
@@ -102,9 +105,9 @@ function renew() {
   ask();
 }
 function settle() {
-  const {need} = answers[state.tab]?.message ?? {};
+  const {need, notice: said} = answers[state.tab]?.message ?? {};
   if (!pending) busy(false);
-  if (pending?.lens !== state.tab) question(need?.sentence, need?.button);
+  if (pending?.lens !== state.tab) question(need?.sentence && [said, need.sentence].filter(Boolean).join(' '), need?.button);
   tour.settled();
 }
 
@@ -307,7 +310,7 @@ function openAddress(kept) {
   refused = {};
   standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
   notice();
-  viewer.chosen = null;
+  viewer.chosen = viewer.corner = viewer.drag = null;
   if (step !== undefined && CONFIG.tour.example) return tour.go(step);
   writeAddress(false);
   refresh();

@@ -196,10 +196,11 @@ const viewer = {
       image.src = url;
     }
     this.thing = this.previewed ? url : thing;
+    for (const part of all('[data-group]', get('panel-' + state.tab))) part.hidden = part.dataset.group !== (this.map()?.group ?? '');
     if (!this.canDraw) return this.showPicture();
     for (const map of view.maps ?? []) this.imageOf(map);
     this.layOut();
-    this.draw();
+    this.point(this.pointer, this.byKey);  // draws, and reads what is under the pointer now
     const map = this.map(this.columns[0]?.column), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
     get('opacity').disabled = !map;
@@ -297,7 +298,6 @@ const viewer = {
   // Small multiples: canvases in the panel in front that name a map, or a stage of the class shown.
   drawSmall() {
     const answer = answers[state.tab], panel = get('panel-' + state.tab);
-    for (const part of all('[data-group]', panel)) part.hidden = part.dataset.group !== (this.map()?.group ?? '');
     if (!answer || !this.image || answer !== this.answer()) return;
     const unit = window.devicePixelRatio || 1;
     for (const canvas of all('canvas[data-map], canvas[data-stage]', panel)) {
@@ -383,6 +383,7 @@ function listen(canvas) {
   const fingers = new Map();
   let start = null;
   canvas.addEventListener('pointerdown', event => {
+    if (event.button) return;
     fingers.set(event.pointerId, event);
     canvas.setPointerCapture?.(event.pointerId);
     if (fingers.size === 1) start = {at: viewer.at(canvas, event), x: event.clientX, y: event.clientY, centre: viewer.centre, moved: false};
