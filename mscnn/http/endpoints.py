@@ -24,9 +24,9 @@ from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
 from mscnn.engine.pipeline import MAX_COMPARED, Engine
-from mscnn.errors import OptionError, UnsupportedModelError
+from mscnn.errors import ImageError, OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
-from mscnn.http.uploads import PhotoInput, cache_file, need_photo
+from mscnn.http.uploads import NO_PHOTO, PhotoInput, cache_file
 from mscnn.results.cuts import Ablation, Cap
 from mscnn.results.explanation import Comparison, Explanation, Prediction
 from mscnn.results.receptive_field import ReceptiveField
@@ -278,8 +278,8 @@ def build_api(
         references: see ``Functions``.
     """
     functions = Functions(engine, references)
-    made: dict[tuple[str, Any], Any] = {}  # one component for all endpoints with such a parameter
 
+    @functools.cache  # one component for all endpoints with such a parameter
     def component(name: str, default: Any) -> Any:
         if name == "image":
             return PhotoInput(label=name, sources=["upload"])
@@ -297,11 +297,8 @@ def build_api(
                 else None if parameter.default is parameter.empty else parameter.default
                 for parameter in inspect.signature(function).parameters.values()
             }  # fmt: skip
-            for item in defaults.items():
-                if item not in made:
-                    made[item] = component(*item)
             gr.Button(visible=False).click(
-                _served(function, defaults), [made[item] for item in defaults.items()],
+                _served(function, defaults), [component(*item) for item in defaults.items()],
                 [numbers, *(gr.File(label=label) for label in files)], api_name=name,
                 api_visibility="public", **queue,
             )  # fmt: skip
@@ -322,7 +319,9 @@ def _served(function: Callable[..., Answer], defaults: Mapping[str, Any]) -> Cal
 
 def _read(name: str, value: Any, default: Any) -> Any:
     if name == "image":
-        return need_photo(value)
+        if isinstance(value, Image.Image):
+            return value
+        raise value or ImageError(NO_PHOTO)
     if isinstance(default, int):
         return value
     if value in ("", None):

@@ -26,15 +26,6 @@ _ONE_ALPHABET = str.maketrans("-_", "+/")
 NO_PHOTO = "There is no photo yet; upload one, or choose an example."
 
 
-def need_photo(photo: Image.Image | ImageError | None) -> Image.Image:
-    """Return the photo that a ``PhotoInput`` gave, or raise what is wrong with it."""
-    if photo is None:
-        raise ImageError(NO_PHOTO)
-    if isinstance(photo, ImageError):
-        raise photo
-    return photo
-
-
 def cache_file(name: str, content: bytes) -> str:
     """Keep ``content`` as ``name`` in a fresh folder of gradio's cache; return its path.
 
@@ -57,7 +48,7 @@ class PhotoInput(gr.Image):
     ``ImageError`` value, which the handler shows.
     """
 
-    is_template = True
+    is_template = True  # gradio's front end of its image serves
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | ImageError | None:  # type: ignore[override]
         """Decode the upload; what is wrong with it is returned, not raised."""
@@ -78,10 +69,6 @@ class PhotoInput(gr.Image):
             except ImageError as error:
                 raise gr.Error(str(error), print_exception=False) from None
         return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-    def get_block_name(self) -> str:
-        """Use the front end of gradio's image."""
-        return "image"
 
 
 def _uploaded(payload: ImageData) -> Any:

@@ -63,7 +63,11 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
     photos = PhotoStore()
 
     def first_model() -> str:
-        return _first_model(engine.session.offered())
+        """The owner's first, else the best one on disk; without any, the page still opens."""
+        try:
+            return next(iter(engine.session.offered()), None) or default_model()
+        except MscnnError:
+            return "starter_res2net"
 
     built, first = engine.session.offered(), first_model()
 
@@ -91,14 +95,6 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
         build_api(engine, first, queue, references=references)
     made: gr.Blocks = demo
     return made
-
-
-def _first_model(owners: Sequence[str]) -> str:
-    """The owner's first model, else the best one on disk; without any, the page still opens."""
-    try:
-        return owners[0] if owners else default_model()
-    except MscnnError:
-        return "starter_res2net"
 
 
 def _card() -> str:

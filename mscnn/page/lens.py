@@ -216,8 +216,6 @@ class Lens:
         needs: fields of the state that an answer depends on.
         covers: of "target" and "layer": those that a map in the answer satisfies.
         files: makes the download: its name, and what the ZIP archive holds by name.
-        is_auto: False where an answer is only made when #run is pressed.
-        run: what #run says then.
     """
 
     id: str
@@ -227,5 +225,3 @@ class Lens:
     needs: tuple[str, ...] = ("photo", "model")
     covers: tuple[str, ...] = ()
     files: Callable[[Request, Context], tuple[str, Mapping[str, bytes]]] | None = None
-    is_auto: bool = True
-    run: str = "Show it"

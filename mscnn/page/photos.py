@@ -82,17 +82,12 @@ class PhotoStore:
             raise ImageError(NO_PHOTO)
         return request.photo
 
-    def thumbnail(self, example: Example) -> str:
-        """Return the path, in gradio's cache, of a small picture of an example."""
-        small = thumbnail_of(self._open(example.path, example.label).image, THUMB_PX)
-        return _saved(small, "example.webp", "WEBP", quality=82)
-
     def small(self, path: Path) -> str | None:
         """Return the path, in gradio's cache, of a small picture; None where it is no photo."""
         try:
             status = path.stat()
             key = ("small", path, status.st_size, status.st_mtime_ns)
-            return self._kept(key, lambda: _small(path), lambda made: made)
+            return self._kept(key, lambda: thumbnail(path), lambda made: made)
         except (OSError, ValueError, ImageError):  # ValueError: a NUL in the name
             return None
 
@@ -135,7 +130,8 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _small(path: Path) -> str:
+def thumbnail(path: Path) -> str:
+    """Save a small picture of a photo in gradio's cache; return its path."""
     return _saved(thumbnail_of(load_photo(path), THUMB_PX), "small.webp", "WEBP", quality=82)
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from markupsafe import Markup
 
 from mscnn.draw.overlay import COLOUR_MAPS, palette
 from mscnn.engine.pipeline import MAX_COMPARED
 from mscnn.maps.methods import METHODS
 from mscnn.models import registry
 from mscnn.page.lenses import LENSES
-from mscnn.page.messages import environment, help_html, model_title, render, words_html
-from mscnn.page.photos import PhotoStore
+from mscnn.page.messages import help_html, model_title, render, words_html
+from mscnn.page.photos import PhotoStore, thumbnail
 
 STATIC = Path(__file__).with_name("static")
 SCRIPTS = ("store.js", "viewer.js", "tour.js", "panels.js")
@@ -55,14 +53,6 @@ class Viewer(gr.HTML):
             elem_classes=["mscnn"], server_functions=[pack],
         )  # fmt: skip
 
-    def preprocess(self, payload: Any) -> Any:
-        """Return the message as it is."""
-        return payload
-
-    def postprocess(self, value: Any) -> Any:
-        """Return the message as it is."""
-        return value
-
     def api_info(self) -> dict[str, Any]:
         """A message is a JSON object, not text."""
         return {"type": "object"}
@@ -87,11 +77,10 @@ def build_viewer(
     """
     known = photos.examples.values()
     served = {e.id: photos.served(e) for e in known}
-    thumbs = {e.id: photos.thumbnail(e) for e in known}
+    thumbs = {e.id: thumbnail(e.path) for e in known}
     config = {
         "lenses": [
-            {"id": lens.id, "needs": lens.needs, "covers": lens.covers, "is_auto": lens.is_auto,
-             "run": lens.run}
+            {"id": lens.id, "needs": lens.needs, "covers": lens.covers}
             for lens in LENSES.values()
         ],
         "examples": [{"id": e.id, "label": e.label, "path": served[e.id]} for e in known],
@@ -101,7 +90,8 @@ def build_viewer(
         "max_bytes": max_bytes,
         "max_compared": MAX_COMPARED,
         "colour_maps": list(COLOUR_MAPS),
-        "colours": {name: _text(palette(name)) for name in (*COLOUR_MAPS, "signed")},
+        "colours": {name: b64encode(palette(name).tobytes()).decode()
+                    for name in (*COLOUR_MAPS, "signed")},
     }  # fmt: skip
 
     def call(data: Any) -> Any:  # gradio marks it, which it cannot do to a method
@@ -132,16 +122,9 @@ def choices(offered: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _page(examples: Sequence[Mapping[str, str]]) -> str:
-    lenses = []
-    for lens in LENSES.values():
-        name = f"{lens.id}.controls.html"
-        known = name in environment().list_templates()
-        controls = Markup(render(name) if known else "")
-        lenses.append({"id": lens.id, "title": lens.title, "question": lens.question,
-                       "controls": controls, "help": Markup(help_html(lens.id)),
-                       "words": Markup(words_html(lens.id))})  # fmt: skip
     page = render(
-        "page.html", lenses=lenses, examples=examples, colour_maps=COLOUR_MAPS, privacy=PRIVACY,
+        "page.html", lenses=LENSES.values(), help=help_html, words=words_html, examples=examples,
+        colour_maps=COLOUR_MAPS, privacy=PRIVACY,
         tour=[step.split("</h2>") for step in help_html("tour").split("<h2>")[1:]],
     )  # fmt: skip
     # gradio reads it as a Handlebars template inside a JavaScript one.
@@ -149,7 +132,3 @@ def _page(examples: Sequence[Mapping[str, str]]) -> str:
         if special in page:
             raise ValueError(f"the page's template holds {special!r}, which gradio would interpret")
     return page
-
-
-def _text(values: Any) -> str:
-    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

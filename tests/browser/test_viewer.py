@@ -58,14 +58,12 @@ TOY = Lens(
     id="toy", title="Toy", question="Does it work?", answer=answer,
     needs=("photo", "model", "models", "options", "point", "box"),
 )  # fmt: skip
-SLOW = Lens(id="slow", title="Slow", question="?", answer=answer, is_auto=False, run="Start it")
 
 
 @pytest.fixture(scope="module")
 def site(folders):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(lenses.LENSES, "toy", TOY)
-        patch.setitem(lenses.LENSES, "slow", SLOW)
         with serving(folders) as running:
             yield running
 
@@ -178,17 +176,6 @@ def test_models_are_a_list_of_chips(toy):
     toy.page.locator("#panel-toy").get_by_role("button", name="Remove Starter ResNet").first.click()
     toy.ready("toy")
     assert HEARD[-1].models == ("starter_res2net",)
-
-
-def test_a_lens_that_waits_for_its_button(visit):
-    HEARD.clear()
-    slow = visit("?tab=slow")
-    expect(slow.page.locator("#run")).to_have_text("Start it")
-    assert HEARD == []
-    slow.page.locator("#run").click()
-    slow.ready("slow")
-    assert len(HEARD) == 1
-    expect(slow.page.locator("#run")).to_be_hidden()
 
 
 def test_arrow_keys_move_between_tabs_and_other_tabs_are_dimmed_until_opened(visit):

@@ -137,7 +137,8 @@ def test_a_contrast_that_fits_no_longer_gives_way(ask, target, against, said_):
     ({"box": [0.1, 0.1, 0.1, 0.9]}, "empty"), ({"box": [0.1, 0.1, 0.105, 0.9]}, "too small"),
     ({"target": "unheard-of", "changed": "target"}, "No class fits"),
     ({"options": {"against": "unheard-of"}, "changed": "options.against"}, "No class fits"),
-    ({"target": "lion", "options": {"against": "lion"}, "changed": "options.against"}, "named twice"),
+    ({"target": "lion", "options": {"against": "lion"}, "changed": "options.against"},
+     "named twice"),
     ({"method": "madeup"}, "madeup"), ({"layer": "12"}, "no stage"),
     ({"model": "res2net50_26w_4s.in1k"}, "MB to download first"),
 ])  # fmt: skip

@@ -203,10 +203,6 @@ def _message(found: _Found, request: Request, context: Context) -> Message:
     }  # fmt: skip
 
 
-def _number(request: Request) -> int | None:
-    return None if request.layer == "last" else int(request.layer)
-
-
 def _group(stage: int | None) -> str:
     return "last" if stage is None else str(stage)
 
@@ -294,10 +290,10 @@ def _numbers(pair: Agreement) -> tuple[str, ...]:
 def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """The comparison at the stage that is shown, of the networks that are here."""
     *_, found = _steps(replace(request, agreed=False), context)
-    # The visitor's names: two folders of the owner's may be called the same.
-    at = found.at(_number(request))
-    columns = [replace(column, model=registry.full_name(name)) for name, column in at]
     label, layer, look = found.one.label, request.layer, drawing(request)
+    # The visitor's names: two folders of the owner's may be called the same.
+    at = found.at(None if layer == "last" else int(layer))
+    columns = [replace(column, model=registry.full_name(name)) for name, column in at]
     made = comparison_files(
         summarise(label, layer, columns), context.photo(request).image, drawing=look
     )

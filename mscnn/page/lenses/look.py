@@ -34,9 +34,9 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     index = context.target(request, network)
     first = found.last_stage(None)
     asked = found.last_stage(index) if index is not None else first
-    shown = asked.targets[0] if index is None else _score(asked, index)
+    shown = asked.targets[0]
     explanations = [first] if asked is first else [first, asked]
-    yield found.message(explanations, shown, request, more=True)
+    yield found.message(explanations, shown, more=True)
     # One class at a time: other visitors' requests get the network in between.
     classes = [shown, *(s for s in first.targets if s.index != shown.index)]
     for score in classes if METHODS[found.stages_method].one_pass else classes[:1]:
@@ -44,8 +44,8 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
             return
         explanations.append(found.stages(score.index))
         if score is shown and len(classes) > 1:
-            yield found.message(explanations, shown, request, more=True)
-    yield found.message(explanations, shown, request, more=False)
+            yield found.message(explanations, shown, more=True)
+    yield found.message(explanations, shown, more=False)
 
 
 class _Found:
@@ -95,9 +95,7 @@ class _Found:
             ),
         )  # fmt: skip
 
-    def message(
-        self, explanations: list[Explanation], shown: Score, request: Request, *, more: bool
-    ) -> Message:
+    def message(self, explanations: list[Explanation], shown: Score, *, more: bool) -> Message:
         """Everything that is known so far, as an answer."""
         prediction, network = explanations[0].prediction, self.network
         labels = {s.index: s.label for e in explanations for s in (*e.targets, *prediction.top)}
@@ -109,7 +107,7 @@ class _Found:
             for n, layer in enumerate(network.stages, 1)
         ]
         html = render(
-            "look.html", scores=prediction.top, shown=shown, stages=stages, facts=facts(network),
+            "look.html", scores=prediction.top, stages=stages, facts=facts(network),
             method=METHODS[self.method], note=self.photo.note,
             probabilities=[(s.label, f"{100 * s.probability:.3f} %") for s in prediction.top],
             sizes=[(f"Stage {number}", size) for number, _, size in stages if size],
@@ -153,17 +151,11 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     photo, network = context.photo(request), context.network(request)
     found = _Found(photo, network, request.method, context)
     found.consent(request)
-    index = context.target(request, network)
-    explanation = found.last_stage(index)
-    target = explanation.targets[0].index if index is None else index
-    layer = context.layer(request, network)
+    explanation = found.last_stage(context.target(request, network))
+    target, layer = explanation.targets[0], context.layer(request, network)
     if layer != network.last_stage:
-        explanation = found.stages(target)
-    cam, label, look = (
-        explanation.map(layer, target),
-        network.labels.display(target),
-        drawing(request),
-    )
+        explanation = found.stages(target.index)
+    cam, label, look = explanation.map(layer, target.index), target.label, drawing(request)
     packed = context.recorded(
         explanation_files(explanation, cam, photo.image, drawing=look), request, [network],
         "explain", model=network.name, layer=layer, target=label, method=cam.method, **asdict(look),
@@ -178,10 +170,6 @@ def drawing(request: Request) -> DrawingOptions:
         opacity=min(max(opacity, 0.0), 1.0) if isinstance(opacity, float) else 0.65,
         colour_map=colours if isinstance(colours, str) and colours in COLOUR_MAPS else "inferno",
     )
-
-
-def _score(explanation: Explanation, index: int) -> Score:
-    return next(score for score in explanation.targets if score.index == index)
 
 
 def _seen(explanation: Explanation) -> float:

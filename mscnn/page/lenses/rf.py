@@ -28,7 +28,6 @@ from mscnn.page.messages import Message, model_title, percent, stage_name
 from mscnn.page.photos import Photo, is_same
 from mscnn.page.request import Request
 from mscnn.photos.preprocess import Preprocessor
-from mscnn.results.explanation import RgbArray
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
 
@@ -344,12 +343,6 @@ def _rows(one: EffectiveField) -> Iterator[Sequence[Any]]:
                percent(square.side_px / side), log.side_px, _can_see(one) or "")  # fmt: skip
 
 
-def _sheet(found: _Found, units: Sequence[EffectiveField]) -> RgbArray:
-    look, image = drawing(found.request), found.photo.image
-    how: dict[str, Any] = {"opacity": look.opacity, "cmap": look.colour_map}
-    return pixels(effective_field_sheet(units, image, log=found.is_log, **how))
-
-
 def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
     """Theory in a folder of its own, and the units that were measured."""
     found, made = _theory(request, context), {}
@@ -358,8 +351,11 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
         made = {f"theory/{name}": content for name, content in theory.items()}
     if context.is_here(found.name):
         units = [_measured(found, unit) for unit in _with_network(found)]
-        (x, y), photo = request.point or CENTRE, found.photo
-        point, picture = (x * photo.image.width, y * photo.image.height), _sheet(found, units)
+        (x, y), photo, look = request.point or CENTRE, found.photo, drawing(request)
+        point = (x * photo.image.width, y * photo.image.height)
+        picture = pixels(effective_field_sheet(
+            units, photo.image, log=found.is_log, opacity=look.opacity, cmap=look.colour_map,
+        ))  # fmt: skip
         network, many = found.network, bool(request.options.get("many"))
         assert network is not None
         made |= context.recorded(

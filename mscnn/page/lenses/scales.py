@@ -133,6 +133,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
     yield replace(seen, ablation=ablation)
     done = Cap(seen.report.target.label, "mean", DRAWS, (), partial=True)
     for name in names:
+        what = f"{model_title(name)}: capping what it sees"
         try:
             network = context.network(request, name)
             own = same_class(seen.network.labels, index, network.labels)
@@ -141,7 +142,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
                 partial(
                     network.cap, photo.image, target=own, draws=DRAWS,
                     is_cancelled=context.is_cancelled,
-                    on_progress=partial(_tell, context, model_title(name)),
+                    on_progress=partial(context.progress, what=what),
                 ),
             )  # fmt: skip
         except Cancelled:
@@ -152,10 +153,6 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
         curves = (*done.curves, replace(curve, model=registry.full_name(name)))
         done = replace(done, curves=curves, partial=len(curves) < len(names))
         yield replace(seen, ablation=ablation, cap=done)
-
-
-def _tell(context: Context, title: str, done: int, total: int) -> None:
-    context.progress(done, total, f"{title}: capping what it sees")
 
 
 def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more: bool) -> Message:

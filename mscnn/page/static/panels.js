@@ -66,13 +66,12 @@ function press(panel = get('panel-' + state.tab)) {
 }
 function prepareMarks(body, message) {
   for (const mark of all('[data-mark]', body)) {
-    if (!viewerMap(message, mark.dataset.mark) && !message.marks?.[mark.dataset.mark]) continue;
+    if (!message.view.maps?.some(map => map.id === mark.dataset.mark) && !message.marks?.[mark.dataset.mark]) continue;
     mark.tabIndex = mark.closest('svg').querySelector('[data-mark][role=button]') ? -1 : 0;
     mark.setAttribute('role', 'button');
     mark.setAttribute('aria-label', mark.querySelector('title')?.textContent ?? mark.dataset.mark);
   }
 }
-const viewerMap = (message, id) => (message.view.maps ?? []).find(map => map.id === id);
 function show(change) {
   if ('map' in change) viewer.chosen = change.map;
   keepFocus(() => viewer.update());
@@ -228,7 +227,7 @@ for (const [name, on] of [['pointerover', true], ['pointerout', false], ['focusi
 
 const ACTIONS = {
   run: () => { const agreed = needed; delete refused[state.tab]; question(); notice(); ask(agreed); },
-  stop,
+  stop: () => trigger('stop', {}),
   link: copyLink,
   tour: ({value}) => tour.go(value ? tour.at + Number(value) : 0),
   keep,
@@ -296,6 +295,6 @@ element.addEventListener('toggle', event => {
   else if (event.target.contains(get('camera'))) closeCamera();
 }, true);
 document.addEventListener('fullscreenchange', () => viewer.update());
-watch('value', () => receive(plain(props.value)));
+watch('value', () => keepFocus(() => take(plain(props.value))));
 suggestModels();
 openAddress(history.state?.mscnn);

@@ -100,7 +100,6 @@ function renew() {
   // An answer that was to go on when another tab's question overtook it goes on now.
   if (!off && (!answers[lens].message.more || pending?.lens === lens)) return settle();
   if (pending && keyOf(pending.lens, pending.at) === key) return;
-  if (!LENSES[lens].is_auto) return busy(!!pending), question('', LENSES[lens].run);
   question();
   ask();
 }
@@ -126,9 +125,6 @@ function ask(agreed = false) {
   busy(true);
   trigger('ask', {...wire(lens), serial, agreed, changed});
 }
-function stop() { trigger('stop', {}); }
-
-function receive(message) { keepFocus(() => take(message)); }
 function take(message) {
   if (!message?.serial || message.serial !== pending?.serial) return;  // overtaken by a newer one
   if (message.progress) return busy(true, message.progress);
