@@ -72,6 +72,8 @@ def _named(name: str, labels: LabelSet) -> int | None:
             index = labels.resolve(text)
         except UnknownClassError:
             continue
-        if text.isdigit() or labels.is_exactly(index, text):
+        # Where classes are called by numbers, another number is no index.
+        numbered = any(known.isdigit() for known in labels.names)
+        if (text.isdigit() and not numbered) or labels.is_exactly(index, text):
             return index
     return None

@@ -15,14 +15,14 @@ import torch
 
 from mscnn.data.classes import map_classes
 from mscnn.data.layouts import Part, find_labelled
-from mscnn.data.listing import Samples
+from mscnn.data.listing import Samples, check_any
 from mscnn.data.loading import Loading, Normalise, batches, channels_last, killed_loader_raises
 from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import Tally
 from mscnn.draw.sheets import DrawingOptions, as_image, fitted, painted
 from mscnn.engine.network import Network
-from mscnn.errors import DatasetError, MscnnError, OptionError, OutputError, UnsupportedModelError
+from mscnn.errors import MscnnError, OptionError, OutputError, UnsupportedModelError
 from mscnn.models import reliability
 from mscnn.photos.imaging import load_photo
 from mscnn.results.evaluation import KINDS, Disagreement, Evaluation, ShownPhoto
@@ -97,10 +97,7 @@ def evaluate(
                 real.merge(by_real)
     seconds = time.perf_counter() - started
     unreadable = tuple((photos.name(number), reasons[number]) for number in sorted(reasons))
-    if not tally.images:
-        raise DatasetError(
-            f"None of the {len(photos)} photographs can be read; the first: {unreadable[0][1]}"
-        )
+    check_any(unreadable, len(photos))
     shown = classifier.labels.display
     accuracy = tally.accuracy(len(classifier.labels))
     return Evaluation(

@@ -16,8 +16,8 @@ from mscnn.data.loading import Loading, Normalise, batches, channels_last
 from mscnn.data.part_files import Done, PartFiles, Plan, Progress
 from mscnn.data.processes import Processes
 from mscnn.engine.network import Network
-from mscnn.errors import DatasetError
 from mscnn.results.features import Extraction, FeatureHead, Rows
+from mscnn.results.schema import plain
 
 
 def extract(
@@ -59,6 +59,7 @@ def extract(
     numbers = rows_of(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[1]
     settings = {
         "model": classifier.name, "weights_sha256": classifier.weights.sha256,
+        "preparation": plain(classifier.loaded.data_config),
         "stage": point.layer if point else None, "split": split, "device": classifier.device.type,
         "width": numbers,
     }  # fmt: skip
@@ -95,11 +96,7 @@ def extract(
 def _finish(part: PartFiles, photos: PhotoList, unreadable: Sequence[tuple[str, str]]) -> None:
     """Turn the rows into the feature file, which appears when it is whole."""
     known, images = part.plan.settings, part.plan.images
-    try:
-        part_files.check_any(unreadable, images)
-    except DatasetError:
-        part.remove()
-        raise
+    part_files.check_any(part, unreadable)
     head = FeatureHead(
         rows=images - len(unreadable), width=known["width"], model=known["model"],
         weights_sha256=known["weights_sha256"], stage=known["stage"] or "",

@@ -57,14 +57,7 @@ from mscnn.draw.sheets import FolderSample
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, check_models, same_class
 from mscnn.engine.trust import pairs_of
-from mscnn.errors import (
-    BoxError,
-    DatasetError,
-    ImageError,
-    OptionError,
-    OutputError,
-    UnknownClassError,
-)
+from mscnn.errors import BoxError, ImageError, OptionError, OutputError, UnknownClassError
 from mscnn.geometry import FloatMap, ViewGeometry
 from mscnn.maps.agreement import agreement
 from mscnn.maps.methods import get_method
@@ -155,7 +148,6 @@ class _Part:
     """One network's numbers, ``(photos, maps, columns)`` float64 (NaN: not known), and maps."""
 
     network: Network
-    title: str
     pairs: list[tuple[str, str]]  # method and layer of each map
     columns: tuple[str, ...]
     rows: Rows
@@ -205,7 +197,7 @@ class _Folder:
             known = "\0".join([self.photos.digest(), *self.data.names])
             self.digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()
         else:
-            (self.target,) = first.targets([target]).indices
+            (self.target,) = first._one_target(target).indices
             self.photos = list_photos(root, self.account)
             self.digest = self.photos.digest()
         if self.out.is_dir() and self.out.is_relative_to(top := root.resolve()):
@@ -221,7 +213,7 @@ class _Folder:
     def explain(self, network: Network, layer: str, method: str, **more: Any) -> None:
         """Add a network's maps by one method."""
         settled = network.layer(layer)
-        agree = (f"{what}_{part.title}" for part in self.parts for what in _AGREE)
+        agree = (f"{what}_{part.network.name}" for part in self.parts for what in _AGREE)
         at_once = method == "gradcam" and settled == network.last_stage
         self.add(
             network, [(method, settled)], (*_EXPLAINED, *agree),
@@ -236,14 +228,13 @@ class _Folder:
         """Add a network, to be asked once all are there."""
         if self.data is not None:
             map_classes(self.data.names, network.labels)  # says at once which class it lacks
-        known = [part.network.name for part in self.parts]
-        title = f"{network.name} ({len(known) + 1})" if network.name in known else network.name
         # Says at once where a layer has no map, and how large they are.
         empty, layers = Image.new("RGB", network.preprocess.view_size), [name for _, name in pairs]
         probed = {cam.layer: cam.raw.shape for cam in network.explain(empty, layers=layers).maps}
         settings = {
             "command": self.command, "model": network.name, "target": self.target,
             "weights_sha256": network.weights.sha256, "device": network.device.type,
+            "preparation": plain(network.loaded.data_config),
             "maps": [list(pair) for pair in pairs], "photographs": self.digest, **more,
         }  # fmt: skip
         arrays = {
@@ -254,7 +245,7 @@ class _Folder:
             settings=settings, images=len(self.photos), batch_size=batch_size,
             photographs=self.digest, arrays=arrays,
         )  # fmt: skip
-        self.parts.append(_Part(network, title, pairs, columns, rows, compute))
+        self.parts.append(_Part(network, pairs, columns, rows, compute))
 
     def _aim(self, part: _Part) -> Callable[[int], Wanted]:
         """Which class a network is asked for, by the photograph."""
@@ -373,17 +364,13 @@ class _Folder:
         maps = tuple(self._summary(part, m, readable) for part, m in self._each())
         # No process may move the rows while another one still reads them.
         self.processes.wait()
-        try:
-            part_files.check_any(unreadable, len(self.photos))
-        except DatasetError:
-            part_files.forget(self.out)
-            raise
+        part_files.check_any(self.parts[0].files, unreadable)
         notices = [notice for part in self.parts for notice in part.network.notices]
         for part in self.parts:
             if without := int(np.isnan(part.numbers[readable, 0, 0]).sum()):
                 unfit = "it is the one set against, or the network sees nothing of the box"
                 why = unfit if self.command == "trust" else "it has none such"
-                notices.append(f"{without} photographs have no map of {part.title}: {why}.")
+                notices.append(f"{without} photographs have no map of {part.network.name}: {why}.")
         notices += [*self.account.notices, *self.account.lines()]
         found = FolderMaps(
             command=self.command, target=self.target, images=int(readable.sum()), maps=maps,
@@ -420,7 +407,7 @@ class _Folder:
         return [(part, m) for part in self.parts for m in range(len(part.pairs))]
 
     def _name(self, part: _Part, m: int) -> str:
-        return part.title if len(self.parts) > 1 else ", ".join(part.pairs[m])
+        return part.network.name if len(self.parts) > 1 else ", ".join(part.pairs[m])
 
     def _on_sheet(self, numbers: npt.NDArray[np.int64]) -> list[int]:
         count = min(self.sheet, max(SHEET_MAPS // len(self._each()), 1), len(numbers))
@@ -462,7 +449,7 @@ class _Folder:
         place = 1 + self._each().index((part, m))
         name = safe_name(self._name(part, m).replace(", ", "-"))
         return MapsSummary(
-            model=part.title, weights=part.network.weights, method=part.pairs[m][0],
+            model=part.network.name, weights=part.network.weights, method=part.pairs[m][0],
             layer=part.pairs[m][1], shape=maps.shape[1:], means=means,
             file=f"maps-{place}-{name}.npy" if several else "maps.npy",
             classes=tuple(
@@ -476,7 +463,7 @@ class _Folder:
             readable.nonzero()[0], part_files.Names(self.photos, readable), strict=True
         ):
             for part, m in self._each():
-                row: dict[str, Cell] = {"path": path, "model": part.title}
+                row: dict[str, Cell] = {"path": path, "model": part.network.name}
                 row["method"], row["layer"] = part.pairs[m]
                 label = part.network.labels.display
                 for name, value in zip(part.columns, part.numbers[number, m].tolist(), strict=True):

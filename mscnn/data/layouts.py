@@ -215,10 +215,7 @@ def drop_unreadable(data: DataSet) -> DataSet:
         return samples.select(good)
 
     left = replace(data, train=kept(data.train), val=kept(data.val), unreadable=tuple(bad))
-    if bad and not len(left.train) and not len(left.val):
-        raise DatasetError(
-            f"None of the {len(bad)} photographs can be read; the first: {bad[0][1]}"
-        )
+    listing.check_any(bad, len(data.train) + len(data.val))
     return left
 
 
@@ -439,7 +436,7 @@ def _annotated(root: Path, folder: Path, account: Account) -> _Layout:
     known = wnids.read_text().split() if wnids.is_file() else [row[1] for row in rows]
     names = sorted(set(known))
     prefix = "images" if folder == root else f"{folder.name}/images"
-    _note_unnamed(root / prefix, (row[0] for row in rows), account)
+    _note_unnamed(root / prefix, (row[0] for row in rows if row[1] in known), account)
 
     def val() -> Part:
         listed = ((f"{prefix}/{row[0]}", row[1]) for row in rows if row[1] in known)
@@ -545,10 +542,10 @@ def _saved(root: Path) -> _Layout:
     learnt_from, measured_with = train_and_val(tables)
     train, val = tables[learnt_from or next(iter(tables))], tables.get(measured_with)
     image, label = _columns(root, train)
-    labels = {"train": train[label], "val": val[label] if val is not None else []}
+    labels = {"train": list(train[label]), "val": list(val[label]) if val is not None else []}
     names = getattr(train.features[label], "names", None)
     values = range(len(names or ())) or sorted(
-        {value for part in labels.values() for value in part if value is not None}
+        {value for part in labels.values() for value in part if value not in (None, -1)}
     )
     index = {value: i for i, value in enumerate(values)}
 
@@ -556,7 +553,8 @@ def _saved(root: Path) -> _Layout:
         import datasets
 
         # As stored: decoding is for ``load_photo`` alone.
-        encoded = table.cast_column(image, datasets.Image(decode=False))
+        alone = table.select_columns([image])  # a row is read with all its columns
+        encoded = alone.cast_column(image, datasets.Image(decode=False))
         kept = [i for i, value in enumerate(labels[name]) if value is not None and value != -1]
         photos = RowList(encoded, len(labels[name]), image, name)
         samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)

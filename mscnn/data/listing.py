@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EACCES
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,21 +73,6 @@ class Account:
             shown = ", ".join(map(repr, names[:_SHOWN])) + more
             found.append(f"{len(names)} not used ({why}): {shown}.")
         return found
-
-
-class PhotoList(Protocol):
-    """Photographs in a fixed order."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """Return how results call one: its path below the folder, with ``/``."""
-
-    def source(self, index: int) -> PhotoSource:
-        """Return what ``load_photo`` takes."""
-
-    def digest(self) -> str:
-        """Return a sha256 that other photographs do not have."""
 
 
 class FileList:
@@ -186,6 +171,13 @@ class Samples:
         found.update(self._numbers.tobytes() + self.targets.tobytes())
         return found.hexdigest()
 
+    def names_digest(self) -> str:
+        """Return a sha256 of the names in their order, whatever the files' times."""
+        found = hashlib.sha256()
+        for index in range(len(self)):
+            found.update(os.fsencode(self.name(index)) + b"\0")
+        return found.hexdigest()
+
     def full_name(self, index: int) -> str:
         """Return the whole path of a file, the name of anything else."""
         is_file = isinstance(self.photos, FileList)
@@ -199,6 +191,10 @@ class Samples:
         """Return those of some numbers, in the order of these."""
         chosen = _array(numbers)
         return Samples(self.photos, self.targets[chosen], self._numbers[chosen])
+
+
+PhotoList = FileList | RowList | Samples
+"""Photographs in a fixed order."""
 
 
 def _array(values: Iterable[int] | Numbers) -> Numbers:
@@ -278,6 +274,14 @@ def why_unreadable(source: PhotoSource) -> str:
     except ImageError as error:
         return str(error)
     return ""
+
+
+def check_any(unreadable: Sequence[tuple[str, str]], images: int) -> None:
+    """Raise ``DatasetError`` where no photograph could be read."""
+    if len(unreadable) == images:
+        raise DatasetError(
+            f"None of the {images} photographs can be read; the first: {unreadable[0][1]}"
+        )
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def killed_loader_raises(error: MscnnError = LOADER_KILLED) -> Iterator[None]:
     try:
         yield
     except RuntimeError as found:
-        if "DataLoader worker" not in str(found):
+        if "DataLoader worker (pid" not in str(found):
             raise
         raise error from found
 

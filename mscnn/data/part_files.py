@@ -27,10 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 import mscnn
+from mscnn.data import listing
 from mscnn.data.listing import MOMENTARY, PhotoList, why_unreadable
 from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
-from mscnn.errors import DatasetError, MscnnError, OutputError
+from mscnn.errors import MscnnError, OutputError
 from mscnn.results.writing import reason, replacing
 
 if sys.platform != "win32":
@@ -165,8 +166,7 @@ class PartFiles:
         if not path.exists():
             with replacing(path) as fresh:
                 np.lib.format.open_memmap(fresh, "w+", dtype, shape)
-                with fresh.open("r+b") as file:
-                    _reserve(file.fileno(), fresh.stat().st_size)
+                _reserve(fresh)
         return np.lib.format.open_memmap(path, "r+")
 
 
@@ -253,12 +253,11 @@ def left_out(photos: PhotoList, readable: Flags) -> tuple[tuple[str, str], ...]:
     )
 
 
-def check_any(unreadable: Sequence[tuple[str, str]], images: int) -> None:
-    """Raise ``DatasetError`` where no photograph could be read."""
-    if len(unreadable) == images:
-        raise DatasetError(
-            f"None of the {images} photographs can be read; the first: {unreadable[0][1]}"
-        )
+def check_any(part: PartFiles, unreadable: Sequence[tuple[str, str]]) -> None:
+    """Delete the rows and raise ``DatasetError`` where no photograph could be read."""
+    if len(unreadable) == part.plan.images:
+        part.remove()
+    listing.check_any(unreadable, part.plan.images)
 
 
 class Names:
@@ -288,16 +287,13 @@ def forget(out: Path) -> None:
     shutil.rmtree(part_folder(out), ignore_errors=True)
 
 
-def _reserve(file: int, size: int) -> None:
-    """Take the space for a file of zeros."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-        return
-    start = os.lseek(file, 0, os.SEEK_SET)  # after NumPy's header come zeros
-    while start < size:
-        some = os.read(file, min(1 << 22, size - start))
-        os.lseek(file, start, os.SEEK_SET)
-        start += os.write(file, some)
+def _reserve(path: Path) -> None:
+    """Take the space for a file of zeros, behind NumPy's header."""
+    with path.open("rb") as same, path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        else:
+            shutil.copyfileobj(same, file, 1 << 22)
 
 
 @contextmanager

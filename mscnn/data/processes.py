@@ -6,6 +6,7 @@ part, so averages equal what one process gets that cuts its batches likewise (``
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,15 +71,20 @@ class Processes:
             distributed.barrier()
 
 
+def _are_several() -> bool:
+    # SLURM counts a job's tasks also for a command that is started once.
+    return is_distributed_env() and not os.environ.keys().isdisjoint(("WORLD_SIZE", "MASTER_ADDR"))
+
+
 def is_first_by_environment() -> bool:
     """Whether this process is the only or the first one, also before it joins the others."""
-    return not is_distributed_env() or world_info_from_env()[1] == 0
+    return not _are_several() or world_info_from_env()[1] == 0
 
 
 @contextmanager
 def sharing(device: torch.device) -> Iterator[Processes]:
     """Join the processes that were started; ``OptionError`` where there are several for mps."""
-    if not is_distributed_env():
+    if not _are_several():
         yield Processes(device)
         return
     if device.type == "mps":

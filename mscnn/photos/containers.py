@@ -20,6 +20,8 @@ MAX_PROFILE_BYTES = 16 * 2**20
 """Of a colour profile once unpacked; those of printers have 3 MiB at most."""
 MAX_SCANS = 100
 """Of a JPEG; encoders write up to some 20."""
+MAX_PIECES = 100_000
+"""Before the pixels of a JPEG: segments, single markers and fill bytes."""
 
 _ORIENTATION = 0x0112  # Exif 2.3, table 4
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
@@ -88,7 +90,7 @@ def _jpeg(data: bytes) -> Bare:
     exif: list[bytes] = []
     profile: dict[int, bytes] = {}
     parts = 0
-    while True:
+    for _ in range(MAX_PIECES):
         at = data.index(b"\xff", at)
         marker = data[at + 1]
         if marker in (0x00, 0xFF) or marker in _STANDALONE:
@@ -109,6 +111,8 @@ def _jpeg(data: bytes) -> Bare:
         elif marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[at:end])
         at = end
+    else:
+        raise ValueError("more pieces than an encoder writes")
     if _scans(data, at) > MAX_SCANS:  # each costs time for the whole picture
         raise ValueError("more scans than an encoder writes")
     whole = b"".join(part for _, part in sorted(profile.items()))

@@ -20,7 +20,7 @@ from mscnn.engine.pipeline import model_facts
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.cuts import SplitCut
-from mscnn.results.study import CutFinding, interval
+from mscnn.results.study import CutFinding, interval, share
 from mscnn.scales.cuts import limits
 from mscnn.study.measure import show
 from mscnn.study.photos import StudyPhoto
@@ -66,7 +66,7 @@ def measure_cuts(
             values[quantity, at].append(value)
         if on_progress is not None:
             on_progress(number + 1, len(photos))
-    found = {what: interval(of) for what, of in values.items()}
+    found = {what: (share if what[0] == "top1" else interval)(of) for what, of in values.items()}
     needed = values["needed_px", (FACTORS[0],)]
     found["needed_by_box", ()] = rank_interval(sides, needed, seed)
     return tuple(CutFinding(name, of, len(photos), *at) for (name, at), of in found.items())

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from mscnn.data.layouts import open_data
+from mscnn.data.classes import map_classes
+from mscnn.data.layouts import find_labelled
 from mscnn.data.listing import Account, entries, reading, walk
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import same_class
@@ -54,8 +55,8 @@ def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], b
         loose *= sum(next(walk(root / name), "") != "" for name in folders) < 2
     found: list[tuple[Path, str | None]] = [(path, None) for path in loose]
     if not loose:
-        data = open_data(root)
-        found = [(path, data.names[i]) for path, i in data.val if isinstance(path, Path)]
+        data = find_labelled(root)
+        found = [(path, data.names[i]) for path, i in data.samples if isinstance(path, Path)]
     random.Random(seed).shuffle(found)
     return found, not loose
 
@@ -120,7 +121,7 @@ def _agreed(
         if label is None:
             wanted = [same_class(labels[0], best[0], of_model) for of_model in labels]
         else:
-            wanted = [of_model.resolve(label) for of_model in labels]
-    except UnknownClassError:
+            wanted = [int(map_classes([label], of_model)[0]) for of_model in labels]
+    except (DatasetError, UnknownClassError):
         return None
     return tuple(best) if list(best) == wanted else None

@@ -111,7 +111,7 @@ def split_fields(
     wanted = [(b.block, s) for b in field.blocks if b.kind == "hierarchy" for s in b.splits]
     if not wanted:
         return ()
-    images = [load_photo(path) for path in photos]
+    images = [network.preprocess(load_photo(path)) for path in photos]
     random, _ = network.guarded(lambda: with_random_weights(network.model))
     untrained = Network(replace(network.loaded, model=random), network.device, network.precision)
     found = []

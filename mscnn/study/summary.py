@@ -22,11 +22,6 @@ from mscnn.study.measure import FloatArray, ModelMeasures
 RESAMPLES = 2000
 
 
-def paired(after: npt.ArrayLike, before: npt.ArrayLike) -> Interval:
-    """Interval of the mean difference within each photograph."""
-    return interval(np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64))
-
-
 def rank(a: npt.ArrayLike, b: npt.ArrayLike, constant: float = 0.0) -> float:
     """Spearman's correlation where both are known; NaN below 3 pairs, or ``constant`` if one is."""
     pairs = np.array([a, b], dtype=np.float64)
@@ -38,11 +33,12 @@ def rank(a: npt.ArrayLike, b: npt.ArrayLike, constant: float = 0.0) -> float:
 def rank_interval(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval:
     """``rank`` over photographs, with the percentile interval of ``RESAMPLES`` bootstraps."""
     pairs = np.array([a, b], dtype=np.float64)
-    count = pairs.shape[1]
-    drawn = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    if (known := pairs.shape[1]) < 3:
+        return Interval(*[float("nan")] * 3, known)
+    drawn = np.random.default_rng(seed).integers(0, known, (RESAMPLES, known))
     reach = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
     low, high = np.percentile([rank(*pairs[:, numbers]) for numbers in drawn], reach)
-    known = int((~np.isnan(pairs).any(axis=0)).sum())
     return Interval(rank(*pairs), float(low), float(high), known)
 
 
@@ -77,7 +73,7 @@ def summarise_model(
     changes = [
         SplitChange(
             setting, block, i, rf.get((block, i)), interval(values[s, at, :, i]),
-            interval(values[s, to, :, i]), paired(values[s, to, :, i], values[s, at, :, i]),
+            interval(values[s, to, :, i]), interval(values[s, to, :, i] - values[s, at, :, i]),
         )
         for s, setting in enumerate(settings)
         for block, values in split_blocks.items()
@@ -90,7 +86,7 @@ def summarise_model(
         }
         for s, setting in enumerate(settings)
     }
-    changed = [paired(of[to], of[at]) for of in weighted] if has_rf else []
+    changed = [interval(of[to] - of[at]) for of in weighted] if has_rf else []
     ranges = map(interval, octaves(measures.probability, factors))
     return ModelSummary(
         model=measures.model, probability=_curves(measures.probability, settings),
@@ -106,7 +102,7 @@ def range_gains(
     """Each later model's octaves less the first model's, within each photograph."""
     first, *others = (octaves(m.probability, factors) for m in measures)
     return {
-        m.model: {setting: paired(o[s], first[s]) for s, setting in enumerate(settings)}
+        m.model: {setting: interval(o[s] - first[s]) for s, setting in enumerate(settings)}
         for m, o in zip(measures[1:], others, strict=True)
     }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import create_transform, rand_augment_transform
+from timm.data import rand_augment_transform
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -22,6 +23,7 @@ from mscnn.data.loading import leave_signals_to_parent
 from mscnn.data.processes import Processes
 from mscnn.errors import DatasetError, ImageError, OptionError
 from mscnn.photos.imaging import load_photo
+from mscnn.photos.preprocess import Preprocessor
 from mscnn.training.recipe import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -36,7 +38,7 @@ class ScaleJitter:
     """
 
     def __init__(self, px: int, recipe: Recipe, mean: Sequence[float]) -> None:
-        self.recipe = recipe
+        self.px, self.recipe = px, recipe
         self.neutral = tuple(round(255 * value) for value in mean)
         self.crop = RandomResizedCropAndInterpolation(px, scale=(recipe.zoom_in, 1.0))
         self.resize = v2.Resize((px, px), antialias=True)
@@ -47,6 +49,9 @@ class ScaleJitter:
             return self.crop(image)  # type: ignore[no-any-return]
         own = tuple(int(value) for value in np.asarray(image).mean(axis=(0, 1)))
         fill = self.neutral if random.random() < 0.5 else own
+        # Of a large photo the canvas would have its pixels times zoom_out squared.
+        if (factor := max(image.size) // (2 * self.px)) > 1:
+            image = image.reduce(factor)
         zoom_out = v2.RandomZoomOut(fill=fill, side_range=(1.0, self.recipe.zoom_out), p=1.0)
         return self.resize(zoom_out(image))  # type: ignore[no-any-return]
 
@@ -64,12 +69,14 @@ def train_transform(px: int, recipe: Recipe, data_config: dict[str, Any]) -> v2.
         # As timm's own transforms set it: shifts up to 45 % of the side, gaps in the mean colour.
         hparams = {"translate_const": int(0.45 * px), "img_mean": mean}
         steps.append(rand_augment_transform(recipe.randaugment, hparams))
-    return v2.Compose([*steps, *_grey(channels), v2.PILToTensor()])
+    if channels == 1:  # see ``Preprocessor``
+        steps.append(v2.Grayscale())
+    return v2.Compose([*steps, v2.PILToTensor()])
 
 
-def _grey(channels: int) -> list[Any]:
-    """Return the step that a network of one channel needs, see ``Preprocessor``."""
-    return [v2.Grayscale()] if channels == 1 else []
+def _evaluated(preprocess: Preprocessor, channels: int, photo: Image.Image) -> torch.Tensor:
+    """Return what a network of so many channels sees of a photo: ``(channels, H, W)`` uint8."""
+    return torch.from_numpy(preprocess(photo).view).permute(2, 0, 1)[:channels]
 
 
 @dataclass(eq=False)
@@ -158,8 +165,7 @@ class Batches:
         """Yield this process's part of the validation images, as timm evaluates them."""
         mine = range(self.processes.rank, len(self.data.val), self.processes.size)
         channels, *size = self.config["input_size"]
-        timms = create_transform(**self.config, normalize=False)
-        transform = v2.Compose([*_grey(channels), timms])
+        transform = partial(_evaluated, Preprocessor(self.config), channels)
         yield from self._read(self.data.val, transform, epoch, size, mine)
 
     def _read(

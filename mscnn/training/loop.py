@@ -99,6 +99,7 @@ class Trainer:
         self.stepper = Stepper(self.model, recipe, optimizer, scheduler, classes, self.processes)
         self.ema = self.stepper.ema
         self.best = BestEpoch(recipe.patience)
+        self.photographs = data.train.names_digest()
         self.at = TrainState(unreadable=[list(item) for item in data.unreadable])
 
     def resume(self) -> bool:
@@ -107,15 +108,16 @@ class Trainer:
         if state is None:
             return False
         check_same_run(
-            state, self.architecture, list(self.data.names), len(self.data.train), self.recipe
-        )
+            state, self.architecture, list(self.data.names), len(self.data.train),
+            self.photographs, self.recipe,
+        )  # fmt: skip
         self.model.load_state_dict(state["model"])
         self.stepper.load_optimizer(state["optimizer"], state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.at.load(state)
         if self.recipe.patience and state.get("best") is not None:
-            self.best.load(state["best"])
+            vars(self.best).update(state["best"])
         elif self.recipe.patience:  # patience begins now
             self.best.epoch = self.at.epoch
         return True
@@ -130,6 +132,7 @@ class Trainer:
                 "architecture": self.architecture,
                 "names": list(self.data.names),
                 "train_images": len(self.data.train),
+                "photographs": self.photographs,
                 "recipe": json.dumps(self.recipe.as_dict()),
                 "model": self.model.state_dict(),
                 "ema": self.ema.state_dict() if self.ema is not None else None,
@@ -277,7 +280,8 @@ class Trainer:
         lists = self.processes.gather(at.unreadable)
         at.unreadable = [[*item] for item in dict.fromkeys(tuple(i) for one in lists for i in one)]
         self.best.note(at.epoch + 1, result.top1, result.loss, self.stepper.averaged)
-        at.end_epoch(row)
+        at.history.append(row)
+        at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
         self.save()
         if self.processes.is_first:
             write_history(self.out, at.history)
@@ -288,17 +292,12 @@ def tally(
     model: nn.Module, batches: Iterable[Batch], device: torch.device
 ) -> tuple[Tally, list[int]]:
     """Count answers in eval mode, ``WeightsError`` if not finite; return the unreadable too."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.eval()  # each epoch begins with set_training
     counted, unread = Tally(), []
-    try:
-        for x, target in batches:
-            known = target >= 0
-            unread += (-1 - target[~known]).tolist()
-            if bool(known.any()):
-                x = x if bool(known.all()) else x[known.to(x.device)]
-                counted.add(model(x.to(device)).float(), target[known])
-    finally:
-        for module, training in flags:
-            module.training = training
+    for x, target in batches:
+        known = target >= 0
+        unread += (-1 - target[~known]).tolist()
+        if bool(known.any()):
+            x = x if bool(known.all()) else x[known.to(x.device)]
+            counted.add(model(x.to(device)).float(), target[known])
     return counted, unread

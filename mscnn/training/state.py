@@ -32,11 +32,6 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
     unreadable: list[list[str]] = field(default_factory=list)  # left out: [name, reason]
 
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Go to the start of the next epoch."""
-        self.history.append(row)
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
-
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what ``vars`` gave; older checkpoints lack some of it."""
         vars(self).update({key: state[key] for key in vars(self) if key in state})
@@ -82,8 +77,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def check_same_run(
-    state: Mapping[str, Any], architecture: str, names: list[str], images: int, recipe: Recipe
-) -> None:
+    state: Mapping[str, Any], architecture: str, names: list[str], images: int, photographs: str,
+    recipe: Recipe,
+) -> None:  # fmt: skip
     """Raise ``TrainingError`` for a checkpoint of another model, other data or an unfit recipe."""
     fault = ""
     before: Any = len(state["names"])
@@ -98,6 +94,8 @@ def check_same_run(
             f"The run in --out was started with {before} training images, and there are {images} "
             "now"
         )
+    elif state.get("photographs", photographs) != photographs:  # older ones lack it
+        fault = "The run in --out was started with other training images"
     stored = Recipe.from_json(state["recipe"])
     for name in FIXED:
         before, now = getattr(stored, name), getattr(recipe, name)
@@ -166,7 +164,3 @@ class BestEpoch:
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors for a checkpoint."""
         return {key: getattr(self, key) for key in ("epoch", "top1", "loss", "weights")}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take back what ``state`` returned."""
-        vars(self).update(state)
