@@ -171,7 +171,7 @@ class _Cutting:
             xs = [network._shown(photo).x for photo in photos]
             self.fill = self._mean(xs)
             if usual:
-                network._usual_fill, network._usual_inputs = self.fill, frozenset(map(_hash, xs))
+                network._usual_inputs, network._usual_fill = frozenset(map(_hash, xs)), self.fill
         if usual and self.references > 1 and _hash(x) in network._usual_inputs:
             # What stands in for the photo must not know it.
             count, own = self.references, self._mean([x])

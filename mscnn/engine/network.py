@@ -299,6 +299,11 @@ class Network:
             return chosen.compute(model, x, names, wanted, call=call, **head)
 
         raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
+        for (layer, _), cam in raw.maps.items():
+            if len(set(shown.geometry.view)) < len(set(cam.shape)):  # (B, h, w, C) was taken for it
+                raise UnknownLayerError(
+                    f"The layer {layer!r} keeps its channels last; choose a stage or a block."
+                )
         scores = tuple(self._score(target, raw.logits) for target in raw.targets)
         maps = tuple(
             CamMap(layer, target, chosen.name, raw.maps[layer, target], shown.geometry)
@@ -320,7 +325,7 @@ class Network:
         ][1:]
 
     def _estimate(self, method: str, photo: Photo, layer: str) -> float:
-        """Wall time, s, that one map will take; see ``pipeline.estimate_seconds``."""
+        """Wall time, s, that a map of one class will take here, from its first batches."""
         # Imported late: the package brings SciPy, scikit-learn and OpenCV with it.
         from mscnn.maps.packaged import seconds_needed
 
@@ -441,7 +446,7 @@ class Network:
         if trained:
             measured, seconds = self.guarded(lambda: work(self.model))
         else:
-            random = effective.with_random_weights(self.copy_of_model())
+            random, _ = self._apart(effective.with_random_weights)
             measured, seconds = self._in_memory(lambda: work(random.to(self.device, self._dtype)))
         return effective.as_field(
             measured, field=field, at=unit, model=self.name, inputs=len(inputs), trained=trained,

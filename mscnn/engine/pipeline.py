@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,9 @@ from mscnn.engine.network import IsCancelled, Network, Photo, photo_name
 from mscnn.engine.session import Session
 from mscnn.errors import BoxError, Cancelled, ImageError, MscnnError, OptionError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, density
-from mscnn.maps.methods import Call, get_method
+from mscnn.maps.methods import Call
 from mscnn.models import registry
-from mscnn.models.architecture import check_supported, from_name
+from mscnn.models.architecture import check_supported, from_name, on_meta
 from mscnn.models.labels import LabelSet, folded, short
 from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import check_names, is_path, shown_name
@@ -187,15 +188,13 @@ class Engine:
             return SweepCurve(shown_name(model), None, "", (), None, None, str(error))
 
         done = Sweep("", plan.factors, canvas, box or whole(), (), partial=True)
-        try:
+        with suppress(Cancelled):
             for made in self._each(models, OneClass(target), call, curve, failed):
                 curves = (*done.curves, made)
                 stopped = call.cancelled or len(curves) < len(models)
                 label = done.label or made.label
                 done = replace(done, label=label, curves=curves, partial=stopped)
                 yield done
-        except Cancelled:
-            return
 
     def ablate(self, photo: Photo, model: str, **options: Any) -> Ablation:
         """What a class loses without each split; see ``Network.ablate``."""
@@ -248,13 +247,11 @@ class Engine:
             return CapCurve.without(shown_name(model), str(error))
 
         one, done = OneClass(target), Cap("", fill, draws, (), partial=True)
-        try:
+        with suppress(Cancelled):
             for made in self._each(models, one, call, curve, failed):
                 curves = (*done.curves, made)
                 done = Cap(one.label, fill, draws, curves, partial=len(curves) < len(models))
                 yield done
-        except Cancelled:
-            return
 
     def _each(
         self,
@@ -365,11 +362,6 @@ def compared(
     return ComparedModel(network.name, explanation, facts, reach[0], note, reach, threads)
 
 
-def estimate_seconds(method: str, network: Network, photo: Photo, *, layer: str = "last") -> float:
-    """How long a map of one class by ``method`` will take here, s, from its first batches."""
-    return network._estimate(get_method(method).name, photo, layer)
-
-
 def model_facts(network: Network) -> ModelFacts:
     """Size, cost, and published accuracy (for bundled weights: ours) of a loaded network."""
     spec = network.spec
@@ -409,7 +401,7 @@ class _MacCounter(TorchDispatchMode):
 
 def counted_gmacs(network: Network) -> float:
     """Multiply-accumulates (10^9) of one forward, counted over convolutions and linear layers."""
-    model = network.copy_of_model().to("meta")
+    model, _ = network.guarded(lambda: on_meta(network.model))
     dtype = next(model.parameters()).dtype
     x = torch.zeros(1, *network.loaded.data_config["input_size"], device="meta", dtype=dtype)
     with _MacCounter() as counter, torch.no_grad():

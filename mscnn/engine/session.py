@@ -9,13 +9,13 @@ from pathlib import Path
 
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import IsCancelled, Network
-from mscnn.errors import UnknownModelError
+from mscnn.errors import Cancelled, UnknownModelError
 from mscnn.models import registry
 from mscnn.models.loading import load_model
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import is_path
 
-Key = tuple[str, str, tuple[int, int]]
+Key = tuple[str, str, tuple[tuple[int, int], ...]]
 _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
 
 
@@ -86,23 +86,26 @@ class Session:
         key = _key(place, weights)
         with self._lock:
             loading = self._loading.setdefault(key, threading.Lock())
-        with loading:
-            try:
-                with self._lock:
-                    if key in self._networks:
-                        self._networks.move_to_end(key)
-                        return self._networks[key]
-                loaded = load_model(
-                    place, weights, on_progress=on_progress, is_cancelled=is_cancelled,
-                    offline=self.offline,
-                )  # fmt: skip
-                network = Network(loaded, self.device, self.precision)
-                with self._lock:
-                    self._keep(key, network)
-                return network
-            finally:  # names that are no model's must not pile up
-                with self._lock:
-                    self._loading.pop(key, None)
+        while not loading.acquire(timeout=0.1):
+            if is_cancelled is not None and is_cancelled():
+                raise Cancelled("Stopped; the last result is kept.")
+        try:
+            with self._lock:
+                if key in self._networks:
+                    self._networks.move_to_end(key)
+                    return self._networks[key]
+            loaded = load_model(
+                place, weights, on_progress=on_progress, is_cancelled=is_cancelled,
+                offline=self.offline,
+            )  # fmt: skip
+            network = Network(loaded, self.device, self.precision)
+            with self._lock:
+                self._keep(key, network)
+            return network
+        finally:  # names that are no model's must not pile up
+            with self._lock:
+                self._loading.pop(key, None)
+            loading.release()
 
     def offered(self) -> tuple[str, ...]:
         """What the owner offers now, by the names for visitors; empty without ``owners``."""
@@ -132,29 +135,21 @@ class Session:
         while len(self._networks) > self.capacity:
             self._networks.popitem(last=False)
 
-    def is_loaded(self, name: str) -> bool:
-        """Whether asking for ``name`` returns at once."""
-        with self._lock:
-            return _key(self.place(name), None) in self._networks
-
 
 def _key(name: str, weights: str | Path | None) -> Key:
     """A model trained again into the same folder or file is another model."""
     spec = registry.find(name)
-    version = (0, 0)
+    version: tuple[tuple[int, int], ...] = ()
     # The name of a known backbone is no path, whatever lies in the current folder.
     if weights is not None or spec is None:
         version = _version(Path(name if weights is None else weights).expanduser())
     return (spec.name if spec else name, str(weights or ""), version)
 
 
-def _version(path: Path) -> tuple[int, int]:
-    """Modification time (ns) and bytes of a file or a folder's newest; zeros where none is."""
+def _version(path: Path) -> tuple[tuple[int, int], ...]:
+    """Modification time (ns) and bytes of a file, or of each of a folder's; () where none is."""
     try:
-        if path.is_dir():
-            files = [file.stat() for file in path.iterdir() if file.suffix in _MODEL_FILES]
-            return max(((s.st_mtime_ns, s.st_size) for s in files), default=(0, 0))
-        status = path.stat()
+        files = [f for f in path.iterdir() if f.suffix in _MODEL_FILES] if path.is_dir() else [path]
+        return tuple((s.st_mtime_ns, s.st_size) for s in map(Path.stat, sorted(files)))
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+        return ()

@@ -26,6 +26,7 @@ from mscnn.geometry import FloatMap, resize_map
 from mscnn.maps.agreement import spearman
 from mscnn.maps.methods import Call
 from mscnn.maps.single_pass import Targets, grad_cam
+from mscnn.models.fitting import classifiers
 from mscnn.models.probabilities import check_finite, probabilities
 from mscnn.photos.imaging import load_photo
 from mscnn.results import trust as results
@@ -66,7 +67,7 @@ class Trusting:
         self.network, self.plan, self.call = network, plan, call
         self.pairs = pairs_of(network, plan)
         chosen = [network._one_target(target), *(network.targets(one) for one in plan.against)]
-        self.image = load_photo(photo)
+        self.image = network.preprocess.as_seen(load_photo(photo))
         self.shown = network.preprocess(self.image)
         self.content = cut(self.image, plan.box or whole())
         self.view_size, self.box = self.shown.geometry.view, None
@@ -82,6 +83,7 @@ class Trusting:
         self.notices: list[str] = []
         self.done, self.seconds = 0, self.prediction.seconds
         self.squares = scores.squares(*self.view_size[::-1])
+        self.head = next(iter(classifiers(network.model)), "")
         self.work = self._work()
 
     def _work(self) -> tuple[int, int, int]:
@@ -93,7 +95,7 @@ class Trusting:
             forwards = candidates * (len(plan.baselines) * 2 * (plan.steps - 1) + 1) + fillings
             forwards += 1 + len(BASELINES) + len(self.squares)
         parts = {
-            "randomisation": len(self.network.stages) + 1 + bool(self.network.loaded.head),
+            "randomisation": len(self.network.stages) + 1 + bool(self.head),
             "stability": len(CHANGES),
             "localisation": len(plan.factors) * len(checks.POSITIONS),
         }
@@ -301,8 +303,8 @@ class Trusting:
 
     def _randomise(self, method: str, layer: str, raw: FloatMap) -> None:
         network, steps = self.network, tuple[results.RandomStep, ...]()
-        model, last = network.copy_of_model().cpu(), raw
-        cascade = checks.cascade(model, network.stages, network.loaded.head or "", self.plan.seed)
+        (model, _), last = network._apart(lambda copied: copied.cpu()), raw
+        cascade = checks.cascade(model, network.stages, self.head, self.plan.seed)
         try:
             for part in cascade:
                 last, _, _ = self._map(method, layer, self.shown.x, model)

@@ -22,11 +22,11 @@ from pytorch_grad_cam.metrics import road as package_road
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from mscnn.errors import Cancelled, MethodError
+from mscnn.errors import Cancelled
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
-from mscnn.maps.seeding import seeded
 from mscnn.maps.single_pass import RawMaps, Targets
+from mscnn.models.seeding import seeded
 
 # The package draws its own progress bar on stderr, which would mix into the command line's output.
 _quiet = SimpleNamespace(tqdm=lambda batches, **_: batches)
@@ -49,6 +49,8 @@ class _StreamedScoreCAM(package.ScoreCAM):  # type: ignore[misc]  # the package 
     ) -> npt.NDArray[np.float32]:
         """Score every channel of the one picture; ``(1, C)``, adding up to 1."""
         scores: list[torch.Tensor] = []
+        # Its hooks would keep the layer's output of every batch.
+        self.activations_and_grads.release()
         with torch.no_grad():
             for part in torch.from_numpy(activations[0]).to(self.device).split(self.batch_size):
                 masks = nn.functional.interpolate(
@@ -171,11 +173,6 @@ class _Watched(nn.Module):
         return y
 
 
-def forwards_needed(method: str, channels: int) -> int:
-    """How many pictures pass the network for a map of a layer with ``channels`` channels."""
-    return channels + 1 if METHODS[method].is_slow else 1
-
-
 def batch_size(height: int, width: int) -> int:
     """How many pictures of this size, px, pass at once."""
     return min(MOST_IN_BATCH, max(1, BATCH * 224**2 // (height * width)))
@@ -253,20 +250,17 @@ def packaged_map(
     are classes to set it in contrast to, by FinerCAM on the method (Zhang et al., CVPR 2025,
     arXiv:2501.11309): the differences of logits, weighted by the others' probabilities. Returns
     ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
-    is no such layer, or it gives no map; ``MethodError``: the method cannot be used on it;
-    ``Cancelled``.
+    is no such layer, or it gives no map; ``Cancelled``.
     """
     call = call or Call()
     with torch.no_grad(), record(model, [layer]) as seen:
         model(x)
-    total = forwards_needed(method, seen.outputs[layer].shape[1])
+    total = seen.outputs[layer].shape[1] + 1 if METHODS[method].is_slow else 1
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
     wanted = _Contrast(target, others) if others else target
     raw = _run(watched, inner.get_submodule(layer), x, wanted, method)
-    if raw is None or raw.ndim != 2:
-        raise MethodError(f"{METHODS[method].title} gives no map at {layer!r}; choose Grad-CAM.")
     return np.nan_to_num(np.asarray(raw, dtype=np.float32))
 
 
@@ -299,44 +293,41 @@ def road(
     return (mean(weakest) - mean(strongest)) / 2
 
 
+@torch.inference_mode(False)
 def _run(
     watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, method: str
-) -> npt.NDArray[np.float32] | None:
+) -> npt.NDArray[np.float32]:
     kept: list[npt.NDArray[np.float32]] = []
     # The default is one object shared by all instances of the class.
     fresh = {"ablation_layer": _Zeros()} if method == "ablationcam" else {}
     x = x.detach().clone()
     # With frozen parameters the input has to start the graph; nothing lands in a ``.grad``.
     x.requires_grad_(METHODS[method].cost == "gradient")
-    cam: Any = None
-    handle: Any = None
+    # Not in a ``with``: the package's __exit__ hides every IndexError.
+    if isinstance(target, int):
+        cam: Any = _CLASSES[method](watched, [module], **fresh)
+        run, target = cam, ClassifierOutputTarget(target)
+    else:
+        run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
+        cam = run.base_cam
+    cam.batch_size = batch_size(*x.shape[-2:])
+    make = cam.get_cam_image
+
+    def keep(*args: Any, **kwargs: Any) -> npt.NDArray[np.float32]:
+        kept.append(np.asarray(make(*args, **kwargs)))
+        return kept[-1]
+
+    cam.get_cam_image = keep
     try:
-        # Not in a ``with``: the package's __exit__ hides every IndexError.
-        if isinstance(target, int):
-            cam = run = _CLASSES[method](watched, [module], **fresh)
-            target = ClassifierOutputTarget(target)
-        else:
-            run = package.FinerCAM(watched, [module], base_method=_CLASSES[method])
-            cam = run.base_cam
         # The package's hooks, which come first, keep the output itself: on the CPU, layers that
         # work in place would write over it.
-        handle = module.register_forward_hook(lambda _module, _input, output: output.clone())
-        cam.batch_size = batch_size(*x.shape[-2:])
-        make = cam.get_cam_image
-
-        def keep(*args: Any, **kwargs: Any) -> npt.NDArray[np.float32]:
-            kept.append(np.asarray(make(*args, **kwargs)))
-            return kept[-1]
-
-        cam.get_cam_image = keep
-        with torch.enable_grad():
+        clone = module.register_forward_hook(lambda _module, _input, output: output.clone())
+        with clone, torch.enable_grad():
             run(input_tensor=x, targets=[target])
     finally:
-        if handle is not None:
-            handle.remove()
-        if cam is not None:
-            cam.activations_and_grads.release()
-            # Otherwise a reference cycle keeps the model's graph until the collector comes by.
-            vars(cam).clear()
-            cam.activations_and_grads = SimpleNamespace(release=lambda: None)
-    return kept[0][0] if kept else None
+        cam.activations_and_grads.release()
+        # Otherwise a reference cycle keeps the model's graph until the collector comes by.
+        vars(cam).clear()
+        cam.activations_and_grads = SimpleNamespace(release=lambda: None)
+    raw: npt.NDArray[np.float32] = kept[0][0]
+    return raw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import cast
 
@@ -46,7 +46,7 @@ def record(
     single tensor (a map, where ``maps_only``), that runs several times in one forward, or not at
     all.
     """
-    seen, handles, modules = Record(), [], dict(model.named_modules())
+    seen, modules = Record(), dict(model.named_modules())
     for name in (*layers, *inputs):
         if not name or name not in modules:
             raise UnknownLayerError(f"The model has no layer {name!r}.")
@@ -71,18 +71,15 @@ def record(
     def on_input(name: str, _module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
         return (keep(seen.inputs, name, args[0] if args else None, "take"), *args[1:])
 
-    try:
+    with ExitStack() as hooks:
         for name in layers:
-            handles.append(modules[name].register_forward_hook(partial(on_output, name)))
+            hooks.enter_context(modules[name].register_forward_hook(partial(on_output, name)))
         for name in inputs:
-            handles.append(modules[name].register_forward_pre_hook(partial(on_input, name)))
+            hooks.enter_context(modules[name].register_forward_pre_hook(partial(on_input, name)))
         yield seen
         missing = [name for name in layers if name not in seen.outputs]
         for name in [*missing, *(name for name in inputs if name not in seen.inputs)]:
             raise UnknownLayerError(f"The layer {name!r} takes no part in the model's answer.")
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -100,11 +97,8 @@ def change_inputs(
         first, *others = args
         return (change(cast("torch.Tensor", first)), *others)
 
-    modules, handles = dict(model.named_modules()), []
-    try:
+    modules = dict(model.named_modules())
+    with ExitStack() as hooks:
         for name, change in changes.items():
-            handles.append(modules[name].register_forward_pre_hook(partial(on_input, change)))
+            hooks.enter_context(modules[name].register_forward_pre_hook(partial(on_input, change)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -24,6 +24,7 @@ from mscnn.models.fitting import classifiers, fit
 from mscnn.models.hub import IsCancelled, OnProgress
 from mscnn.models.labels import LabelSet, are_wnids, imagenet_labels, wordnet_lemmas
 from mscnn.models.manifest import load_manifest
+from mscnn.models.seeding import seeded
 from mscnn.models.sources import Source
 from mscnn.results.explanation import WeightsInfo
 
@@ -73,7 +74,8 @@ def load_model(
     blueprint = blueprint.fitted(checkpoint.tensors)
     found = fit(blueprint, checkpoint.tensors, path.name)
     names = _class_names(checkpoint, blueprint, source, found.classes)
-    model = blueprint.build(classes=found.classes)
+    with seeded(0):  # what it draws is overwritten, and must not fall among others' numbers
+        model = blueprint.build(classes=found.classes)
     model.load_state_dict(found.tensors, strict=False)  # which holds all that counts
     classes = int(model.num_classes)  # type: ignore[arg-type]  # nn.Module
     labels, unnamed = _labels(names, classes), ""

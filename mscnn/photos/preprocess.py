@@ -72,7 +72,7 @@ class Preprocessor:
 
     def as_seen(self, photo: Image.Image) -> Image.Image:
         """Return an RGB photo in the colours that the network sees: its own, or grey."""
-        return photo.convert(self._mode).convert("RGB")
+        return photo if self._mode == photo.mode else photo.convert(self._mode).convert("RGB")
 
     @property
     def view_size(self) -> tuple[int, int]:

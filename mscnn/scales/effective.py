@@ -27,8 +27,8 @@ from torch import nn
 
 from mscnn.errors import PointError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
-from mscnn.maps.seeding import seeded
 from mscnn.models.probabilities import check_finite
+from mscnn.models.seeding import seeded
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
 from mscnn.results.scales import EffectiveField, Square
 from mscnn.scales.families import UnitPoint

@@ -72,7 +72,8 @@ def _res2net_path(block: Bottle2neck, index: int) -> tuple[str, ...]:
 
 
 def _ends_in(block: nn.Module, last: str) -> bool:
-    return isinstance(getattr(block, last, None), nn.Module)
+    # timm's residual blocks have a shortcut; dense layers, trees and patch merging have none.
+    return hasattr(block, "downsample") and isinstance(getattr(block, last, None), nn.Module)
 
 
 ADAPTERS: list[Adapter] = [

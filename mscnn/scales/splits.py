@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.errors import OptionError, UnknownLayerError
+from mscnn.errors import OptionError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import Targets
@@ -205,10 +205,7 @@ def _evidence(positions: Doubles) -> Doubles:
 
 
 def _block_field(field: ReceptiveField | None, name: str) -> BlockField | None:
-    try:
-        return field.block(name) if field is not None else None
-    except UnknownLayerError:
-        return None
+    return next((b for b in field.blocks if b.block == name), None) if field else None
 
 
 def _splits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ def rank(a: npt.ArrayLike, b: npt.ArrayLike, constant: float = 0.0) -> float:
     """Spearman's correlation where both are known; NaN below 3 pairs, or ``constant`` if one is."""
     pairs = np.array([a, b], dtype=np.float64)
     known = pairs[:, ~np.isnan(pairs).any(axis=0)]
-    found = spearman(*known) if known.shape[1] > 2 else float("nan")
+    found = spearman(*known) if known.shape[1] > 2 else nan
     return constant if found is None else found
 
 
@@ -35,7 +36,7 @@ def rank_interval(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval
     pairs = np.array([a, b], dtype=np.float64)
     pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
     if (known := pairs.shape[1]) < 3:
-        return Interval(*[float("nan")] * 3, known)
+        return Interval(nan, nan, nan, known)
     drawn = np.random.default_rng(seed).integers(0, known, (RESAMPLES, known))
     reach = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
     low, high = np.percentile([rank(*pairs[:, numbers]) for numbers in drawn], reach)

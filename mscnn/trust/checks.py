@@ -21,7 +21,7 @@ from torch import nn
 
 from mscnn.errors import BoxError
 from mscnn.geometry import FloatMap, ViewGeometry, resize_map
-from mscnn.maps.seeding import seeded
+from mscnn.models.seeding import seeded
 from mscnn.results.explanation import RgbArray
 from mscnn.results.scales import PhotoBox
 from mscnn.results.trust import Kind, Located

@@ -44,6 +44,8 @@ def test_the_names_of_the_model_come_before_indices():
     """Folders of digits sort "10" before "2": the class called 2 is not the third."""
     digits = LabelSet(tuple(sorted(str(i) for i in range(12))))
     assert map_classes(["10", "2"], digits).tolist() == [2, 4]
+    with pytest.raises(DatasetError, match="'0'"):  # no index where classes are called by numbers
+        map_classes(["0", "1"], LabelSet(tuple(sorted(str(i) for i in range(1, 11)))))
 
 
 def test_all_wordnet_ids_of_imagenet_in_order():

@@ -12,7 +12,7 @@ import torch
 from mscnn.engine import session as module
 from mscnn.engine.device import choose_device
 from mscnn.engine.session import Session
-from mscnn.errors import DeviceError, WeightsError
+from mscnn.errors import Cancelled, DeviceError, WeightsError
 
 
 class Loader:
@@ -39,11 +39,15 @@ def loader(loaded, monkeypatch):
     return stand_in
 
 
+def kept(session):
+    return {key[0] for key in session._networks}
+
+
 def test_a_network_is_loaded_once(loader):
     session = Session("cpu")
-    assert not session.is_loaded("mine")
+    assert not kept(session)
     first = session.network("mine")
-    assert session.is_loaded("mine")
+    assert kept(session) == {"mine"}
     assert session.network("mine") is first
     assert loader.calls == ["mine"]
 
@@ -62,7 +66,7 @@ def test_the_least_recently_used_network_goes_first(loader):
     session.network("b")
     session.network("a")
     session.network("c")
-    assert [session.is_loaded(name) for name in "abc"] == [True, False, True]
+    assert kept(session) == {"a", "c"}
     assert session.network("a") is a
     session.network("b")
     assert loader.calls == ["a", "b", "c", "b"]
@@ -136,7 +140,27 @@ def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path):
     session = Session("cpu")
     first = session.network(str(tmp_path))
     os.utime(file, ns=(1, 1))
-    assert session.network(str(tmp_path)) is not first
+    second = session.network(str(tmp_path))
+    assert second is not first
+    # A file that is not the newest counts too.
+    (tmp_path / "config.json").write_text("{}")
+    third = session.network(str(tmp_path))
+    file.write_bytes(b"other")
+    os.utime(file, ns=(2, 2))
+    assert len({id(one) for one in (second, third, session.network(str(tmp_path)))}) == 3
+
+
+def test_who_waits_for_a_load_can_leave(loader):
+    loader.wait_s = 1.0
+    session = Session("cpu")
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(session.network, "large")
+        while not loader.calls:
+            time.sleep(0.01)
+        with pytest.raises(Cancelled):
+            session.network("large", is_cancelled=lambda: True)
+        assert not loading.done()
+        assert loading.result().name == "large"
 
 
 def test_a_folder_called_like_a_backbone_changes_nothing(loader, tmp_path, monkeypatch):

@@ -357,6 +357,10 @@ def test_a_job_leaves_nothing_behind():
     assert not jobs.stop("a")
 
 
+def leave():
+    raise Cancelled("Stopped.")
+
+
 def test_the_cache_keeps_to_its_bytes_and_computes_once():
     cache, made = Cache(1000), []
 
@@ -379,6 +383,24 @@ def test_the_cache_keeps_to_its_bytes_and_computes_once():
     for thread in threads:
         thread.join()
     assert made.count(9) == 1
+    # What was cut short is its own asker's; who waits for it makes another, or leaves.
+    begun, go = threading.Event(), threading.Event()
+
+    def half():
+        begun.set()
+        go.wait(30)
+        return "half"
+
+    stopped = threading.Thread(target=cache.get, args=("y", half, lambda _: False))
+    stopped.start()
+    begun.wait(30)
+    with pytest.raises(Cancelled):
+        cache.get("y", str, waiting=leave)
+    go.set()
+    assert cache.get("y", lambda: "whole") == "whole"
+    stopped.join(30)
+    assert "y" in cache
+    assert weight_of(("x" * 500, b"y" * 70)) == 570
     assert weight_of((np.zeros(4, np.uint8), {"a": Image.new("RGB", (2, 3))})) == 4 + 2 * 3 * 4
     with pytest.raises(ZeroDivisionError):
         cache.get("bad", lambda: 1 // 0)

@@ -23,6 +23,7 @@ from torch.nn import functional
 from mscnn.errors import UnsupportedModelError
 from mscnn.models.architecture import from_name
 from mscnn.results.receptive_field import BlockField, SplitField, StageField
+from mscnn.scales.families import hook_points
 from mscnn.scales.graph import to_row
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
@@ -202,7 +203,16 @@ def test_other_networks(name, smallest, largest):
     if smallest and largest:
         assert [s.rf_min_px for s in field.stages] == smallest
         assert [s.rf_max_px for s in field.stages] == largest
-    assert bool(field.blocks) == (name in ("resnet18", "regnety_002", "densenet121"))
+    assert bool(field.blocks) == (name in ("resnet18", "regnety_002"))
+
+
+@pytest.mark.parametrize("name", ["dla34", "densenet121", "tiny_vit_5m_224"])
+def test_what_ends_like_a_block_and_has_no_shortcut_is_none(name):
+    """Its parts would be a few of the network's, and taken for all."""
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(UnsupportedModelError, match="not built of residual blocks"):
+        hook_points(model, [info["module"] for info in model.feature_info])
 
 
 def test_padding_to_same_moves_the_box():

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mscnn.geometry import ViewGeometry
+from mscnn.maps.packaged import packaged_map
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.scales import attention, splits
 from mscnn.scales.effective import unit_gradient
@@ -46,13 +47,17 @@ def _cam(model, x, target):
     return list(grad_cam(model, x, ["layer2"], Targets([target])).maps.values())
 
 
+def _packaged(model, x, target):
+    return [packaged_map(model, x, "layer3", target, "layercam")]
+
+
 RUNS = {"res2net": [_evidence, _batch, _unit, _cam], "resnest": [_gates]}
 EACH = pytest.mark.parametrize(
     ("family", "run"), [(family, run) for family, runs in RUNS.items() for run in runs]
 )
 
 
-@EACH
+@pytest.mark.parametrize(("family", "run"), [*EACH.args[1], ("res2net", _packaged)])
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
 def test_the_callers_gradient_mode_does_not_matter(mode, family, run, tiny, x):
     expected = run(tiny(family), x, 0)

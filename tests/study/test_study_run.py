@@ -1,9 +1,11 @@
 """A whole study on a few photographs with seeded networks, against the engine itself."""
 
+import copy
 import csv
 import io
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
 from mscnn.errors import DatasetError, OptionError
+from mscnn.models.labels import LabelSet, wordnet_lemmas
 from mscnn.models.loading import load_model
 from mscnn.results.schema import document
 from mscnn.results.study import Interval, ModelSummary, Study, interval, share
@@ -24,7 +27,6 @@ from mscnn.scales.canvas import compose, whole
 from mscnn.study.measure import shuffled
 from mscnn.study.photos import choose, find_photos
 from mscnn.study.run import StudyOptions, run_study
-from mscnn.study.summary import paired
 
 FACTORS = (1.0, 0.4)
 SETTINGS = ("mean", "shuffled")
@@ -91,6 +93,25 @@ def test_a_picture_beside_class_folders_does_not_stand_for_them(tmp_path):
     found, labelled = find_photos(tmp_path, 0)
     assert labelled
     assert {name for _, name in found} == {"a", "b"}
+
+
+def test_all_photographs_of_folders_named_by_wordnet_count(networks, photos, tmp_path):
+    """Nothing is held out, and one class is enough."""
+    network = networks[0]
+    files = [path for path, _ in find_photos(photos, 0)[0] if path.suffix == ".png"]
+    answer = choose([network], [(files[0], None)], limit=1).photos[0].targets[0]
+    lion = wordnet_lemmas(["n02129165"])[0]
+    network = copy.copy(network)
+    network.labels = LabelSet(
+        tuple(lion if i == answer else name for i, name in enumerate(network.labels.names))
+    )
+    for i in range(12):
+        target = tmp_path / "n02129165" / f"{i}.png"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(files[0], target)
+    found, labelled = find_photos(tmp_path, 0)
+    assert (len(found), labelled) == (12, True)
+    assert len(choose([network], found, limit=PHOTOS).photos) == min(12, PHOTOS)
 
 
 def test_only_photographs_that_all_models_agree_on(networks, photos):
@@ -255,13 +276,6 @@ def test_missing_values_are_left_out():
     assert math.isnan(alone.low)
     assert not alone.excludes_zero
     assert interval([]).count == 0
-
-
-def test_pairs_remove_what_photographs_differ_in():
-    before = np.array([0.0, 10.0, 20.0, 30.0])
-    got = paired(before + np.array([1.0, 1.1, 0.9, 1.0]), before)
-    assert got.mean == pytest.approx(1.0)
-    assert got.high - got.low < 0.3
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():

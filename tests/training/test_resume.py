@@ -251,8 +251,8 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
 @pytest.mark.parametrize(("what", "said"), [
     ("model", "of trainee, not starter_resnet"), ("classes", "2 classes, the data has 3"),
     ("names", "other class names"), ("images", "28 training images, and there are 27 now"),
-    ("seed", "--seed 0, not 1"), ("batch_size", "--batch-size 7, not 9"),
-    ("freeze", "--freeze False, not True"),
+    ("exchanged", "other training images"), ("seed", "--seed 0, not 1"),
+    ("batch_size", "--batch-size 7, not 9"), ("freeze", "--freeze False, not True"),
 ])  # fmt: skip
 def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what, said):
     Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU).save()
@@ -265,6 +265,8 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
         (folder / "red").rename(folder / "rose")
     if what == "images":
         (folder / "red" / "00.png").unlink()
+    if what == "exchanged":  # as many, but what was held out moves by one place
+        (folder / "red" / "00.png").rename(folder / "red" / "99.png")
     name = "starter_resnet" if what == "model" else NAME
     other = Trainer(
         name, open_data(folder), tmp_path,

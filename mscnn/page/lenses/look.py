@@ -10,7 +10,6 @@ from pathlib import Path
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
 from mscnn.engine.network import Network
-from mscnn.engine.pipeline import estimate_seconds
 from mscnn.maps.methods import METHODS
 from mscnn.models.reliability import UNMEASURED, reliability_of
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
@@ -64,7 +63,7 @@ class _Found:
         method = METHODS[self.method]
         if not method.is_slow or request.agreed:
             return
-        seconds = estimate_seconds(self.method, self.network, self.photo.image)
+        seconds = self.network._estimate(self.method, self.photo.image, "last")
         raise NeedsConsent(
             f"{method.title} measures every channel: about {seconds:.0f} s here.",
             f"Start {method.title}",
