@@ -12,13 +12,10 @@ timed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from torch import nn
 
 from benchmarks.scales import STAGES, TARGET, bare_forward, network_input
-from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
+from benchmarks.timing import Candidate, Units, build, command
 from mscnn.scales import cuts, receptive_field
 from mscnn.scales.families import hook_points
 
@@ -30,9 +27,10 @@ UNITS: Units = {
 }
 
 
-def candidates(name: str, model: nn.Module) -> dict[str, Candidate]:
+def candidates(name: str, _repeats: int) -> dict[str, Candidate]:
     """What is timed, by name."""
-    x, points, field = network_input(), hook_points(model, STAGES), receptive_field.known(name)
+    model, x, field = build(name), network_input(), receptive_field.known(name)
+    points = hook_points(model, STAGES)
     assert field is not None
     fill = cuts.fill_of(model, points, [])
     block = [point for point in points if point.block == "layer3.1"]
@@ -51,17 +49,6 @@ def candidates(name: str, model: nn.Module) -> dict[str, Candidate]:
     }
 
 
-def measure(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
-    """Time one network."""
-    times = take_turns(candidates(name, build(name)), repeats)
-    return ratios(times, UNITS), UNITS
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    models = "res2net50_26w_4s"
-    return command("benchmarks.cuts", measure, models=models, repeats=9, limits=LIMITS, argv=argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    models = "res2net50_26w_4s"
+    command("benchmarks.cuts", candidates, models=models, repeats=9, limits=LIMITS, units=UNITS)

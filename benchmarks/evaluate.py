@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ import torch
 from PIL import Image
 from timm.data import resolve_model_data_config
 
+from benchmarks.timing import take_turns
 from mscnn.data.evaluation import evaluate
 from mscnn.data.listing import list_photos
 from mscnn.data.loading import Loading, Normalise, batches, channels_last
@@ -70,18 +69,6 @@ def photographs(root: Path, images: int) -> None:
         Image.fromarray(pixels).save(root / "0" / f"{number:05}.jpg", quality=90)
 
 
-def timed(run: Callable[[], object]) -> dict[str, float]:
-    """Seconds of wall time, and of CPU time with that of loader processes."""
-    wall, cpu = time.perf_counter(), _cpu()
-    run()
-    return {"wall": time.perf_counter() - wall, "cpu": _cpu() - cpu}
-
-
-def _cpu() -> float:
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
-
-
 def candidates(net: Network, root: Path, loading: Loading) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     photos = list_photos(root)
@@ -110,17 +97,10 @@ def candidates(net: Network, root: Path, loading: Loading) -> dict[str, Callable
 
 def measure(net: Network, root: Path, loading: Loading, turns: int) -> dict[str, Any]:
     """Photographs per second of each, and the ratios."""
-    running = candidates(net, root, loading)
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in running}
-    for turn in range(turns + 1):
-        for name, run in running.items():
-            taken = timed(run)
-            if turn:  # the first one warms up
-                times[name].append(taken)
-    images = len(list_photos(root))
+    times, images = take_turns(candidates(net, root, loading), turns), len(list_photos(root))
     middle = {
-        name: {clock: statistics.median(t[clock] for t in rows) for clock in ("wall", "cpu")}
-        for name, rows in times.items()
+        name: {clock: statistics.median(seconds) for clock, seconds in both.items()}
+        for name, both in times.items()
     }
     forward, decode, whole = (middle[name] for name in ("forward", "decode", "evaluate"))
     if net.device.type == "cpu":

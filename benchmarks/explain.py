@@ -29,26 +29,22 @@ from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from benchmarks.timing import Candidate, Units, all_of, build, command, ratios, take_turns
+from benchmarks.scales import STAGES, TARGET, bare_forward, network_input
+from benchmarks.timing import Candidate, build, command
 from mscnn.maps.single_pass import Targets, grad_cam
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-TARGET = 281
 LIMITS = {"top-5, mscnn": 1.15, "stages, mscnn": 2.3}
 """The ratios that mscnn promises at most."""
 
 
-def candidates(model: nn.Module, x: torch.Tensor) -> dict[str, Candidate]:
+def candidates(name: str, _repeats: int) -> dict[str, Candidate]:
     """Return what is timed, by name; ``bare`` is the unit."""
+    model, x = build(name), network_input()
+    bare = bare_forward(model, x)
     stages = [model.get_submodule(name) for name in STAGES]
     linear = model.get_submodule("fc")
     assert isinstance(linear, nn.Linear)
     last, every = _SharedCam(model, stages[-1:]), _SharedCam(model, stages)
-
-    @torch.inference_mode()
-    def bare() -> torch.Tensor:
-        logits: torch.Tensor = model(x)
-        return logits
 
     def best_five() -> list[int]:
         five: list[int] = bare()[0].topk(5).indices.tolist()
@@ -114,20 +110,6 @@ class _SharedCam(GradCAM):  # type: ignore[misc]  # the package is untyped
         return list(self.compute_cam_per_layer(x, targets, False))
 
 
-def measure(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
-    """Time one network."""
-    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    times = take_turns(candidates(build(name), x), repeats)
-    return ratios(times, all_of(times)), all_of(times)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    models = "resnet50,res2net50_26w_4s,resnest50d"
-    return command(
-        "benchmarks.explain", measure, models=models, repeats=15, limits=LIMITS, argv=argv
-    )
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    models = "resnet50,res2net50_26w_4s,resnest50d"
+    command("benchmarks.explain", candidates, models=models, repeats=15, limits=LIMITS)

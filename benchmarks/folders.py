@@ -22,7 +22,8 @@ from pathlib import Path
 import timm
 import torch
 
-from benchmarks.evaluate import network, photographs, timed
+from benchmarks.evaluate import network, photographs
+from benchmarks.timing import take_turns
 from mscnn.data.evaluation import evaluate
 from mscnn.data.folders import explain_folder
 from mscnn.data.loading import Loading
@@ -55,19 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             "evaluate": lambda: evaluate(net, root, loading=loading),
             "explain": lambda: explain_folder(net, root, out, loading=loading, sheet=options.sheet),
         }
-        turns = []
-        for turn in range(options.turns + 1):
-            order = list(running.items())
-            taken = {name: timed(run) for name, run in (order if turn % 2 else reversed(order))}
-            turns += [taken] if turn else []  # the first one warms up
+        times = take_turns(running, options.turns)
     clock = "cpu" if net.device.type == "cpu" else "wall"
     ratios = {
-        name: [taken["evaluate"][clock] / taken[name][clock] for taken in turns] for name in running
+        name: [a / b for a, b in zip(times["evaluate"][clock], both[clock], strict=True)]
+        for name, both in times.items()
     }
     found = {
         name: {
             "cpu_ms_per_image": round(
-                1000 * statistics.median(t[name]["cpu"] for t in turns) / options.images, 2
+                1000 * statistics.median(times[name]["cpu"]) / options.images, 2
             ),
             "of_evaluate": [round(x, 3) for x in sorted(ratio)],
         }

@@ -20,24 +20,20 @@ Everything runs at 224 px, float32, on the CPU, with frozen parameters in eval m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import timm
 import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
+from benchmarks.scales import STAGES, TARGET, bare_forward
+from benchmarks.timing import Candidate, Units, build, command
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.scales import receptive_field
 from mscnn.scales.effective import log_scaled, squares, unit_gradient
 from mscnn.scales.families import find_point, has_splits, hook_points
 from mscnn.scales.sweep import Plan, measure, score
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-TARGET = 281
 LIMITS = {"click, layer4": 2.5, "click, layer3": 2.5, "sweep": 1.2}
 """The ratios that mscnn promises at most."""
 UNITS: Units = {
@@ -49,12 +45,14 @@ UNITS: Units = {
 }
 
 
-def candidates(name: str, model: nn.Module, photo: Image.Image) -> dict[str, Candidate]:
+def candidates(name: str, _repeats: int) -> dict[str, Candidate]:
     """Return what is timed, by name."""
+    model, photo = build(name), _photo()
     preprocess = Preprocessor(timm.data.resolve_model_data_config(model))
     plan, x = Plan(), preprocess(photo).x
     batches = list(plan.batches(photo, preprocess))
     inputs = [torch.cat([shown.x for shown in batch]) for batch in batches]
+    forwards = [bare_forward(model, x) for x in inputs]
     linear = model.get_submodule("fc")
     assert isinstance(linear, nn.Linear)
     field = receptive_field.known(name)
@@ -68,32 +66,24 @@ def candidates(name: str, model: nn.Module, photo: Image.Image) -> dict[str, Can
         steps = []
         for batch in batches:
             steps += measure(
-                model, batch, TARGET, place=_same, stages=STAGES, linear=linear, field=field
+                model, batch, TARGET, place=lambda x: x, stages=STAGES, linear=linear, field=field
             )
         return score([s.factor for s in steps], [s.probability for s in steps])
 
     def passes() -> object:
-        run = _evidence_pass if has_splits(model, STAGES) else _forward
-        return [run(model, batch) for batch in inputs]
+        if has_splits(model, STAGES):
+            return [_evidence_pass(model, batch) for batch in inputs]
+        return [forward() for forward in forwards]
 
     return {
         "forward and backward": lambda: _input_gradient(model, x),
         "batched passes": passes,
-        "batched forwards": lambda: [_forward(model, batch) for batch in inputs],
+        "batched forwards": lambda: [forward() for forward in forwards],
         "click, layer4": lambda: click("layer4"),
         "click, layer3": lambda: click("layer3"),
         "sweep": sweep,
         "composing": lambda: list(plan.batches(photo, preprocess)),
     }
-
-
-def _same(x: torch.Tensor) -> torch.Tensor:
-    return x
-
-
-@torch.inference_mode()
-def _forward(model: nn.Module, x: torch.Tensor) -> object:
-    return model(x)
 
 
 def _input_gradient(model: nn.Module, x: torch.Tensor) -> object:
@@ -122,19 +112,6 @@ def _photo() -> Image.Image:
     return Image.fromarray(pixels).resize((1024, 768))
 
 
-def measure_network(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
-    """Time one network."""
-    times = take_turns(candidates(name, build(name), _photo()), repeats)
-    return ratios(times, UNITS), UNITS
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    models = "resnet50,res2net50_26w_4s"
-    return command(
-        "benchmarks.lens", measure_network, models=models, repeats=9, limits=LIMITS, argv=argv
-    )
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    models = "resnet50,res2net50_26w_4s"
+    command("benchmarks.lens", candidates, models=models, repeats=9, limits=LIMITS, units=UNITS)

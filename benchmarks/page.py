@@ -10,17 +10,15 @@ stages.
 from __future__ import annotations
 
 import itertools
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from benchmarks.timing import Units, command, ratios, take_turns
+from benchmarks.timing import Candidate, Units, command
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.page.answering import Answering
@@ -31,6 +29,11 @@ from scripts.smoke import lion
 
 SIZES = {"12 Mpx": (4000, 3000), "256 px": (256, 192)}
 LIMITS = {f"first map, {size}": 2.5 for size in SIZES}
+UNITS: Units = {
+    f"{row}, {size}": (f"{row}, {size}", f"bare, {size}")
+    for size in SIZES
+    for row in ("first map", "whole")
+}
 
 
 def uploads(size: tuple[int, int]) -> Iterator[str]:
@@ -45,8 +48,8 @@ def uploads(size: tuple[int, int]) -> Iterator[str]:
         yield str(path)
 
 
-def measure(model: str, repeats: int) -> tuple[dict[str, Any], Units]:
-    """Time the page beside decoding and a forward; see ``benchmarks.timing.command``."""
+def candidates(model: str, repeats: int) -> dict[str, Candidate]:
+    """The page, and decoding and a forward; see ``benchmarks.timing.command``."""
     Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
     engine = Engine(Session("cpu", offline=True))
     network = engine.session.network(model)
@@ -63,8 +66,7 @@ def measure(model: str, repeats: int) -> tuple[dict[str, Any], Units]:
                 return message
         return message
 
-    running: dict[str, Callable[[], object]] = {}
-    units: dict[str, tuple[str, str]] = {}
+    running: dict[str, Candidate] = {}
     for name, size in SIZES.items():
         photos = [path for path, _ in zip(uploads(size), range(3 * (repeats + 1)), strict=False)]
         left = iter(photos)
@@ -73,11 +75,9 @@ def measure(model: str, repeats: int) -> tuple[dict[str, Any], Units]:
             running[f"{row}, {name}"] = lambda left=left, whole=whole: asked(  # type: ignore[misc]
                 next(left), whole=whole
             )
-            units[f"{row}, {name}"] = (f"{row}, {name}", f"bare, {name}")
-    return ratios(take_turns(running, repeats), units), units
+    return running
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command("benchmarks.page", measure, models="starter_res2net", repeats=15, limits=LIMITS)
-    )
+    model = "starter_res2net"
+    command("benchmarks.page", candidates, models=model, repeats=15, limits=LIMITS, units=UNITS)

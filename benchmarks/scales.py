@@ -10,13 +10,12 @@ eval mode. ``benchmarks.timing`` says how it is timed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from benchmarks.timing import Candidate, Units, all_of, build, command, ratios, take_turns
+from benchmarks.timing import Candidate, build, command
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets
 from mscnn.scales.splits import split_evidence
@@ -32,7 +31,7 @@ def network_input(batch: int = 1, px: int = 224) -> torch.Tensor:
     return torch.randn(batch, 3, px, px, generator=torch.Generator().manual_seed(0))
 
 
-def bare_forward(model: nn.Module, x: torch.Tensor) -> Candidate:
+def bare_forward(model: nn.Module, x: torch.Tensor) -> Callable[[], torch.Tensor]:
     """The unit: one forward in inference mode."""
 
     @torch.inference_mode()
@@ -43,8 +42,9 @@ def bare_forward(model: nn.Module, x: torch.Tensor) -> Candidate:
     return bare
 
 
-def candidates(model: nn.Module, x: torch.Tensor) -> dict[str, Candidate]:
+def candidates(name: str, _repeats: int) -> dict[str, Candidate]:
     """What is timed, by name; ``bare`` is the unit."""
+    model, x = build(name), network_input()
     targets, side = Targets([TARGET]), x.shape[-1]
     geometry = ViewGeometry((side, side), (side, side), (0, 0), (side, side))
     return {
@@ -53,19 +53,6 @@ def candidates(model: nn.Module, x: torch.Tensor) -> dict[str, Candidate]:
     }
 
 
-def measure(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
-    """Time one network."""
-    times = take_turns(candidates(build(name), network_input()), repeats)
-    return ratios(times, all_of(times)), all_of(times)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    models = "res2net50_26w_4s"
-    return command(
-        "benchmarks.scales", measure, models=models, repeats=15, limits=LIMITS, argv=argv
-    )
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    models = "res2net50_26w_4s"
+    command("benchmarks.scales", candidates, models=models, repeats=15, limits=LIMITS)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
@@ -40,12 +41,17 @@ def take_turns(running: Mapping[str, Candidate], repeats: int) -> Times:
     for turn in range(repeats + 1):
         order = list(running.items())
         for name, run in order if turn % 2 else reversed(order):
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), _cpu()
             run()
             if turn:
-                times[name]["cpu"].append(time.process_time() - cpu)
+                times[name]["cpu"].append(_cpu() - cpu)
                 times[name]["wall"].append(time.perf_counter() - wall)
     return times
+
+
+def _cpu() -> float:
+    """CPU time, s, of this process and of those it started that have ended."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def all_of(times: Times, unit: str = "bare") -> Units:
@@ -71,6 +77,7 @@ def ratios(times: Times, units: Units) -> dict[str, Any]:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
+    values = values * (1 + (len(values) < 2))  # of one there are no quartiles
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return {"q1": round(low, 3), "median": round(middle, 3), "q3": round(high, 3)}
 
@@ -91,38 +98,37 @@ def show(title: str, result: Mapping[str, Any], units: Units, limits: Mapping[st
 
 def command(
     prog: str,
-    measure: Callable[[str, int], tuple[dict[str, Any], Units]],
+    candidates: Callable[[str, int], Mapping[str, Candidate]],
     *,
     models: str,
     repeats: int,
     limits: Mapping[str, float],
-    argv: Sequence[str] | None = None,
-) -> int:
-    """Run a benchmark as a command.
+    units: Units | None = None,
+) -> None:
+    """Run a benchmark as a command, which exits with 1 where a promise is missed.
 
     Args:
         prog: as it is called.
-        measure: from a timm name and the number of turns to the result of ``ratios`` and its rows.
+        candidates: from a timm name and the number of turns to what is timed, by name.
         models: default of ``--models``.
         repeats: default of ``--repeats``.
         limits: row to the ratio of CPU time that is promised at most.
-        argv: None for the process's own.
-
-    Returns:
-        1 where a promise is missed.
+        units: None for all as multiples of ``bare``.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {prog}")
     parser.add_argument("--models", default=models)
     parser.add_argument("--repeats", type=int, default=repeats)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
-    options = parser.parse_args(argv)
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = {}
     for name in options.models.split(","):
-        results[name], units = measure(name, options.repeats)
+        times = take_turns(candidates(name, options.repeats), options.repeats)
+        rows = units or all_of(times)
+        results[name] = ratios(times, rows)
         if not options.json:
-            show(name, results[name], units, limits)
+            show(name, results[name], rows, limits)
     document = {
         "torch": torch.__version__,
         "timm": timm.__version__,
@@ -138,4 +144,4 @@ def command(
         for result in results.values()
         for row, limit in limits.items()
     )
-    return int(missed)
+    raise SystemExit(int(missed))

@@ -10,16 +10,12 @@ float32, on the CPU, frozen parameters. ``benchmarks.timing`` says how it is tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.special import softmax
-from torch import nn
 
 from benchmarks.scales import network_input
-from benchmarks.timing import Candidate, Units, build, command, ratios, take_turns
+from benchmarks.timing import Candidate, Units, build, command
 from mscnn.engine.trust import BATCH
 from mscnn.geometry import resize_map
 from mscnn.trust.scores import area_under, in_part, order
@@ -30,9 +26,9 @@ LIMITS = {"deletion and insertion": 1.2}
 UNITS: Units = {"deletion and insertion": ("deletion and insertion", "40 batched forwards")}
 
 
-def candidates(model: nn.Module) -> dict[str, Candidate]:
+def candidates(name: str, _repeats: int) -> dict[str, Candidate]:
     """Return what is timed, by name."""
-    x = network_input(px=PX)
+    model, x = build(name), network_input(px=PX)
     cover, rng = torch.zeros_like(x), np.random.default_rng(0)
     raw = rng.standard_normal((7, 7)).astype(np.float32)
 
@@ -59,16 +55,6 @@ def candidates(model: nn.Module) -> dict[str, Candidate]:
     return {"40 batched forwards": lambda: answers(ready), "deletion and insertion": curves}
 
 
-def measure(name: str, repeats: int) -> tuple[dict[str, Any], Units]:
-    """Time one network."""
-    return ratios(take_turns(candidates(build(name)), repeats), UNITS), UNITS
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a promised ratio of CPU time is missed."""
-    models = "resnet50,res2net50_26w_4s"
-    return command("benchmarks.trust", measure, models=models, repeats=5, limits=LIMITS, argv=argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    models = "resnet50,res2net50_26w_4s"
+    command("benchmarks.trust", candidates, models=models, repeats=5, limits=LIMITS, units=UNITS)

@@ -54,7 +54,8 @@ def bundle(
         OutputError: a file could not be written.
     """
     loaded = load_model(str(run.resolve()))
-    name = model or _architecture(loaded)
+    cfg: Any = loaded.model.pretrained_cfg
+    name = model or str(cfg["architecture"])
     folder = manifest.weights_folder()
     path = folder / f"{name}.safetensors"
     # Before the file: else the manifest would go on vouching for the one that was replaced.
@@ -111,11 +112,6 @@ def _document_with_labels(label_set: str, labels: Sequence[str]) -> dict[str, An
     if known != list(labels):
         raise WeightsError(f"The label set {label_set} already has other names.")
     return document
-
-
-def _architecture(loaded: LoadedModel) -> str:
-    cfg: Any = loaded.model.pretrained_cfg
-    return str(cfg["architecture"])
 
 
 def _half(loaded: LoadedModel) -> dict[str, torch.Tensor]:

@@ -41,6 +41,8 @@ def choose(data: Path, out: Path, count: int) -> Path:
     for place in places.tolist():
         source = found.source(place).resolve()
         link = chosen / f"{place:06}{source.suffix}"
+        if link.is_symlink() and link.readlink() != source:
+            raise SystemExit(f"{out} holds other photographs; give another --out.")
         if not link.is_symlink():
             link.symlink_to(source)
     return chosen

@@ -134,7 +134,7 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str
     for number, column in enumerate(zip(*rows, strict=True)):
         cells = [visible(cell) for cell in column]
         width = max(map(len, cells))
-        numeric = all(cell[:1].isdigit() or cell in ("", "-") for cell in cells[1:])
+        numeric = all(cell.lstrip("-")[:1].isdigit() or cell in ("", "-") for cell in cells[1:])
         right = numeric and number not in left
         columns.append([f"{cell:>{width}}" if right else f"{cell:<{width}}" for cell in cells])
     return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
@@ -190,7 +190,7 @@ def open_engine(device: str, models: list[str], weights: Path | None = None) -> 
     from mscnn.engine.pipeline import Engine
     from mscnn.engine.session import Session
 
-    engine = Engine(Session(device))
+    engine = Engine(Session(device, capacity=max(6, len(models))))
     for model in models:
         with progress(f"downloading {model}", "B") as report:
             engine.session.network(model, weights, on_progress=report)

@@ -23,6 +23,12 @@ def _writable(option: CallbackParam, folder: Path | None) -> Path | None:
     return folder
 
 
+def _not_empty(image: str) -> str:
+    if not image:
+        raise OptionError("IMAGE is empty; give a path, or . for this folder.")
+    return image
+
+
 def _one_class(target: str) -> str:
     if target.strip().lower() in ("top5", "top-5"):
         raise UnknownClassError(
@@ -40,7 +46,9 @@ _OF_FOLDER = " For a folder also label: the class of each photo's own folder."
 _WORKERS = "Processes that decode; 0 for none beside this one.  [default: one per CPU core]"
 
 Image = Annotated[str, Argument(metavar="IMAGE", help="Photo.")]
-Photos = Annotated[str, Argument(metavar="IMAGE", help="Photo, or a folder of photos.")]
+Photos = Annotated[
+    str, Argument(metavar="IMAGE", help="Photo, or a folder of photos.", callback=_not_empty)
+]
 NamedModel = Annotated[str, Argument(metavar="MODEL", help=_MODEL)]
 Model = Annotated[str | None, Option(metavar="M", help=_MODEL + _BEST, show_default=False)]
 Trained = Annotated[str, Option(metavar="M", help=_MODEL)]

@@ -265,10 +265,15 @@ def scales(
     the smallest limit to the largest, beside as many channels cut at random (cap.json, .csv, .png).
     """
     from mscnn.draw.files import DrawingOptions, scales_files
+    from mscnn.scales.cuts import FILLS
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     if not ablate and (fill, draws) != ("mean", 20):  # a manifest gives both
         raise OptionError("--fill and --draws are for --ablate; give that too, or leave them out.")
+    if draws < 0:
+        raise OptionError(f"--draws is {draws}; it must be 0 or more.")
+    if fill not in FILLS:
+        raise OptionError(f"--fill is {fill!r}; choose {' or '.join(FILLS)}.")
     photo, name = read_photo(image), settle_model(model)
     engine = open_engine(device, [name])
     report = engine.scales(photo, name, target=target, name=image)
@@ -441,7 +446,7 @@ def _summary(curve: SweepCurve) -> str:
     best = max(curve.steps, key=lambda step: step.probability)
     return (
         f"at least half of its best over {curve.octaves:.1f} octaves, "
-        f"best {share(best.probability)} at {best.factor:.2g}x, "
+        f"best {share(best.probability)} at {best.factor:.3g}x, "
         f"mean {share(curve.mean_probability)}"
     )
 

@@ -17,7 +17,7 @@ from typer import Argument, Option
 
 from mscnn.cli import options
 from mscnn.cli.console import NOT_KEPT, open_engine, tell, weights_of
-from mscnn.errors import ImageError, OptionError, WeightsError
+from mscnn.errors import Cancelled, ImageError, OptionError, WeightsError
 from mscnn.results.replay import (
     MANIFEST,
     TOLERANCE,
@@ -69,7 +69,10 @@ def replay(
                 contextlib.redirect_stdout(io.StringIO()),
                 command.make_context(made.command, how, parent=context.parent) as inner,
             ):
-                command.invoke(inner)
+                try:
+                    command.invoke(inner)
+                except typer.Exit as stopped:  # so sweep and trust end where they were stopped
+                    raise Cancelled("Stopped.") from stopped
         again = arrays_in(Path(folder), made.compare)
         after, _ = read_manifest(Path(folder) / MANIFEST)
     weights = _check_weights(made, named=True)  # which were perhaps downloaded only now

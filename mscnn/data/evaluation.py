@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from mscnn.data.classes import map_classes
 from mscnn.data.layouts import Part, find_labelled
@@ -20,7 +21,7 @@ from mscnn.data.loading import Loading, Normalise, batches, channels_last, kille
 from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import Tally
-from mscnn.draw.sheets import DrawingOptions, as_image, fitted, painted
+from mscnn.draw.sheets import DrawingOptions, fitted, painted
 from mscnn.engine.network import Network
 from mscnn.errors import MscnnError, OptionError, OutputError, UnsupportedModelError
 from mscnn.models import reliability
@@ -202,7 +203,7 @@ def _shown(photos: Samples, number: int, target: int, asked: _Asked) -> ShownPho
     maps = [(cam.geometry, density(cam, PHOTO_PX, PHOTO_PX)) for one in made for cam in one.maps]
     top, options = max(float(heat.max()) for _, heat in maps), DrawingOptions()
     small = fitted(photo, maps[0][0].drawn_size(PHOTO_PX, PHOTO_PX))
-    over = [painted(as_image(small), geometry, heat, top, options) for geometry, heat in maps]
+    over = [painted(Image.fromarray(small), at, heat, top, options) for at, heat in maps]
     # Without folders, where the data calls files by their paths on this machine.
     name = bare_name(name) if PurePath(name := photos.name(number)).is_absolute() else name
     scores = tuple(score for one in made for score in one.targets)

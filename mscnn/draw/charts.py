@@ -26,7 +26,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mscnn.draw import figures as look
-from mscnn.results.cuts import Ablation, Cap, CapCurve
+from mscnn.results.cuts import Ablation, Cap
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, BlockScales, ScaleReport, SplitEvidence, Sweep
 from mscnn.results.scales import SweepStep as Step
@@ -34,6 +34,7 @@ from mscnn.results.scales import SweepStep as Step
 RF_PX = "px of the input"
 SWEEP_PANELS = ("probability", "energy", "field")
 _MOST_MARKS = 24
+_BINS = 20
 _DASHED: dict[str, Any] = {"color": look.SOFT, "linewidth": 1, "linestyle": "--"}
 _Key = tuple[list[Any], list[str]]  # handles and labels of a legend
 _Point = tuple[float, float | None, str, str]  # x, y or a gap, gid and tooltip
@@ -89,9 +90,7 @@ def evidence_chart(
     look.style(columns, title="Evidence that passed through each split, % of the block's")
     _columns(columns, blocks)
     _depth_axis(columns, names, width)
-    look.legend(
-        figure, *_evidence_key(blocks), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}
-    )
+    _split_legend(figure, {_block_colours(block) for block in blocks})
     return figure
 
 
@@ -138,13 +137,8 @@ def _weighted_line(axis: Axes, blocks: Sequence[BlockScales]) -> None:
     look.note(axis, f"{known[-1][1]:.0f} px", known[-1], xytext=(7, 0), va="center", **own)
 
 
-def _evidence_key(blocks: Sequence[BlockScales]) -> _Key:
-    return _split_key({_block_colours(block) for block in blocks})
-
-
-def _split_key(colours: Iterable[tuple[str, ...]]) -> _Key:
-    """Return what the colours of splits mean, of those that occur; one tuple for each block."""
-    colours = list(colours)
+def _split_legend(figure: Figure, colours: set[tuple[str, ...]]) -> None:
+    """Write what the colours of splits mean, of those that occur; one tuple for each block."""
     levels = max(len(set(own)) for own in colours)
     handles, labels = [], []
     if levels > 1:
@@ -155,7 +149,7 @@ def _split_key(colours: Iterable[tuple[str, ...]]) -> _Key:
         parallel = any(len(own) > 1 for own in grey)
         handles.append((Patch(color=look.NEUTRAL),))
         labels.append("splits that all see the same" if parallel else "blocks with a single path")
-    return handles, labels
+    look.legend(figure, handles, labels, handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
 
 
 def growth_chart(
@@ -335,7 +329,7 @@ def sweep_chart(
         for number, curve in enumerate(sweep.curves):
             points: list[_Point] = []
             for index, step in enumerate(curve.steps):
-                found, at = value(step), f"{look.model_title(curve.model)} at {step.factor:.2g}x"
+                found, at = value(step), f"{look.model_title(curve.model)} at {step.factor:.3g}x"
                 text = "" if found is None else f"{at}: {tooltip.format(found)}"
                 points.append((step.factor, found, f"{kind}:{curve.model}/{index}", text))
             _line(axis, points, *_series(number))
@@ -415,7 +409,7 @@ def ablation_chart(
     axis.axhline(0, color=look.SOFT, linewidth=1)
     axis.yaxis.set_major_locator(MaxNLocator(4))
     _depth_axis(axis, [name for name, _ in blocks], width)
-    look.legend(figure, *_split_key(kinds), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
+    _split_legend(figure, kinds)
     return figure
 
 
@@ -447,10 +441,12 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
             for index, step in enumerate(curve.steps)
         ]  # fmt: skip
         _line(axis, points, colour, shape)
+        needed = "is not its first answer even without a cap"
         if curve.needed_px is not None:
             axis.axvline(curve.needed_px, **{**_DASHED, "color": colour})
+            needed = f"from {curve.needed_px} px on"
         handles.append(_handle(number))
-        labels.append(f"{model}: {_needed(curve)}")
+        labels.append(f"{model}: {curve.label} {needed}")
         if len(drawn) == 1:
             for other, (label, chances) in enumerate(curve.rivals(), 1):
                 line: dict[str, Any] = {"color": _series(other)[0], "linewidth": 1.2}
@@ -464,14 +460,8 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
     inputs = {curve.input_px for curve in drawn}
     for px in inputs if len(inputs) == 1 else ():
         axis.axvline(px, **_DASHED)
-        look.note(
-            axis,
-            f"input: {px} px",
-            (px, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            va="top",
-        )
+        beside = {"xycoords": ("data", "axes fraction"), "xytext": (4, 0), "va": "top"}
+        look.note(axis, f"input: {px} px", (px, 1), **beside)
     ends = [step.limit_px for curve in drawn for step in curve.steps] or [1]
     axis.set_xlim(0.9 * min(ends), 1.1 * max(*ends, 2))
     axis.set_ylim(0, 100)
@@ -482,19 +472,8 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
     return figure
 
 
-def _needed(curve: CapCurve) -> str:
-    if curve.needed_px is None:
-        return f"{curve.label} is not its first answer even without a cap"
-    return f"{curve.label} from {curve.needed_px} px on"
-
-
 def gates_chart(
-    report: AttentionReport,
-    block: str,
-    *,
-    bins: int = 20,
-    title: str | None = None,
-    width: int = look.WIDTH,
+    report: AttentionReport, block: str, *, title: str | None = None, width: int = look.WIDTH
 ) -> Figure:
     """Draw how the gates of a block's first branch are spread over its channels.
 
@@ -504,7 +483,7 @@ def gates_chart(
     found = next((one for one in report.blocks if one.block == block), None)
     if found is None:
         raise ValueError(f"there are no gates of a block {block!r}")
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, _BINS + 1)
 
     def fractions(gates: Any) -> Any:
         # Rounding may put a gate just beyond 0 or 1; it counts in the outer bin.
@@ -516,7 +495,7 @@ def gates_chart(
     look.style(axis, title="Channels, % per bin", x=f"gate of {branch}, one per channel")
     own, other = look.SERIES[:2]
     filled: dict[str, Any] = {"color": own, "alpha": 0.55, "edgecolor": look.PAPER}
-    bars = axis.bar(edges[:-1], 100 * fractions(found.gates[0]), 1 / bins, align="edge", **filled)
+    bars = axis.bar(edges[:-1], 100 * fractions(found.gates[0]), 1 / _BINS, align="edge", **filled)
     for number, bar in enumerate(bars):
         if bar.get_height() > 0:
             span = f"{edges[number]:.2f} to {edges[number + 1]:.2f}"

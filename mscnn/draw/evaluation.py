@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,13 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from mscnn.draw import figures as look
 from mscnn.draw.charts import size_axis
 from mscnn.models.labels import short
+from mscnn.results.evaluation import ClassResult, ReliabilityBin
 
 CLASS_BARS, CONFUSED_PAIRS = 40, 25
 """So many classes and pairs are drawn at most."""
-ClassBar = tuple[str, int, float, float | None]
-"""Name, images (1 or more), recall and precision (0..1; None where it never was predicted)."""
-Bin = tuple[float, float, int, float | None, float | None]
-"""Low and high edge, photographs, mean probability and accuracy (0..1; None without any)."""
 SETTING_WORDS = {
     "mean": "plain canvas",
     "blur": "blurred canvas",
@@ -57,21 +55,21 @@ def training_curves(
     return figure
 
 
-def reliability_figure(bins: Sequence[Bin], title: str) -> Figure:
+def reliability_figure(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     """Draw accuracy over probability, and how many photographs lie in each of equal bins."""
     figure = look.new_figure(430, 470, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    filled = [one for one in bins if one[3] is not None and one[4] is not None]
-    left, widths = [one[0] for one in filled], [one[1] - one[0] for one in filled]
+    filled = [one for one in bins if one.confidence is not None and one.accuracy is not None]
+    left, widths = [one.low for one in filled], [one.high - one.low for one in filled]
     own: dict[str, Any] = {"align": "edge", "edgecolor": "white", "color": look.SERIES[0]}
-    bars = upper.bar(left, [one[4] or 0.0 for one in filled], widths, **own)
+    bars = upper.bar(left, [one.accuracy or 0.0 for one in filled], widths, **own)
     # The bin's own mean, not its middle: the calibration error is measured from there.
-    sure = [one[3] or 0.0 for one in filled]
+    sure = [one.confidence or 0.0 for one in filled]
     (dots,) = upper.plot(sure, sure, "o", color=look.SERIES[1], markersize=4.5)
     (even,) = upper.plot([0, 1], [0, 1], color=look.SOFT, linestyle="--", linewidth=1)
     look.style(upper, title="Fraction of right predictions", grid="both")
     upper.set(xlim=(0, 1), ylim=(0, 1))
-    lower.bar(left, [one[2] for one in filled], widths, **own)
+    lower.bar(left, [one.images for one in filled], widths, **own)
     look.style(lower, title="Photographs", x="probability of the top-1 prediction")
     lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     handles = [even, dots, *([bars] if filled else [])]
@@ -103,15 +101,15 @@ def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title:
     return figure
 
 
-def class_bars_figure(classes: Sequence[ClassBar], title: str) -> Figure:
+def class_bars_figure(classes: Sequence[ClassResult], title: str) -> Figure:
     """Draw recall and precision per class that has images, the least found ``CLASS_BARS``."""
-    worst = sorted(classes, key=lambda row: (row[2], row[3] or 0.0))[:CLASS_BARS]
+    worst = sorted(classes, key=lambda row: (row.top1, row.precision or 0.0))[:CLASS_BARS]
     some = f"; the {CLASS_BARS} least found of {len(classes)}" if len(classes) > CLASS_BARS else ""
     figure = look.new_figure(540, 70 + 20 * max(len(worst), 3), title + some)
     axis = figure.subplots()
-    names = [f"{_short(row[0], 28)} ({row[1]})" for row in worst]
-    bars = _rows(axis, [100 * row[2] for row in worst], names, look.SERIES[0])
-    called = [(100 * row[3], n) for n, row in enumerate(worst) if row[3] is not None]
+    names = [f"{_short(row.label, 28)} ({row.images})" for row in worst]
+    bars = _rows(axis, [100 * row.top1 for row in worst], names, look.SERIES[0])
+    called = [(100 * r.precision, n) for n, r in enumerate(worst) if r.precision is not None]
     own: dict[str, Any] = {"color": look.SERIES[4], "markeredgecolor": look.INK}
     (dots,) = axis.plot(*np.reshape(called, (-1, 2)).T, "o", markersize=5.5, **own)
     look.style(axis, x="%", y="class (images)", grid="x")
@@ -173,11 +171,11 @@ def study_figure(document: Mapping[str, Any]) -> Figure:
     axes = figure.subplots(2, 3)
     lines = [
         (f"{look.model_title(model['model'])}, {SETTING_WORDS[setting]}", rows, colour, line)
-        for model, colour in zip(document["models"], look.SERIES, strict=False)
+        for model, colour in zip(document["models"], itertools.cycle(look.SERIES), strict=False)
         for setting, line in (("mean", "-"), ("blur", ":"))
         if (rows := model["probability"].get(setting))
     ]
-    _bands(axes[0, 0], lines, factors, "Mean probability of the right class")
+    _bands(axes[0, 0], lines, factors, "Mean probability of the class")
     axes[0, 0].set_ylim(0, None)
     if scaled is None:
         for axis in axes.ravel()[1:]:
@@ -203,7 +201,7 @@ def cuts_figure(document: Mapping[str, Any]) -> Figure:
     """Draw what cuts showed of each model of a study's document: needed fields, caps, splits."""
     figure = look.new_figure(1080, 440, "Cuts; bars: 95 % confidence intervals over photographs")
     need, cap, split = figure.subplots(1, 3)
-    for model, colour in zip(document["models"], look.SERIES, strict=False):
+    for model, colour in zip(document["models"], itertools.cycle(look.SERIES), strict=False):
         rows, name = defaultdict(list), look.drawable(look.model_title(model["model"]))
         for row in model["cuts"]:
             rows[row["quantity"]].append(row)

@@ -7,7 +7,6 @@ Everything is made in memory; ``mscnn.results.writing.write`` puts it into a fol
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -54,8 +53,6 @@ from mscnn.results.trust import Candidate, Trust
 from mscnn.results.writing import Files, bare_name, safe_name
 from mscnn.trust.plan import method_of
 
-Photo = Image.Image | RgbArray
-"""The whole upright photo, RGB."""
 CHART_PX, SHEET_PX, FILM_PX = 1200, 1600, 2000
 MATRIX_CLASSES = 40
 """Up to so many classes are drawn as a matrix; of more the most confused pairs are."""
@@ -65,14 +62,14 @@ NO_EVIDENCE = "Nothing in this layer speaks for the class, so the map is empty."
 def explanation_files(
     explanation: Explanation,
     cam: CamMap,
-    photo: Photo,
+    photo: Image.Image,
     *,
     drawing: DrawingOptions | None = None,
     created: datetime | None = None,
 ) -> Files:
     """Make ``overlay.png, heatmap.png, cam.npy, manifest.json`` of ``cam``, a map of the result."""
     drawing = drawing or DrawingOptions()
-    painted, plain, top = sheets.map_pictures(explanation, cam, sheets.as_image(photo), drawing)
+    painted, plain, top = sheets.map_pictures(explanation, cam, photo, drawing)
     target = next(score for score in explanation.targets if score.index == cam.target)
     say = {
         **_with_name(document(explanation.prediction)),
@@ -88,7 +85,7 @@ def explanation_files(
 
 def comparison_files(
     comparison: Comparison,
-    photo: Photo,
+    photo: Image.Image,
     *,
     drawing: DrawingOptions | None = None,
     created: datetime | None = None,
@@ -101,7 +98,7 @@ def comparison_files(
     """
     drawing = drawing or DrawingOptions()
     shown = _without_path(document(comparison))
-    sheet = sheets.comparison_sheet(comparison, sheets.as_image(photo), drawing)
+    sheet = sheets.comparison_sheet(comparison, photo, drawing)
     files = {
         "comparison.png": png(sheet, SHEET_PX),
         "compare.json": shown,
@@ -134,7 +131,7 @@ def _compared_cells(column: ComparedModel) -> dict[str, Cell]:
 
 def scales_files(
     report: scales.ScaleReport,
-    photo: Photo,
+    photo: Image.Image,
     *,
     attention: scales.AttentionReport | None = None,
     ablation: Ablation | None = None,
@@ -151,7 +148,7 @@ def scales_files(
     ``(radix, channels)`` and ``<block>.maps`` ``(radix, h, w)``, float32). What was cut, of the
     same photo and class, gives ``ablation`` and ``cap`` as ``.json``, ``.csv`` and ``.png``.
     """
-    drawing, image = drawing or DrawingOptions(), sheets.as_image(photo)
+    drawing = drawing or DrawingOptions()
     shown = document(report)
     files: dict[str, Any] = {
         "scales.json": _without_path(shown),
@@ -164,7 +161,7 @@ def scales_files(
     }
     for block in report.blocks:
         if block.kind == "hierarchy":
-            strip = sheets.split_strip(report, block, image, drawing)
+            strip = sheets.split_strip(report, block, photo, drawing)
             files[f"splits-{block.block}.png"] = png(strip, CHART_PX)
     files["splits.npz"] = _npz({block.block: block.maps for block in report.blocks})
     if attention is not None:
@@ -351,16 +348,14 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
         for (true, answer), count in found.confusion.items()
     )
     title = f"{found.model}: top-1 {100 * found.top1:.1f} % of {found.images} photographs"
-    bars = [(row.label, row.images, row.top1, row.precision) for row in found.classes]
-    bins = [dataclasses.astuple(row) for row in found.bins]
     calibration = f"{found.model}: calibration error {100 * found.ece:.1f} %"
     files = {
         "evaluation.json": schema.manifest(document(found, details=True), created),
         "classes.csv": table(found.classes, headings(ClassResult)),
         "confusion.csv": table(pairs),
-        "classes.png": png(evaluation.class_bars_figure(bars, title)),
+        "classes.png": png(evaluation.class_bars_figure(found.classes, title)),
         "confusion.png": png(_confusion(found, title)),
-        "reliability.png": png(evaluation.reliability_figure(bins, calibration)),
+        "reliability.png": png(evaluation.reliability_figure(found.bins, calibration)),
     }
     shown, kept = document(found), ("model", "weights", "device", "part", "images")
     return _with_manifest(files, {key: shown[key] for key in kept}, created)
@@ -396,9 +391,8 @@ def report_files(
         right = sum(count for (true, best), count in one.confusion.items() if true == best)
         between = share([1] * right + [0] * (one.images - right))
         intervals.append((between.low, between.high))
-        bins = [dataclasses.astuple(row) for row in one.bins]
-        chart = inline_svg(evaluation.reliability_figure(bins, name), f"Reliability of {name}")
-        charts.append(Markup(chart))
+        chart = evaluation.reliability_figure(one.bins, name)
+        charts.append(Markup(inline_svg(chart, f"Reliability of {name}")))
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,

@@ -59,11 +59,6 @@ _PANEL_PX = 420
 _TALLEST = 1.6  # height of a picture over the width of its column
 
 
-def as_image(photo: Image.Image | RgbArray) -> Image.Image:
-    """Return a photo as a PIL image of mode RGB."""
-    return photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
-
-
 def fitted(photo: Image.Image, size: tuple[int, int]) -> RgbArray:
     """Return the photo at ``(width, height)``: ``(h, w, 3)`` uint8 RGB."""
     if size != photo.size:
@@ -281,15 +276,6 @@ def field_heat(gradient: FloatMap, *, log: bool) -> FloatMap:
     return fraction.astype(np.float32)
 
 
-def field_on_photo(one: EffectiveField, size: tuple[int, int], *, log: bool) -> FloatMap:
-    """Return an effective field on a drawing of the photo, 0..1: ``(height, width)`` float32."""
-    gradient = one.gradient
-    if not log and gradient.any():
-        top = np.quantile(gradient[gradient > 0], STRONGEST)
-        gradient = np.minimum(gradient, top).astype(np.float32)
-    return field_heat(one.geometry.project(gradient, size), log=log)
-
-
 def square_box(one: EffectiveField, square: scales.Square) -> Box:
     """Return where a square lies, px of the network's input: centred on the unit's pixel."""
     height, width = one.gradient.shape
@@ -318,7 +304,11 @@ def effective_field_sheet(
     """
     panels, drawing = [], DrawingOptions(opacity=opacity, colour_map=cmap)
     for one in fields:
-        heat = field_on_photo(one, one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX), log=log)
+        gradient, size = one.gradient, one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX)
+        if not log and gradient.any():
+            strong = np.quantile(gradient[gradient > 0], STRONGEST)
+            gradient = np.minimum(gradient, strong).astype(np.float32)
+        heat = field_heat(one.geometry.project(gradient, size), log=log)
         split = "" if one.split is None else f", split {one.split}"
         weights = "trained" if one.trained else "random"
         heading = f"{look.place(one.layer)}{split}, {weights} weights"
@@ -383,16 +373,13 @@ def _draw_field(axis: Axes, one: EffectiveField, *, log: bool) -> dict[str, Patc
     }
 
 
-view_density = SweepStep.density
-
-
 def film_scale(sweep: Sweep) -> tuple[float, bool]:
     """Top of the film's colour scale, in units of an even spread, and whether it clips a frame.
 
     It is the lower quartile of the frames' highest values: evidence on a small object is so
     dense that the highest of all would leave large ones without colour. 0 without evidence.
     """
-    highest = [float(view_density(step).max()) for curve in sweep.curves for step in curve.steps]
+    highest = [float(step.density().max()) for curve in sweep.curves for step in curve.steps]
     found = [top for top in highest if top > 0]
     top = float(np.quantile(found, 0.25)) if found else 0.0
     return top, top < max(highest, default=0.0)
@@ -435,8 +422,8 @@ def _frame(step: SweepStep, top: float, drawing: DrawingOptions, side: int) -> P
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     # The small view is enlarged before it is drawn on, so that the map stays smooth.
     view = np.asarray(Image.fromarray(step.view).resize(size, Image.Resampling.BICUBIC))
-    heat = resize_map(view_density(step), *size)
+    heat = resize_map(step.density(), *size)
     painted = overlay(view, heat, vmax=top, opacity=drawing.opacity, cmap=drawing.colour_map)
     # The line above is for the model's name.
-    title = f"\n{step.factor:.2g}\N{MULTIPLICATION SIGN} ({scales.size_px(step)} px)"
+    title = f"\n{step.factor:.3g}\N{MULTIPLICATION SIGN} ({scales.size_px(step)} px)"
     return Panel(painted, title, f"{step.probability:.1%}, rank {step.rank}")

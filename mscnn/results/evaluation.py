@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscnn.results.explanation import RgbArray, Score, WeightsInfo
-from mscnn.results.schema import HIDDEN, column, computed
+from mscnn.results.schema import HIDDEN, LEFT_OUT, column, computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,7 @@ class Evaluation:
     images: int
     top1: float
     top5: float
-    unreadable: tuple[tuple[str, str], ...] = field(
-        default=(), metadata=column(convert=lambda left: [name for name, _ in left])
-    )
+    unreadable: tuple[tuple[str, str], ...] = field(default=(), metadata=LEFT_OUT)
     ece: float
     device: str
     seconds: float
@@ -152,12 +150,6 @@ class Evaluation:
     def images_per_second(self) -> float:
         """Speed, with decoding."""
         return self.images / max(self.seconds, 1e-9)
-
-    @property
-    @computed(before="ece")
-    def unreadable_reasons(self) -> dict[str, str]:
-        """Name to reason of what was left out."""
-        return dict(self.unreadable)
 
     def confused(self) -> list[tuple[tuple[int, int], int]]:
         """Return ``(class, wrong answer)`` and how often, most frequent first."""

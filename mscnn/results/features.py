@@ -80,9 +80,7 @@ class Extraction:
     stage: str | None
     split: int | None
     unreadable: tuple[tuple[str, str], ...] = field(
-        default=(),
-        repr=False,
-        metadata=schema.column(convert=lambda left: [name for name, _ in left]),
+        default=(), repr=False, metadata=schema.LEFT_OUT
     )
     device: str
     seconds: float
@@ -97,9 +95,3 @@ class Extraction:
     def images_per_second(self) -> float:
         """Speed of this run, with decoding."""
         return self.computed / max(self.seconds, 1e-9)
-
-    @property
-    @schema.computed(before="device")
-    def unreadable_reasons(self) -> dict[str, str]:
-        """Name to reason of what was left out."""
-        return dict(self.unreadable)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mscnn.geometry import FloatMap
-from mscnn.results import schema
 from mscnn.results.explanation import WeightsInfo
-from mscnn.results.schema import HIDDEN, column
+from mscnn.results.schema import HIDDEN, LEFT_OUT, column
 from mscnn.results.study import Interval
 
 
@@ -59,9 +58,7 @@ class FolderMaps:
     command: str
     target: str | int
     images: int
-    unreadable: tuple[tuple[str, str], ...] = field(
-        repr=False, metadata=column(convert=lambda left: [name for name, _ in left])
-    )
+    unreadable: tuple[tuple[str, str], ...] = field(repr=False, metadata=LEFT_OUT)
     device: str
     maps: tuple[MapsSummary, ...]
     sheet: tuple[str, ...]
@@ -72,9 +69,3 @@ class FolderMaps:
         default=None, repr=False, metadata=column(optional=True)
     )
     files: tuple[str, ...] | None = field(default=None, metadata=column(optional=True))
-
-    @property
-    @schema.computed(before="device")
-    def unreadable_reasons(self) -> dict[str, str]:
-        """Name to reason of what was left out."""
-        return dict(self.unreadable)

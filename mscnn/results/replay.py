@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 """Of an array's own largest magnitude. Maps of different methods and layers lie orders of magnitude
 apart: an absolute limit would pass whatever a small one holds, and refuse a large one for the
 rounding of float32."""
-_NOT_COMPARED = ("seconds", "map_seconds", "created", "versions", "replay")
+_NOT_COMPARED = ("seconds", "map_seconds", "created", "versions", "replay", "reason")
 Arrays = dict[str, npt.NDArray[np.float64]]
 
 
@@ -52,6 +52,7 @@ def recorded(
     """Return files whose manifest also holds a ``MadeBy``; ``photo`` is ``(name, sha256)``."""
     compare = [name for name in files if name.endswith((".npy", ".npz"))]
     compare = compare or [n for n in files if n.endswith(".json") and n != MANIFEST]
+    compare += ["ablation.json"] * ("ablation.json" in files)  # what no array of splits holds
     made = {
         "command": command,
         "options": {k: v for k, v in options.items() if v or (v == 0 and v is not False)},

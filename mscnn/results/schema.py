@@ -83,6 +83,14 @@ HIDDEN: Mapping[str, Any] = column(None, heading="")
 """Metadata of a field that stands in no document and no table, such as an array."""
 
 
+def _left_out(unreadable: Sequence[tuple[str, str]]) -> JsonDict:
+    return {"unreadable": [name for name, _ in unreadable], "unreadable_reasons": dict(unreadable)}
+
+
+LEFT_OUT: Mapping[str, Any] = column(heading="", flatten=True, convert=_left_out)
+"""Metadata of ``unreadable``, ``(name, reason)`` of files: their names, and reasons by name."""
+
+
 def computed(name: str | None = "", **how: Any) -> Callable[[_Getter], _Getter]:
     """Mark the getter of a property, below ``@property``, as a number like those of the fields."""
 

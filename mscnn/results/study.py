@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mscnn.results.schema import HIDDEN, column, computed
+from mscnn.results.schema import column
 
 CONFIDENCE = 0.95
 SHUFFLED = "shuffled"
@@ -84,21 +84,14 @@ def share(flags: npt.ArrayLike) -> Interval:
 class SplitField:
     """One split's fields: the side of the largest theoretical one, px, and what was measured.
 
-    ``trained`` and ``random``: side of the smallest centred square that holds half of the raw
-    gradient at the centre, one value per photograph.
+    ``half_side_px``, by whose weights, ``"trained"`` or ``"random"``: side of the smallest centred
+    square that holds half of the raw gradient at the centre, one value per photograph.
     """
 
     block: str
     split: int
     theoretical_px: int
-    trained: Interval = field(metadata=HIDDEN)
-    random: Interval = field(metadata=HIDDEN)
-
-    @property
-    @computed()
-    def half_side_px(self) -> dict[str, Interval]:
-        """Both sides, by whose weights."""
-        return {"trained": self.trained, "random": self.random}
+    half_side_px: dict[str, Interval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +192,7 @@ class Study:
     Attributes:
         photos: how many photographs were used; ``looked_at`` were classified to find them.
         labelled: whether the folder said what is right.
-        large, small: the two factors that changes compare.
+        compared: the two factors that changes compare, ``"large"`` and ``"small"``.
         range_gain: model to setting to its octaves less the first model's, within each photograph;
             without the first model.
     """
@@ -210,16 +203,9 @@ class Study:
     unreadable: int
     factors: tuple[float, ...]
     settings: tuple[str, ...]
-    large: float = field(metadata=HIDDEN)
-    small: float = field(metadata=HIDDEN)
+    compared: dict[str, float]
     models: tuple[ModelSummary, ...]
     range_gain: dict[str, dict[str, Interval]] = field(metadata=column("range_gain_octaves"))
-
-    @property
-    @computed(before="models")
-    def compared(self) -> dict[str, float]:
-        """The two factors that changes compare."""
-        return {"large": self.large, "small": self.small}
 
     def answers(self) -> list[str]:
         """Say in words what was found, a line each; an interval around zero is no difference."""
@@ -227,7 +213,7 @@ class Study:
             f"{self.photos} photographs that all models classified alike, of "
             f"{self.looked_at} looked at; 95 % confidence intervals over photographs."
         ]
-        sizes = f"from {self.large:g}x to {self.small:g}x"
+        sizes = f"from {self.compared['large']:g}x to {self.compared['small']:g}x"
         for model in self.models:
             lines.append(
                 f"{model.model}: keeps half of its best probability over "

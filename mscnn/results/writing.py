@@ -107,6 +107,8 @@ def _write_through(folder: Path, home: Path, files: Mapping[str, bytes]) -> None
         for name, content in files.items():
             (hidden / name).write_bytes(content)
         if folder.is_dir():
+            if any((folder / name).is_dir() for name in files):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             for name in files:
                 (hidden / name).replace(folder / name)
         else:

@@ -93,7 +93,8 @@ def run_study(
         summaries.append(summary)
     photos = (len(chosen.photos), chosen.looked_at, labelled, len(chosen.unreadable))
     gains = range_gains(measures, *shown)
-    return Study(*photos, *shown, LARGE, SMALL, tuple(summaries), gains)
+    compared = {"large": LARGE, "small": SMALL}
+    return Study(*photos, *shown, compared, tuple(summaries), gains)
 
 
 def split_fields(
@@ -116,11 +117,11 @@ def split_fields(
     untrained = Network(replace(network.loaded, model=random), network.device, network.precision)
     found = []
     for number, (block, split) in enumerate(wanted, 1):
-        sides = [
-            interval([_half_side(net, image, block, split.index) for image in images])
-            for net in (network, untrained)
-        ]
-        found.append(SplitField(block, split.index, split.rf_max_px, *sides))
+        sides = {
+            weights: interval([_half_side(net, image, block, split.index) for image in images])
+            for weights, net in (("trained", network), ("random", untrained))
+        }
+        found.append(SplitField(block, split.index, split.rf_max_px, sides))
         if on_progress is not None:
             on_progress(number, len(wanted))
     return tuple(found)

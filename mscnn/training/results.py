@@ -91,7 +91,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     words = f"{facts.start.architecture}: top-1 {accuracy.top1:.1%}"
     top5 = f", top-5 {accuracy.top5:.1%}" if accuracy.top5_tells else ""
     title = f"{words} of {accuracy.images} images"
-    bars = [(r.label, r.images, r.top1, r.precision) for r in rows if r.images]
+    bars = [row for row in rows if row.images]
     for name, figure in (
         ("curves", training_curves(
             facts.state.history, words + top5, with_top5=accuracy.top5_tells)),

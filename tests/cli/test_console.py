@@ -108,7 +108,8 @@ def test_progress_and_log_are_shown_too():
     "features data --out EMPTY", "evaluate data --out EMPTY", "study data --models a --out EMPTY",
     "train data --model starter_resnet --out EMPTY", "finetune data --model a --out EMPTY",
     "predict photo.png --weights EMPTY", "evaluate data --real-labels EMPTY",
-    "evaluate EMPTY", "features EMPTY --out f.npz", "study EMPTY --models a --out o",
+    "explain EMPTY --out o", "evaluate EMPTY", "features EMPTY --out f.npz",
+    "study EMPTY --models a --out o",
     "train EMPTY --model starter_resnet --out o", "finetune EMPTY --model a --out o",
 ])  # fmt: skip
 def test_an_empty_path_is_not_this_folder(line, bundled, capsys):
@@ -117,7 +118,7 @@ def test_an_empty_path_is_not_this_folder(line, bundled, capsys):
     assert (out, err.count("\n")) == ("", 1)
     command, *words = line.replace("=", " EMPTY").split()
     option = words[words.index("EMPTY") - 1]
-    argument = "FOLDER" if command in ("features", "study") else "DATA"
+    argument = {"features": "FOLDER", "study": "FOLDER", "explain": "IMAGE"}.get(command, "DATA")
     name = option if words[0] != "EMPTY" else argument
     assert err.startswith(f"mscnn: {name} is empty; give a path")
     assert not any(Path().iterdir())

@@ -6,6 +6,7 @@ from matplotlib.patches import Rectangle
 
 from mscnn.draw import evaluation as e
 from mscnn.draw.figures import png
+from mscnn.results.evaluation import ClassResult, ReliabilityBin
 
 
 def bars(axis):
@@ -35,9 +36,9 @@ def test_curves_are_nats_and_percent():
 
 
 def test_a_reliability_diagram_shows_filled_bins_only():
-    bins: list[e.Bin] = [(i / 15, (i + 1) / 15, 0, None, None) for i in range(15)]
+    bins = [ReliabilityBin(i / 15, (i + 1) / 15, 0, None, None) for i in range(15)]
     assert png(e.reliability_figure(bins, "t"))
-    bins[9] = (0.6, 2 / 3, 3, 0.62, 2 / 3)
+    bins[9] = ReliabilityBin(0.6, 2 / 3, 3, 0.62, 2 / 3)
     upper, lower = e.reliability_figure(bins, "t").axes
     (bar,) = bars(upper)
     assert [bar.get_x(), bar.get_height()] == pytest.approx([0.6, 2 / 3])
@@ -64,8 +65,9 @@ def test_fractions_are_of_the_row_and_text_stays_where_there_is_room(n, named, n
 
 
 def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top():
-    classes: list[e.ClassBar] = [
-        ("cat, $felis", 4, 0.75, 1.0), ("dog", 2, 0.5, None), ("fox", 8, 0.5, 0.25),
+    classes = [
+        ClassResult(0, "cat, $felis", 4, 0.75, 1.0, 3, 1.0),
+        ClassResult(1, "dog", 2, 0.5, 1.0, 0, None), ClassResult(2, "fox", 8, 0.5, 1.0, 16, 0.25),
     ]  # fmt: skip
     figure = e.class_bars_figure(classes, "t$itle")
     assert png(figure)
@@ -81,7 +83,7 @@ def test_recall_is_a_bar_and_precision_a_dot_with_the_least_found_on_top():
 
 
 def test_of_many_classes_the_least_found_are_drawn_and_the_title_says_so():
-    classes: list[e.ClassBar] = [(f"c{i}", 1, i / 100, 1.0) for i in reversed(range(100))]
+    classes = [ClassResult(i, f"c{i}", 1, i / 100, 1.0, 1, 1.0) for i in reversed(range(100))]
     figure = e.class_bars_figure(classes, "title")
     assert len(bars(figure.axes[0])) == e.CLASS_BARS
     assert labels(figure.axes[0])[0] == "c0 (1)"

@@ -119,7 +119,7 @@ def stepped(raw):
 
 def test_a_film_is_drawn_in_units_of_an_even_spread():
     steps = tuple(map(stepped, ([[1, 1], [1, 1]], [[0, 8], [0, 0]], [[-1, 0], [0, 0]])))
-    flat, corner, nothing = map(sheets.view_density, steps)
+    flat, corner, nothing = (step.density() for step in steps)
     np.testing.assert_allclose(flat, 1, rtol=1e-6)
     # One of four positions holds all: bilinear resizing keeps its peak of 4 and its mean of 1.
     assert (corner.max(), corner.mean()) == (pytest.approx(4), pytest.approx(1, rel=1e-5))

@@ -235,7 +235,8 @@ def test_the_words_say_larger_smaller_or_nothing():
         octaves={"mean": number(2, 1, 3)},
     )  # fmt: skip
     gains = {"b": {"mean": number(0.5, 0.4, 0.6)}}
-    lines = Study(3, 5, False, 0, (1.0, 0.4), ("mean",), 1.0, 0.4, (model,), gains).answers()
+    sizes = {"large": 1.0, "small": 0.4}
+    lines = Study(3, 5, False, 0, (1.0, 0.4), ("mean",), sizes, (model,), gains).answers()
     assert lines[0].startswith("3 photographs that all models classified alike, of 5 looked at")
     for line, (_, words) in zip(lines[2:], changes.values(), strict=False):
         assert line.endswith(words)
