@@ -183,7 +183,7 @@ def test_arrow_keys_move_between_tabs_and_other_tabs_are_dimmed_until_opened(vis
     look.tab("Toy")
     look.ready("toy")
     look.page.locator("#tab-toy").focus()
-    for key, name in (("ArrowRight", "Slow"), ("ArrowLeft", "Toy"), ("Home", "Look")):
+    for key, name in (("ArrowLeft", "Compare"), ("ArrowRight", "Toy"), ("Home", "Look")):
         look.page.keyboard.press(key)
         expect(look.page.get_by_role("tab", name=name)).to_be_focused()
     look.page.locator("[data-example=cat]").click()

@@ -12,7 +12,7 @@ from timm.models.res2net import Bottle2neck
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
-from mscnn.errors import OptionError, UnknownLayerError, UnsupportedModelError
+from mscnn.errors import OptionError, UnsupportedModelError
 from mscnn.geometry import ViewGeometry
 from mscnn.maps.single_pass import Targets, grad_cam
 from mscnn.results.scales import ScaleReport
@@ -308,8 +308,9 @@ class StandIn:
     """Receptive fields of some blocks, as the theory gives them, without the theory."""
 
     def __init__(self, **sizes):
-        self.blocks = {
-            name.replace("_", "."): SimpleNamespace(
+        self.blocks = [
+            SimpleNamespace(
+                block=name.replace("_", "."),
                 stride_px=4,
                 splits=[
                     SimpleNamespace(index=i, path=("1x1", f"way{i}"), rf_min_px=3, rf_max_px=r)
@@ -317,12 +318,7 @@ class StandIn:
                 ],
             )
             for name, of_block in sizes.items()
-        }
-
-    def block(self, name):
-        if name not in self.blocks:
-            raise UnknownLayerError("no")
-        return self.blocks[name]
+        ]
 
 
 def test_fields_and_shares_are_joined():
