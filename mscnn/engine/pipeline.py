@@ -405,7 +405,8 @@ class _MacCounter(TorchDispatchMode):
 
 def counted_gmacs(network: Network) -> float:
     """Multiply-accumulates (10^9) of one forward, counted over convolutions and linear layers."""
-    model = on_meta(network.model)
+    # Between two requests, so that the copy carries no request's hooks.
+    model, _ = network.guarded(lambda: on_meta(network.model))
     dtype = next(model.parameters()).dtype
     x = torch.zeros(1, *network.loaded.data_config["input_size"], device="meta", dtype=dtype)
     with _MacCounter() as counter, torch.no_grad():
