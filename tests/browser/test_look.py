@@ -173,6 +173,10 @@ def test_where_there_is_no_canvas_the_drawn_picture_stands(visit):
     alt = picture.get_attribute("alt")
     assert alt is not None
     assert "strongest evidence" in alt
+    # Words that belong to one map of many are shown with it.
+    look.tab("Compare")
+    look.ready("compare")
+    expect(look.page.locator("section.agreement:visible")).to_have_count(1)
 
 
 def test_saving_the_picture_needs_no_server(visit):
