@@ -151,7 +151,7 @@ def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path):
 
 
 def test_who_waits_for_a_load_can_leave(loader):
-    loader.wait_s = 1.0
+    loader.wait_s = 3.0
     session = Session("cpu")
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(session.network, "large")
