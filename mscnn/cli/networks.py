@@ -165,7 +165,7 @@ def rf(
     from mscnn.engine.lens_options import fair_baseline
 
     found = fields.known(model) or open_engine("cpu", []).receptive_field(model)
-    beside = fair_baseline(model)
+    beside = fair_baseline(found.model)
 
     def files() -> Files:
         # Late: drawing loads matplotlib, which the table does not need.

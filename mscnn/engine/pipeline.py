@@ -327,11 +327,7 @@ def summarise(label: str, layer: str, columns: Sequence[ComparedModel]) -> Compa
     """Put columns beside one another: agreement of each pair, and one colour scale."""
     maps = [(column.model, cam) for column in columns if (cam := column.cam) is not None]
     top = max((float(density(cam).max()) for _, cam in maps), default=0.0) or 1.0
-    own = [c.explanation and c.explanation.prediction.weights.kind == "folder" for c in columns]
-    names = [
-        registry.folder_name(c.model) if o else c.model for c, o in zip(columns, own, strict=True)
-    ]
-    hint = registry.fair_pair_hint(names)
+    hint = registry.fair_pair_hint([column.model for column in columns])
     return Comparison(label, layer, tuple(columns), all_agreements(maps), top, hint)
 
 
@@ -368,7 +364,7 @@ def compared(
 
 def model_facts(network: Network) -> ModelFacts:
     """Size, cost, and published accuracy (for bundled weights: ours) of a loaded network."""
-    spec = None if network.weights.kind == "folder" else network.spec
+    spec = network.spec
     top1, source = (spec.top1, spec.top1_source) if spec else (None, "")
     if network.weights.kind == "bundled":
         measured = load_manifest()[network.name].accuracy

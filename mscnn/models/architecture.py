@@ -125,8 +125,7 @@ class _Bounded(TorchFunctionMode):
 def from_name(name: str) -> Blueprint:
     """Return the blueprint of a timm name, with or without its tag, or ``UnknownModelError``."""
     spec = registry.find(name)
-    bare = name.strip().removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
-    plain = spec.name if spec else bare
+    plain = spec.name if spec else registry.without_prefix(name)
     architecture, _, tag = plain.partition(".")
     if not is_model(architecture):
         raise unknown_model(name)

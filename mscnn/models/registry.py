@@ -34,10 +34,15 @@ def find(name: str) -> BackboneSpec | None:
     first row of that architecture is meant: ``resnet50`` is ``resnet50.tv_in1k`` here, the fair
     partner, although timm alone would take another tag.
     """
-    key = name.strip().lower()
+    return _BY_NAME.get(without_prefix(name.lower()))
+
+
+def without_prefix(name: str) -> str:
+    """Return a name without the hub's prefixes, such as ``hf-hub:timm/``, and spaces around it."""
+    name = name.strip()
     for prefix in _PREFIXES:
-        key = key.removeprefix(prefix)
-    return _BY_NAME.get(key)
+        name = name.removeprefix(prefix)
+    return name
 
 
 def full_name(name: str) -> str:

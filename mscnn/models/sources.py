@@ -178,7 +178,7 @@ def check_names(models: Sequence[str]) -> None:
 
 
 def _like_path(name: str) -> bool:
-    bare = name.strip().removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
+    bare = registry.without_prefix(name)
     return "/" in bare or "\\" in bare or bare.startswith((".", "~"))
 
 
