@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -28,6 +29,7 @@ import numpy as np
 
 from mscnn.errors import DatasetError, OptionError, OutputError
 from mscnn.results.features import FeatureFile, FeatureHead, Rows, head_of
+from mscnn.results.writing import replacing
 
 SUFFIXES = (".npz", ".parquet", ".safetensors")
 _ROW_GROUP = 8192
@@ -88,7 +90,8 @@ def _write_npz(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) 
     text_type = np.dtype(f"<U{max((len(name) for name in paths), default=1)}")
     # Mapped from a file, as paths of a million photographs take hundreds of MB.
     mapped = path.with_suffix(".paths.npy")
-    names = np.lib.format.open_memmap(mapped, "w+", text_type, (head.rows,))
+    mapped.unlink(missing_ok=True)  # what an earlier try left
+    names = map_reserved(mapped, text_type, (head.rows,))
     for number, name in enumerate(paths):
         names[number] = name
     with path.open("wb") as file:
@@ -162,6 +165,27 @@ _KINDS: dict[str, tuple[Callable[..., None], Callable[[Path], _Content]]] = {
     ".parquet": (_write_parquet, _read_parquet),
     ".safetensors": (_write_safetensors, _read_safetensors),
 }
+
+
+def map_reserved(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+    """Map an array, of zeros where it is new, with its space on the disk reserved.
+
+    A write into a map that the disk has no room for would kill the process.
+    """
+    if not path.exists():
+        with replacing(path) as fresh:
+            np.lib.format.open_memmap(fresh, "w+", dtype, shape)
+            _reserve(fresh)
+    return np.lib.format.open_memmap(path, "r+")
+
+
+def _reserve(path: Path) -> None:
+    """Take the space for a file of zeros, behind NumPy's header."""
+    with path.open("rb") as same, path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        else:
+            shutil.copyfileobj(same, file, 1 << 22)
 
 
 def import_pyarrow() -> tuple[Any, Any]:

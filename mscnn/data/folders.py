@@ -64,7 +64,7 @@ from mscnn.maps.methods import get_method
 from mscnn.maps.single_pass import batch_grad_cam
 from mscnn.models.probabilities import probabilities
 from mscnn.models.sources import check_names
-from mscnn.photos.imaging import load_photo
+from mscnn.photos.imaging import load_photo, thumbnail_of
 from mscnn.photos.preprocess import NetworkInput
 from mscnn.results.explanation import CamMap
 from mscnn.results.folders import ClassMean, FolderMaps, MapsSummary
@@ -77,6 +77,8 @@ from mscnn.trust.plan import BRIEF, Plan
 LABEL = "label"
 SHEET_MAPS = 200
 """Maps on a contact sheet, at most."""
+SHEET_PHOTO_PX = 800
+"""Longer side of the photographs that are kept for it."""
 _EXPLAINED = (
     "class_index", "probability", "top1_index", "top1_probability", "map_min", "map_max",
     "map_sum", "map_peak", "map_half", "map_x", "map_y",
@@ -495,7 +497,8 @@ class _Folder:
                     said = f"{part.network.labels.display(int(index))} {chance:.1%}"
                 geometry = part.network.preprocess(photo).geometry
                 maps.append((self._name(part, m), part.cam(number, m, geometry), said))
-            yield self.photos.name(number), photo, maps
+            # All of the sheet are in memory at once; each is drawn at 650 px at most.
+            yield self.photos.name(number), thumbnail_of(photo, SHEET_PHOTO_PX), maps
 
     def _write(self, found: FolderMaps, readable: Flags, numbers: Sequence[int]) -> FolderMaps:
         out, before = self.out, _manifest(self.out).get("files", ())

@@ -107,6 +107,13 @@ def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
         train = layout.train()
         if layout.val is not None:
             found = DataSet(train.names, train.samples, layout.val().samples, layout.split)
+            held = set(map(found.val.name, range(len(found.val))))
+            learnt = map(found.train.name, range(len(found.train)))
+            if both := [name for name in learnt if name in held]:
+                raise DatasetError(
+                    f"{len(both)} training images, such as {both[0]!r}, are also among those to "
+                    "measure with; give each photograph one split."
+                )
             measured = set(found.val.targets.tolist())
             if blind := [n for i, n in enumerate(found.names) if i not in measured]:
                 account.notices.append(f"{_some(blind)} without a validation image.")
@@ -127,11 +134,15 @@ def _hold_out(part: Part, val_share: float, seed: int) -> tuple[Samples, Samples
     val: list[int] = []
     for index, name in enumerate(part.names):
         numbers = np.flatnonzero(part.samples.targets == index).tolist()
-        random.Random(f"{seed}/{name}").shuffle(numbers)
+        # As bytes: the name of a folder may be no text.
+        random.Random(f"{seed}/{name}".encode("utf-8", "surrogateescape")).shuffle(numbers)
         # Of two one is held out, and one is left to learn from, whatever the fraction.
         held = min(max(1, round(len(numbers) * val_share)), max(len(numbers) - 1, 0))
         val += numbers[:held]
         train += numbers[held:]
+    # A table may give a photograph several classes; none of its rows is learnt from then.
+    kept = {part.samples.name(number) for number in val}
+    train = [number for number in train if part.samples.name(number) not in kept]
     return part.samples.select(train), part.samples.select(val)
 
 
@@ -473,6 +484,7 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
 
     splits = {split for _, _, split in rows}
     if not any(splits):
+        rows = list(dict.fromkeys(rows))  # as of a table with a row for each object in a photo
         return _Layout(lambda: part(None), lambda: part(None))
     val = train_and_val(splits)[1] or "val"
     others = sorted(splits - {"train", val})
@@ -540,13 +552,22 @@ def _saved(root: Path) -> _Layout:
     """
     tables = _open_saved(root)
     learnt_from, measured_with = train_and_val(tables)
-    train, val = tables[learnt_from or next(iter(tables))], tables.get(measured_with)
+    # What is measured with is not learnt from: of a part that stands alone some is held out.
+    others = (name for name in tables if name != measured_with)
+    learnt_from = learnt_from or next(others, measured_with)
+    train = tables[learnt_from]
+    val = tables.get(measured_with) if measured_with != learnt_from else None
     image, label = _columns(root, train)
-    labels = {"train": list(train[label]), "val": list(val[label]) if val is not None else []}
-    names = getattr(train.features[label], "names", None)
-    values = range(len(names or ())) or sorted(
-        {value for part in labels.values() for value in part if value not in (None, -1)}
-    )
+    known = getattr(train.features[label], "names", None) or []
+
+    def named(table: Any) -> list[Any]:
+        # Each part may number its classes in its own way.
+        own = getattr(table.features[label], "names", None) or known
+        return [own[v] if own and isinstance(v, int) and v >= 0 else v for v in table[label]]
+
+    labels = {"train": named(train), "val": named(val) if val is not None else []}
+    given = {value for part in labels.values() for value in part if value not in (None, -1)}
+    values = [*known, *sorted(given.difference(known))]
     index = {value: i for i, value in enumerate(values)}
 
     def part(table: Any, name: str, words: str = _ALL) -> Part:
@@ -558,12 +579,13 @@ def _saved(root: Path) -> _Layout:
         kept = [i for i, value in enumerate(labels[name]) if value is not None and value != -1]
         photos = RowList(encoded, len(labels[name]), image, name)
         samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)
-        return Part(tuple(map(str, names or values)), samples, words)
+        return Part(tuple(map(str, values)), samples, words)
 
     learnt, own = partial(part, train, "train"), partial(part, val, "val", _VAL)
     if val is None:
         return _Layout(learnt, learnt)
-    return _Layout(lambda: found if len((found := own()).samples) else learnt(), learnt, own)
+    instead = partial(part, train, "train", "the training part")  # of a part without labels
+    return _Layout(lambda: found if len((found := own()).samples) else instead(), learnt, own)
 
 
 def _open_saved(root: Path) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 import mscnn
 from mscnn.data import listing
+from mscnn.data.feature_files import map_reserved
 from mscnn.data.listing import MOMENTARY, PhotoList, why_unreadable
 from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
@@ -132,9 +133,9 @@ class PartFiles:
             return array
         # A copy on the disk, for all rows may not fit into memory.
         shape = int(readable.sum()), *array.shape[1:]
-        found = np.lib.format.open_memmap(
-            self.folder / f"readable_{name}.npy", "w+", array.dtype, shape
-        )
+        path = self.folder / f"readable_{name}.npy"
+        path.unlink(missing_ok=True)  # what an earlier try left
+        found = map_reserved(path, array.dtype, shape)
         at = 0
         for batch in map(self.plan.batch, range(self.plan.batches)):
             some = array[batch][readable[batch]]
@@ -158,16 +159,8 @@ class PartFiles:
         return 1 + found
 
     def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> Any:
-        """Map an array, of zeros where it is new, with its space on the disk reserved.
-
-        A write into a map that the disk has no room for would kill the process.
-        """
-        path = self.folder / f"{name}.npy"
-        if not path.exists():
-            with replacing(path) as fresh:
-                np.lib.format.open_memmap(fresh, "w+", dtype, shape)
-                _reserve(fresh)
-        return np.lib.format.open_memmap(path, "r+")
+        """Map an array, of zeros where it is new."""
+        return map_reserved(self.folder / f"{name}.npy", dtype, shape)
 
 
 def settle(out: Path, plan: Plan, within: str = "") -> None:
@@ -285,15 +278,6 @@ def part_folder(out: Path) -> Path:
 def forget(out: Path) -> None:
     """Delete what an earlier run kept for ``out``."""
     shutil.rmtree(part_folder(out), ignore_errors=True)
-
-
-def _reserve(path: Path) -> None:
-    """Take the space for a file of zeros, behind NumPy's header."""
-    with path.open("rb") as same, path.open("r+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        else:
-            shutil.copyfileobj(same, file, 1 << 22)
 
 
 @contextmanager

@@ -158,10 +158,11 @@ def growth_chart(
     """Draw how the smallest and the largest receptive field grow over depth, with the input's size.
 
     Where all models have the same blocks these are named, otherwise the depth is relative. A model
-    without known blocks is drawn by its stages. Marks: ``point:model/block``. Raises
-    ``ValueError``: no model.
+    without known blocks is drawn by its stages, which are numbered. Marks:
+    ``point:model/block``. Raises ``ValueError``: no model.
     """
-    figure = look.new_figure(width, 280, "Receptive field, block by block", title)
+    steps = "block by block" if any(field.blocks for field in fields) else "stage by stage"
+    figure = look.new_figure(width, 280, f"Receptive field, {steps}", title)
     look.legend(figure, *_growth(figure.subplots(), fields, width))
     return figure
 
@@ -225,10 +226,14 @@ def _growth(axis: Axes, fields: Sequence[ReceptiveField], width: int) -> _Key:
         axis.axhline(px, **_DASHED)
         beside = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "va": "center"}
         look.note(axis, f"{px} px", (1, px), **beside)
-    if same:
+    blocks = any(field.blocks for field in fields)
+    if same and blocks:
         _depth_axis(axis, names[0], width)
+    elif same:
+        axis.set_xticks(range(len(names[0])), [str(n) for n, _ in enumerate(names[0], 1)])
+        look.style(axis, x="stages in order of depth")
     else:
-        look.style(axis, x="depth in the network, % of its blocks")
+        look.style(axis, x=f"depth in the network, % of its {'blocks' if blocks else 'stages'}")
     return _fields_key(labels, inputs)
 
 

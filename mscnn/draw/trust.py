@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ _LINES: dict[Kind, dict[str, Any]] = {
     "blurred": {"color": look.SERIES[2], "linewidth": 1.8, "linestyle": "-."},
     "random": {"color": look.SOFT, "linewidth": 1.4, "linestyle": ":"},
 }
+_HEAD = re.compile(r"(.*\.)?(fc|head|classif(ier)?|last_linear)")
+"""What timm calls the layer of a classifier."""
 _COVERS = {"mean": "plain colour", "blur": "blur"}
 
 
@@ -124,4 +127,4 @@ def part_title(part: str) -> str:
     """Return what a part of a network is called: ``RandomStep.part``."""
     if part == STEM:
         return "the first layers"
-    return look.stage_title(part) if part.startswith("layer") else "the classifier"
+    return "the classifier" if _HEAD.fullmatch(part) else look.stage_title(part)

@@ -348,13 +348,13 @@ class Network:
         return found
 
     def _trace(self) -> ReceptiveField | UnsupportedModelError:
+        px = int(self.loaded.data_config["input_size"][-1])
         try:
             # Under the lock no request's hooks are on the model; the tracer copies no weight.
-            graph, _ = self.guarded(lambda: topology.trace(self.model, self.stages))
+            graph, _ = self.guarded(lambda: topology.trace(self.model, self.stages, px))
         except UnsupportedModelError as error:
             return error.with_traceback(None)
-        px = self.loaded.data_config["input_size"][-1]
-        return receptive_field.fields(graph, model=self.name, input_px=int(px))
+        return receptive_field.fields(graph, model=self.name, input_px=px)
 
     def _field_or_none(self) -> ReceptiveField | None:
         """The theoretical fields where they are known; the lens works without them too."""

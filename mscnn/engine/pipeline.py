@@ -88,7 +88,8 @@ class Engine:
         stages = check_supported(blueprint)
         structure = blueprint.build(device="meta")
         px = int(resolve_model_data_config(structure)["input_size"][-1])
-        return fields.fields(topology.trace(structure, stages), model=blueprint.name, input_px=px)
+        graph = topology.trace(structure, stages, px)
+        return fields.fields(graph, model=blueprint.name, input_px=px)
 
     def scales(self, photo: Photo, model: str, **options: Any) -> ScaleReport:
         """Scale attribution of one model; see ``Network.scales``."""

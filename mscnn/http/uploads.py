@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import gradio as gr
 from gradio import utils
+from gradio.context import LocalContext
 from gradio.data_classes import ImageData
 from gradio.route_utils import API_PREFIX
 from gradio_client import utils as client_utils
@@ -26,16 +28,26 @@ _ONE_ALPHABET = str.maketrans("-_", "+/")
 NO_PHOTO = "There is no photo yet; upload one, or choose an example."
 
 
+class FileSet(set[str]):
+    """Paths that gradio can go through in one thread while another adds to them."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(frozenset(self))
+
+
 def cache_file(name: str, content: bytes) -> str:
     """Keep ``content`` as ``name`` in a fresh folder of gradio's cache; return its path.
 
-    gradio serves files from there, and ``delete_cache`` removes them later; a file made anywhere
-    else would be copied and its original left behind.
+    gradio serves files from there; a file made anywhere else would be copied and its original left
+    behind. ``delete_cache`` removes only what is in a set of the page's: what is made during a
+    request is put there, as a path in one of our messages alone would not be.
     """
     root = Path(utils.get_upload_folder())
     root.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=root)) / name
     path.write_bytes(content)
+    if (blocks := LocalContext.blocks.get(None)) is not None:
+        blocks.upload_file_set.add(str(path))
     return str(path)
 
 

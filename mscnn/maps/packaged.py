@@ -22,7 +22,7 @@ from pytorch_grad_cam.metrics import road as package_road
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from mscnn.errors import Cancelled
+from mscnn.errors import Cancelled, MethodError
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import RawMaps, Targets
@@ -35,6 +35,8 @@ score_cam.tqdm = ablation_cam.tqdm = _quiet
 BATCH = 32
 """Pictures per forward at 224 px; fewer at larger sizes, so that memory stays the same."""
 MOST_IN_BATCH = 128
+MOST_COMPARED = 2**14
+"""Positions that KPCA-CAM sets beside one another: the matrix of all pairs takes 1 GB."""
 
 
 class _StreamedScoreCAM(package.ScoreCAM):  # type: ignore[misc]  # the package is untyped
@@ -85,6 +87,34 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
         agreement = (maps * strength).sum(axis=(1, 2), keepdims=True)
         turned: npt.NDArray[np.float32] = np.where(agreement < 0, -maps, maps)
         return turned
+
+
+def _first_component(channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Project positions on their first principal component: ``(B, C, h, w)`` to ``(B, h, w)``.
+
+    As the package, whose SVD also makes a matrix of all pairs of positions, which nothing reads:
+    10 GB for a map of 224 x 224.
+    """
+    flat = np.nan_to_num(channels, posinf=np.inf, neginf=-np.inf).reshape(*channels.shape[:2], -1)
+    rows = flat.transpose(0, 2, 1)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    found = [one @ np.linalg.svd(one, full_matrices=False)[2][0] for one in rows]
+    return np.stack(found).reshape(len(channels), *channels.shape[2:]).astype(np.float32)
+
+
+class _EigenCAM(package.EigenCAM):  # type: ignore[misc]  # the package is untyped
+    def get_cam_image(
+        self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, *_more: Any
+    ) -> npt.NDArray[np.float32]:
+        return _first_component(activations)
+
+
+class _EigenGradCAM(package.EigenGradCAM):  # type: ignore[misc]  # the package is untyped
+    def get_cam_image(
+        self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any,
+        *_more: Any,
+    ) -> npt.NDArray[np.float32]:  # fmt: skip
+        return _first_component(grads * activations)
 
 
 class _AblationCAM(package.AblationCAM):  # type: ignore[misc]  # the package is untyped
@@ -149,8 +179,8 @@ _CLASSES: dict[str, Any] = {
     "layercam": package.LayerCAM,
     "xgradcam": package.XGradCAM,
     "gradcam-elementwise": package.GradCAMElementWise,
-    "eigengradcam": type("EigenGradCAM", (_Oriented, package.EigenGradCAM), {}),
-    "eigencam": type("EigenCAM", (_Oriented, package.EigenCAM), {}),
+    "eigengradcam": type("EigenGradCAM", (_Oriented, _EigenGradCAM), {}),
+    "eigencam": type("EigenCAM", (_Oriented, _EigenCAM), {}),
     "kpcacam": type("KPCA_CAM", (_Oriented, package.KPCA_CAM), {}),
     "scorecam": _StreamedScoreCAM,
     "ablationcam": _AblationCAM,
@@ -250,11 +280,18 @@ def packaged_map(
     are classes to set it in contrast to, by FinerCAM on the method (Zhang et al., CVPR 2025,
     arXiv:2501.11309): the differences of logits, weighted by the others' probabilities. Returns
     ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
-    is no such layer, or it gives no map; ``Cancelled``.
+    is no such layer, or it gives no map; ``MethodError``: its map is too large for the method;
+    ``Cancelled``.
     """
     call = call or Call()
     with torch.no_grad(), record(model, [layer]) as seen:
         model(x)
+    height, width = seen.outputs[layer].shape[2:]
+    if method == "kpcacam" and height * width > MOST_COMPARED:
+        raise MethodError(
+            f"{METHODS[method].title} compares all pairs of positions, which takes too much memory "
+            f"for the {height} x {width} of {layer}; choose a later layer or another method."
+        )
     total = seen.outputs[layer].shape[1] + 1 if METHODS[method].is_slow else 1
     # AblationCAM puts a layer and a hook of its own in, and leaves both there after an exception.
     inner = copy.deepcopy(model) if method == "ablationcam" else model

@@ -251,6 +251,13 @@ def _stage_names(model: nn.Module) -> tuple[str, ...]:
     kind, count = Counter(kinds).most_common(1)[0]
     if count > 1:
         names = names[kinds.index(kind) :]
+        last = len(names) - 1 - kinds[::-1].index(kind)
+        parent, _, number = names[last].rpartition(".")
+        following = f"{parent}.{int(number) + 1}" if number.isdecimal() else ""
+        inside = [name for name in modules if name.rpartition(".")[0] == parent]
+        if last < len(names) - 1 and following == inside[-1]:
+            # Of NFNets timm lists the convolution after the last stage in the place of this one.
+            names.insert(last + 1, following)
     if len(names) > _MAX_STAGES:
         # A net of equal blocks (ConvMixer) has no stages; four depths of it stand in for them.
         names = [names[len(names) * i // 4 - 1] for i in (1, 2, 3, 4)]

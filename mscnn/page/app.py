@@ -26,6 +26,7 @@ from mscnn.errors import MscnnError, OptionError, OutputError
 from mscnn.http import memory
 from mscnn.http.endpoints import build_api
 from mscnn.http.server import Page
+from mscnn.http.uploads import FileSet
 from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import default_model
 from mscnn.page.answering import Answering
@@ -80,6 +81,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
     with Page(
         title=TITLE, analytics_enabled=False, delete_cache=(900, DELETE_AFTER_S), fill_width=True
     ) as demo:
+        demo.upload_file_set = demo.temp_file_sets[0] = FileSet()
         viewer = build_viewer(
             photos, model=first, offered=built, max_bytes=MAX_UPLOAD_MB * 2**20, pack=answering.pack
         )

@@ -35,6 +35,8 @@ from mscnn.scales.families import UnitPoint
 
 SHARES = (0.5, 0.9, 0.99)
 _SEED = 1701
+_GAINS = ("gain", "gamma")
+"""What timm's scaled convolutions and layer scales call a factor that begins at or near zero."""
 Theory = StageField | BlockField | SplitField
 """The theoretical field of what is measured."""
 
@@ -182,8 +184,9 @@ def with_random_weights(model: nn.Module) -> nn.Module:
     """Copy a network and draw its weights anew, the same ones every time.
 
     Every module's own ``reset_parameters`` runs, which also resets the statistics of batch norms;
-    then timm's ``init_weights`` where there is one, without its zeroes in the last batch norm of
-    each block, which would cut the branches off. The copy is in eval mode and on the CPU, so that
+    then timm's ``init_weights`` where there is one. Neither leaves the zeroes with which a branch
+    may begin to learn (in the last batch norm of a block, in gains, in layer scales): they would
+    cut the branches off. The copy is in eval mode and on the CPU, so that
     its weights do not depend on the device. Raises ``UnsupportedModelError``: some parameters
     belong to modules that cannot be reset.
     """
@@ -202,6 +205,9 @@ def draw_anew(modules: Iterable[nn.Module]) -> None:
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
+            for name, own in module.named_parameters(recurse=False):
+                if name in _GAINS:
+                    nn.init.ones_(own)
         elif next(module.parameters(recurse=False), None) is not None:
             raise UnsupportedModelError(
                 f"The weights of {type(module).__name__} layers cannot be drawn anew, so this "

@@ -136,12 +136,16 @@ class UnitPoint:
     def read(self, model: nn.Module, x: torch.Tensor, *, maps_only: bool = True) -> torch.Tensor:
         """Run the model: the units' values ``(B, C, h, w)``, with their graph where there is one.
 
-        Raises ``UnknownLayerError``: see ``record``.
+        Raises ``UnknownLayerError``: see ``record``; or channels that are not where they belong.
         """
         layers, inputs = ([self.module], []) if self.split is None else ([], [self.module])
         with record(model, layers, inputs=inputs, maps_only=maps_only) as seen:
             model(x)
         found = {**seen.outputs, **seen.inputs}[self.module]
+        if found.dim() == 4 and x.shape[2] == x.shape[3] and found.shape[2] != found.shape[3]:
+            raise UnknownLayerError(  # (B, h, w, C) would be taken for (B, C, h, w)
+                f"The layer {self.layer!r} keeps its channels last; choose a stage or a block."
+            )
         return found if self.channels is None else found[:, slice(*self.channels)]
 
 

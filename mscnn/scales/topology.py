@@ -28,11 +28,16 @@ from mscnn.scales.families import HookPoint, hook_points
 from mscnn.scales.graph import Graph, Node
 
 # Deep enough for a stride of 64, and not square, so that rows are never taken for columns.
-_ROWS, _COLUMNS = 256, 320
+_ROWS, _WIDER = 256, 64
+# Sides that differ by a multiple of this are alike down to it: padding to "same" sizes, which adds
+# on the left what is odd, then moves the fields alike.
+_ALIKE = 32
 
 
-def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
+def trace(model: nn.Module, stages: Sequence[str], input_px: int = _ROWS) -> Graph:
     """Return the graph of a network, with hook points at its stages, blocks and splits.
+
+    ``input_px`` is the side of the square that it usually sees, on which padding may depend.
 
     The splits of a Res2Net block are what is concatenated before its last convolution; any other
     block has one split, the input of that convolution. Blocks that cannot be followed are left out,
@@ -51,7 +56,8 @@ def trace(model: nn.Module, stages: Sequence[str]) -> Graph:
         blocks = ()
     first = next((m for m in modules.values() if isinstance(m, nn.Conv2d)), None)
     channels = 3 if first is None else first.in_channels
-    x = torch.empty(1, channels, _ROWS, _COLUMNS, device="meta")
+    rows = _ROWS + input_px % _ALIKE
+    x = torch.empty(1, channels, rows, rows + _WIDER, device="meta")
     tracker = Tracker(x)
     tracks: dict[str, Track] = {}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -80,11 +81,12 @@ def measure(
     total, done = len(starts) * len(settings) * len(factors), 0
     for start in starts:
         part = photos[start : start + BATCH]
-        images = [load_photo(photo.path) for photo in part]
+        # One photograph at a time in memory; what is shown of it is small.
+        views = [_views(network, photo.path, factors, settings, seed) for photo in part]
         targets = [photo.targets[which] for photo in part]
         here = slice(start, start + len(part))
         for s, f in product(range(len(settings)), range(len(factors))):
-            x = torch.cat([show(network, i, factors[f], settings[s], seed).x for i in images])
+            x = torch.cat([network.preprocess.tensor_of(of_photo[s, f]) for of_photo in views])
             got, _ = network.guarded(partial(see, x, targets))
             chances = probabilities(got.logits)
             probability[s, f, here] = chances[np.arange(len(targets)), targets]
@@ -98,6 +100,17 @@ def measure(
             if on_progress is not None:
                 on_progress(done, total)
     return ModelMeasures(network.name, probability, weighted, shares)
+
+
+def _views(
+    network: Network, path: Path, factors: Sequence[float], settings: Sequence[str], seed: int
+) -> dict[tuple[int, int], RgbArray]:
+    """A photograph at every size on every canvas, by the numbers of setting and factor."""
+    image = load_photo(path)
+    return {
+        (s, f): show(network, image, factor, setting, seed).view
+        for (s, setting), (f, factor) in product(enumerate(settings), enumerate(factors))
+    }
 
 
 def shuffled(view: RgbArray, rect: tuple[int, int, int, int], seed: int) -> RgbArray:

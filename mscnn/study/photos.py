@@ -17,6 +17,7 @@ from mscnn.engine.network import Network
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
 from mscnn.photos.imaging import load_photo
+from mscnn.results.explanation import RgbArray
 from mscnn.scales.canvas import compose, whole
 
 BATCH = 32
@@ -75,15 +76,20 @@ def choose(
     """
     chosen = Chosen()
     for start in range(0, len(files), BATCH):
-        read: list[tuple[Path, str | None, Image.Image]] = []
+        read: list[tuple[Path, str | None, list[RgbArray]]] = []
         for path, label in files[start : start + BATCH]:
             try:
-                read.append((path, label, load_photo(path, whole=True)))
+                image = load_photo(path, whole=True)
             except ImageError:
                 chosen.unreadable.append(path)
+            else:  # not the photographs themselves, which may be large
+                read.append((path, label, [_whole(network, image) for network in networks]))
         if read:
             chosen.looked_at += len(read)
-            best = [_best(network, [image for _, _, image in read]) for network in networks]
+            best = [
+                _best(network, [views[which] for _, _, views in read])
+                for which, network in enumerate(networks)
+            ]
             for (path, label, _), *indices in zip(read, *best, strict=True):
                 targets = _agreed(networks, indices, label)
                 if targets is not None and len(chosen.photos) < limit:
@@ -102,12 +108,16 @@ def choose(
     return chosen
 
 
-@torch.inference_mode()
-def _best(network: Network, images: Sequence[Image.Image]) -> list[int]:
-    """The best class of each photograph, shown whole on the neutral canvas."""
+def _whole(network: Network, image: Image.Image) -> RgbArray:
+    """The photograph shown whole on the neutral canvas."""
     pre = network.preprocess
-    views = [compose(i, whole(), 1.0, pre.view_size, "mean", pre.mean_colour)[0] for i in images]
-    x = torch.cat([pre.tensor_of(view) for view in views])
+    return compose(image, whole(), 1.0, pre.view_size, "mean", pre.mean_colour)[0]
+
+
+@torch.inference_mode()
+def _best(network: Network, views: Sequence[RgbArray]) -> list[int]:
+    """The best class of each view."""
+    x = torch.cat([network.preprocess.tensor_of(view) for view in views])
     found, _ = network.guarded(lambda: network.model(network.to_device(x)).argmax(1).tolist())
     return list(found)
 

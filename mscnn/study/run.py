@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mscnn.data.listing import MOMENTARY, why_unreadable
 from mscnn.engine.network import Network, Photo
 from mscnn.errors import OptionError
 from mscnn.models.sources import check_names
@@ -57,7 +58,8 @@ def run_study(
     """Run a study on the photographs of a folder; see ``find_photos``.
 
     The first of the networks is what the others' range of sizes is compared with. ``on_notice`` is
-    told what cuts will cost. Raises ``DatasetError``, ``OptionError``, ``UnsupportedModelError``.
+    told what was left out and what cuts will cost. Raises ``DatasetError``, ``OptionError``,
+    ``UnsupportedModelError``.
     """
     if not networks:
         raise OptionError("No model was named; name at least one.")
@@ -67,6 +69,9 @@ def run_study(
     files, labelled = find_photos(folder, options.seed)
     report = _part(on_progress, "choosing photographs")
     chosen = choose(networks, files, limit=options.limit, on_progress=report)
+    for path in chosen.unreadable:
+        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+        on_notice(f"left out {name}: {why_unreadable(path) or MOMENTARY}")
     paths = [photo.path for photo in chosen.photos[:FIELD_PHOTOS]]
     shown = (options.factors, options.settings)
     for which, network in enumerate(networks if options.cuts else ()):

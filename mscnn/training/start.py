@@ -105,7 +105,13 @@ def start_training(
             if start.notice:
                 say(start.notice)
         trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)
-        if plan.resume and not trainer.resume():
+        resumed = plan.resume and trainer.resume()
+        if len(set(processes.gather((resumed, trainer.at.epoch, trainer.at.step)))) > 1:
+            raise TrainingError(
+                "Not all processes found the same checkpoint; give a folder as --out that all "
+                "machines share, or copy the first one's checkpoint.pt to the others."
+            )
+        if plan.resume and not resumed:
             say("There is no checkpoint in --out yet, so the run starts from the beginning.")
         # Everybody has looked for a checkpoint before the first one is written.
         processes.wait()

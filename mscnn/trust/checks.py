@@ -44,18 +44,25 @@ POSITIONS = {
 def cascade(model: nn.Module, stages: Sequence[str], head: str, seed: int) -> Iterator[str]:
     """Draw the weights of a model anew, in place: yields each part's name once it is random.
 
-    The head, the stages from the last to the first, and what is left. The model is one's own copy,
-    on the CPU. Raises ``UnsupportedModelError``: see ``draw_anew``.
+    The head, the stages from the last to the first, each with what lies between it and the stage
+    before (of many networks timm lists only the ends of stages, or layers without weights), and
+    what is left. The model is one's own copy, on the CPU. Raises ``UnsupportedModelError``: see
+    ``draw_anew``.
     """
-    parts = [*([head] if head else []), *reversed(stages)]
-    left = [
-        module
-        for name, module in model.named_modules()
-        if not any(name == part or name.startswith(f"{part}.") for part in parts)
-    ]
-    for number, part in enumerate([*parts, STEM]):
+    left = dict(model.named_modules())
+    order = list(left)
+
+    def inside(part: str) -> list[str]:
+        return [name for name in order if name == part or name.startswith(f"{part}.")]
+
+    parts = [(head, inside(head))] if head else []
+    for stage, before in zip(reversed(stages), (*reversed(stages[:-1]), None), strict=True):
+        # Modules are registered in the order in which they run.
+        start = order.index(stage) if before is None else order.index(inside(before)[-1]) + 1
+        parts.append((stage, [*order[start:], *inside(stage)]))
+    for number, (part, names) in enumerate([*parts, (STEM, order)]):
         with seeded(seed + number):
-            draw_anew(left if part == STEM else model.get_submodule(part).modules())
+            draw_anew([left.pop(name) for name in names if name in left])
         yield part
 
 

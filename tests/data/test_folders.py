@@ -269,9 +269,9 @@ def test_tables_as_spreadsheets_and_windows_write_them(tmp_path, text, encoding)
 
 
 def test_a_tables_names_are_found_however_they_are_composed(tmp_path):
-    make(tmp_path, {NFD: 1, "b": 1})
+    make(tmp_path, {NFD: 2, "b": 1})
     rows = f"path,label,split\n{NFC}\\00.png,{NFC},Training\nb/00.png,b,TRAIN\n"
-    path = table(tmp_path, rows + f"{NFD}/00.png,{NFD},testing\n")
+    path = table(tmp_path, rows + f"{NFD}/01.png,{NFD},testing\n")
     data = open_data(path)
     assert data.names == tuple(sorted([NFC, "b"]))
     assert (len(data.train), len(data.val)) == (2, 1)

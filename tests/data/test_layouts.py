@@ -268,6 +268,25 @@ def test_a_table_may_give_the_split(tmp_path):
     assert len(data.train) == 6
 
 
+def test_a_photograph_that_a_table_names_twice_is_not_learnt_from_and_measured_with(tmp_path):
+    """As exports of boxes do: a row for each object. Two classes of one photo are no mistake."""
+    path = table(tmp_path, lines() + lines()[len("path,label") :] + "\n00.png,cold")
+    data = open_data(path, val_share=0.25)
+    held = {name for name, _ in named(data.val)}
+    assert len(data.val) == len(held) == 2
+    assert not held & {name for name, _ in named(data.train)}
+    both = lines(lambda p: "train") + lines(lambda p: "val")[len("path,label,split") :]
+    with pytest.raises(DatasetError, match=r"8 training images.*'00\.png'.*one split"):
+        open_data(table(tmp_path, both))
+
+
+def test_a_class_folder_whose_name_is_no_text(tmp_path):
+    kinds = [os.fsdecode(b"caf\xe9"), "bar"]
+    for kind in kinds:
+        make(tmp_path, {kind: 3})
+    assert open_data(tmp_path).names == tuple(sorted(kinds))
+
+
 def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path):
     """The photographs of the test part must not choose the epoch that is kept."""
     parts = {"0": "train", "1": "train", "2": "test", "3": "val"}
@@ -367,6 +386,26 @@ def test_a_saved_data_set_with_a_split_and_texts_as_labels(saved, tmp_path):
     assert Counter(data.train.targets.tolist()) == {0: 3, 1: 3}
     assert sorted(named(data.val)) == [("val[0]", 1), ("val[1]", 0)]
     assert found(tmp_path) == {"val[0]": "zebra", "val[1]": "ape"}
+
+
+def test_each_part_of_a_saved_data_set_may_number_its_classes_in_its_own_way(saved, tmp_path):
+    saved["it"] = {
+        "train": FakeTable([row | {"label": 2 * row["label"]} for row in fake_rows(2)],
+                           ["red", "green", "blue"]),
+        "test": FakeTable(fake_rows(1), ["red", "blue"]),
+    }  # fmt: skip
+    data = open_data(tmp_path)
+    assert [data.names[i] for i in data.train.targets] == ["red", "red", "blue", "blue"]
+    assert [data.names[i] for i in data.val.targets] == ["red", "blue"]
+    assert found(tmp_path) == {"val[0]": "red", "val[1]": "blue"}
+
+
+@pytest.mark.parametrize("parts", [("test",), ("validation", "all")])
+def test_what_is_measured_with_is_never_learnt_from(saved, tmp_path, parts):
+    saved["it"] = {name: FakeTable(fake_rows(4), ["red", "blue"]) for name in parts}
+    data = open_data(tmp_path, val_share=0.25)
+    assert not {name for name, _ in named(data.train)} & {name for name, _ in named(data.val)}
+    assert len(data.train) == (6 if len(parts) == 1 else 8)
 
 
 def test_without_the_package_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):

@@ -84,6 +84,19 @@ def test_a_full_disk_is_a_sentence_before_any_work(tmp_path, monkeypatch):
     assert PartFiles(out, plan()).done() == []
 
 
+def test_a_disk_that_is_full_at_the_end_is_a_sentence_too(tmp_path, monkeypatch):
+    """Arrays without the unreadable rows are copies, which need room of their own."""
+    part = PartFiles(tmp_path / "f.npz", plan())
+    part.write(0, rows(0), np.array([True, False]))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        part.readable_rows("rows")
+
+
 def test_where_space_cannot_be_reserved_it_is_filled(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     out = tmp_path / "f.npz"

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+import timm
 import torch
 from PIL import Image
 from torch import nn
@@ -279,6 +280,13 @@ def test_a_unit_of_a_random_network_sees_something(tiny, x):
     model = e.with_random_weights(tiny("res2net"))
     found = e.unit_gradient(model, [x], find_point(model, "layer4.1", 2), (48.0, 48.0))
     assert np.count_nonzero(found.gradient) > 0.9 * 96 * 96
+
+
+def test_factors_that_begin_at_zero_do_not_cut_the_branches_off():
+    model = e.with_random_weights(timm.create_model("nf_resnet26"))
+    gains = [p for name, p in model.named_parameters() if name.endswith("gain")]
+    assert gains
+    assert all(bool((gain == 1).all()) for gain in gains)
 
 
 def test_weights_that_no_module_can_draw_anew_are_not_called_random():

@@ -223,6 +223,16 @@ def test_padding_to_same_moves_the_box():
     assert (traced(plain, stage).stages[0].low, traced(tf, stage).stages[0].low) == (-3, -2)
 
 
+def test_padding_to_same_depends_on_the_input():
+    """300 px become 150, 75 and 38: an odd side at a stride of 2 is padded on the left as well."""
+    with torch.device("meta"):
+        model = timm.create_model("tf_efficientnet_b3", pretrained=False)
+    stage = ["blocks.2"]
+    lows = [fields(trace(model, stage, px), model="", input_px=px).stages[0].low
+            for px in (256, 300, 320)]  # fmt: skip
+    assert lows[0] == lows[2] != lows[1]
+
+
 @pytest.mark.parametrize(("name", "stages", "message"), [
     ("vit_tiny_patch16_224", ["blocks.11"], "could not be run"),
     ("selecsls42b", ["features.3"], "does not give one map"),

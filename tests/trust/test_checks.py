@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 
 from mscnn.errors import BoxError
 from mscnn.geometry import ViewGeometry
@@ -46,6 +47,25 @@ def test_the_cascade_draws_one_part_after_the_other(tiny):
         changed.append({name.split(".")[0] for name in now if (now[name] != before[name]).any()})
     new = [part - before for part, before in zip(changed, [set(), *changed], strict=False)]
     assert new == [{"fc"}, {"layer4"}, {"layer3"}, {"layer2"}, {"layer1"}, {"conv1", "bn1"}]
+
+
+def test_the_cascade_draws_what_lies_between_the_stages_with_the_later_one():
+    """timm's stages of a VGG are its pools, which have no weights."""
+    model = timm.create_model("vgg11", num_classes=2).eval()
+    stages = [info["module"] for info in model.feature_info]
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    changed: set[str] = set()
+    drawn = []
+    for _ in checks.cascade(model, stages, "head.fc", 0):
+        now = dict(model.named_parameters())
+        new = {name for name in now if (now[name] != before[name]).any()} - changed
+        drawn.append({name.rpartition(".")[0] for name in new})
+        changed |= new
+    assert drawn == [
+        {"head.fc"}, {"pre_logits.fc1", "pre_logits.fc2"}, {"features.16", "features.18"},
+        {"features.11", "features.13"}, {"features.6", "features.8"}, {"features.3"}, set(),
+        {"features.0"},
+    ]  # fmt: skip
 
 
 def test_entropy_rises_where_structure_is_lost():

@@ -20,7 +20,7 @@ from mscnn.results.explanation import CamMap, Explanation, Score
 
 SURE_CLASS_SPECIFIC = "Bright parts of the photo spoke for {label}."
 NOTHING_SPEAKS = "Nothing in the photo speaks for {label}: all of its evidence is negative."
-ANY_CLASS = "Bright parts of the photo stand out in the network's last maps, whatever the class."
+ANY_CLASS = "Bright parts of the photo stand out in the maps of this stage, whatever the class."
 STANDS_IN = " This is {title}: {asked} at every stage would take too long."
 
 

@@ -175,7 +175,7 @@ def _message(seen: _Seen, chart: Markup, request: Request, photo: Photo, *, more
         change=lambda block: f"{np.abs(block.gates - block.reference).mean():.4f}",
         facts=messages.facts(network), plainer=registry.find(spec.baseline or "") if spec else None,
         slider=[{"map": m["id"], "text": m["name"]} for m in caps],
-        cut=_cut(seen, request.chart_px),
+        cut=_cut(seen, request.chart_px), wanted=bool(request.options.get("cut")),
     )  # fmt: skip
     name = seen.cap.curves[0].model if seen.cap else ""
     marks = {f"{name}/{k}": {"show": {"map": m["id"]}} for k, m in enumerate(caps)}

@@ -73,7 +73,7 @@ function prepareMarks(body, message) {
   }
 }
 function show(change) {
-  if ('map' in change) viewer.chosen = change.map;
+  if ('map' in change) viewer.chosen = [state.tab, change.map];
   keepFocus(() => viewer.update());
   press();
 }

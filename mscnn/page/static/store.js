@@ -9,7 +9,7 @@ const all = (selector, root = element) => [...root.querySelectorAll(selector)];
 const CONFIG = plain(props.value).config;
 const LENSES = Object.fromEntries(CONFIG.lenses.map(lens => [lens.id, lens]));
 const SHARED = ['photo', 'model', 'models', 'target', 'layer', 'method', 'point', 'box'];
-const LINKED = ['tab', 'photo', 'model', 'models', 'target', 'layer', 'method'];
+const LINKED = ['tab', ...SHARED];  // what Back and reload return to; an address holds less
 const PUSHED = ['tab', 'photo', 'model', 'models', 'target'];
 const PREVIOUS = {photo: 'photo', model: 'network', models: 'networks', target: 'class',
   layer: 'stage', method: 'method', point: 'point', box: 'box', options: 'settings'};
@@ -60,7 +60,9 @@ function set(change, {guided = false} = {}) {
   if (first) changed = first === 'options' ? 'options.' + Object.keys(change.options) : first;
   if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
-  if (moved.includes('tab')) notice(differs(state.tab) ? '' : answers[state.tab].message.notice);
+  // What was said of an earlier choice goes; what still holds is not announced again.
+  const said = differs(state.tab) ? '' : answers[state.tab].message.notice;
+  if (get('notice').textContent !== said) notice(said);
   writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
 }
@@ -246,7 +248,8 @@ function forgetUpload() { uploads += 1; viewer.previewed = null; }  // one under
 function address() {
   const url = new URL(location.href), query = url.searchParams;
   const values = {
-    tab: state.tab === CONFIG.lenses[0].id ? '' : state.tab,
+    // Without a tab, a link with networks opens Compare.
+    tab: state.tab === CONFIG.lenses[0].id && !state.models.length ? '' : state.tab,
     example: state.photo?.example ?? '',
     model: state.model,
     models: state.models.join(','),

@@ -121,7 +121,7 @@ const viewer = {
   opacity: 0.65, colours: CONFIG.colour_maps[0], threshold: 0,
   zoom: 1, centre: [0.5, 0.5],   // of the photo
   pointer: null,                 // photo px under the mouse, a finger or the keyboard
-  chosen: null,                  // a map's id, chosen with data-show
+  chosen: null,                  // [lens, a map's id], chosen with data-show: ids are a lens's own
   hovered: null,                 // a map's id, while it is pointed at
   drag: null,                    // {box: fractions of the photo} while one is drawn
   corner: null,                  // the first corner of a box that is drawn by two clicks, or with Enter
@@ -143,7 +143,7 @@ const viewer = {
     if (column?.map) return this.mapById(column.map);
     const answer = this.answer();
     if (!answer || (column && 'map' in column)) return null;
-    const shown = this.mapById(this.hovered) ?? this.mapById(this.chosen) ?? mapFor(answer, wantedLabel(answer), state.layer)
+    const shown = this.mapById(this.hovered) ?? this.mapById(this.chosen?.[0] === state.tab ? this.chosen[1] : null) ?? mapFor(answer, wantedLabel(answer), state.layer)
       ?? (differs(state.tab) ? mapFor(answer, answer.message.label, 'last') : null) ?? this.view().maps?.[0] ?? null;
     if (!shown || column?.key === undefined) return shown;
     return this.view().maps.find(map => map.group === shown.group && map.column === column.key) ?? null;
@@ -243,7 +243,8 @@ const viewer = {
       entry.column = wanted[k];
       entry.title.textContent = [wanted[k].title, wanted[k].note].filter(Boolean).join(': ');
       entry.title.hidden = !entry.title.textContent;
-      entry.canvas.setAttribute('aria-label', this.description(this.map(wanted[k])) + ' Arrow keys read its values.');
+      entry.canvas.setAttribute('aria-label', this.description(this.map(wanted[k])) + ' Arrow keys read its values'
+        + ({point: ', Enter measures the unit there', box: ', Enter at two corners draws a box'}[this.view().pick] ?? '') + '.');
     });
     const photo = this.photo(), count = this.columns.length, gap = 8;
     const per = count === 1 ? 1 : Math.min(count, host.clientWidth < 560 ? 2 : 3), lines = Math.ceil(count / per);
