@@ -120,9 +120,10 @@ def features(
 ) -> None:
     """Write one feature vector per photo of a folder into a file.
 
-    FILE holds features (n x d, float32), the paths of the photos, the model and its weights. Files
-    that cannot be read are listed and left out. When it was stopped, the same command goes on with
-    what FILE.part holds; the file is then the same to the byte. Under torchrun the work is shared.
+    FILE holds features (n x d, float32), the paths of the photos, the model's name and the sha256
+    of its weights. Files that cannot be read are listed and left out. When it was stopped, the same
+    command goes on with what FILE.part holds; the file is then the same to the byte. Under torchrun
+    the work is shared.
     """
     from mscnn.data.extraction import extract
     from mscnn.data.feature_files import check_format, check_writable
@@ -170,7 +171,7 @@ def evaluate(
         Path | None,
         Option(
             metavar="FILE",
-            help="To score ImageNet's validation set by too: ReaL labels, real.json.",
+            help="ReaL labels, real.json: ImageNet's validation set is scored by them too.",
         ),
     ] = None,
     out: Annotated[Path | None, options.optional_out("Folder for tables and pictures.")] = None,

@@ -366,10 +366,10 @@ def sweep(
 
     Tells at which sizes they still know it. Sizes are drawn with the Lanczos filter, not with each
     network's own preprocessing, so the answer at 1 differs a little from predict's. The class top1
-    is the first model's best one for the whole photo. Writes sweep.png (probability, share of the
-    evidence on the object and evidence-weighted receptive field by size), film.png (the maps),
-    sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps what was done; the
-    exit code is 130 then.
+    is the first model's best one for the whole photo. Writes sweep.png (by size: probability,
+    evidence on the object per area, 1 for an even spread, and evidence-weighted receptive field),
+    film.png (the maps), sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps
+    what was done; the exit code is 130 then.
     """
     from mscnn.draw.files import DrawingOptions, sweep_files
     from mscnn.engine.lens_options import parse_box, parse_sizes

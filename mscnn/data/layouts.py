@@ -559,10 +559,11 @@ def _saved(root: Path) -> _Layout:
     val = tables.get(measured_with) if measured_with != learnt_from else None
     image, label = _columns(root, train)
     known = getattr(train.features[label], "names", None) or []
+    is_numbered = not known and isinstance(next(iter(train[label]), None), int)
 
     def named(table: Any) -> list[Any]:
-        # Each part may number its classes in its own way.
-        own = getattr(table.features[label], "names", None) or known
+        # Each part may number its classes in its own way, unless those learnt from have no names.
+        own = [] if is_numbered else getattr(table.features[label], "names", None) or known
         return [own[v] if own and isinstance(v, int) and v >= 0 else v for v in table[label]]
 
     labels = {"train": named(train), "val": named(val) if val is not None else []}

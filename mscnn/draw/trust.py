@@ -27,8 +27,8 @@ _LINES: dict[Kind, dict[str, Any]] = {
     "blurred": {"color": look.SERIES[2], "linewidth": 1.8, "linestyle": "-."},
     "random": {"color": look.SOFT, "linewidth": 1.4, "linestyle": ":"},
 }
-_HEAD = re.compile(r"(.*\.)?(fc|head|classif(ier)?|last_linear)")
-"""What timm calls the layer of a classifier."""
+_HEAD = re.compile(r"(.*\.)?(fc|head|classif(ier)?|last_linear)(\..*)?")
+"""What timm calls the layer of a classifier, or what holds it: ``head.proj``."""
 _COVERS = {"mean": "plain colour", "blur": "blur"}
 
 

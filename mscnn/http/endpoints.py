@@ -231,8 +231,8 @@ class Functions:
             canvas: what surrounds the object: mean, grey, blur, edge or noise.
 
         Returns:
-            Probability, rank, share of the evidence on the object and evidence-weighted receptive
-            field at each size as JSON, and charts of them (PNG).
+            Probability, rank, evidence on the object per area (energy_ratio; 1: an even spread)
+            and evidence-weighted receptive field at each size as JSON, and charts of them (PNG).
         """
         names, where = parse_names(models), parse_box(box)
         found = self.engine.sweep(image, names, target=target, box=where, canvas=canvas.lower())

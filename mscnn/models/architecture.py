@@ -256,8 +256,11 @@ def _stage_names(model: nn.Module) -> tuple[str, ...]:
         following = f"{parent}.{int(number) + 1}" if number.isdecimal() else ""
         inside = [name for name in modules if name.rpartition(".")[0] == parent]
         if last < len(names) - 1 and following == inside[-1]:
-            # Of NFNets timm lists the convolution after the last stage in the place of this one.
+            # Of NFNets and ByobNets timm lists the convolution after the last stage in the place of
+            # this one. Where there is none (RepVGG, MobileOne) that gives the same map again.
             names.insert(last + 1, following)
+            if isinstance(modules[names[last + 2]], nn.Identity):
+                del names[last + 2]
     if len(names) > _MAX_STAGES:
         # A net of equal blocks (ConvMixer) has no stages; four depths of it stand in for them.
         names = [names[len(names) * i // 4 - 1] for i in (1, 2, 3, 4)]

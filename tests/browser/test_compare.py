@@ -1,5 +1,6 @@
 """The Compare lens: columns, the class carried over, choices that ask nothing, models by chips."""
 
+import re
 import zipfile
 
 import pytest
@@ -78,3 +79,20 @@ def test_the_page_s_model_is_compared_until_others_are_chosen(visit):
     expect(chips.first).to_have_attribute("value", RESNET)
     expect(chips).to_have_count(2)
     assert "models" not in look.link()
+
+
+def test_a_size_chosen_on_zoom_is_no_stage_here(visit):
+    look = visit("?tab=zoom").ready("zoom")
+    look.slide("#zoom-size", 2)
+    look.tab("Compare")
+    look.ready("compare")
+    agreement = look.page.locator("section.agreement:visible")
+    expect(agreement).to_have_attribute("aria-label", re.compile("Stage 4|Last stage"))
+
+
+def test_a_link_to_look_with_networks_opens_look(visit):
+    look = visit("?models=starter_resnet,starter_res2net").ready("compare")
+    look.tab("Look")
+    look.ready()
+    again = visit("?" + look.page.url.partition("?")[2]).ready()
+    assert again.link()["models"] == "starter_resnet,starter_res2net"

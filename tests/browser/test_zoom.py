@@ -79,6 +79,12 @@ def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
         zoom.page.keyboard.press(key)
     expect(zoom.page.locator("#zoom-whole")).to_be_visible()
     assert len(zoom.asked) == asked + 1
+    zoom.ready("zoom")
+    zoom.tab("Look")
+    zoom.ready()
+    zoom.page.go_back()
+    zoom.ready("zoom")
+    expect(zoom.page.locator("#zoom-whole")).to_be_visible()
 
 
 def test_networks_whose_inputs_differ_in_size_show_the_same_part(visit, monkeypatch):

@@ -50,7 +50,7 @@ def test_the_cascade_draws_one_part_after_the_other(tiny):
 
 
 def test_the_cascade_draws_what_lies_between_the_stages_with_the_later_one():
-    """timm's stages of a VGG are its pools, which have no weights."""
+    """timm's stages of a VGG are ReLUs and a pool, which have no weights."""
     model = timm.create_model("vgg11", num_classes=2).eval()
     stages = [info["module"] for info in model.feature_info]
     before = {name: p.clone() for name, p in model.named_parameters()}

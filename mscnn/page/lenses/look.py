@@ -10,6 +10,7 @@ from pathlib import Path
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
 from mscnn.engine.network import Network
+from mscnn.errors import MethodError
 from mscnn.maps.methods import METHODS
 from mscnn.models.reliability import UNMEASURED, reliability_of
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
@@ -41,7 +42,11 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     for score in classes if METHODS[found.stages_method].one_pass else classes[:1]:
         if context.is_cancelled():
             return
-        explanations.append(found.stages(score.index))
+        try:
+            explanations.append(found.stages(score.index))
+        except MethodError as error:  # of a map too large for the method: the last stage stands
+            context.notices.append(str(error))
+            break
         if score is shown and len(classes) > 1:
             yield found.message(explanations, shown, more=True)
     yield found.message(explanations, shown, more=False)

@@ -300,7 +300,8 @@ def _charts(theory: Sequence[ReceptiveField], width: int) -> list[Markup]:
         return []
     ends = [f"{model_title(f.model)} ends with {f.stages[-1].rf_max_px} px" for f in theory]
     growth, paths = (make(theory, title="", width=width) for make in (growth_chart, spectrum_chart))
-    label = f"Receptive field, block by block: {'; '.join(ends)}."
+    steps = "block by block" if any(f.blocks for f in theory) else "stage by stage"
+    label = f"Receptive field, {steps}: {'; '.join(ends)}."
     return [Markup(inline_svg(growth, label)), Markup(inline_svg(paths, "Paths by size"))]
 
 

@@ -34,12 +34,13 @@ function renderPanels() {
     panel.hidden = !front;
     const body = panel.querySelector('.answer');
     if (answer && body.made !== answer.message.html) {
-      const open = all('details', body).map(fold => fold.open);
+      const said = fold => fold.querySelector('summary')?.textContent;
+      const open = all('details[open]', body).map(said);  // there may be more or fewer of them now
       body.innerHTML = answer.message.html;
       body.made = answer.message.html;
       panel.querySelector('.cite > div').innerHTML = answer.message.cite;
       viewer.hovered = null;
-      all('details', body).forEach((fold, k) => { fold.open = !!open[k]; });
+      for (const fold of all('details', body)) fold.open = open.includes(said(fold));
       prepareMarks(body, answer.message);
     }
     const off = answer ? differs(id) : null;
@@ -176,6 +177,7 @@ document.addEventListener('click', event => {
 element.addEventListener('keydown', event => {
   const popup = event.target.closest('.popup[open]');
   if (popup && event.key === 'Escape') { event.preventDefault(); popup.open = false; popup.firstElementChild.focus(); }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;  // the browser's own, such as Back
   const mark = event.target.closest('[data-mark]');
   const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
   if (mark && step) {  // one stop of the Tab key for all marks of a chart
@@ -295,6 +297,8 @@ element.addEventListener('toggle', event => {
   else if (event.target.contains(get('camera'))) closeCamera();
 }, true);
 document.addEventListener('fullscreenchange', () => viewer.update());
+// iPhones have none, nor has a frame that does not allow it.
+get('overlay').querySelector('[data-do=full]').hidden = !document.fullscreenEnabled;
 watch('value', () => keepFocus(() => take(plain(props.value))));
 suggestModels();
 openAddress(history.state?.mscnn);

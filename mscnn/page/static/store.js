@@ -62,7 +62,7 @@ function set(change, {guided = false} = {}) {
   standing = '';
   // What was said of an earlier choice goes; what still holds is not announced again.
   const said = differs(state.tab) ? '' : answers[state.tab].message.notice;
-  if (get('notice').textContent !== said) notice(said);
+  notice(said);
   writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
 }
@@ -166,7 +166,10 @@ function take(message) {
   if (!message.more) refresh();
 }
 
-function notice(text = '') { get('notice').textContent = [standing, text].filter(Boolean).join(' '); }
+function notice(text = '') {
+  const said = [standing, text].filter(Boolean).join(' ');
+  if (get('notice').textContent !== said) get('notice').textContent = said;  // else it is announced again
+}
 function question(sentence = '', button = '') {
   needed = !!sentence;
   get('run').hidden = !button;
@@ -211,9 +214,14 @@ async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agr
 function keep(button) {
   const seen = Object.keys(LENSES).filter(id => !differs(id) && !answers[id].message.more);
   if (!seen.length) return notice('There is no answer to keep yet.');
-  notice('The report is being made …');
+  const making = 'The report is being made …';
+  notice(making);
   return pack(button, seen.map(id => ({...wire(id), serial: 0, agreed: agreedTo(id)})))
-    .then(() => { if (get('notice').textContent.startsWith('The report is')) notice(); });
+    .then(() => {
+      if (!get('notice').textContent.endsWith(making)) return;
+      notice(differs(state.tab) ? '' : answers[state.tab].message.notice);
+      refresh();  // a question stays beside its button
+    });
 }
 
 // ---- photos ---------------------------------------------------------------------------------
@@ -300,6 +308,9 @@ function openAddress(kept) {
   const {example, step, ...fields} = found;
   if (tour.kept) tour.leave(true);
   forgetUpload();
+  // Another version of the page may have kept what is no longer offered.
+  if (kept) kept = {...kept, tab: LENSES[kept.tab] ? kept.tab : CONFIG.lenses[0].id,
+    photo: kept.photo?.example && !exampleOf(kept.photo.example) ? null : kept.photo};
   Object.assign(state, {tab: CONFIG.lenses[0].id, ...PLAIN}, kept ?? fields);
   changed = 'open';
   if (!kept || !state.photo) {

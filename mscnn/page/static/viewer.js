@@ -74,10 +74,14 @@ function paint(canvas, image, photo, from, map, frame, look) {
   pen.clearRect(0, 0, width, height);
   if (image) {
     const fx = image.naturalWidth / photo.width, fy = image.naturalHeight / photo.height;
-    pen.filter = map?.signed ? 'grayscale(1)' : 'none';
     pen.imageSmoothingQuality = 'high';
     pen.drawImage(image, from[0] * fx, from[1] * fy, (from[2] - from[0]) * fx, (from[3] - from[1]) * fy, 0, 0, width, height);
-    pen.filter = 'none';
+    if (map?.signed) {  // red and blue are the map's alone; Safari has no filters on a canvas
+      pen.globalCompositeOperation = 'saturation';
+      pen.fillStyle = '#000';
+      pen.fillRect(0, 0, width, height);
+      pen.globalCompositeOperation = 'source-over';
+    }
   }
   if (map) {
     const seen = [Math.max(map.rect[0], from[0], 0), Math.max(map.rect[1], from[1], 0),
@@ -201,7 +205,7 @@ const viewer = {
     for (const map of view.maps ?? []) this.imageOf(map);
     this.layOut();
     this.point(this.pointer, this.byKey);  // draws, and reads what is under the pointer now
-    const map = this.map(this.columns[0]?.column), stale = !!this.answer() && differs(state.tab);
+    const map = this.map(this.columns[0]?.column) ?? this.map(), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
     get('opacity').disabled = !map;
     get('caption').textContent = this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
@@ -368,7 +372,7 @@ const viewer = {
     if (box[2] - box[0] > 0.01 && box[3] - box[1] > 0.01) set({box}); else this.draw();
   },
   async save() {
-    const canvas = document.createElement('canvas'), map = this.map(this.columns[0]?.column), photo = this.own(map).own;
+    const canvas = document.createElement('canvas'), map = this.map(this.columns[0]?.column) ?? this.map(), photo = this.own(map).own;
     const scale = Math.min(1, 2400 / Math.max(photo.width, photo.height));
     [canvas.width, canvas.height] = [Math.round(photo.width * scale), Math.round(photo.height * scale)];
     paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
@@ -426,12 +430,19 @@ function listen(canvas) {
     viewer.zoomTo(viewer.zoom * Math.exp(-event.deltaY / 300), viewer.at(canvas, event));
   }, {passive: false});
   canvas.addEventListener('keydown', event => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;  // the browser's own: a larger page, Back
     const moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
     const photo = viewer.photo(), from = viewer.window();
     if (moves[event.key]) {
       const step = (event.shiftKey ? 0.1 : 0.02) * (from[2] - from[0]);
       const [x, y] = viewer.pointer ?? [(from[0] + from[2]) / 2, (from[1] + from[3]) / 2];
-      viewer.point([clamp(x + moves[event.key][0] * step, 0, photo.width - 1), clamp(y + moves[event.key][1] * step, 0, photo.height - 1)], true);
+      const next = [clamp(x + moves[event.key][0] * step, 0, photo.width - 1), clamp(y + moves[event.key][1] * step, 0, photo.height - 1)];
+      // The part that is shown moves along.
+      viewer.centre = next.map((at, k) => {
+        const half = (from[k + 2] - from[k]) / 2;
+        return clamp(from[k] + half, at - half, at + half) / (k ? photo.height : photo.width);
+      });
+      viewer.point(next, true);
     } else if (event.key === 'Enter' && viewer.pointer) viewer.pick(viewer.pointer);
     else if (event.key === '+' || event.key === '=') viewer.zoomTo(viewer.zoom * 1.4, viewer.pointer);
     else if (event.key === '-') viewer.zoomTo(viewer.zoom / 1.4, viewer.pointer);
