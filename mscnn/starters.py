@@ -10,9 +10,10 @@ it is built as it was trained, whichever generation its name stands for by now:
   plain stem, and a dilated last stage. timm's first block of each stage has no hierarchy between
   its splits (``is_first``), so four blocks have one.
 * ``conv1.0``, made for the lens and chosen by measurement (``docs/training/pilots.md``),
-  ``starter_resnet35`` and so on until they have weights: three blocks in all stages but the first,
-  so seven blocks have a hierarchy of splits; stem and shortcuts of timm's ``d`` variants; no
-  dilation, which would leave gaps in the ladder of receptive fields.
+  ``starter_resnet35`` and so on, of which ``starter_res2net35`` and ``starter_resnet35`` are
+  bundled: three blocks in all stages but the first, so seven blocks have a hierarchy of splits;
+  stem and shortcuts of timm's ``d`` variants; no dilation, which would leave gaps in the ladder of
+  receptive fields.
 
 In both there is no pooling in the stem, and the last stage keeps the stride of the one before, so
 that 64 px give an 8 x 8 map to explain (stride 8). All families have the same channels. Res2Net's
@@ -32,7 +33,11 @@ from timm.models.resnest import ResNestBottleneck
 from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
-STARTER_NAMES = ("starter_res2net", "starter_resnet", "starter_res2next", "starter_resnest")
+STARTER_NAMES = (
+    "starter_res2net", "starter_resnet", "starter_res2next", "starter_resnest",
+    "starter_res2net35", "starter_resnet35",
+)  # fmt: skip
+"""Those whose weights are bundled."""
 
 _FIRST, _SECOND = "conv1", "conv1.0"
 
@@ -93,11 +98,6 @@ def _cfg(px: int, first_conv: str) -> dict[str, Any]:
     }
 
 
-default_cfgs = generate_default_cfgs(
-    {name: _cfg(64, _FIRST) for name in STARTER_NAMES}
-    | {f"{name}35": _cfg(72, _SECOND) for name in STARTER_NAMES}
-)
-
 _FAMILIES: dict[str, dict[str, Any]] = {
     "starter_res2net": {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}},
     "starter_resnet": {"block": Bottleneck},
@@ -109,6 +109,11 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "block_args": {"radix": 2, "avd": True, "avd_first": False},
     },
 }  # fmt: skip
+
+default_cfgs = generate_default_cfgs(
+    {name: _cfg(64, _FIRST) for name in _FAMILIES}
+    | {f"{name}35": _cfg(72, _SECOND) for name in _FAMILIES}
+)
 
 
 def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterResNet:

@@ -40,7 +40,8 @@ def models() -> str:
         "GMACs: multiply-accumulates of convolutions and linear layers, one forward at the "
         f"input size. timm top-1: {timms}, at this input size. Starters have none; "
         "theirs on Tiny-ImageNet-200 is in the table below. `*` non-commercial upstream; "
-        "timm lists the licence as unknown.",
+        "timm lists the licence as unknown. `†` the nearest, not a fair pair: trained by another "
+        "recipe, so part of any gap is training.",
         "",
         "Sources of the paper column: "
         + "; ".join(f"[{i}] {source}" for i, source in enumerate(sources, 1))
@@ -61,9 +62,17 @@ def _backbone_row(spec: BackboneSpec, sources: Sequence[str]) -> str:
         "-" if spec.top1 is None else f"{100 * spec.top1:.2f}",
         paper,
         spec.licence + (" `*`" if spec.licence.startswith("CC-BY-NC") else ""),
-        f"`{spec.baseline}`" if spec.baseline else "-",
+        _pair(spec),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _pair(spec: BackboneSpec) -> str:
+    """The plain network beside a backbone, marked where its training recipe is another one."""
+    if spec.baseline is None:
+        return "-"
+    is_fair = registry.get(spec.baseline).recipe == spec.recipe
+    return f"`{spec.baseline}`" + ("" if is_fair else " `†`")
 
 
 def starters() -> str:

@@ -138,18 +138,20 @@ def _row(
 
 
 def _starter(
-    kind: str, count: int, gmacs: float, partner: tuple[str | None, str], look: str, **facts: Any
-) -> BackboneSpec:
+    kind: str, count: int, gmacs: float, partner: tuple[str | None, str], look: str,
+    generation: int = 1, **facts: Any,
+) -> BackboneSpec:  # fmt: skip
+    layers, px, recipe = ("", 64, "") if generation == 1 else ("35", 72, ", second generation")
     return _row(
-        f"starter_{kind.lower()}",
-        f"Starter {kind}",
+        f"starter_{kind.lower()}{layers}",
+        f"Starter {kind} {layers}".rstrip(),
         (count, gmacs, None, None),
         _NONE,
         partner,
-        f"A small bundled {kind} for 64 px photos: {look}",
+        f"A small bundled {kind} for {px} px photos: {look}",
         family=kind.lower(),
         group="starter",
-        input_px=64,
+        input_px=px,
         crop_pct=1.0,
         interpolation="bicubic",
         classes=200,
@@ -157,7 +159,7 @@ def _starter(
         licence="Apache-2.0",
         licence_note="trained by this project on Tiny-ImageNet-200 (research data derived from "
         "ImageNet)",
-        recipe="this project's starter recipe on Tiny-ImageNet-200",
+        recipe=f"this project's starter recipe on Tiny-ImageNet-200{recipe}",
         **facts,
     )
 
@@ -190,6 +192,12 @@ BACKBONES: tuple[BackboneSpec, ...] = (
     _starter("ResNet", 1_709_192, 0.1584,
              (None, "It is itself the plain partner of the other starters."),
              "one 3x3 convolution per block."),
+    _starter("Res2Net", 2_636_679, 0.2917, ("starter_resnet35", _STARTER[1]),
+             "35 layers, 7 blocks of 4 chained splits; made to show a fine ladder of sizes.",
+             2, scales=4),
+    _starter("ResNet", 2_645_712, 0.2904,
+             (None, "It is itself the plain partner of the Res2Net of 35 layers."),
+             "35 layers, one 3x3 convolution per block.", 2),
     _res2net("res2net50_26w_4s.in1k", "Res2Net-50 (26w x 4s)",
              (25_699_120, 4.2552, 103_035_128, 0.77994), (0.7799, _PAPER.format(1)),
              ("resnet50.tv_in1k", _NOT_A1.format("78.0")),

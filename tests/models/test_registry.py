@@ -212,7 +212,7 @@ def test_order_and_filters():
     scales = [spec.family for spec in list_backbones("multi-scale")]
     assert scales == ["res2net"] * 8 + ["res2next"] + ["resnest"] * 8
     assert [s.name for s in list_backbones(family="resnext")] == ["resnext50_32x4d.tv_in1k"]
-    assert [s.name for s in list_backbones("starter", "res2net")] == ["starter_res2net"]
+    assert [s.name for s in list_backbones("starter", "res2next")] == ["starter_res2next"]
     assert list_backbones("baseline", "resnest") == ()
 
 

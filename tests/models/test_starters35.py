@@ -1,4 +1,4 @@
-"""The starters made for the lens: their proportions, before any of them is trained."""
+"""The starters made for the lens: their proportions, and the folders of both generations."""
 
 import json
 
@@ -12,7 +12,6 @@ from mscnn.errors import WeightsError
 from mscnn.models.architecture import check_supported, from_folder, from_name
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
-from mscnn.starters import STARTER_NAMES
 
 PX = 72
 # By hand: the stem's three 3x3 see 3, 7, 11 px; a 3x3 adds twice the stride of what it reads, which
@@ -62,9 +61,9 @@ def test_the_ladder_of_receptive_fields(kind, largest):
     assert [stage.rf_min_px for stage in found.stages] == [11, 13, 17, 17]
 
 
-def test_the_bundled_ones_are_as_they_were():
-    for name in STARTER_NAMES:
-        of_the_first_generation(built(name), name)
+@pytest.mark.parametrize("kind", LARGEST)
+def test_the_first_generation_is_as_it_was(kind):
+    of_the_first_generation(built(f"starter_{kind}"), kind)
 
 
 def of_the_first_generation(model, name):
