@@ -8,6 +8,9 @@ Understood are one folder per class (also below parts such as ``train/`` and ``v
 otherwise all of it; training holds some photographs out where there is none. Class names are kept
 as they are written; two that differ only in how Unicode composes them are one class. What is not
 used is in the ``Account``.
+
+More than 600 lines: one layout may be any of the others' parts, and all of them give the same
+``Part`` by the same rules of what is learnt from and what is measured with.
 """
 
 from __future__ import annotations
