@@ -71,8 +71,7 @@ def _pair(spec: BackboneSpec) -> str:
     """The plain network beside a backbone, marked where its training recipe is another one."""
     if spec.baseline is None:
         return "-"
-    is_fair = registry.get(spec.baseline).recipe == spec.recipe
-    return f"`{spec.baseline}`" + ("" if is_fair else " `†`")
+    return f"`{spec.baseline}`" + ("" if registry.is_fair(spec) else " `†`")
 
 
 def starters() -> str:

@@ -8,14 +8,10 @@ Understood are one folder per class (also below parts such as ``train/`` and ``v
 otherwise all of it; training holds some photographs out where there is none. Class names are kept
 as they are written; two that differ only in how Unicode composes them are one class. What is not
 used is in the ``Account``.
-
-More than 600 lines: one layout may be any of the others' parts, and all of them give the same
-``Part`` by the same rules of what is learnt from and what is measured with.
 """
 
 from __future__ import annotations
 
-import csv
 import random
 from array import array
 from collections import Counter, deque
@@ -25,24 +21,22 @@ from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 import numpy as np
 
 from mscnn.data import listing
+from mscnn.data.label_tables import below, table_rows
 from mscnn.data.listing import Account, FileList, Numbers, RowList, Samples, reading, walk
-from mscnn.data.parts import VAL_NAMES, is_part, train_and_val, usual
+from mscnn.data.parts import VAL_NAMES, composed, is_part, train_and_val
 from mscnn.errors import DatasetError
 from mscnn.models.labels import are_wnids, wordnet_lemmas
 from mscnn.photos.imaging import KINDS
-from mscnn.results.writing import reason
 
 OWN_PART = "the data's own validation part"
 _ALL, _VAL = "all images", "the validation part"
 _OTHER = "beside the parts that are used"
 _NO_CLASS = "a folder with no picture to use, so no class"
 _ANNOTATIONS = "val_annotations.txt"
-_HEADER = "the header path,label or path,label,split"
 _ACCEPTED = [(offset, magic) for offset, magic, kind in KINDS if "broken" in kind]
 
 
@@ -314,11 +308,6 @@ def _unwrapped(
     return "/".join(filter(None, (folder, *path)))
 
 
-def _letters(name: str) -> str:
-    """Return a name in the one form that all ways to compose its letters have in common."""
-    return normalize("NFC", name)
-
-
 def _part(
     root: Path, names: Sequence[str], rows: Iterable[tuple[str, str]], words: str = _ALL
 ) -> Part:
@@ -346,12 +335,12 @@ def _folder_part(
     here, known, unknown = root / folder, dict[str, str](), list[str]()
     folders = _inside(here, account)[0]
     for name in folders if names is None else names:
-        known.setdefault(_letters(name), name)
+        known.setdefault(composed(name), name)
     below = {name: set[str]() for name in folders}  # what its photographs lie in, "" for itself
 
     def rows() -> Iterator[tuple[str, str]]:
         for name in folders:
-            named = known.get(_letters(name), "")
+            named = known.get(composed(name), "")
             for file in walk(here / name, account):
                 below[name].add(file.partition("/")[0] if "/" in file else "")
                 if not named:
@@ -476,13 +465,13 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     several to measure with, the first of ``VAL_NAMES`` is the validation part, and rows of the
     others are left out. Classes are sorted by name.
     """
-    root, rows = path.parent, _table_rows(path)
+    root, rows = path.parent, table_rows(path)
     names = sorted({label for _, label, _ in rows})
     if account is not None:
-        _note_unnamed(root, (_below(root, file) for file, _, _ in rows), account)
+        _note_unnamed(root, (below(root, file) for file, _, _ in rows), account)
 
     def part(split: str | None, words: str = _ALL) -> Part:
-        mine = ((_below(root, file), label) for file, label, s in rows if split in (None, s))
+        mine = ((below(root, file), label) for file, label, s in rows if split in (None, s))
         return _part(root, names, mine, words)
 
     splits = {split for _, _, split in rows}
@@ -498,53 +487,6 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
         lambda: part(val, _VAL),
         left_out if others else OWN_PART,
     )
-
-
-def _below(root: Path, name: str) -> str:
-    """Return a table's path relative to its folder, as this system and this disk write it."""
-    if "\\" in name or not name.isascii():
-        turned = name.replace("\\", "/")
-        forms = [normalize(form, n) for n in (name, turned) for form in ("NFC", "NFD")]
-        name = next((form for form in (name, *forms) if (root / form).is_file()), turned)
-    path = root / name
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def _table_rows(path: Path) -> list[tuple[str, str, str]]:
-    """Return path, label and split of every line; the split is empty where none is given."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline(1 << 16)
-            file.seek(0)
-            # A spreadsheet separates by what its country's numbers leave free.
-            by = max(",;\t|", key=header.count)
-            reader = csv.DictReader(file, restval="", delimiter=by, skipinitialspace=True)
-            fields = [name.strip().lower() for name in reader.fieldnames or ()]
-            if not {"path", "label"} <= set(fields):
-                found = ", ".join(fields)[:80].encode("ascii", "replace").decode() or "nothing"
-                raise DatasetError(
-                    f"{path.name!r} begins with {found!r}; a table of images begins with {_HEADER}."
-                )
-            reader.fieldnames = fields
-            cells = ([row.get(k, "").strip() for k in ("path", "label", "split")] for row in reader)
-            rows = [(name, label, usual(split)) for name, label, split in cells]
-    except PermissionError as error:
-        raise DatasetError(f"{path.name!r} cannot be read: {reason(error)}.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(
-            f"{path.name!r} cannot be read as a table; give a folder of images, or a CSV file in "
-            f"UTF-8 with {_HEADER}."
-        ) from error
-    for number, (file_name, label, split) in enumerate(rows, 2):
-        if not file_name or not label:
-            raise DatasetError(f"Line {number} of {path.name!r} has no path or no label.")
-        if "split" in fields and not is_part(split):
-            raise DatasetError(
-                f"Line {number} of {path.name!r} has the split {split!r}; accepted are train, "
-                f"{', '.join(VAL_NAMES)}."
-            )
-    spelt: dict[str, str] = {}
-    return [(file, spelt.setdefault(_letters(name), name), split) for file, name, split in rows]
 
 
 def _saved(root: Path) -> _Layout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from unicodedata import normalize
 
 VAL_NAMES = ("val", "valid", "validation", "test")
 _USUAL = ("train", *VAL_NAMES)
@@ -55,3 +56,8 @@ def train_and_val(names: Iterable[str]) -> tuple[str, str]:
     best = next((rest for rest in sorted(found) if {"train"} < set(found[rest])), "")
     train, val, test = (found[best].get(word, []) for word in ("train", "val", "test"))
     return next(iter(train), ""), next(iter(val + test), "")
+
+
+def composed(name: str) -> str:
+    """Return a name in the one form that all ways to compose its letters have in common."""
+    return normalize("NFC", name)

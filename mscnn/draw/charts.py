@@ -161,10 +161,14 @@ def growth_chart(
     without known blocks is drawn by its stages, which are numbered. Marks:
     ``point:model/block``. Raises ``ValueError``: no model.
     """
-    steps = "block by block" if any(field.blocks for field in fields) else "stage by stage"
-    figure = look.new_figure(width, 280, f"Receptive field, {steps}", title)
+    figure = look.new_figure(width, 280, f"Receptive field, {growth_steps(fields)}", title)
     look.legend(figure, *_growth(figure.subplots(), fields, width))
     return figure
+
+
+def growth_steps(fields: Iterable[ReceptiveField]) -> str:
+    """Return in words what a step of ``growth_chart`` is."""
+    return "block by block" if any(field.blocks for field in fields) else "stage by stage"
 
 
 def spectrum_chart(

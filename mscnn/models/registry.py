@@ -106,7 +106,7 @@ def fair_pair_hint(names: Sequence[str]) -> str:
 
 
 def _pairs_text(pairs: Sequence[BackboneSpec]) -> str:
-    unequal = [spec.title for spec in pairs if not _is_fair(spec)]
+    unequal = [spec.title for spec in pairs if not is_fair(spec)]
     if len(pairs) == 1:
         spec = pairs[0]
         kind = "Nearest pair" if unequal else "Fair pair"
@@ -142,7 +142,7 @@ def _suggestion(specs: Sequence[BackboneSpec]) -> str:
     """Name the partner of the first model that has one, or say why it has none."""
     for spec in specs:
         if spec.baseline is not None:
-            kind = "fair" if _is_fair(spec) else "nearest"
+            kind = "fair" if is_fair(spec) else "nearest"
             return f"The {kind} partner of {spec.title} is {spec.baseline}."
     for spec in specs:
         if other := partner(spec.name):
@@ -155,7 +155,7 @@ def _baseline(spec: BackboneSpec) -> BackboneSpec:
     return get(spec.baseline or "")
 
 
-def _is_fair(spec: BackboneSpec) -> bool:
+def is_fair(spec: BackboneSpec) -> bool:
     """Whether the baseline was trained by the same recipe."""
     return spec.recipe == _baseline(spec).recipe
 

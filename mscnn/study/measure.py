@@ -108,7 +108,7 @@ def _views(
     """A photograph at every size on every canvas, by the numbers of setting and factor."""
     image = load_photo(path)
     return {
-        (s, f): show(network, image, factor, setting, seed).view
+        (s, f): view_of(network, image, factor, setting, seed)
         for (s, setting), (f, factor) in product(enumerate(settings), enumerate(factors))
     }
 
@@ -123,14 +123,18 @@ def shuffled(view: RgbArray, rect: tuple[int, int, int, int], seed: int) -> RgbA
     return out
 
 
-def show(
+def view_of(
     network: Network, image: Image.Image, factor: float, setting: str = PLAIN, seed: int = 0
-) -> NetworkInput:
-    """Show a whole photograph at one size, in one of ``SETTINGS``."""
+) -> RgbArray:
+    """The whole photograph at one size, in one of ``SETTINGS``."""
     pre = network.preprocess
     canvas = PLAIN if setting == SHUFFLED else setting
     view, rect = compose(image, whole(), factor, pre.view_size, canvas, pre.mean_colour)
-    if setting == SHUFFLED:
-        view = shuffled(view, rect, seed)
+    return shuffled(view, rect, seed) if setting == SHUFFLED else view
+
+
+def show(network: Network, image: Image.Image, factor: float) -> NetworkInput:
+    """Show a whole photograph at one size, on the plain canvas."""
+    pre, view = network.preprocess, view_of(network, image, factor)
     own = ViewGeometry(pre.view_size, pre.view_size, (0, 0), pre.view_size)
     return NetworkInput(pre.tensor_of(view), view, own)

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from timm.data import resolve_model_data_config
 
-from mscnn.draw.charts import growth_chart, spectrum_chart
+from mscnn.draw.charts import growth_chart, growth_steps, spectrum_chart
 from mscnn.draw.figures import inline_svg, pixels
 from mscnn.draw.files import receptive_field_files, unit_files
 from mscnn.draw.sheets import STRONGEST, effective_field_sheet, field_heat, square_box
@@ -195,6 +195,7 @@ def _message(found: _Found, *, more: bool) -> Message:
     resnest = any((spec := registry.find(f.model)) and spec.family == "resnest" for f in theory)
     html = messages.render(
         "rf.html", found=found, theory=theory, title=model_title(found.name),
+        steps=growth_steps(theory),
         units={name: _said(found, one) for name, one in units.items()},
         stages=[_stage(found, n, stage) for n, stage in enumerate(found.stages, 1)],
         charts=context.cached(("rf charts", repr(theory), width), lambda: _charts(theory, width)),
@@ -300,8 +301,7 @@ def _charts(theory: Sequence[ReceptiveField], width: int) -> list[Markup]:
         return []
     ends = [f"{model_title(f.model)} ends with {f.stages[-1].rf_max_px} px" for f in theory]
     growth, paths = (make(theory, title="", width=width) for make in (growth_chart, spectrum_chart))
-    steps = "block by block" if any(f.blocks for f in theory) else "stage by stage"
-    label = f"Receptive field, {steps}: {'; '.join(ends)}."
+    label = f"Receptive field, {growth_steps(theory)}: {'; '.join(ends)}."
     return [Markup(inline_svg(growth, label)), Markup(inline_svg(paths, "Paths by size"))]
 
 

@@ -61,8 +61,7 @@ function set(change, {guided = false} = {}) {
   if (!moved.every(key => ['tab', 'target', 'options', 'point'].includes(key))) viewer.chosen = null;
   standing = '';
   // What was said of an earlier choice goes; what still holds is not announced again.
-  const said = differs(state.tab) ? '' : answers[state.tab].message.notice;
-  notice(said);
+  noticeOfAnswer();
   writeAddress(moved.some(key => PUSHED.includes(key)));
   refresh();
 }
@@ -170,6 +169,7 @@ function notice(text = '') {
   const said = [standing, text].filter(Boolean).join(' ');
   if (get('notice').textContent !== said) get('notice').textContent = said;  // else it is announced again
 }
+function noticeOfAnswer() { notice(differs(state.tab) ? '' : answers[state.tab].message.notice); }
 function question(sentence = '', button = '') {
   needed = !!sentence;
   get('run').hidden = !button;
@@ -219,7 +219,7 @@ function keep(button) {
   return pack(button, seen.map(id => ({...wire(id), serial: 0, agreed: agreedTo(id)})))
     .then(() => {
       if (!get('notice').textContent.endsWith(making)) return;
-      notice(differs(state.tab) ? '' : answers[state.tab].message.notice);
+      noticeOfAnswer();
       refresh();  // a question stays beside its button
     });
 }

@@ -205,7 +205,7 @@ const viewer = {
     for (const map of view.maps ?? []) this.imageOf(map);
     this.layOut();
     this.point(this.pointer, this.byKey);  // draws, and reads what is under the pointer now
-    const map = this.map(this.columns[0]?.column) ?? this.map(), stale = !!this.answer() && differs(state.tab);
+    const map = this.first(), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
     get('opacity').disabled = !map;
     get('caption').textContent = this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
@@ -223,6 +223,7 @@ const viewer = {
     const name = state.photo?.name ?? 'No photo yet';
     return map ? `${name}, with the map of ${[map.title, map.label].filter(Boolean).join(' for ')}. ${map.alt ?? ''}` : `Photo: ${name}`;
   },
+  first() { return this.map(this.columns[0]?.column) ?? this.map(); },  // the first column may have none
   layOut() {
     const columns = this.view().columns ?? [], shown = this.map();
     // A map of no column, such as a difference of two, is shown alone.
@@ -372,7 +373,7 @@ const viewer = {
     if (box[2] - box[0] > 0.01 && box[3] - box[1] > 0.01) set({box}); else this.draw();
   },
   async save() {
-    const canvas = document.createElement('canvas'), map = this.map(this.columns[0]?.column) ?? this.map(), photo = this.own(map).own;
+    const canvas = document.createElement('canvas'), map = this.first(), photo = this.own(map).own;
     const scale = Math.min(1, 2400 / Math.max(photo.width, photo.height));
     [canvas.width, canvas.height] = [Math.round(photo.width * scale), Math.round(photo.height * scale)];
     paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
