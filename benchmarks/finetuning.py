@@ -39,11 +39,11 @@ from mscnn.training.start import RunPlan, start_training
 SHAPES = (
     "arc", "bars", "chequers", "cross", "disc", "dots", "ring", "square", "star", "triangle",
 )  # fmt: skip
-_SIDE = 64
+_SIDE = 72
 
 
 def draw_shape(shape: str, seed: int) -> Image.Image:
-    """Draw one of ``SHAPES``, 64 x 64 px RGB; where, how large and in which colours is chance."""
+    """Draw one of ``SHAPES``, 72 x 72 px RGB; where, how large and in which colours is chance."""
     random = np.random.default_rng([SHAPES.index(shape), seed])
     big = 4 * _SIDE  # drawn large and shrunk, so that edges are smooth
     back, front = random.integers(0, 256, (2, 3))
@@ -143,7 +143,7 @@ def _files(samples: Samples) -> list[Path]:
 
 
 def _pictures(files: Sequence[Path]) -> Iterator[torch.Tensor]:
-    """Yield ``(50, 3, 64, 64)`` float32 normalised pictures."""
+    """Yield ``(50, 3, 72, 72)`` float32 normalised pictures."""
     mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
     std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
     for start in range(0, len(files), 50):

@@ -6,17 +6,17 @@ own; only the proportions are ours. There are two generations, which differ in t
 first convolution, ``first_conv`` of timm's configuration; a folder that training wrote has it, so
 it is built as it was trained, whichever generation its name stands for by now:
 
-* ``conv1``, whose weights are bundled as ``starter_resnet`` and so on: two blocks per stage, timm's
-  plain stem, and a dilated last stage. timm's first block of each stage has no hierarchy between
-  its splits (``is_first``), so four blocks have one.
-* ``conv1.0``, made for the lens and chosen by measurement (``docs/training/pilots.md``),
-  ``starter_resnet35`` and so on, of which ``starter_res2net35`` and ``starter_resnet35`` are
-  bundled: three blocks in all stages but the first, so seven blocks have a hierarchy of splits;
-  stem and shortcuts of timm's ``d`` variants; no dilation, which would leave gaps in the ladder of
-  receptive fields.
+* ``conv1.0``, made for the lens and chosen by measurement (``docs/training/pilots.md``), which
+  ``starter_res2net`` and ``starter_resnet`` are, and ``starter_res2next35`` and
+  ``starter_resnest35`` (not bundled): three blocks in all stages but the first, so seven blocks
+  have a hierarchy of splits (timm's first block of each stage has none, ``is_first``); stem and
+  shortcuts of timm's ``d`` variants; no dilation, which would leave gaps in the ladder of receptive
+  fields.
+* ``conv1``, which ``starter_res2next`` and ``starter_resnest`` still are: two blocks per stage, so
+  four with a hierarchy, timm's plain stem, and a dilated last stage.
 
 In both there is no pooling in the stem, and the last stage keeps the stride of the one before, so
-that 64 px give an 8 x 8 map to explain (stride 8). All families have the same channels. Res2Net's
+that 72 px give a 9 x 9 map to explain (stride 8). All families have the same channels. Res2Net's
 ``26w x 4s`` and Res2NeXt's ``4w x 4s x 8c`` are the widths that the paper (arXiv:1904.01169) pairs
 with ResNet-50 and ResNeXt-50 at equal cost. ResNeSt's ``2s1x64d`` computes a fifth more here (of
 the second generation a seventh), as resnest50d does beside resnet50d (5.40 and 4.35 GMACs).
@@ -33,10 +33,7 @@ from timm.models.resnest import ResNestBottleneck
 from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
-STARTER_NAMES = (
-    "starter_res2net", "starter_resnet", "starter_res2next", "starter_resnest",
-    "starter_res2net35", "starter_resnet35",
-)  # fmt: skip
+STARTER_NAMES = ("starter_res2net", "starter_resnet", "starter_res2next", "starter_resnest")
 """Those whose weights are bundled."""
 
 _FIRST, _SECOND = "conv1", "conv1.0"
@@ -111,8 +108,9 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 default_cfgs = generate_default_cfgs(
-    {name: _cfg(64, _FIRST) for name in _FAMILIES}
-    | {f"{name}35": _cfg(72, _SECOND) for name in _FAMILIES}
+    dict.fromkeys(("starter_res2net", "starter_resnet"), _cfg(72, _SECOND))
+    | dict.fromkeys(("starter_res2next", "starter_resnest"), _cfg(64, _FIRST))
+    | dict.fromkeys(("starter_res2next35", "starter_resnest35"), _cfg(72, _SECOND))
 )
 
 
@@ -130,13 +128,13 @@ def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterR
 
 @register_model
 def starter_res2net(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
+    """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-3-3-3, 72 px."""
     return _create("starter_res2net", pretrained, kwargs)
 
 
 @register_model
 def starter_resnet(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385), layers 2-2-2-2, 64 px."""
+    """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385), layers 2-3-3-3, 72 px."""
     return _create("starter_resnet", pretrained, kwargs)
 
 
@@ -153,18 +151,6 @@ def starter_resnest(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
 
 
 @register_model
-def starter_res2net35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """Res2Net 26w x 4s, layers 2-3-3-3, 72 px."""
-    return _create("starter_res2net35", pretrained, kwargs)
-
-
-@register_model
-def starter_resnet35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """ResNet bottleneck, layers 2-3-3-3, 72 px."""
-    return _create("starter_resnet35", pretrained, kwargs)
-
-
-@register_model
 def starter_res2next35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """Res2NeXt 4w x 4s x 8c, layers 2-3-3-3, 72 px."""
     return _create("starter_res2next35", pretrained, kwargs)
@@ -174,3 +160,15 @@ def starter_res2next35(pretrained: bool = False, **kwargs: Any) -> StarterResNet
 def starter_resnest35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
     """ResNeSt 2s1x64d, layers 2-3-3-3, 72 px."""
     return _create("starter_resnest35", pretrained, kwargs)
+
+
+@register_model
+def starter_res2net35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """``starter_res2net``, by its name beside the first generation; folders may still have it."""
+    return starter_res2net(pretrained, **kwargs)  # type: ignore[no-any-return]
+
+
+@register_model
+def starter_resnet35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """``starter_resnet``, likewise."""
+    return starter_resnet(pretrained, **kwargs)  # type: ignore[no-any-return]

@@ -174,13 +174,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.accuracy")
     parser.add_argument("--data", type=Path, help="a Tiny-ImageNet-200 folder to measure on")
     parser.add_argument("--write", action="store_true", help="store what is found in the manifest")
+    parser.add_argument("--models", default="", help="starters, with commas; all by default")
     options = parser.parse_args(argv)
+    entries = manifest.load_manifest()
+    models = options.models.split(",") if options.models else list(entries)
+    if unknown := sorted({*models} - {*entries}):
+        parser.error(f"--models: {', '.join(unknown)} is not bundled")
     if options.data is not None:
-        return _official(options.data, options.write)
+        return _official(options.data, models, options.write)
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = make_folder(Path(scratch) / "pictures")
-        for model in manifest.load_manifest():
+        for model in models:
             found = measured(model, folder)
             sys.stdout.write(f"{model}: {json.dumps(found)}, recorded {recorded(model)}\n")
             if options.write:
@@ -190,9 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(wrong > 0)
 
 
-def _official(root: Path, write: bool) -> int:
+def _official(root: Path, models: Sequence[str], write: bool) -> int:
     wrong = 0  # other weights, or other images
-    for model, entry in manifest.load_manifest().items():
+    for model in models:
+        entry = manifest.load_manifest()[model]
         found, measured_bins = official(model, root)
         known = {key: (entry.accuracy or {}).get(key) for key in found}
         sys.stdout.write(f"{model}: {json.dumps(found)}, recorded {json.dumps(known)}\n")

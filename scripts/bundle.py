@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mscnn.errors import MscnnError, OutputError, WeightsError
-from mscnn.models import manifest
+from mscnn.models import manifest, registry
 from mscnn.models.files import sha256_of
 from mscnn.models.loading import LoadedModel, load_model
 from mscnn.models.manifest import BundledWeights
@@ -55,7 +55,7 @@ def bundle(
     """
     loaded = load_model(str(run.resolve()))
     cfg: Any = loaded.model.pretrained_cfg
-    name = model or str(cfg["architecture"])
+    name = model or registry.full_name(str(cfg["architecture"]))  # a starter's present name
     folder = manifest.weights_folder()
     path = folder / f"{name}.safetensors"
     # Before the file: else the manifest would go on vouching for the one that was replaced.
@@ -156,6 +156,7 @@ def facts_of(run: Path, *, command: str, data: str, measured_on: str) -> tuple[A
             "epochs": recipe["epochs"],
             "recipe": recipe,
             **{key: facts[key] for key in ("train_images", "seconds", "device", "torch", "timm")},
+            **_before(facts),
         }
         accuracy = {
             "top1": facts["top1"],
@@ -167,6 +168,21 @@ def facts_of(run: Path, *, command: str, data: str, measured_on: str) -> tuple[A
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"The folder {run.name} has no usable training.json.") from error
     return training, accuracy
+
+
+def _before(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the trainings of the bundled weights that a run went on from, earliest first."""
+    origin = (facts.get("from") or {}).get("sha256")
+    for entry in manifest.load_manifest().values():
+        before = list(entry.training.get("before", ()))
+        if entry.sha256 == origin:
+            last = {k: v for k, v in entry.training.items() if k not in ("command", "before")}
+            return {"before": [*before, {**last, "sha256": origin}]}
+        # Bundled again: what it went on from is no longer an entry of its own.
+        for number, part in enumerate(before, 1):
+            if origin and part.get("sha256") == origin:
+                return {"before": before[:number]}
+    return {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -101,6 +101,7 @@ def starters() -> str:
 
 def _starter_row(entry: BundledWeights) -> str:
     spec, accuracy, training = registry.get(entry.model), entry.accuracy or {}, entry.training
+    parts = [*training.get("before", ()), training]
     shares = [accuracy.get(name) for name in ("top1", "top5")]
     fixed = accuracy.get("fixed_set")
     cells = (
@@ -109,10 +110,10 @@ def _starter_row(entry: BundledWeights) -> str:
         f"{spec.gmacs:.3f}",
         *("-" if share is None else f"{100 * share:.1f}" for share in shares),
         f"{fixed['top1']} / {fixed['top5']}" if fixed else "-",
-        str(training["seed"]),
-        str(training["epochs"]),
-        f"{_training_flop(spec, training) / 1e15:.2f}",
-        f"{training['seconds'] / 3600:.1f}",
+        " + ".join(dict.fromkeys(str(part["seed"]) for part in parts)),
+        " + ".join(str(part["epochs"]) for part in parts),
+        f"{sum(_training_flop(spec, part) for part in parts) / 1e15:.2f}",
+        f"{sum(part['seconds'] for part in parts) / 3600:.1f}",
         f"{entry.bytes / 2**20:.1f}",
     )
     return f"| {' | '.join(cells)} |"

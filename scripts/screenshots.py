@@ -20,13 +20,13 @@ TIMEOUT_MS = 120_000
 JPEG_QUALITY = 88
 # Name: what the address says, the size of the window, and a part of the page that comes last.
 SHOTS = {
-    "look-wide": ("example=lion", WIDE, "#stages canvas"),
-    "look-phone": ("example=cat", PHONE, "#stages canvas"),
-    "scales-wide": ("tab=scales&example=lion", WIDE, "#split-strip canvas"),
-    "scales-dark": ("tab=scales&example=cat&__theme=dark", WIDE, "#split-strip canvas"),
-    "field-wide": ("tab=rf&example=lion", WIDE, "#rf-plot svg"),
+    "look-wide": ("example=cat", WIDE, "#stages canvas"),
+    "look-phone": ("example=coffee", PHONE, "#stages canvas"),
+    "scales-wide": ("tab=scales&example=cat", WIDE, "#split-strip canvas"),
+    "scales-dark": ("tab=scales&example=coffee&__theme=dark", WIDE, "#split-strip canvas"),
+    "field-wide": ("tab=rf&example=cat", WIDE, "#rf-plot svg"),
     "zoom-wide": ("tab=zoom&example=coffee", WIDE, "#sweep-plot svg"),
-    "trust-wide": ("tab=trust&example=lion", WIDE, "#trust-plot svg"),
+    "trust-wide": ("tab=trust&example=cat", WIDE, "#trust-plot svg"),
     "compare-wide": ("tab=compare&example=coffee", WIDE, "#compare-grid"),
 }
 

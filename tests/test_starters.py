@@ -95,24 +95,32 @@ def test_a_principal_component_is_positive_on_the_one_object(method, scene, star
 
 
 @pytest.mark.slow
-def test_the_default_model_is_right_on_all_examples_but_the_one_that_is_said_to_fail():
+def test_the_default_model_is_right_on_all_examples_but_those_that_are_said_to_fail():
     network = Session("cpu", offline=True).network("starter_res2net")
     shown = examples()
     # The tour shows the first example that the first starter with splits gets right.
     starters = list_backbones(group="starter")
     assert network.name == next(spec.name for spec in starters if spec.scales > 1)
-    assert len(shown) == 7
-    assert [e.label for e in shown if e.fails] == ["Cheetah"]
+    assert [e.label for e in shown] == [
+        *("Cat", "Coffee", "Sports car", "Pizza", "Dam", "Lion", "Cheetah")
+    ]
+    assert [e.label for e in shown if e.fails] == ["Lion", "Cheetah"]
     for example in shown:
         best, second, *_ = network.predict(example.path).top
-        if example.fails:
+        measured_bins = reliability_of(network.name, network.weights)
+        assert measured_bins is not None
+        if example.label == "Cheetah":
             # The sentence says that it is no class of the starters, and that they are not sure.
             with pytest.raises(UnknownClassError, match="No class fits"):
                 network.labels.resolve(example.expected)
             assert imagenet_labels().resolve(example.expected) == 293
-            measured_bins = reliability_of(network.name, network.weights)
-            assert measured_bins is not None
             assert measured_bins.is_unsure(best.probability)
+        elif example.label == "Lion":
+            # The sentence says what it is taken for, and that the network is sure.
+            assert best.label == "bighorn"
+            assert best.label in example.fails
+            assert network.labels.resolve(example.expected) != best.index
+            assert not measured_bins.is_unsure(best.probability)
         else:
             assert best.index == network.labels.resolve(example.expected), example.label
             assert best.probability > 2 * second.probability, example.label

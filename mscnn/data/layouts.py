@@ -465,7 +465,8 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     several to measure with, the first of ``VAL_NAMES`` is the validation part, and rows of the
     others are left out. Classes are sorted by name.
     """
-    root, rows = path.parent, table_rows(path)
+    # Once each: as of a table with a row for each object in a photo.
+    root, rows = path.parent, list(dict.fromkeys(table_rows(path)))
     names = sorted({label for _, label, _ in rows})
     if account is not None:
         _note_unnamed(root, (below(root, file) for file, _, _ in rows), account)
@@ -475,8 +476,7 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
         return _part(root, names, mine, words)
 
     splits = {split for _, _, split in rows}
-    if not any(splits):
-        rows = list(dict.fromkeys(rows))  # as of a table with a row for each object in a photo
+    if splits <= {"", "train"}:
         return _Layout(lambda: part(None), lambda: part(None))
     val = train_and_val(splits)[1] or "val"
     others = sorted(splits - {"train", val})
@@ -504,16 +504,27 @@ def _saved(root: Path) -> _Layout:
     val = tables.get(measured_with) if measured_with != learnt_from else None
     image, label = _columns(root, train)
     known = getattr(train.features[label], "names", None) or []
-    is_numbered = not known and isinstance(next(iter(train[label]), None), int)
+
+    def given(table: Any) -> list[Any]:  # of a data set that was saved in NumPy's format too
+        return [v.item() if isinstance(v, np.generic) else v for v in table[label]]
+
+    is_numbered = not known and isinstance(next(iter(given(train)), None), int)
 
     def named(table: Any) -> list[Any]:
         # Each part may number its classes in its own way, unless those learnt from have no names.
         own = [] if is_numbered else getattr(table.features[label], "names", None) or known
-        return [own[v] if own and isinstance(v, int) and v >= 0 else v for v in table[label]]
+        return [own[v] if own and isinstance(v, int) and v >= 0 else v for v in given(table)]
 
     labels = {"train": named(train), "val": named(val) if val is not None else []}
-    given = {value for part in labels.values() for value in part if value not in (None, -1)}
-    values = [*known, *sorted(given.difference(known))]
+    every = [v for part in labels.values() for v in part if v is not None and v != -1]
+    kinds = set(map(type, every))
+    if not (kinds <= {str} or kinds <= {bool, int, float}):
+        such = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise DatasetError(
+            f"The labels of {str(root)!r} are of the kind {such}; one text, or one number, for "
+            "each image is needed."
+        )
+    values = [*known, *sorted(set(every).difference(known))]
     index = {value: i for i, value in enumerate(values)}
 
     def part(table: Any, name: str, words: str = _ALL) -> Part:

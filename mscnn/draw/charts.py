@@ -246,7 +246,8 @@ def _spectrum(axis: Axes, fields: Sequence[ReceptiveField], where: str) -> _Key:
     look.style(axis, title="Number of paths (log scale)", x=f"receptive field of a path, {RF_PX}")
     labels = []
     for number, field in enumerate(fields):
-        layer = field.block(where) if "." in where else field.stage(where or str(len(field.stages)))
+        is_block = "." in where and where not in {stage.stage for stage in field.stages}
+        layer = field.block(where) if is_block else field.stage(where or str(len(field.stages)))
         spectrum, model = layer.spectrum, look.model_title(field.model)
         colour, shape = _series(number)
         # math.log10 takes integers of any length, where a float would overflow.
@@ -450,7 +451,9 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
             for index, step in enumerate(curve.steps)
         ]  # fmt: skip
         _line(axis, points, colour, shape)
-        needed = "is not its first answer even without a cap"
+        needed, most = "is not its first answer even without a cap", curve.steps[-1]
+        if most.cut_channels:  # limits of one's own may end below the largest
+            needed = f"is not its first answer up to {most.limit_px} px"
         if curve.needed_px is not None:
             axis.axvline(curve.needed_px, **{**_DASHED, "color": colour})
             needed = f"from {curve.needed_px} px on"

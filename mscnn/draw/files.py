@@ -308,6 +308,9 @@ def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
     and ``manifest.json``.
     """
     shown, rows = document(found), list[dict[str, Cell]]()
+    label = found.target.label
+    if found.against:  # the probability is that among these
+        label += f" (among {', '.join(one.label for one in (found.target, *found.against))})"
     maps, curves, pictures = dict[str, Any](), dict[str, Any](), dict[str, bytes]()
     for made in found.maps:
         name, file = f"{made.method}.{made.layer}", safe_name(f"{made.method}-{made.layer}")
@@ -321,7 +324,7 @@ def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
         steps = made.randomisation.steps if made.randomisation else ()
         maps |= {f"{name}.weights.{step.part}": step.raw for step in steps}
         if made.candidates:
-            chart = trust.trust_chart(made, found.target.label)
+            chart = trust.trust_chart(made, label)
             pictures[f"curves-{file}.png"] = png(chart, CHART_PX)
         if steps or made.stability:
             pictures[f"checks-{file}.png"] = png(trust.checks_chart(made), CHART_PX)

@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Photo = Any
-"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array (see ``load_photo``), or
-what ``Network.preprocess`` made of one."""
+"""A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array (see ``load_photo``), or, but
+for ``sweep`` and ``trust``, which cut it anew, what ``Network.preprocess`` made of one."""
 Progress = Callable[[int, int], None]
 IsCancelled = Callable[[], bool]
 Floats = npt.NDArray[np.float32]

@@ -84,11 +84,16 @@ class Session:
         """
         place = self.place(name)
         key = _key(place, weights)
-        with self._lock:
-            loading = self._loading.setdefault(key, threading.Lock())
-        while not loading.acquire(timeout=0.1):
-            if is_cancelled is not None and is_cancelled():
-                raise Cancelled("Stopped; the last result is kept.")
+        while True:
+            with self._lock:
+                loading = self._loading.setdefault(key, threading.Lock())
+            while not loading.acquire(timeout=0.1):
+                if is_cancelled is not None and is_cancelled():
+                    raise Cancelled("Stopped; the last result is kept.")
+            with self._lock:
+                if self._loading.get(key) is loading:
+                    break
+            loading.release()  # who loaded is done, and others may load anew, by another lock
         try:
             with self._lock:
                 if key in self._networks:
@@ -142,14 +147,15 @@ def _key(name: str, weights: str | Path | None) -> Key:
     version: tuple[tuple[int, int], ...] = ()
     # The name of a known backbone is no path, whatever lies in the current folder.
     if weights is not None or spec is None:
-        version = _version(Path(name if weights is None else weights).expanduser())
+        version = _version(name if weights is None else weights)
     return (spec.name if spec else name, str(weights or ""), version)
 
 
-def _version(path: Path) -> tuple[tuple[int, int], ...]:
+def _version(name: str | Path) -> tuple[tuple[int, int], ...]:
     """Modification time (ns) and bytes of a file, or of each of a folder's; () where none is."""
     try:
+        path = Path(name).expanduser()
         files = [f for f in path.iterdir() if f.suffix in _MODEL_FILES] if path.is_dir() else [path]
         return tuple((s.st_mtime_ns, s.st_size) for s in map(Path.stat, sorted(files)))
-    except (OSError, ValueError):  # ValueError: a NUL in the name
+    except (OSError, RuntimeError, ValueError):  # of ~nobody, of a NUL in the name
         return ()

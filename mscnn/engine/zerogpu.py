@@ -7,6 +7,7 @@ network to the GPU and sends NumPy back.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ import torch
 
 from mscnn.engine.network import Network
 from mscnn.engine.session import Session
+from mscnn.errors import MscnnError
 
 _REMOTE = (
     *("predict", "explain", "scales", "split_attention", "effective_receptive_field", "sweep"),
@@ -35,6 +37,27 @@ class ZeroGpuSession(Session):
         super().__init__("cpu", **options)
         self._worker_device = torch.device(device)
         self.compute = gpu(self._compute)
+        self._held: list[Network] = []
+        if hasattr(os, "register_at_fork"):  # a fork keeps locks and hooks as they are, for ever
+            os.register_at_fork(
+                before=self._hold, after_in_parent=self._let_go, after_in_child=self._begin_anew
+            )
+
+    def _hold(self) -> None:
+        """Wait until no network is in the middle of a request."""
+        self._lock.acquire()
+        self._held = list(self._networks.values())
+        for network in self._held:
+            network._lock.acquire()
+
+    def _let_go(self) -> None:
+        for network in self._held:
+            network._lock.release()
+        self._lock.release()
+
+    def _begin_anew(self) -> None:
+        self._loading = {}  # those who load are not here
+        self._let_go()
 
     def network(self, name: str, weights: str | Path | None = None, **reports: Any) -> Network:
         """Like ``Session.network``, with computation sent to the worker."""
@@ -44,9 +67,12 @@ class ZeroGpuSession(Session):
     def _compute(
         self, name: str, weights: str | Path | None, method: str, args: Any, options: Any
     ) -> Any:
-        network = Session.network(self, name, weights)
-        network.move_to(self._worker_device)
-        return getattr(network, method)(*args, **options)
+        try:
+            network = Session.network(self, name, weights)
+            network.move_to(self._worker_device)
+            return getattr(network, method)(*args, **options)
+        except MscnnError as error:  # raised here, nothing but its class's name would cross
+            return error
 
 
 class _Remote:
@@ -64,6 +90,9 @@ class _Remote:
         def call(*args: Any, **options: Any) -> Any:
             # Neither progress nor Stop crosses to the worker, and functions cannot be pickled.
             options = {k: v for k, v in options.items() if not callable(v)}
-            return self._compute(self._name, self._weights, attribute, args, options)
+            found = self._compute(self._name, self._weights, attribute, args, options)
+            if isinstance(found, MscnnError):
+                raise found
+            return found
 
         return call

@@ -114,9 +114,10 @@ _RA2_REASON = (
     "here): part of any gap is training."
 )
 _MIXUP = "AutoAugment with mixup"
-_STARTER = (
-    "starter_resnet",
-    "Same recipe, data and epochs, same channels and nearly the same cost.",
+_FIRST_STARTERS = (
+    None,
+    "No plain network of its recipe and size is bundled: the ResNet and the Res2Net are of a "
+    "second generation, with more layers, 72 px and a longer training.",
 )
 _NONE = (None, "")
 
@@ -138,13 +139,13 @@ def _row(
 
 
 def _starter(
-    kind: str, count: int, gmacs: float, partner: tuple[str | None, str], look: str,
-    generation: int = 1, **facts: Any,
+    kind: str, count: int, gmacs: float, partner: tuple[str | None, str], look: str, px: int = 72,
+    **facts: Any,
 ) -> BackboneSpec:  # fmt: skip
-    layers, px, recipe = ("", 64, "") if generation == 1 else ("35", 72, ", second generation")
+    recipe = "" if px == 72 else ", first generation"
     return _row(
-        f"starter_{kind.lower()}{layers}",
-        f"Starter {kind} {layers}".rstrip(),
+        f"starter_{kind.lower()}",
+        f"Starter {kind}",
         (count, gmacs, None, None),
         _NONE,
         partner,
@@ -180,24 +181,17 @@ _resnet = partial(_published, family="resnet", group="baseline", interpolation="
 _torchvision = partial(_resnet, licence="BSD-3-Clause", interpolation="bilinear", recipe=_CLASSIC)
 
 BACKBONES: tuple[BackboneSpec, ...] = (
-    _starter("Res2Net", 1_699_968, 0.1597, _STARTER,
+    _starter("Res2Net", 2_636_679, 0.2917, ("starter_resnet",
+             "Same recipe, data and epochs, same channels and nearly the same cost."),
              "4 chained splits inside each block, so one block looks at several sizes at once.",
              scales=4),
-    _starter("Res2NeXt", 1_628_328, 0.1523, _STARTER,
-             "4 chained splits inside each block, each of 8 groups of channels.",
-             scales=4, cardinality=8),
-    _starter("ResNeSt", 1_831_240, 0.1904, ("starter_resnet", "Same recipe, data and epochs, same "
-             "channels; the ResNeSt computes a fifth more."),
-             "each block weighs two branches by what the whole photo shows.", radix=2),
-    _starter("ResNet", 1_709_192, 0.1584,
-             (None, "It is itself the plain partner of the other starters."),
+    _starter("ResNet", 2_645_712, 0.2904, (None, "It is itself the plain partner of the Res2Net."),
              "one 3x3 convolution per block."),
-    _starter("Res2Net", 2_636_679, 0.2917, ("starter_resnet35", _STARTER[1]),
-             "35 layers, 7 blocks of 4 chained splits; made to show a fine ladder of sizes.",
-             2, scales=4),
-    _starter("ResNet", 2_645_712, 0.2904,
-             (None, "It is itself the plain partner of the Res2Net of 35 layers."),
-             "35 layers, one 3x3 convolution per block.", 2),
+    _starter("Res2NeXt", 1_628_328, 0.1523, _FIRST_STARTERS,
+             "4 chained splits inside each block, each of 8 groups of channels.", 64,
+             scales=4, cardinality=8),
+    _starter("ResNeSt", 1_831_240, 0.1904, _FIRST_STARTERS,
+             "each block weighs two branches by what the whole photo shows.", 64, radix=2),
     _res2net("res2net50_26w_4s.in1k", "Res2Net-50 (26w x 4s)",
              (25_699_120, 4.2552, 103_035_128, 0.77994), (0.7799, _PAPER.format(1)),
              ("resnet50.tv_in1k", _NOT_A1.format("78.0")),

@@ -105,7 +105,8 @@ def _blueprint(name: str, source: Source) -> Blueprint:
         return replace(blueprint, labels=bundled.labels) if bundled else blueprint
     blueprint = architecture.from_folder(source.folder)
     asked = registry.find(name)
-    if asked is not None and asked.architecture != blueprint.architecture:
+    holds = registry.find(blueprint.architecture)  # a starter may have had another name
+    if asked is not None and asked.architecture != (holds or blueprint).architecture:
         raise WeightsError(
             f"The folder {blueprint.name} holds a {blueprint.architecture}, not a "
             f"{asked.architecture}; name the folder alone as the model."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,15 @@ from contextlib import contextmanager
 import torch
 
 _SEEDING = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _SEEDING
+    _SEEDING = threading.Lock()  # whoever held it is not here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -98,9 +98,11 @@ def build_viewer(
         return pack(data)
 
     call.__name__ = "pack"  # as the page's scripts call it
-    page = _page(
-        [{"id": e.id, "label": e.label, "thumb": thumbs[e.id], "fails": e.fails} for e in known]
-    )
+    page = _page([
+        # With slashes on Windows too: a backslash would be read by gradio.
+        {"id": e.id, "label": e.label, "thumb": Path(thumbs[e.id]).as_posix(), "fails": e.fails}
+        for e in known
+    ])  # fmt: skip
     viewer = Viewer({"config": config}, page, script(), call)
     viewer.keep_in_cache.update((*served.values(), *thumbs.values()))
     return viewer

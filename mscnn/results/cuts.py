@@ -66,7 +66,7 @@ class CapStep:
     """All splits that could see more than a limit cut.
 
     Attributes:
-        limit_px: the largest receptive field that was left.
+        limit_px: no split that sees more was left.
         cut_channels: fraction of the channels that all blocks' last convolutions read, 0..1.
         logit, probability, top: of the class, and the top-1 prediction, under the cap.
         control_mean, control_low, control_high: the class's probability where as many channels,
@@ -92,7 +92,8 @@ class CapCurve:
 
     Attributes:
         needed_px: the smallest limit from which on the class stays the top-1 prediction; None
-            where it is not even without a cap, or not known to the model.
+            where it is not even at the largest (by default without a cap), or not known to the
+            model.
         probabilities: ``(steps, classes)`` float64, of all classes.
         control: ``(draws, steps)`` float64, the class's probability under random cuts.
         whole_blocks: whether these cut as many blocks, not channels: in a network with one path

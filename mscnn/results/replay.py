@@ -52,7 +52,9 @@ def recorded(
     """Return files whose manifest also holds a ``MadeBy``; ``photo`` is ``(name, sha256)``."""
     compare = [name for name in files if name.endswith((".npy", ".npz"))]
     compare = compare or [n for n in files if n.endswith(".json") and n != MANIFEST]
-    compare += ["ablation.json"] * ("ablation.json" in files)  # what no array of splits holds
+    # What no array of splits holds. A page's cap may be of several networks; the command has one.
+    one = "cap.json" in files and len(json.loads(files["cap.json"])["models"]) == 1
+    compare += ["ablation.json"] * ("ablation.json" in files) + ["cap.json"] * one
     made = {
         "command": command,
         "options": {k: v for k, v in options.items() if v or (v == 0 and v is not False)},

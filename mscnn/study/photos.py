@@ -40,24 +40,34 @@ class Chosen:
     unreadable: list[Path] = field(default_factory=list)
 
 
-def find_photos(root: Path, seed: int) -> tuple[list[tuple[Path, str | None]], bool]:
+def find_photos(
+    root: Path, seed: int, account: Account | None = None
+) -> tuple[list[tuple[Path, str | None]], bool]:
     """List the files of a folder in an order fixed by ``seed``, with their class where it is known.
 
     Class folders and Tiny-ImageNet's layout give classes (of these the validation part is used); a
-    folder of loose photographs, but for two folders of more, gives none. Raises
-    ``DatasetError``: there is no such folder, or no photograph in it.
+    folder of loose photographs, but for two folders of more, gives none. What is not used is noted
+    in ``account``. Raises ``DatasetError``: there is no such folder, or no photograph in it.
     """
+    account, beside = account or Account(root), Account(root)
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}; give a folder with photographs.")
     with reading(root):
-        inside = entries(root, Account(root))
+        inside = entries(root, beside)
         loose = [root / name for name, is_folder in inside if not is_folder]
         folders = [name for name, is_folder in inside if is_folder and loose]
         loose *= sum(next(walk(root / name), "") != "" for name in folders) < 2
     found: list[tuple[Path, str | None]] = [(path, None) for path in loose]
+    for name in folders if loose else ():
+        beside.note(root / name, "a folder beside the photographs that are used", folder=True)
     if not loose:
         data = find_labelled(root)
         found = [(path, data.names[i]) for path, i in data.samples if isinstance(path, Path)]
+        beside = data.account
+        if not found:  # rows of a saved data set
+            raise DatasetError(f"{str(root)!r} is no folder of photographs; give one of these.")
+    account.unused |= beside.unused
+    account.notices += beside.notices
     random.Random(seed).shuffle(found)
     return found, not loose
 

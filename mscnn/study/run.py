@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mscnn.data.listing import MOMENTARY, why_unreadable
+from mscnn.data.listing import MOMENTARY, Account, why_unreadable
 from mscnn.engine.network import Network, Photo
 from mscnn.errors import OptionError
 from mscnn.models.sources import check_names
@@ -66,7 +66,9 @@ def run_study(
     names = [network.name for network in networks]
     check_names(names)
     options = options or StudyOptions()
-    files, labelled = find_photos(folder, options.seed)
+    files, labelled = find_photos(folder, options.seed, account := Account(folder))
+    for line in (*account.notices, *account.lines()):
+        on_notice(line)
     report = _part(on_progress, "choosing photographs")
     chosen = choose(networks, files, limit=options.limit, on_progress=report)
     for path in chosen.unreadable:

@@ -111,11 +111,25 @@ class Trainer:
             state, self.architecture, list(self.data.names), len(self.data.train),
             self.photographs, self.recipe,
         )  # fmt: skip
-        self.model.load_state_dict(state["model"])
+        if state.get("start", self.start.sha256) != self.start.sha256:  # older ones lack it
+            raise TrainingError(
+                "The run in --out was started from other weights; give the same --model and "
+                "--weights again, or another --out for a new run."
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:  # other names or shapes
+            raise TrainingError(
+                f"The checkpoint in --out is of a {self.architecture} that was built otherwise, as "
+                "by an earlier version of mscnn; give another --out for a new run."
+            ) from error
         self.stepper.load_optimizer(state["optimizer"], state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.at.load(state)
+        before, same = Recipe.from_json(state["recipe"]), {"workers": 0, "threads": 0}
+        if self.at.epoch and before.replaced(**same) != self.recipe.replaced(**same):
+            self.at.earlier.append([self.at.epoch, json.dumps(before.as_dict())])
         if self.recipe.patience and state.get("best") is not None:
             vars(self.best).update(state["best"])
         elif self.recipe.patience:  # patience begins now
@@ -130,6 +144,7 @@ class Trainer:
         if self.processes.is_first:
             state = {
                 "architecture": self.architecture,
+                "start": self.start.sha256,
                 "names": list(self.data.names),
                 "train_images": len(self.data.train),
                 "photographs": self.photographs,

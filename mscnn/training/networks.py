@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import torch
 from torch import nn
 
 import mscnn.starters  # noqa: F401 - registers the starters with timm
+from mscnn.data.parts import composed
 from mscnn.errors import UnsupportedModelError, WeightsError
 from mscnn.models.architecture import unknown_model
 from mscnn.models.fitting import classifiers
 from mscnn.models.hub import OnProgress
+from mscnn.models.labels import are_wnids, wordnet_lemmas
 from mscnn.models.loading import load_model
 from mscnn.models.sources import shown_name
 
@@ -44,19 +47,29 @@ def fresh(architecture: str, classes: int, seed: int) -> StartingPoint:
 def pretrained(
     name: str,
     weights: Path | None,
-    classes: int,
+    classes: Sequence[str],
     seed: int,
     *,
     on_progress: OnProgress | None = None,
 ) -> StartingPoint:
-    """Load a network as ``load_model`` does, and give it a fresh classifier.
+    """Load a network as ``load_model`` does, and give it a fresh classifier for other classes.
 
+    A network of exactly these ``classes``, in this order, keeps its own and goes on learning.
     Raises ``WeightsError`` also for weights that are not finite: no learning rate mends these.
     """
     loaded = load_model(name, weights, on_progress=on_progress)
     model = loaded.model
     torch.manual_seed(seed)
-    model.reset_classifier(classes)  # type: ignore[operator]  # nn.Module
+    # A network's labels are words where its folder has WordNet ids.
+    names = wordnet_lemmas(classes) if are_wnids(classes) else classes
+    if [*map(composed, names)] == [*map(composed, loaded.labels.names)]:
+        kept = (
+            f"{shown_name(name)} knows these classes and keeps its classifier. Photographs that it "
+            "has learnt from may be among those to measure with, and flatter the result."
+        )
+    else:
+        kept = ""
+        model.reset_classifier(len(classes))  # type: ignore[operator]  # nn.Module
     spoiled = [name for name, t in model.state_dict().items() if not bool(t.isfinite().all())]
     if spoiled:
         raise WeightsError(
@@ -64,6 +77,9 @@ def pretrained(
             f"{len(spoiled)} tensor(s) such as {spoiled[0]}; start from other weights."
         )
     cfg = model.pretrained_cfg
+    licence = str(cfg.get("license") or "")  # type: ignore[operator, union-attr]
+    if loaded.weights.kind == "file":  # timm's is that of its own weights
+        licence = ""
     return StartingPoint(
         model.requires_grad_(True),
         architecture=str(cfg["architecture"]),  # type: ignore[index]
@@ -71,8 +87,8 @@ def pretrained(
         source=loaded.weights.source,
         sha256=loaded.weights.sha256,
         weights=weights.name if weights is not None else "",
-        notice=loaded.notices[0],
-        licence=str(cfg.get("license") or ""),  # type: ignore[operator, union-attr]
+        notice=" ".join(filter(None, (loaded.notices[0], kept))),
+        licence=licence,
     )
 
 

@@ -76,7 +76,7 @@ class Recipe:
     layer_decay: float = _option(
         1.0, "Learning rate of each layer as a share of the one above it; 1 for the same.", 0.01, 1
     )
-    freeze: bool = _option(False, "Keep everything but the new classifier as it is.")
+    freeze: bool = _option(False, "Keep everything but the classifier as it is.")
     patience: int = _option(
         0,
         "Stop after so many epochs without a better result, and keep the best one; 0 for never.",

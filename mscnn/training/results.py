@@ -65,6 +65,9 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     names, unreadable = facts.data.names, facts.state.unreadable
     accuracy, confusion = tally.accuracy(len(names)), tally.confusion(len(names))
     rows = tally.classes(range(len(names)), names.__getitem__)
+    if not facts.start.licence:  # timm's licence is that of its own weights
+        cfg: Any = model.pretrained_cfg
+        model.pretrained_cfg = {**cfg, "license": None}  # type: ignore[assignment]
     export_folder(model, out, names)
     table = [[name, *counts] for name, counts in zip(names, confusion.tolist(), strict=True)]
     _write(out / "confusion.csv", _csv([["class", *names], *table]))
@@ -102,11 +105,12 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
 
 
 def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
-    start, unused = facts.start, facts.data.account.unused
+    start, unused, before = facts.start, facts.data.account.unused, facts.state.earlier
     return {
         "model": start.architecture,
         "from": {"weights": start.source, "sha256": start.sha256} if start.source else None,
         "recipe": facts.recipe.as_dict(),
+        **({"earlier": [[n, json.loads(r)] for n, r in before]} if before else {}),
         "train_images": len(facts.data.train),
         "val_images": accuracy.images,
         "split": facts.data.split,
@@ -203,6 +207,11 @@ def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
         f"Classes: {classes}.",
         "\n## Recipe\n",
         f"```bash\n{command(facts, name)}\n```\n",
+        *(
+            f"Up to epoch {epochs}, before --resume, it was trained otherwise:\n\n```bash\n"
+            f"{command(dataclasses.replace(facts, recipe=Recipe.from_json(text)), name)}\n```\n"
+            for epochs, text in facts.state.earlier
+        ),
         *settings,
         "\n## Use\n",
         f"```python\nimport timm\n{teach}",

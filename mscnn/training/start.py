@@ -58,11 +58,14 @@ def start_training(
         Cancelled: the user stopped the run.
     """
     check_folder(plan.out)
-    if (plan.out / CHECKPOINT).is_file() and not plan.resume:
+    has_checkpoint = (plan.out / CHECKPOINT).is_file()
+    if has_checkpoint and not plan.resume:
         raise TrainingError(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
         )
-    if not plan.resume and plan.out.is_dir() and any(plan.out.iterdir()):
+    held = {path.name for path in plan.out.iterdir()} if plan.out.is_dir() else set()
+    # A kill may have left a part of the first checkpoint.
+    if not has_checkpoint and held - {f"{CHECKPOINT}.part"}:
         raise OutputError(
             f"{str(plan.out)!r} holds other files, which the run's own could replace; give a new "
             "or empty folder as --out."
@@ -101,7 +104,7 @@ def start_training(
         start = None
         if plan.fine_tune:
             names = plan.model, plan.weights
-            start = pretrained(*names, len(images.names), recipe.seed, on_progress=on_progress)
+            start = pretrained(*names, images.names, recipe.seed, on_progress=on_progress)
             if start.notice:
                 say(start.notice)
         trainer = Trainer(plan.model, images, plan.out, recipe, processes, start=start, notice=say)

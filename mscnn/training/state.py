@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mscnn.errors import TrainingError
+from mscnn.models import registry
 from mscnn.results.writing import reason, replacing
 from mscnn.training.recipe import FIXED, Recipe, option_name
 
@@ -31,6 +32,8 @@ class TrainState:
     seconds: float = 0.0  # of the whole run
     history: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
     unreadable: list[list[str]] = field(default_factory=list)  # left out: [name, reason]
+    # Recipes that a resumed run went on from with another one: [epochs done, as JSON].
+    earlier: list[list[Any]] = field(default_factory=list)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what ``vars`` gave; older checkpoints lack some of it."""
@@ -77,13 +80,16 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def check_same_run(
-    state: Mapping[str, Any], architecture: str, names: list[str], images: int, photographs: str,
-    recipe: Recipe,
-) -> None:  # fmt: skip
+    state: Any, architecture: str, names: list[str], images: int, photographs: str, recipe: Recipe
+) -> None:
     """Raise ``TrainingError`` for a checkpoint of another model, other data or an unfit recipe."""
+    if not isinstance(state, Mapping) or not {"architecture", "names", "recipe"} <= state.keys():
+        raise TrainingError(
+            f"{CHECKPOINT} in --out was not written by mscnn train or finetune; give another --out."
+        )
     fault = ""
     before: Any = len(state["names"])
-    if state["architecture"] != architecture:
+    if _settled(state["architecture"]) != _settled(architecture):
         fault = f"The checkpoint in --out is of {state['architecture']}, not {architecture}"
     elif before != len(names):
         fault = f"The checkpoint in --out has {before} classes, the data has {len(names)}"
@@ -103,6 +109,12 @@ def check_same_run(
             fault = f"The run in --out was started with {option_name(name)} {before}, not {now}"
     if fault:
         raise TrainingError(f"{fault}; give the same again, or another --out for a new run.")
+
+
+def _settled(architecture: str) -> str:
+    """Return the present name of a starter, which may have been called otherwise before."""
+    spec = registry.find(architecture)
+    return spec.name if spec is not None and spec.group == "starter" else architecture
 
 
 class StopRequest:

@@ -93,7 +93,13 @@ class Visit:
             self.asked.append(last)
 
     def open(self, query=""):
-        """Open the page; ``ready`` waits for the first answer, which needs no click."""
+        """Open the page, of the lion unless ``query`` says otherwise, as ``/`` for nothing at all.
+
+        ``ready`` waits for the first answer, which needs no click.
+        """
+        if query != "/" and "example=" not in query and "tour=" not in query:
+            query += f"{'&' if query else '?'}example=lion"
+        query = query.removeprefix("/")
         self.page.goto(f"{self.site.url}/{query}", wait_until="domcontentloaded")
         return self
 

@@ -81,6 +81,15 @@ def test_the_page_s_model_is_compared_until_others_are_chosen(visit):
     assert "models" not in look.link()
 
 
+def test_a_chip_that_cannot_go_says_why(visit):
+    """One network beside the page's own, chosen on Zoom."""
+    look = visit(f"?tab=zoom&models={RESNET}").ready("zoom")
+    look.tab("Compare")
+    look.ready("compare")
+    look.page.locator("#models .chips button").first.click()
+    expect(look.notice()).to_contain_text("always one of two")
+
+
 def test_a_size_chosen_on_zoom_is_no_stage_here(visit):
     look = visit("?tab=zoom").ready("zoom")
     look.slide("#zoom-size", 2)

@@ -1,10 +1,12 @@
 """The page as a whole: one state, links, several visitors, hostile input, phone, keyboard."""
 
+import io
 import re
 import threading
 import time
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from mscnn.errors import Cancelled
@@ -186,11 +188,26 @@ def test_back_returns_to_an_uploaded_photo(visit, my_png):
     look.upload(my_png, "mine.png")
     expect(look.page.locator("#panel-look")).to_have_class(re.compile("stale"))
     look.ready()
-    labels = look.labels()
+    labels, mine = look.labels(), look.pixels()
+    flipped = io.BytesIO()
+    Image.open(io.BytesIO(my_png)).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(flipped, "PNG")
+    look.upload(flipped.getvalue(), "other.png")
+    expect(look.page.locator("#panel-look")).to_have_class(re.compile("stale"))
+    look.ready()
+    look.page.get_by_role("button", name="Zoom in").click()
     look.page.locator("[data-example=cat]").click()
     look.ready()
     assert look.labels() != labels
     look.page.go_back()
+    expect(look.page.locator("[data-example=cat]")).to_have_attribute("aria-pressed", "false")
+    look.ready()
+    seen = "document.querySelector('#canvases canvas').toDataURL()"
+    look.drawn()
+    before = look.page.evaluate(seen)
+    look.page.go_back()
+    look.page.wait_for_function(f"before => {seen} !== before", arg=before)
+    look.ready()
+    assert (look.pixels() == mine).all(), "the first photo, as large as it was"
     expect(look.page.locator("[data-example=cat]")).to_have_attribute("aria-pressed", "false")
     look.ready()
     assert look.labels() == labels

@@ -69,7 +69,7 @@ def test_a_click_measures_the_unit_there_once_and_the_keyboard_can_too(rf):
         rf.page.keyboard.press(key)
     rf.ready("rf")
     assert len(rf.asked) == asked + 2
-    expect(rf.page.locator("#panel-rf .lead:visible")).to_contain_text("Stage 4 can see 219 px")
+    expect(rf.page.locator("#panel-rf .lead:visible")).to_contain_text("Stage 4 can see 295 px")
 
 
 def test_a_block_is_chosen_in_the_chart_and_its_splits_ask_nothing(rf):

@@ -25,7 +25,7 @@ def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, cap
             {
                 "image": {
                     "path": "photo.png", "width": 200, "height": 100,
-                    # 64 px square of the photo resized to 128 x 64.
+                    # 72 px square of the photo resized to 144 x 72.
                     "crop": [50.0, 0.0, 150.0, 100.0],
                 },
                 "model": "starter_res2net",

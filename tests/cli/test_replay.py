@@ -104,6 +104,7 @@ def test_a_second_run_gives_the_same(command, photo, few, capsys):
     assert found["same"] is True
     assert found["arrays"]
     assert set(found["arrays"].values()) == {None}
+    assert any(one.startswith("cap.json ") for one in found["arrays"]) == (name == "scales")
     assert found["changed"] == {}
     assert found["options"].get("opacity", 0.6) == (0 if command == "explain" else 0.6)
     # It is so, read without our code; pictures too, for no option was forgotten.
@@ -156,7 +157,7 @@ def test_what_differs_is_said(made, capsys):
     assert main(["replay", "e"]) == 1
     out = capsys.readouterr().out
     assert "0 of 1 arrays" in out
-    assert "cam.npy was of shape (3, 3), now it is of shape (8, 8)" in out
+    assert "cam.npy was of shape (3, 3), now it is of shape (9, 9)" in out
     assert "torch was 1.0, now it is " in out
     assert "class label was thing 3, now it is thing 4" in out
 

@@ -275,9 +275,17 @@ def test_a_photograph_that_a_table_names_twice_is_not_learnt_from_and_measured_w
     held = {name for name, _ in named(data.val)}
     assert len(data.val) == len(held) == 2
     assert not held & {name for name, _ in named(data.train)}
+    boxes = lines(lambda p: "train" if p[1] < "3" else "val")
+    data = open_data(table(tmp_path, boxes + boxes[len("path,label,split") :]))
+    assert (len(data.train), len(data.val)) == (6, 2)
     both = lines(lambda p: "train") + lines(lambda p: "val")[len("path,label,split") :]
     with pytest.raises(DatasetError, match=r"8 training images.*'00\.png'.*one split"):
         open_data(table(tmp_path, both))
+
+
+def test_of_a_table_that_only_trains_some_is_held_out(tmp_path):
+    data = open_data(table(tmp_path, lines(lambda p: "train")), val_share=0.25)
+    assert (len(data.train), len(data.val)) == (6, 2)
 
 
 def test_a_class_folder_whose_name_is_no_text(tmp_path):
@@ -398,6 +406,12 @@ def test_each_part_of_a_saved_data_set_may_number_its_classes_in_its_own_way(sav
     assert [data.names[i] for i in data.train.targets] == ["red", "red", "blue", "blue"]
     assert [data.names[i] for i in data.val.targets] == ["red", "blue"]
     assert found(tmp_path) == {"val[0]": "red", "val[1]": "blue"}
+
+
+def test_several_labels_of_one_image_are_a_sentence(saved, tmp_path):
+    saved["it"] = FakeTable([row | {"label": [0, 1]} for row in fake_rows(2)], None)
+    with pytest.raises(DatasetError, match=r"of the kind list; one text, or one number"):
+        open_data(tmp_path)
 
 
 @pytest.mark.parametrize("parts", [("test",), ("validation", "all")])

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -253,6 +254,8 @@ def test_a_spectrum_of_a_registry_model_by_stage_and_block():
         assert f"{spectrum.distinct} sizes up to {spectrum.rf_max_px} px" in words(figure)
     with pytest.raises(UnknownLayerError):
         charts.spectrum_chart(model, "layer9")
+    dotted = replace(model, stages=(replace(model.stages[0], stage="stages.0"),))
+    assert marks(drawn(charts.spectrum_chart(dotted, "stages.0")))
     assert len(drawn(charts.field_charts([model])).axes) == 2
     for chart in (charts.growth_chart, charts.spectrum_chart, charts.field_charts):
         with pytest.raises(ValueError, match="needs a model"):
@@ -376,6 +379,15 @@ def test_the_cap_is_drawn_with_its_control_and_the_answers_on_the_way():
     band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
     assert band.min() == pytest.approx(20.5)
     assert band.max() == pytest.approx(39.5)
+
+
+def test_limits_of_ones_own_may_end_where_something_is_still_cut():
+    curve = replace(cap_curve(), needed_px=None)
+    said = words(drawn(charts.cap_chart(Cap("a", "mean", 0, (curve,)))))
+    assert "is not its first answer up to 123 px" in said
+    whole = replace(curve, steps=(*curve.steps[:-1], replace(curve.steps[-1], cut_channels=0.0)))
+    said = words(drawn(charts.cap_chart(Cap("a", "mean", 0, (whole,)))))
+    assert "is not its first answer even without a cap" in said
 
 
 def test_several_models_are_capped_in_one_chart():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from matplotlib.patches import Rectangle
 from mscnn.draw import files, trust
 from mscnn.draw.figures import inline_svg, marks
 from mscnn.results import trust as results
+from mscnn.results.explanation import Score
 from tests.results import samples
 
 RAW = np.array([[3, -1], [0, 1]], np.float32)
@@ -108,6 +110,16 @@ def test_files_hold_scores_maps_and_curves():
     assert manifest["methods"] == ["gradcam"]
     assert manifest["files"] == list(found)
     assert b"/home" not in found["trust.json"]
+
+
+def test_the_chart_says_among_which_classes_its_probability_is(monkeypatch):
+    labels: list[str] = []
+    monkeypatch.setattr(trust, "trust_chart", lambda _, label: labels.append(label))
+    monkeypatch.setattr(files, "png", lambda *_: b"")
+    one = trusted(made())
+    files.trust_files(one)
+    files.trust_files(replace(one, against=(Score(3, "cougar", 0.1),)))
+    assert labels == [one.target.label, f"{one.target.label} (among {one.target.label}, cougar)"]
 
 
 def test_a_map_that_could_not_be_made_or_was_not_scored_is_written_too():

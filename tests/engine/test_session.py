@@ -150,6 +150,34 @@ def test_a_retrained_model_folder_is_loaded_again(loader, tmp_path):
     assert len({id(one) for one in (second, third, session.network(str(tmp_path)))}) == 3
 
 
+def test_after_one_stopped_the_others_share_one_load(loader):
+    """B waits by A's lock, which is forgotten when A stops; C comes then."""
+    session, stopped, late = Session("cpu"), threading.Event(), threading.Event()
+    loaded = loader.loaded
+
+    def slow(*args, **kwargs):
+        if not stopped.is_set():
+            late.wait(30)
+            stopped.set()
+            raise Cancelled("Stopped.")
+        time.sleep(0.3)
+        return loaded(*args, **kwargs)
+
+    loader.loaded = slow
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(session.network, "large")
+        while not session._loading:
+            time.sleep(0.01)
+        second = pool.submit(session.network, "large")
+        time.sleep(0.2)  # it waits
+        late.set()
+        with pytest.raises(Cancelled):
+            first.result(30)
+        third = pool.submit(session.network, "large")
+        assert second.result(30) is third.result(30)
+    assert loader.calls == ["large"] * 2
+
+
 def test_who_waits_for_a_load_can_leave(loader):
     loader.wait_s = 3.0
     session = Session("cpu")

@@ -1,6 +1,10 @@
 """Whatever crosses to a ZeroGPU worker must survive pickling, in both directions."""
 
+import multiprocessing
+import os
 import pickle
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ from PIL import Image
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
+from mscnn.errors import UnsupportedModelError
 
 
 class PicklingGpu:
@@ -21,7 +26,11 @@ class PicklingGpu:
     def __call__(self, function):
         def through_pickle(*args):
             self.calls.append(args[2])
-            return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(args)))))
+            try:
+                found = function(*pickle.loads(pickle.dumps(args)))
+            except Exception as error:  # all that spaces lets through of one
+                raise RuntimeError(f"ZeroGPU worker error: {type(error).__name__}") from None
+            return pickle.loads(pickle.dumps(found))
 
         return through_pickle
 
@@ -80,3 +89,42 @@ def test_what_needs_no_gpu_is_answered_in_place(weights):
     assert network.last_stage == "layer4"
     assert len(network.labels) == 200
     assert gpu.calls == []
+
+
+def test_an_expected_error_keeps_its_kind_and_its_sentence(weights, picture):
+    remote = Engine(ZeroGpuSession(PicklingGpu(), device="cpu"))
+    network = remote.session.network("starter_res2net", weights)
+    with pytest.raises(UnsupportedModelError, match="split attention"):
+        network.split_attention(picture)
+    with pytest.raises(RuntimeError, match="TypeError"):
+        network.predict(picture, top_k="five")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_worker_is_never_forked_in_the_middle_of_a_request(weights):
+    """It would wait for locks whose owners are not there, with another's hooks on its network."""
+    session = ZeroGpuSession(PicklingGpu(), device="cpu")
+    local = Session.network(session, "starter_res2net", weights)
+    inside, done = threading.Event(), threading.Event()
+
+    def request():
+        with local._lock:
+            inside.set()
+            time.sleep(0.3)
+            done.set()
+
+    def worker():
+        free = local._lock.acquire(timeout=5) and session._lock.acquire(timeout=5)
+        os._exit(0 if free and done.is_set() else 1)
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    inside.wait(30)
+    process = multiprocessing.get_context("fork").Process(target=worker)
+    process.start()
+    process.join(30)
+    thread.join(30)
+    assert process.exitcode == 0
+    assert local._lock.acquire(timeout=5)
+    local._lock.release()

@@ -131,7 +131,7 @@ LINKS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "tab=features": ("Features", {}),
     "tab=compare&models=starter_resnest": ("Compare", {"#models": ["starter_resnest"]}),
     f"models={RES2NET},{RESNET}": ("Compare", {"#models": [RES2NET, RESNET]}),
-    NONSENSE: ("Look", {"#top5": ["lion"]}),
+    NONSENSE: ("Look", {"#top5": ["tabby"]}),
 }
 """Queries, the tab that each opens and what some elements then say."""
 SHOWS = """([selector, words]) => {
@@ -168,7 +168,7 @@ def in_front(page, name):
 def test_element_ids(page, app_url):
     page.goto(app_url, wait_until="domcontentloaded")
     # The page opens the tab that its link names when it has loaded; a click before that is lost.
-    page.wait_for_function(SHOWS, arg=["#top5", ["lion"]])
+    page.wait_for_function(SHOWS, arg=["#top5", ["tabby"]])
     for tab, ids in TABS.items():
         page.get_by_role("tab", name=tab, exact=True).click()
         in_front(page, tab)

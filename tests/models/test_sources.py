@@ -76,6 +76,31 @@ def test_bundling_again_replaces_and_others_stay(run, bundled):
     assert entries[NAME].accuracy is None
 
 
+def test_a_folder_of_a_starters_former_name_is_bundled_under_its_present_one(run, bundled):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"architecture": f"{NAME}35"}))
+    words = {"label_set": "things", "training": TRAINING, "accuracy": None, "licence": "MIT"}
+    assert bundle.bundle(run, **words).model == NAME  # type: ignore[arg-type]
+    assert list(manifest.load_manifest()) == [NAME]
+
+
+def test_what_bundled_weights_went_on_from_is_kept(run, bundled):
+    entry, recipe = manifest.load_manifest()[NAME], {"seed": 1, "epochs": 5}
+    facts: dict[str, object] = dict.fromkeys(
+        ("train_images", "seconds", "device", "torch", "timm"), 1
+    )
+    facts |= {"top1": 0.5, "top5": 0.75, "val_images": 100, "recipe": recipe}
+    words = {"command": "mscnn finetune", "data": "things", "measured_on": "held out"}
+    went_on = [{key: TRAINING[key] for key in ("data", "seed", "epochs")}]
+    went_on[0]["sha256"] = entry.sha256
+    for sha256, before in ((entry.sha256, went_on), ("0" * 64, None)):
+        origin = {"weights": "w", "sha256": sha256}
+        (run / "training.json").write_text(json.dumps(facts | {"from": origin}))
+        training, _ = bundle.facts_of(run, **words)
+        assert training.get("before") == before
+        assert (training["epochs"], training["command"]) == (5, "mscnn finetune")
+
+
 def test_label_set_with_other_names(bundled):
     with pytest.raises(WeightsError, match="label set things already has other names"):
         bundle.add_to_manifest({"model": "x", "labels": "things"}, ["a"])

@@ -9,6 +9,7 @@ from timm.models.res2net import Bottle2neck
 from torch import nn
 
 from mscnn.errors import WeightsError
+from mscnn.models import registry
 from mscnn.models.architecture import check_supported, from_folder, from_name
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
@@ -24,6 +25,14 @@ LARGEST = {
 }  # fmt: skip
 
 
+# The names of each generation; those with a number are not bundled.
+SECOND = {
+    "resnet": "starter_resnet", "res2net": "starter_res2net",
+    "resnest": "starter_resnest35", "res2next": "starter_res2next35",
+}  # fmt: skip
+FIRST = ("starter_res2next", "starter_resnest")
+
+
 def built(name):
     with torch.device("meta"):
         return timm.create_model(name).eval()
@@ -31,9 +40,9 @@ def built(name):
 
 @pytest.mark.parametrize("kind", LARGEST)
 def test_proportions(kind):
-    model = built(f"starter_{kind}35")
+    model = built(SECOND[kind])
     params = sum(p.numel() for p in model.parameters())
-    plain = sum(p.numel() for p in built("starter_resnet35").parameters())
+    plain = sum(p.numel() for p in built(SECOND["resnet"]).parameters())
     assert params <= 3_000_000
     assert params == pytest.approx(plain, rel=0.1)
     assert 2 * sum(t.numel() for t in model.state_dict().values()) <= 6_000_000
@@ -54,16 +63,16 @@ def test_proportions(kind):
 
 @pytest.mark.parametrize(("kind", "largest"), LARGEST.items())
 def test_the_ladder_of_receptive_fields(kind, largest):
-    blueprint = from_name(f"starter_{kind}35")
+    blueprint = from_name(SECOND[kind])
     found = fields(trace(blueprint.build(), check_supported(blueprint)), model=kind, input_px=PX)
     assert [stage.rf_max_px for stage in found.stages] == largest
     # Of the shortcuts alone: the stem, and 2x2 at strides of 2 and 4 px.
     assert [stage.rf_min_px for stage in found.stages] == [11, 13, 17, 17]
 
 
-@pytest.mark.parametrize("kind", LARGEST)
-def test_the_first_generation_is_as_it_was(kind):
-    of_the_first_generation(built(f"starter_{kind}"), kind)
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_generation_is_as_it_was(name):
+    of_the_first_generation(built(name), name)
 
 
 def of_the_first_generation(model, name):
@@ -73,21 +82,30 @@ def of_the_first_generation(model, name):
     assert (2, 2) in dilated
 
 
+FIRST_CFG = {"input_size": (3, 64, 64), "pool_size": (8, 8), "first_conv": "conv1"}
+
+
 @pytest.mark.parametrize("kind", LARGEST)
 def test_a_folder_is_built_as_it_was_trained_whatever_its_name_stands_for(kind, tmp_path):
     """Folders that were trained or fine-tuned hold a name, and nothing of its proportions."""
-    for trained in (f"starter_{kind}", f"starter_{kind}35"):
-        for name in (f"starter_{kind}", f"starter_{kind}35"):
-            cfg = built(trained).pretrained_cfg
+    for name in (f"starter_{kind}", f"starter_{kind}35"):
+        for generation in ({}, FIRST_CFG):
+            cfg = built(SECOND[kind]).pretrained_cfg | generation
             config = {"architecture": name, "num_classes": 200, "pretrained_cfg": cfg}
             (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
             model = from_folder(tmp_path).build(device="meta")
-            if trained.endswith("35"):
-                assert {k: v.shape for k, v in model.state_dict().items()} == {
-                    k: v.shape for k, v in built(trained).state_dict().items()
-                }
-            else:
+            if generation:
                 of_the_first_generation(model, name)
+            else:
+                assert {k: v.shape for k, v in model.state_dict().items()} == {
+                    k: v.shape for k, v in built(SECOND[kind]).state_dict().items()
+                }
+
+
+@pytest.mark.parametrize("name", ["starter_res2net", "starter_resnet"])
+def test_what_the_second_generation_was_called_still_opens_it(name):
+    assert registry.full_name(f"{name}35") == name
+    assert from_name(f"{name}35") == from_name(name)
 
 
 def test_a_first_convolution_of_another_name_is_a_sentence(tmp_path):

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from mscnn.models.examples import examples
 from scripts.smoke import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("starter_res2net", "starter_resnet")
+EXAMPLE = next(example for example in examples() if example.id == "lion")
 CLASSES = (
     "lion, king of beasts, Panthera leo", "sea lion", "espresso", "tabby, tabby cat",
     'pot <b class="x">bold</b> & lid', *(f"thing {i}" for i in range(195)),

@@ -21,7 +21,6 @@ from mscnn.errors import Cancelled
 from mscnn.http.feedback import UNEXPECTED
 from mscnn.maps.agreement import density
 from mscnn.models import reliability
-from mscnn.models.examples import examples
 from mscnn.models.labels import LabelSet
 from mscnn.models.loading import load_model
 from mscnn.models.owners import OwnersModels
@@ -35,7 +34,7 @@ from mscnn.page.photos import PhotoStore
 from mscnn.page.viewer import build_viewer, script
 from mscnn.photos.imaging import load_photo
 from mscnn.training.results import export_folder
-from tests.page.serving import CLASSES, MODELS, by_id
+from tests.page.serving import CLASSES, EXAMPLE, MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "look"
@@ -69,7 +68,7 @@ def toy(monkeypatch):
 def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine):
     messages = ask()
     first, last = messages[0], messages[-1]
-    found = engine.explain(examples()[0].path, RES2NET, targets="top5")
+    found = engine.explain(EXAMPLE.path, RES2NET, targets="top5")
     assert [m["label"] for m in first["view"]["maps"]] == [s.label for s in found.targets]
     assert first["more"]
     assert not last["more"]
@@ -80,10 +79,19 @@ def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine)
     assert {"serial", "lens", "photo", "html", "notice", "classes"} <= set(first)
 
 
+def test_the_word_on_the_example_that_fails_is_for_the_starters_alone(ask, engine, monkeypatch):
+    note = "and a cheetah is none of them"
+    assert note in ask(example="cheetah")[-1]["html"]
+    network = engine.session.network(RES2NET)
+    for spec in (None, replace(network.spec, group="baseline")):
+        monkeypatch.setattr(network, "spec", spec)
+        assert note not in ask(example="cheetah")[-1]["html"]
+
+
 def test_a_maps_numbers_are_the_engines(ask, engine):
     message = ask(target="espresso", layer="2")[-1]
     index = engine.session.network(RES2NET).labels.resolve("espresso")
-    photo = examples()[0].path
+    photo = EXAMPLE.path
     (sent,) = [m for m in message["view"]["maps"] if m["class"] == index and m["stage"] == "2"]
     cam = engine.explain(photo, RES2NET, layers="2", targets=[index]).maps[0]
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype="<f4").reshape(sent["shape"])
@@ -175,7 +183,7 @@ def test_a_slow_method_asks_first(ask):
 
 def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_they_are(ask, engine):
     last, *before = ask(method="ablationcam", agreed=True)[-1]["view"]["maps"]
-    (cam,) = engine.explain(examples()[0].path, RES2NET, method="ablationcam").maps
+    (cam,) = engine.explain(EXAMPLE.path, RES2NET, method="ablationcam").maps
     raw = np.frombuffer(base64.b64decode(last["data"]), dtype="<f4").reshape(last["shape"])
     np.testing.assert_allclose(raw, cam.raw, atol=1e-5)
     assert last["last"]

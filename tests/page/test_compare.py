@@ -13,14 +13,13 @@ from mscnn.engine import pipeline
 from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
-from mscnn.models.examples import examples
 from mscnn.page.lenses import compare
 from mscnn.results.explanation import Agreement
-from tests.page.serving import MODELS
+from tests.page.serving import EXAMPLE, MODELS
 
 RES2NET, RESNET = MODELS
 LENS = "compare"
-LION = examples()[0].path
+LION = EXAMPLE.path
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +80,25 @@ def test_a_network_that_cannot_be_used_has_a_note_and_the_others_go_on(ask):
     assert [c.get("map", "") for c in last["view"]["columns"]] == ["", None, ""]
     assert "no_such_net" in last["html"]
     assert len([m for m in last["view"]["maps"] if m["stage"] == "4"]) == 2
+
+
+def test_nothing_is_said_of_networks_that_were_not_asked(ask):
+    """The one to download may know the class, and has a stage more."""
+    models = [RES2NET, "resnet50.tv_in1k"]
+    last = ask(models=models, target="ptarmigan", changed="target")[-1]
+    assert last["need"]["button"].startswith("Download")
+    assert "error" not in last
+    assert last["adopt"].get("target", "ptarmigan") == "ptarmigan"
+    last = ask(models=models, layer="9")[-1]
+    assert last["need"]
+    assert "layer" not in last["adopt"]
+    assert "stages" not in last["notice"]
+
+
+def test_a_stage_that_no_network_has_gives_the_last_and_says_so(ask):
+    last = ask(models=list(MODELS), layer="9")[-1]
+    assert "No network here has 9 stages" in last["notice"]
+    assert last["adopt"]["layer"] == "last"
 
 
 def test_a_download_is_asked_for_and_the_others_are_shown(ask, answering):

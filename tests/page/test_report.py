@@ -16,10 +16,9 @@ import pytest
 from PIL import Image
 
 from mscnn.cli import main
-from mscnn.models.examples import examples
 from mscnn.page.lenses import LENSES
 from mscnn.trust.plan import Plan
-from tests.page.serving import MODELS
+from tests.page.serving import EXAMPLE, MODELS
 
 RES2NET, RESNET = MODELS
 NASTY = 'a <img src=x onerror="alert(1)"> & {{ 7 * 7 }} b.png'
@@ -81,7 +80,7 @@ def test_all_lenses_are_in_it_and_it_asks_for_nothing(keep):
     wrong = [text for text in references(page) if not text.startswith(("data:image/webp;", "#"))]
     assert wrong == []
     assert "could not be kept" not in page
-    lion = examples()[0]
+    lion = EXAMPLE
     assert sha256(lion.path.read_bytes()).hexdigest() in page
     assert lion.credit in html.unescape(page)
     # Each picture is one, and an element that opens also ends.
@@ -149,7 +148,7 @@ def test_pictures_have_the_viewers_opacity(keep):
     first = re.search(r'<figure><img src="data:image/webp;base64,([^"]*)"', page)
     assert first is not None
     drawn = Image.open(io.BytesIO(base64.b64decode(first[1]))).convert("RGB")
-    with Image.open(examples()[0].path) as lion:
+    with Image.open(EXAMPLE.path) as lion:
         plain = lion.convert("RGB").resize(drawn.size, Image.Resampling.LANCZOS)
     x, y = drawn.width // 2, drawn.height // 2
     box = (x - 50, y - 50, x + 50, y + 50)

@@ -13,11 +13,11 @@ from mscnn.models.examples import examples
 from mscnn.page.lenses.rf import glow, paths_text
 from mscnn.photos.imaging import load_photo
 from mscnn.scales.receptive_field import known
-from tests.page.serving import MODELS, by_id
+from tests.page.serving import EXAMPLE, MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "rf"
-LION = load_photo(examples()[0].path)
+LION = load_photo(EXAMPLE.path)
 ABSENT = "res2net50_26w_4s.in1k"
 
 
@@ -38,7 +38,7 @@ def test_theory_comes_first_and_then_every_stage_as_the_engine_measures_it(ask, 
     first, *_, last = ask()
     assert first["more"]
     assert first["view"]["maps"] == []
-    assert "can see up to 219 px" in first["html"]
+    assert "can see up to 295 px" in first["html"]
     assert not last["more"]
     maps = by_id(last)
     assert list(maps) == ["layer1", "layer2", "layer3", "layer4"]
@@ -126,7 +126,7 @@ def test_large_inputs_are_sent_at_half_their_resolution(engine):
     one = engine.effective_receptive_field(LION, RES2NET)
     wide = np.tile(one.gradient, (6, 6))
     heat = glow(replace(one, gradient=wide), log=False)
-    assert heat.shape == (192, 192)
+    assert heat.shape == (216, 216)
     assert heat.mean() == pytest.approx(glow(one, log=False).mean(), rel=0.05)
 
 
@@ -143,7 +143,7 @@ def test_the_download_holds_theory_units_and_who_made_them(answering):
         gradient = np.load(io.BytesIO(archive.read("gradient-layer4-trained.npy")))
     assert {"theory/rf.json", "theory/rf.csv", "theory/growth.png", "unit.csv", "unit.png"} <= names
     assert manifest["image"]["name"] == "Lion"
-    assert gradient.shape == (64, 64)
+    assert gradient.shape == (72, 72)
     absent = answering.pack({"serial": 0, "lens": "rf", "example": "lion", "model": ABSENT})
     with zipfile.ZipFile(absent["path"]) as archive:
         assert all(name.startswith("theory/") for name in archive.namelist())

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mscnn.models.examples import examples
 from mscnn.page.lenses import trust as lens
 from mscnn.page.messages import percent
 from mscnn.photos.imaging import load_photo
 from mscnn.trust.plan import CHANGES, Plan
 from mscnn.trust.verdict import in_short, said_of_checks
-from tests.page.serving import MODELS, by_id
+from tests.page.serving import EXAMPLE, MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "trust"
-LION = load_photo(examples()[0].path)
+LION = load_photo(EXAMPLE.path)
 BOX = [0.2, 0.1, 0.7, 0.8]
 QUICK = {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}
 
@@ -95,6 +94,14 @@ def test_the_page_asks_before_what_takes_long(ask, monkeypatch):
     (grid,) = ask(example="cat", options={"grid": True})
     assert "all methods at all stages" in grid["need"]["sentence"]
     assert "blob" in by_id(grid)
+
+
+def test_a_box_can_be_taken_back_before_the_checks(ask, monkeypatch):
+    monkeypatch.setattr(lens, "LONG", -1.0)
+    (first,) = ask(example="cat", box=BOX)
+    assert "To check this map" in first["need"]["sentence"]
+    assert 'id="trust-whole"' in first["html"]
+    assert 'id="trust-whole"' not in ask(example="cat")[0]["html"]
 
 
 def test_methods_and_stages_are_cells_that_set_the_state(ask, engine):

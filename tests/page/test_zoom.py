@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn.models.examples import examples
 from mscnn.page.lenses import zoom
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import SweepCurve
 from mscnn.scales.sweep import FACTORS
-from tests.page.serving import MODELS, by_id
+from tests.page.serving import EXAMPLE, MODELS, by_id
 
 RES2NET, RESNET = MODELS
 LENS = "zoom"
-LION = load_photo(examples()[0].path)
+LION = load_photo(EXAMPLE.path)
 BOX = [0.2, 0.1, 0.7, 0.8]
 
 

@@ -82,7 +82,8 @@ def test_splits_of_res2net50(block):
     ("resnet18", "layer2.0", ("3x3",)), ("resnet50", "layer4.2", ("1x1", "3x3")),
     ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
     ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
-    ("starter_resnet", "layer4.1", ("1x1", "3x3 dilated 2")),
+    ("starter_resnet", "layer4.1", ("1x1", "3x3")),
+    ("starter_resnest", "layer4.1", ("1x1", "3x3 dilated 2")),
 ])  # fmt: skip
 def test_single_paths(name, block, path):
     found = of(name).block(block)
@@ -266,19 +267,26 @@ def test_known_takes_names_as_the_registry_does():
     assert known("no such model") is None
 
 
-@pytest.mark.parametrize(("name", "largest", "second_block"), [
-    ("starter_resnet", [15, 27, 51, 99], {"layer1.1": [15], "layer4.1": [99]}),
+@pytest.mark.parametrize(("name", "largest", "blocks"), [
+    ("starter_resnet", [19, 39, 79, 127], {"layer1.1": [19], "layer4.2": [127]}),
     (
-        "starter_res2net", [23, 51, 107, 219],
+        "starter_res2net", [27, 79, 183, 295],
+        {"layer1.1": [19, 23, 27, 15], "layer4.2": [263, 279, 295, 247]},
+    ),
+    (
+        "starter_res2next", [23, 51, 107, 219],
         {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
     ),
 ])  # fmt: skip
-def test_starters(name, largest, second_block):
-    """By hand: 7x7 stride 2 without pooling, strides 2, 4, 8, 8, the last block dilated by 2."""
+def test_starters(name, largest, blocks):
+    """By hand: strides 2, 4, 8, 8, after three 3x3, the first of which strides.
+
+    Of the first generation (Res2NeXt): after 7x7 with a stride of 2, the last block dilated by 2.
+    """
     field = of(name)
     assert [stage.stride_px for stage in field.stages] == [2, 4, 8, 8]
     assert [stage.rf_max_px for stage in field.stages] == largest
-    for block, expected in second_block.items():
+    for block, expected in blocks.items():
         assert [split.rf_max_px for split in field.block(block).splits] == expected
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import mscnn.starters  # noqa: F401 - registers them with timm
+from mscnn.data.listing import Account
 from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
@@ -93,6 +94,19 @@ def test_a_picture_beside_class_folders_does_not_stand_for_them(tmp_path):
     found, labelled = find_photos(tmp_path, 0)
     assert labelled
     assert {name for _, name in found} == {"a", "b"}
+
+
+def test_what_a_study_does_not_use_is_said(tmp_path):
+    """A folder beside loose photographs, and files that are no photographs."""
+    for file in ("one.png", "two.png", "more/three.png"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / file)
+    (tmp_path / "notes.md").write_text("")
+    found, labelled = find_photos(tmp_path, 0, account := Account(tmp_path))
+    assert (len(found), labelled) == (2, False)
+    said = " ".join(account.lines())
+    assert "'more/'" in said
+    assert "'notes.md'" in said
 
 
 def test_all_photographs_of_folders_named_by_wordnet_count(networks, photos, tmp_path):

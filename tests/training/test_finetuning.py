@@ -1,18 +1,20 @@
 """From trained weights to new classes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 
-from mscnn.errors import TrainingError, UnknownModelError, WeightsError
+from mscnn.errors import OutputError, TrainingError, UnknownModelError, WeightsError
 from mscnn.models.loading import load_model
 from mscnn.training import loop
 from mscnn.training.networks import fresh, pretrained
 from mscnn.training.recipe import FINE_TUNING
 from mscnn.training.results import export_folder
 from mscnn.training.start import RunPlan, start_training
+from mscnn.training.state import CHECKPOINT
 from tests.training.trainee import NAME
 
 CPU = torch.device("cpu")
@@ -33,7 +35,7 @@ def head(start):
 
 def test_the_start_has_the_old_weights_and_a_new_classifier(trained):
     folder, before = trained
-    start = pretrained(str(folder), None, 3, seed=0)
+    start = pretrained(str(folder), None, "xyz", seed=0)
     after = start.model.state_dict()
     assert after["fc.weight"].shape == (3, 16)
     for name, value in before.items():
@@ -42,9 +44,22 @@ def test_the_start_has_the_old_weights_and_a_new_classifier(trained):
     assert (start.architecture, start.source, len(start.sha256)) == (
         NAME, "trained/model.safetensors", 64,
     )  # fmt: skip
-    again = pretrained(NAME, folder, 3, seed=0)
+    again = pretrained(NAME, folder, "xyz", seed=0)
     assert torch.equal(head(again), head(start))
-    assert not torch.equal(head(pretrained(NAME, folder, 3, seed=1)), head(start))
+    assert not torch.equal(head(pretrained(NAME, folder, "xyz", seed=1)), head(start))
+
+
+def test_the_classifier_stays_where_the_classes_are_the_models_own(trained, tmp_path):
+    folder, before = trained
+    start = pretrained(str(folder), None, "abcde", seed=0)
+    assert all(torch.equal(start.model.state_dict()[name], v) for name, v in before.items())
+    assert "keeps its classifier" in start.notice
+    for other in ("abced", "abcd"):  # in another order, and not all of them
+        assert not torch.equal(head(pretrained(str(folder), None, other, 0))[:4], head(start)[:4])
+    # A folder of ImageNet's: its classes are WordNet ids, the model's are words.
+    ids = ["n01443537", "n02129165"]
+    export_folder(fresh(NAME, 2, seed=4).model, tmp_path / "imagenet", ids)
+    assert "keeps its classifier" in pretrained(str(tmp_path / "imagenet"), None, ids, 0).notice
 
 
 @pytest.mark.parametrize("head", [{"fc.weight": torch.ones(9, 16), "fc.bias": torch.ones(9)},
@@ -53,7 +68,7 @@ def test_any_classifier_of_a_file_is_replaced(trained, tmp_path, head):
     _, before = trained
     body = {name: value for name, value in before.items() if not name.startswith("fc.")}
     torch.save({"model": body | head, "n_averaged": 3}, tmp_path / "w.pth")
-    start = pretrained(NAME, tmp_path / "w.pth", 4, seed=0)
+    start = pretrained(NAME, tmp_path / "w.pth", "wxyz", seed=0)
     after = start.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in body.items())
     assert after["fc.weight"].shape == (4, 16)
@@ -70,7 +85,7 @@ def test_a_frozen_backbone_keeps_every_number(folder, recipe, trained, tmp_path,
     after = load_model(str(tmp_path / "run")).model.state_dict()
     for name, value in before.items():
         assert name.startswith("fc.") or torch.equal(after[name], value), name
-    first = pretrained(str(source), None, 2, seed=0).model.state_dict()["fc.weight"]
+    first = pretrained(str(source), None, "xy", seed=0).model.state_dict()["fc.weight"]
     assert not torch.allclose(after["fc.weight"], first, atol=1e-3)
 
 
@@ -112,6 +127,39 @@ def test_a_run_cannot_be_resumed_as_one_of_another_model(folder, recipe, trained
     )
     with pytest.raises(TrainingError, match="trainee, not starter_resnet"):
         start_training(other)
+    export_folder(fresh(NAME, 5, seed=5).model, tmp_path / "second", list("abcde"))
+    second = replace(plan, model=str(tmp_path / "second"), resume=True)
+    with pytest.raises(TrainingError, match="started from other weights"):
+        start_training(second)
+
+
+def test_a_model_trained_from_scratch_has_no_licence_to_pass_on(folder, recipe, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    start_training(RunPlan(folder, "starter_resnet", first, recipe(epochs=1), "cpu"))
+    start_training(RunPlan(folder, str(first), second, recipe(epochs=1), "cpu", fine_tune=True))
+    for out in (first, second):
+        assert "\nlicense: unknown\n" in (out / "README.md").read_text().split("---\n")[1]
+    assert timm.create_model(f"local-dir:{second}", pretrained=True).num_classes == 2
+
+
+def test_a_finished_folder_without_its_checkpoint_is_not_replaced(folder, recipe, tmp_path):
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(epochs=1), "cpu")
+    start_training(plan)
+    (plan.out / CHECKPOINT).unlink()
+    before = (plan.out / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="holds other files"):
+        start_training(replace(plan, resume=True))
+    assert (plan.out / "model.safetensors").read_bytes() == before
+
+
+def test_the_card_names_the_recipe_that_a_resumed_run_began_with(folder, recipe, tmp_path):
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(epochs=1, lr=0.01), "cpu")
+    start_training(plan)
+    start_training(replace(plan, recipe=recipe(epochs=2, lr=0.003), resume=True))
+    card = (plan.out / "README.md").read_text()
+    first, second = (card.index("--lr 0.003"), card.index("Up to epoch 1, before"))
+    assert first < second < card.index("--epochs 1 ")
+    assert json.loads((plan.out / "training.json").read_text())["earlier"][0][1]["lr"] == 0.01
 
 
 def test_what_cannot_be_fine_tuned_is_said_before_training(folder, tmp_path):
@@ -150,7 +198,7 @@ def test_a_bad_head_does_not_matter_for_it_is_replaced(trained):
     start = fresh(NAME, 5, seed=4)
     start.model.load_state_dict({**weights, "fc.weight": weights["fc.weight"] * float("nan")})
     export_folder(start.model, source, list("abcde"))
-    assert bool(head(pretrained(str(source), None, 3, seed=0)).isfinite().all())
+    assert bool(head(pretrained(str(source), None, "xyz", seed=0)).isfinite().all())
 
 
 @pytest.mark.slow

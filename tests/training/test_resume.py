@@ -93,7 +93,7 @@ def test_a_killed_run_ends_with_the_same_weights(folder, recipe, tmp_path, chang
 @pytest.mark.parametrize("freeze", [False, True])
 def test_a_killed_fine_tuning_ends_with_the_same_weights(folder, recipe, tmp_path, trained, freeze):
     def start():
-        return pretrained(str(trained), None, 2, 0)
+        return pretrained(str(trained), None, "xy", 0)
 
     settings = recipe(opt="adamw", layer_decay=0.7, freeze=freeze)
     whole = train(folder, tmp_path / "whole", settings, start=start)
@@ -274,6 +274,28 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
     )  # fmt: skip
     with pytest.raises(TrainingError, match=f"{said}; give the same again, or another --out"):
         other.resume()
+
+
+def test_a_checkpoint_that_is_none_of_ours_is_a_sentence(folder, recipe, tmp_path):
+    trainer = Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU)
+    others: tuple[object, ...] = ({"state_dict": {}}, [1])
+    for state in others:
+        torch.save(state, tmp_path / CHECKPOINT)
+        with pytest.raises(TrainingError, match=r"not written by mscnn.*another --out"):
+            trainer.resume()
+    trainer.save()
+    state = torch.load(tmp_path / CHECKPOINT)
+    del state["model"]["fc.bias"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    with pytest.raises(TrainingError, match="built otherwise, as by an earlier version"):
+        trainer.resume()
+
+
+def test_a_starter_that_was_called_otherwise_goes_on(folder, recipe, tmp_path):
+    Trainer("starter_resnet", open_data(folder), tmp_path, recipe(), CPU).save()
+    state = torch.load(tmp_path / CHECKPOINT)
+    torch.save(state | {"architecture": "starter_resnet35"}, tmp_path / CHECKPOINT)
+    assert Trainer("starter_resnet", open_data(folder), tmp_path, recipe(), CPU).resume()
 
 
 @pytest.mark.parametrize(("error", "kind", "said"), [

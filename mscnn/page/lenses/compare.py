@@ -132,7 +132,8 @@ def _steps(request: Request, context: Context) -> Iterator[_Found]:
             found.need = question
     if not found.columns:
         raise found.need or Cancelled("Stopped before the first network was done.")
-    if request.target and found.classes and found.one.settled is None:
+    is_all = len(found.columns) == len(names)  # one not downloaded or not done may know it
+    if is_all and request.target and found.classes and found.one.settled is None:
         unknown = f"None of these networks has a class “{request.target}”"
         if request.changed == "target":
             raise UnknownClassError(f"{unknown}; choose one from the list.")
@@ -140,6 +141,10 @@ def _steps(request: Request, context: Context) -> Iterator[_Found]:
         context.adopt["target"] = None
         yield from _steps(replace(request, target=""), context)
         return
+    deepest = max(map(len, found.stages.values()), default=0)
+    if is_all and deepest and request.layer != "last" and int(request.layer) > deepest:
+        context.adopt["layer"] = "last"
+        context.notices.append(f"No network here has {request.layer} stages; the last is shown.")
     found.is_done = True
     found.is_whole = len(found.columns) == len(names) or not context.is_cancelled()
     yield found

@@ -110,9 +110,11 @@ class _Found:
             (str(n), layer == network.last_stage, sizes.get(layer))
             for n, layer in enumerate(network.stages, 1)
         ]
+        spec = network.spec  # the note speaks of the starters
         html = render(
             "look.html", scores=prediction.top, stages=stages, facts=facts(network),
-            method=METHODS[self.method], note=self.photo.note,
+            method=METHODS[self.method],
+            note=self.photo.note if spec is not None and spec.group == "starter" else "",
             probabilities=[(s.label, f"{100 * s.probability:.3f} %") for s in prediction.top],
             sizes=[(f"Stage {number}", size) for number, _, size in stages if size],
             seen=_seen(explanations[0]), notices=explanations[0].notices,

@@ -167,6 +167,7 @@ class _Work:
             titles=[METRICS[name].title for name in made.beside()],
             said=dict.fromkeys(PARTS, "") | said_of_checks(made),
             grid=grid and self._grid(grid), beats=BEATS, wanted="grid" in self.plans,
+            boxed=request.box is not None,
             facts=facts(self.network), method=method_of(made.method),
         )  # fmt: skip
         maps = list(self._maps(found, grid))

@@ -132,7 +132,11 @@ function fillList(list) {
     chip.value = name;
     chip.textContent = `${titles[name] ?? name} ×`;
     chip.setAttribute('aria-label', `Remove ${titles[name] ?? name}`);
-    chip.addEventListener('click', () => set({models: names.filter(other => other !== name)}));
+    chip.addEventListener('click', () => {
+      const models = names.filter(other => other !== name);
+      if (same(models, state.models)) return notice('The network chosen above is always one of two; add a third to remove it.');
+      set({models});
+    });
     return chip;
   }));
 }

@@ -273,7 +273,9 @@ function writeAddress(push) {
   if (tour.kept) return;  // a reload leaves the tour
   const kept = plain(Object.fromEntries(LINKED.map(key => [key, state[key]])));
   const link = address();
-  if (push && link.href !== location.href) history.pushState({mscnn: kept}, '', link);
+  // Two photos of one's own have one address.
+  const another = history.state?.mscnn?.photo?.id !== state.photo?.id;
+  if (push && (another || link.href !== location.href)) history.pushState({mscnn: kept}, '', link);
   else history.replaceState({mscnn: kept}, '', link);
 }
 // What a link asks for, and the parts of it that say nothing that can be shown.
@@ -306,7 +308,8 @@ function readAddress() {
 function openAddress(kept) {
   const {found, ignored} = readAddress();
   const {example, step, ...fields} = found;
-  if (tour.kept) tour.leave(true);
+  if (tour.kept) tour.leave(true);  // which puts back photo and zoom
+  const before = state.photo?.id;
   forgetUpload();
   // Another version of the page may have kept what is no longer offered.
   if (kept) kept = {...kept, tab: LENSES[kept.tab] ? kept.tab : CONFIG.lenses[0].id,
@@ -319,8 +322,9 @@ function openAddress(kept) {
   } else state.photo.plain = false, state.photo.url = state.photo.example ? fileURL(exampleOf(state.photo.example).path) : fileURL(state.photo.path);
   refused = {};
   standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
-  notice();
+  noticeOfAnswer();
   viewer.chosen = viewer.corner = viewer.drag = null;
+  if (state.photo?.id !== before) viewer.zoom = 1;
   if (step !== undefined && CONFIG.tour.example) return tour.go(step);
   writeAddress(false);
   refresh();

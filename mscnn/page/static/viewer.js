@@ -426,7 +426,9 @@ function listen(canvas) {
   canvas.addEventListener('pointercancel', up);
   canvas.addEventListener('pointerleave', () => { if (!viewer.byKey) viewer.point(null); });
   canvas.addEventListener('wheel', event => {
-    if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return;
+    const asked = event.ctrlKey || event.metaKey;
+    // A click focuses the photo; the wheel goes on scrolling the page until it is enlarged.
+    if (!asked && (document.activeElement !== canvas || viewer.zoom === 1)) return;
     event.preventDefault();
     viewer.zoomTo(viewer.zoom * Math.exp(-event.deltaY / 300), viewer.at(canvas, event));
   }, {passive: false});
