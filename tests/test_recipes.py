@@ -153,7 +153,7 @@ def expected_input(photo):
 
     with Image.open(photo) as image:
         steps = [
-            tv.Resize(64, tv.InterpolationMode.BICUBIC), tv.CenterCrop(64), tv.ToTensor(),
+            tv.Resize(72, tv.InterpolationMode.BICUBIC), tv.CenterCrop(72), tv.ToTensor(),
             tv.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]  # fmt: skip
         return tv.Compose(steps)(image.convert("RGB"))[None]
@@ -213,7 +213,7 @@ def check_preprocess(ran):
     left, top, right_, bottom = ran["prepared"].geometry.crop
     # The square in the middle; the resized photo has whole pixels, so it may be off by one.
     side = min(width, height)
-    pixel = side / 64
+    pixel = side / 72
     found = right_ - left, bottom - top, (left + right_) / 2, (top + bottom) / 2
     np.testing.assert_allclose(found, (side, side, width / 2, height / 2), atol=pixel)
 
@@ -363,7 +363,7 @@ WRONG = [
         'model = timm.create_model("starter_res2net")',
     ),
     ("Load a pretrained model", "model = model.eval()", "model = model.train()"),
-    ("Load and preprocess an image", "transform(**config)", "transform((3, 64, 64), crop_pct=0.5)"),
+    ("Load and preprocess an image", "transform(**config)", "transform((3, 72, 72), crop_pct=0.5)"),
     ("Load and preprocess an image", "(**config)", "(**{**config, 'mean': (0.5, 0.5, 0.5)})"),
     ("Get the predictions", "functional.softmax(out[0], dim=0)", "functional.sigmoid(out[0])"),
     ("Get the predictions", 'predict("photo.jpg")', 'predict("pictures/cat/0.png")'),

@@ -112,7 +112,7 @@ def test_a_chart_is_one_stop_of_the_tab_key_and_arrows_go_on(scales):
 
 def test_another_stage_chosen_on_look_is_where_it_begins(visit):
     page = visit("?tab=scales&example=lion&layer=2").ready("scales")
-    expect(page.page.locator("#split-strip section:visible h2")).to_have_text("Stage 2, block 2")
+    expect(page.page.locator("#split-strip section:visible h2")).to_have_text("Stage 2, block 3")
 
 
 def test_its_plain_counterpart_is_one_click_away(scales):
