@@ -89,7 +89,8 @@ def check_same_run(
         )
     fault = ""
     before: Any = len(state["names"])
-    if _settled(state["architecture"]) != _settled(architecture):
+    # By their present names: a starter may have been called otherwise before.
+    if registry.full_name(state["architecture"]) != registry.full_name(architecture):
         fault = f"The checkpoint in --out is of {state['architecture']}, not {architecture}"
     elif before != len(names):
         fault = f"The checkpoint in --out has {before} classes, the data has {len(names)}"
@@ -109,12 +110,6 @@ def check_same_run(
             fault = f"The run in --out was started with {option_name(name)} {before}, not {now}"
     if fault:
         raise TrainingError(f"{fault}; give the same again, or another --out for a new run.")
-
-
-def _settled(architecture: str) -> str:
-    """Return the present name of a starter, which may have been called otherwise before."""
-    spec = registry.find(architecture)
-    return spec.name if spec is not None and spec.group == "starter" else architecture
 
 
 class StopRequest:
