@@ -6,8 +6,8 @@ Each starter explains its own answer to the same photographs, spread evenly over
 method at the last stage, and ``mscnn.data.folders.trust_folder`` sets every map beside its
 controls. Into ``--out`` go links to the photographs, and a folder of results for each starter.
 When it was stopped, the same command goes on; a starter that is done is not asked again.
-``--write`` puts the table into README.md, between the marks ``leaderboard``; without it the table
-is printed.
+``--write`` puts the table into docs/trust.md, between the marks ``leaderboard``; without it the
+table is printed.
 """
 
 from __future__ import annotations
@@ -111,10 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--models", default=",".join(load_manifest()))
     parser.add_argument("--out", type=Path, default=Path(NAME), help="folder for what is found")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/trust.md")
     options = parser.parse_args(argv)
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
+    page = ROOT / "docs" / "trust.md"
+    text = page.read_text(encoding="utf-8")
     if options.write:
         fill(text, {NAME: str})  # raises at once where the marks are missing
     photos, methods = choose(options.data, options.out, options.photos), options.methods.split(",")
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.write:
         sys.stdout.write(table(found))
         return 0
-    readme.write_text(fill(text, {NAME: lambda: table(found)}), encoding="utf-8")
+    page.write_text(fill(text, {NAME: lambda: table(found)}), encoding="utf-8")
     return 0
 
 

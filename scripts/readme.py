@@ -86,17 +86,21 @@ def starters() -> str:
         *map(_starter_row, entries),
         "",
         f"top-1 and top-5: {', '.join(dict.fromkeys(map(_measured_on, entries)))}. "
-        "Fixed set: pictures right at the first and among five answers, of 64 cut from four "
-        "photographs, which `python -m scripts.accuracy` and the tests measure again. "
+        "Fixed set: of 64 pictures cut from four photographs, how many have their class as the "
+        "top-1 prediction / among the top five; `python -m scripts.accuracy` and the tests measure "
+        "it again. "
         "Training (PFLOP): 3 forwards per image, 2 operations per multiply-accumulate, at the "
         "sizes of the recipe. Hours: wall time on one CPU thread of a machine that did other work "
         "meanwhile, so rows do not compare.",
     ]
-    commands = dict.fromkeys(str(e.training.get("command", "")) for e in entries)
-    shown = "\n".join(command for command in commands if command)
-    if shown:
-        lines += ["", "Trained with:", "", "```bash", shown, "```"]
     return "\n".join(lines) + "\n"
+
+
+def trained() -> str:
+    """Return the commands that trained the bundled weights."""
+    found = dict.fromkeys(str(e.training.get("command", "")) for e in load_manifest().values())
+    shown = [command.replace(" && ", " &&\n") for command in found if command]
+    return "```bash\n{}\n```\n".format("\n".join(shown)) if shown else "Not known.\n"
 
 
 def _starter_row(entry: BundledWeights) -> str:
@@ -180,16 +184,11 @@ def glossary() -> str:
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {
-        "models": models,
-        "starters": starters,
-        "commands": commands,
-        "study": study,
-        "cuts": cuts,
-    },
+    "README.md": {"models": models, "starters": starters, "commands": commands},
     "docs/cli.md": {"reference": reference},
-    "docs/study/README.md": {"cuts": cuts},
+    "docs/study/README.md": {"study": study, "cuts": cuts},
     "docs/glossary.md": {"glossary": glossary},
+    "docs/training/README.md": {"trained": trained},
 }
 
 

@@ -164,9 +164,9 @@ def test_generated_parts_are_fresh(file):
 
 
 def test_a_stale_part_is_noticed_and_rewritten(tmp_path):
-    (tmp_path / "docs" / "study").mkdir(parents=True)
     for file in readme.PARTS:
         text = (ROOT / file).read_text(encoding="utf-8")
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text, encoding="utf-8")
     edited = README.replace("`starter_res2net` |", "`starter_res3net` |", 1)
     (tmp_path / "README.md").write_text(edited, encoding="utf-8")

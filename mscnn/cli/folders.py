@@ -59,20 +59,22 @@ def study(
         list[str], Option(metavar="A,B", help="Models; each is compared with the first.")
     ],
     out: options.Out,
-    limit: Annotated[int, Option(help="Photos to use, at most.")] = 600,
-    seed: Annotated[int, Option(help="Of the choice of photos and of random cuts.")] = 0,
-    cuts: Annotated[bool, Option("--cuts", help="Also cut, to see what they need.")] = False,
+    limit: Annotated[int, Option(help="Maximum number of photos to use.")] = 600,
+    seed: Annotated[int, Option(help="Seed of the choice of photos and of the random cuts.")] = 0,
+    cuts: Annotated[
+        bool, Option("--cuts", help="Also cut parts, to see what each model needs.")
+    ] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Measure on many photos how a decision's scale follows the size.
+    """Measure on many photos whether the scale of a decision follows the object's size.
 
     Uses photos that all models classify alike (and correctly, where folders give the class). Shows
     each from twice the network's input down to a fifth, on three canvases and with shuffled pixels
     as a control. Writes study.json, study.csv, study.png, fields.csv and manifest.json into --out.
 
-    --cuts also asks what each model needs: it caps receptive fields, beside random cuts, and cuts
-    each split by itself; that is in study.json too, in cuts.csv and in cuts.png.
+    --cuts also measures what each model needs: it caps receptive fields, compared with random cuts,
+    and cuts each split by itself. The results are in study.json, cuts.csv and cuts.png.
     """
     from mscnn.draw.files import study_files
     from mscnn.study.run import StudyOptions, run_study
@@ -111,7 +113,7 @@ def features(
         ),
     ] = None,
     restart: Annotated[
-        bool, Option("--restart", help="Forget what an earlier run left in FILE.part.")
+        bool, Option("--restart", help="Discard what an earlier run left in FILE.part.")
     ] = False,
     batch_size: options.BatchSize = 64,
     workers: options.Workers = -1,
@@ -121,8 +123,8 @@ def features(
     """Write one feature vector per photo of a folder into a file.
 
     FILE holds features (n x d, float32), the paths of the photos, the model's name and the sha256
-    of its weights. Files that cannot be read are listed and left out. When it was stopped, the same
-    command goes on with what FILE.part holds; the file is then the same to the byte. Under torchrun
+    of its weights. Files that cannot be read are listed and left out. If it was stopped, the same
+    command goes on from what FILE.part holds; the file is then the same to the byte. Under torchrun
     the work is shared.
     """
     from mscnn.data.extraction import extract
@@ -171,7 +173,7 @@ def evaluate(
         Path | None,
         Option(
             metavar="FILE",
-            help="ReaL labels, real.json: ImageNet's validation set is scored by them too.",
+            help="real.json with the ReaL labels, to score ImageNet's validation set by them too.",
         ),
     ] = None,
     out: Annotated[Path | None, options.optional_out("Folder for tables and pictures.")] = None,
@@ -184,9 +186,9 @@ def evaluate(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Measure how often a model is right, and how well it knows that.
+    """Measure how often a model is right, and how far its probabilities can be trusted.
 
-    Class folders are called by the model's class names, their indices or WordNet ids. Files that
+    Class folders are named by the model's class names, their indices or WordNet ids. Files that
     cannot be read are listed and left out. With --out it writes evaluation.json, tables of the
     classes and of the confusions, a picture of each, reliability.png and manifest.json. With
     --report it writes a page that needs no server: accuracy, confusions, at most 60 mistakes with

@@ -110,7 +110,8 @@ def _model_cells(row: JsonDict) -> list[str]:
 
 def cite(
     names: Annotated[
-        list[str] | None, Argument(metavar="[NAME]...", help="Models or methods; none: all.")
+        list[str] | None,
+        Argument(metavar="[NAME]...", help="Models or methods; all, if none is given."),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -126,7 +127,8 @@ def download(
 ) -> None:
     """Download weights, so that models work offline later.
 
-    They go into the hub cache (HF_HUB_CACHE or HF_HOME move it). HF_HUB_OFFLINE=1 forbids it.
+    They go into the Hugging Face cache, which HF_HUB_CACHE or HF_HOME can move. With
+    HF_HUB_OFFLINE=1 nothing is downloaded.
     """
     from mscnn.models.sources import fetch, locate
 
@@ -150,14 +152,15 @@ def rf(
         bool, Option("--spectrum", help="Also list how many paths of each stage have which size.")
     ] = False,
     out: Annotated[
-        Path | None, options.optional_out("Folder for charts and tables; none without it.")
+        Path | None,
+        options.optional_out("Folder for charts and tables; without it none are written."),
     ] = None,
     json: options.Json = False,
 ) -> None:
     """List how much of its input each part of a network can see.
 
     Receptive fields in px of the input, exact over every path, for all stages, blocks and splits
-    (numbered from 0 in timm's order), beside the network that the model is fairly compared with.
+    (numbered from 0 in timm's order), beside the plain network that makes a fair pair with it.
     What a network can see is not what it uses. Global context (split attention,
     squeeze-and-excitation) is left out. With --out it writes rf.json, rf.csv, spectrum.png,
     growth.png and manifest.json.
@@ -213,21 +216,21 @@ def serve(
         list[str] | None,
         Option(
             metavar="A,B,C",
-            help="Model folders of yours to offer, or folders of such folders, besides the list. "
-            "What is added to a folder of folders later appears without a restart.",
+            help="Model folders of your own to offer too, or folders that hold such folders. What "
+            "is added to the latter appears without a restart.",
         ),
     ] = None,
     features: Annotated[
         list[str] | None,
         Option(
             metavar="FILE=FOLDER",
-            help="File of 'mscnn features' and the folder it was made from, to search for similar "
+            help="File that 'mscnn features' wrote and the folder it is of, to search for similar "
             "photos; may be given several times.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Serve the page in which photos are explored, and print its address; Ctrl-C ends it."""
+    """Start the page for the browser, and print its address; Ctrl-C ends it."""
     if port is not None and not 1 <= port <= 65535:
         raise OptionError(f"--port is {port}; it must lie between 1 and 65535.")
     chosen = options.split_names(models) if models else []

@@ -37,13 +37,13 @@ def _one_class(target: str) -> str:
     return target
 
 
-_DIR = "Folder for the files; made where missing."
-_MODEL = "A name of 'mscnn models', another timm CNN, or a folder that training wrote."
+_DIR = "Folder for the files; created if it does not exist."
+_MODEL = "A name from 'mscnn models', another timm CNN, or a folder that training wrote."
 _BEST = "  [default: the best model on this machine]"
 _WEIGHTS = "Weights file or folder to use instead of the model's own."
-_CLASS = "Class to explain; a unique part is enough."
-_OF_FOLDER = " For a folder also label: the class of each photo's own folder."
-_WORKERS = "Processes that decode; 0 for none beside this one.  [default: one per CPU core]"
+_CLASS = "Class to explain; a part of its name that no other class has is enough."
+_OF_FOLDER = " For a folder of photos also label: the class that each photo's own folder names."
+_WORKERS = "Extra processes that decode photos; 0 for none.  [default: one per CPU core]"
 
 Image = Annotated[str, Argument(metavar="IMAGE", help="Photo.")]
 Photos = Annotated[
@@ -72,31 +72,34 @@ Box = Annotated[
         show_default=False,
     ),
 ]
-Methods = Annotated[str, Option(metavar="A,B", help="Methods; a wrong name lists them.")]
+Methods = Annotated[str, Option(metavar="A,B", help="Methods; a wrong name lists them all.")]
 Layers = Annotated[
-    str, Option(metavar="A,B", help="Layers as explain takes them, or stages for all stages.")
+    str, Option(metavar="A,B", help="Layers, as for explain; or stages, for all stages.")
 ]
 Against = Annotated[
     list[str] | None,
-    Option(metavar="NAME|INDEX", help="Class to contrast it with: why not that one."),
+    Option(
+        metavar="NAME|INDEX", help="Class to contrast it with: why not that one? May be repeated."
+    ),
 ]
 Parts = Annotated[
     str,
     Option(
         metavar="A,B",
         help="What to find out: scores, randomisation, stability, localisation.  [default: all; "
-        "of a folder scores in brief: with blur only, 8 steps, 5 random maps and no ROAD]",
+        "for a folder, brief scores: with blur only, 8 steps, 5 random maps and no ROAD]",
         show_default=False,
     ),
 ]
-Opacity = Annotated[float, Option(help="Of the strongest place, 0 to 1.")]
+Opacity = Annotated[float, Option(help="Opacity of the map where it is strongest, 0 to 1.")]
 ColourMap = Annotated[str, Option(help="inferno, viridis, magma or turbo.")]
-BatchSize = Annotated[int, Option(help="Photographs at a time.")]
+BatchSize = Annotated[int, Option(help="Photos per batch.")]
 Workers = Annotated[int, Option(help=_WORKERS, show_default=False)]
 
-Sheet = Annotated[int, Option(help="Photos on the contact sheet of a folder, at most.")]
+Sheet = Annotated[int, Option(help="Maximum number of photos on the contact sheet of a folder.")]
 Restart = Annotated[
-    bool, Option("--restart", help="Forget what an earlier run on a folder left, and its results.")
+    bool,
+    Option("--restart", help="Discard what an earlier run on a folder left, its results included."),
 ]
 
 

@@ -87,7 +87,7 @@ def explain(
     ] = "last",
     target: options.Targets = "top1",
     method: Annotated[
-        str, Option(help="gradcam or another method; a wrong name lists them.")
+        str, Option(help="gradcam or another method; a wrong name lists them all.")
     ] = "gradcam",
     weights: options.Weights = None,
     sheet: options.Sheet = 24,
@@ -102,15 +102,15 @@ def explain(
     """Draw where in a photo the evidence for a class lies.
 
     Writes overlay.png, heatmap.png, cam.npy (the raw map: signed, float32, at the layer's own
-    resolution) and manifest.json into --out. In the pictures the photo has 2048 px at most on its
-    longer side; title and colour scale come on top. Files of these names are replaced; after an
-    error nothing is left half written.
+    resolution) and manifest.json into --out. In the pictures the photo has at most 2048 px on its
+    longer side, without title and colour scale. Files of these names are replaced; an error leaves
+    no file half written.
 
-    Of a folder it writes table.csv (and .parquet, where pyarrow is installed), maps.npy (all raw
+    For a folder it writes table.csv (and .parquet, where pyarrow is installed), maps.npy (all raw
     maps, in the table's order), contact-sheet.png, the mean map of each class (mean-maps.npz, .png)
     and summary.json with means and 95 % intervals. Files that cannot be read are listed and left
-    out. When it was stopped, the same command goes on with what DIR.part holds. Under torchrun the
-    work is shared. gradcam at the last stage is fast, as it takes batches.
+    out. If it was stopped, the same command goes on from what DIR.part holds. Under torchrun the
+    work is shared. gradcam at the last stage is fast, because photos go through it in batches.
     """
     from mscnn.draw.files import DrawingOptions, explanation_files
     from mscnn.maps.methods import get_method
@@ -164,7 +164,7 @@ def compare(
     out: options.Out,
     target: options.Targets = "top1",
     layer: Annotated[
-        str, Option(help="last, a stage number, or a layer all models have.")
+        str, Option(help="last, a stage number, or a layer that all models have.")
     ] = "last",
     sheet: options.Sheet = 24,
     restart: options.Restart = False,
@@ -177,11 +177,11 @@ def compare(
 ) -> None:
     """Compare the maps of several models for one photo.
 
-    The class top1 is the first model's best one. Writes comparison.png (all maps on one colour
-    scale; for two models also their difference), compare.json, table.csv, agreements.csv,
+    The class top1 is the first model's top-1 prediction. Writes comparison.png (all maps on one
+    colour scale; for two models also their difference), compare.json, table.csv, agreements.csv,
     manifest.json and the raw map of each model (cam-1-NAME.npy, ...) into --out.
 
-    Of a folder it writes what explain does, with maps-1-NAME.npy and so on, how far the maps of
+    For a folder it writes what explain does, with maps-1-NAME.npy and so on, how far the maps of
     each pair agree (rank correlation, IoU) and how often both give the same answer; the contact
     sheet shows the photos where the maps differ most.
     """
@@ -242,9 +242,14 @@ def scales(
     model: options.Model = None,
     target: options.Target = "top1",
     ablate: Annotated[
-        bool, Option("--ablate", help="Also cut: each split by itself, and all that see too far.")
+        bool,
+        Option(
+            "--ablate", help="Also cut each split by itself, and all that see further than a limit."
+        ),
     ] = False,
-    fill: Annotated[str, Option(help="What stands in the place of a cut: mean or zero.")] = "mean",
+    fill: Annotated[
+        str, Option(help="What replaces a channel that is cut: mean or zero.")
+    ] = "mean",
     draws: Annotated[int, Option(help="Random cuts to compare the receptive-field cap with.")] = 20,
     device: options.Device = "auto",
     opacity: options.Opacity = 0.6,
@@ -255,7 +260,7 @@ def scales(
 
     A Res2Net block divides its channels into splits that see more and more of the photo. For each
     block this measures how much of the evidence for the class passed through which split. Writes
-    attribution.png (shares over depth), attribution.csv, scales.json, a strip of maps for each
+    attribution.png (fractions over depth), attribution.csv, scales.json, a strip of maps for each
     block with a hierarchy (splits-layer2.1.png, ...), splits.npz (the raw maps) and manifest.json
     into --out; for a ResNeSt also its split attention (attention.json, .csv, .npz), which gates
     channels and selects no scale.
@@ -364,12 +369,12 @@ def sweep(
 ) -> None:
     """Show one object at many sizes to several networks.
 
-    Tells at which sizes they still know it. Sizes are drawn with the Lanczos filter, not with each
-    network's own preprocessing, so the answer at 1 differs a little from predict's. The class top1
-    is the first model's best one for the whole photo. Writes sweep.png (by size: probability,
-    evidence on the object per area, 1 for an even spread, and evidence-weighted receptive field),
-    film.png (the maps), sweep.csv, sweep.json and manifest.json into --out. Ctrl-C stops and keeps
-    what was done; the exit code is 130 then.
+    Says at which sizes they still recognise it. Sizes are drawn with the Lanczos filter, not with
+    each network's own preprocessing, so the answer at 1 differs a little from that of predict. The
+    class top1 is the first model's top-1 prediction for the whole photo. Writes sweep.png (by size:
+    probability, evidence on the object per area, 1 for an even spread, and evidence-weighted
+    receptive field), film.png (the maps), sweep.csv, sweep.json and manifest.json into --out.
+    Ctrl-C stops and keeps what was done; the exit code is 130 then.
     """
     from mscnn.draw.files import DrawingOptions, sweep_files
     from mscnn.engine.lens_options import parse_box, parse_sizes
@@ -470,15 +475,15 @@ def trust(
 
     Scores each map beside a blob in the middle, the map blurred, and random maps, and sums up in a
     sentence. Checks whether the map depends on what the network has learnt, how stable it is, and
-    whether it finds the object (the whole photo, or --box) at known places. Several methods or
+    whether it finds the object (the whole photo, or --box) at known positions. Several methods or
     layers, or all stages, are ranked; with --against (may be repeated) the question is why this
     class and not that. Writes trust.json, scores.csv, maps.npz, curves.npz, charts of each map and
     manifest.json into --out. Ctrl-C stops and keeps what was done; the exit code is 130 then.
 
-    Of a folder it writes what explain does, with maps-1-METHOD-LAYER.npy and so on where there are
+    For a folder it writes what explain does, with maps-1-METHOD-LAYER.npy and so on where there are
     several, each score beside its controls, and on how many photos the map is better than all of
-    them. One photo takes seconds, so only the scores are made, and in brief, unless --parts says
-    more; how long all will take is said first.
+    them. Each photo takes seconds, so only brief scores are made unless --parts asks for more; the
+    command first says how long all of it will take.
     """
     from mscnn.draw.files import trust_files
     from mscnn.engine.lens_options import parse_box

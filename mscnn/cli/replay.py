@@ -39,7 +39,7 @@ def replay(
     context: typer.Context,
     manifest: Annotated[Path, Argument(metavar="MANIFEST", help="manifest.json, or its folder.")],
     photo: Annotated[
-        str | None, Option(metavar="PATH", help="The photo, where it is not found.")
+        str | None, Option(metavar="PATH", help="The photo, if it is not found otherwise.")
     ] = None,
     out: Annotated[Path | None, options.optional_out("Folder for the new files.")] = None,
     device: options.Device = "auto",
@@ -47,10 +47,10 @@ def replay(
 ) -> None:
     """Make a result again, and say whether it is the same.
 
-    Of a manifest that explain, compare, scales, sweep or trust wrote, or that the page packed. The
-    photo is looked for beside the manifest, one folder up, in this folder, and among the page's
+    Takes a manifest that explain, compare, scales, sweep or trust wrote, or that the page packed.
+    The photo is looked for beside the manifest, one folder up, in this folder, and among the page's
     examples; it must be the same file, and the weights the same. An array is the same where no
-    number differs by more than 0.00001 of the array's largest magnitude; of a sweep, which has no
+    number differs by more than 0.00001 of the array's largest magnitude; for a sweep, which has no
     arrays, the numbers of sweep.json are compared. Exit code 1: something differs.
     """
     path = manifest / MANIFEST if manifest.is_dir() else manifest

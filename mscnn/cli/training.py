@@ -55,9 +55,9 @@ def finetune(**given: Any) -> None:
     """Teach a trained model your own classes.
 
     The model keeps what it has learnt and gets a new classifier for the classes of DATA, unless
-    these are its own; then all of it learns on, its lowest layers least. --out becomes a folder
-    that every command accepts as --model, with its model card, curves, confusion matrix and a
-    table of its classes. Progress goes to stderr. A run that was stopped goes on with --resume as
+    these are its own; then all of it is trained further, its lowest layers least. --out becomes a
+    folder that every command accepts as --model, with its model card, curves, confusion matrix and
+    a table of its classes. Progress goes to stderr. A run that was stopped goes on with --resume as
     if nothing had happened.
 
     'torchrun --nproc_per_node 2 -m mscnn finetune ...' trains in two processes that share each

@@ -139,7 +139,7 @@ def evaluate_and_show(
     """
     networks = [classifier, *([against] if against else [])]
     if against is not None and against.weights.sha256 == classifier.weights.sha256:
-        raise OptionError(f"{against.name} is the same model; set another one against it.")
+        raise OptionError(f"{against.name} is the same model; compare it with another one.")
     if networks[-1].labels.names != classifier.labels.names:
         what = "has other classes, or has them in another order; choose a model with the classes of"
         raise OptionError(f"{networks[-1].name} {what} {classifier.name}.")

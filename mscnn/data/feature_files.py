@@ -80,7 +80,7 @@ def read_feature_file(path: Path) -> FeatureFile:
             f"{path.name!r} is not there or is no feature file; make one with 'mscnn features'."
         ) from error
     if not fits:
-        raise DatasetError(f"{path.name!r} does not hold one path per row; make it anew.")
+        raise DatasetError(f"{path.name!r} does not hold one path per row; make it again.")
     return found
 
 
@@ -108,7 +108,7 @@ def _read_npz(path: Path) -> _Content:
 
 
 def _write_safetensors(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) -> None:
-    """Write the format's parts in turn; its own package wants all tensors in memory.
+    """Write the format's parts in turn; its own package needs all tensors in memory.
 
     Eight bytes (little endian) for the length of a JSON header, the header filled up with spaces to
     a multiple of eight, the tensors one after the other.

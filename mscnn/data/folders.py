@@ -104,8 +104,9 @@ def explain_folder(
 
     Grad-CAM at the last stage takes batches, anything else a photograph at a time. Columns of the
     table beside class and probability: ``map_min``, ``map_max`` and ``map_sum`` of the raw map;
-    of its positive evidence ``map_peak`` (1 is an even spread), ``map_half`` (the smallest share of
-    the area that holds half of it), and its centre ``map_x``, ``map_y``, shares of what was seen.
+    of its positive evidence ``map_peak`` (1 is an even spread), ``map_half`` (the smallest fraction
+    of the area that holds half of it), and its centre ``map_x``, ``map_y`` (fractions of what the
+    network saw).
     """
     here = _Folder("explain", network, folder, out, **how)
     here.explain(network, layer, get_method(method).name)

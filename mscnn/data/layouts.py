@@ -410,7 +410,7 @@ def _class_folders(root: Path, inner: str, account: Account) -> _Layout:
     if not (train and val):
         return _Layout(*2 * (lambda: _folder_part(root, learnt, account).used(),))
     if train != "train" or val not in VAL_NAMES:
-        account.notices.append(f"The part to learn from is {train!r}, to measure with {val!r}.")
+        account.notices.append(f"The training part is {train!r}, the validation part {val!r}.")
     known = _inside(root / learnt)[0]
     held = _unwrapped(root, f"{inner}/{val}".lstrip("/"), account, known)
 

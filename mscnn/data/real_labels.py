@@ -42,13 +42,13 @@ class RealLabels:
             match = _NAME.fullmatch(PurePosixPath(photos.name(index)).name)
             if match is None or not 1 <= int(match[1]) <= images:
                 raise DatasetError(
-                    f"{photos.name(index)!r} is not called as ImageNet calls a validation image "
+                    f"{photos.name(index)!r} is not named like ImageNet's validation images "
                     f"(ILSVRC2012_val_00000001.JPEG to {images:08d}), so its real label is not "
                     "known."
                 )
         from timm.data import RealLabelsImagenet
 
-        # timm reads the names by number, and wants as many as there are lists.
+        # timm reads the names by number, and needs as many as there are lists.
         self._timm: Any = RealLabelsImagenet([""] * images, real_json=str(path))
 
     def add(self, logits: torch.Tensor, names: Sequence[str]) -> None:

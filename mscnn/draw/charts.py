@@ -451,9 +451,9 @@ def cap_chart(cap: Cap, *, title: str | None = None, width: int = look.WIDTH) ->
             for index, step in enumerate(curve.steps)
         ]  # fmt: skip
         _line(axis, points, colour, shape)
-        needed, most = "is not its first answer even without a cap", curve.steps[-1]
+        needed, most = "is not its top-1 prediction even without a cap", curve.steps[-1]
         if most.cut_channels:  # limits of one's own may end below the largest
-            needed = f"is not its first answer up to {most.limit_px} px"
+            needed = f"is not its top-1 prediction up to {most.limit_px} px"
         if curve.needed_px is not None:
             axis.axvline(curve.needed_px, **{**_DASHED, "color": colour})
             needed = f"from {curve.needed_px} px on"

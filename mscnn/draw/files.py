@@ -385,7 +385,7 @@ def report_files(
     *,
     created: datetime | None = None,
 ) -> Files:
-    """Make ``index.html`` of what ``evaluate_and_show`` returned: a page that asks nobody else."""
+    """Make ``index.html`` of what ``evaluate_and_show`` returned: a page that needs no server."""
     names = [model_title(one.model) for one in evaluations]
     if len(set(names)) < len(names):
         names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=False)]

@@ -45,7 +45,7 @@ def trust_chart(
     title: str | None = None,
     width: int = look.WIDTH,
 ) -> Figure:
-    """Draw the class's probability while a map's strongest places are covered, and shown.
+    """Draw the class's probability while a map's strongest pixels are covered, and shown.
 
     Each of ``baselines`` that was scored, at least one, has two panels; beside the map's own line
     are those of its controls, and a band from the lowest to the highest of the random ones. Marks:
@@ -75,7 +75,7 @@ def _curves(axis: Axes, made: MapTrust, name: str) -> None:
     covered = what == "deletion"
     verb = "covered with" if covered else "shown on"
     better = "lower" if covered else "higher"
-    look.style(axis, title=f"Strongest places {verb} {_COVERS[cover]}, % ({better} is better)")
+    look.style(axis, title=f"Strongest pixels {verb} {_COVERS[cover]}, % ({better} is better)")
     for kind, line in reversed(_LINES.items()):  # the map's own on top
         drawn = [100 * c.curves[name] for c in made.candidates if c.kind == kind]
         if not drawn:

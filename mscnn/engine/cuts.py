@@ -173,7 +173,7 @@ class _Cutting:
             if usual:
                 network._usual_inputs, network._usual_fill = frozenset(map(_hash, xs)), self.fill
         if usual and self.references > 1 and _hash(x) in network._usual_inputs:
-            # What stands in for the photo must not know it.
+            # The photo must not be among what replaces it.
             count, own = self.references, self._mean([x])
             self.references = count - 1
             self.fill = {

@@ -71,9 +71,9 @@ class Network:
     """
 
     _traced_field: ReceptiveField | UnsupportedModelError | None = None
-    """What tracing gave, an error included: every batch of a sweep asks again."""
+    """What tracing gave, an error included, kept because every batch of a sweep needs it."""
     _usual_fill: Mapping[str, torch.Tensor] | None = None
-    """What stands in the place of cut channels: their means over the examples, once measured."""
+    """What replaces cut channels: their means over the examples, once measured."""
     _usual_inputs: frozenset[int] = frozenset()
     """Hashes of what the network sees of these examples."""
 
@@ -518,7 +518,7 @@ class Network:
         Raises ``UnsupportedModelError``, ``UnknownLayerError``, ``OptionError``, ``Cancelled``.
 
         Args:
-            fill: what stands in a cut split's place: ``"mean"`` over ``references`` (photographs;
+            fill: what replaces a cut split: ``"mean"`` over ``references`` (photographs;
                 None for the built-in examples but ``photo``), or ``"zero"``.
             on_progress, is_cancelled: called with (cuts done, in total), and polled, per batch.
         """

@@ -78,7 +78,7 @@ class Trusting:
         self.chosen = [index for one in chosen for index in one.choose(logits)]
         self.index = self.chosen[0]
         if len(set(self.chosen)) < len(self.chosen):
-            raise OptionError("A class was named twice; it can be set in contrast to others only.")
+            raise OptionError("A class was named twice; it can only be contrasted with others.")
         self.maps: list[MapTrust] = []
         self.notices: list[str] = []
         self.done, self.seconds = 0, self.prediction.seconds

@@ -42,9 +42,9 @@ def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
 
 
 def iou_of_strongest(a: npt.ArrayLike, b: npt.ArrayLike, share: float = STRONGEST) -> float | None:
-    """Intersection over union of the strongest ``share`` of each; None where a side is constant.
+    """Intersection over union of the strongest fraction ``share`` of each; None if one is constant.
 
-    Equal values stand or fall together: those equal to the weakest of the share are taken in,
+    Equal values stand or fall together: those equal to the weakest of these are taken in,
     except where that is the map's minimum (the zeros of a sparse map), which is never strong.
     """
     first, second = (_strongest(np.ravel(np.asarray(values)), share) for values in (a, b))

@@ -237,8 +237,8 @@ def packaged_maps(
 ) -> RawMaps:
     """Compute the maps of several layers and classes; see ``mscnn.maps.methods.Method.compute``.
 
-    ``call`` is told of (forwards done, forwards needed) over all maps. The package hands everything
-    to NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps. Raises
+    ``call`` gets (forwards done, forwards needed) over all maps. The package hands everything to
+    NumPy, which has no bfloat16, so a bfloat16 model is copied to float32 for the maps. Raises
     ``UnknownLayerError``, ``MethodError``, ``Cancelled``: see ``packaged_map``.
     """
     call = call or Call()
@@ -276,7 +276,7 @@ def packaged_map(
 ) -> npt.NDArray[np.float32]:
     """Compute one map through the package, of a float32 input and a class within range.
 
-    ``call`` is told of (forwards done, forwards needed), and asked before each forward. ``others``
+    ``call`` gets (forwards done, forwards needed), and is checked before each forward. ``others``
     are classes to set it in contrast to, by FinerCAM on the method (Zhang et al., CVPR 2025,
     arXiv:2501.11309): the differences of logits, weighted by the others' probabilities. Returns
     ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there

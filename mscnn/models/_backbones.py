@@ -39,7 +39,7 @@ class BackboneSpec:
         input_px: side of the square that the network sees.
         crop_pct: fraction of the resized photo's shorter side that the square covers, 0..1.
         download_bytes: size of the weights on the hub; None where they are bundled.
-        top1: on ImageNet at ``input_px``; None where nobody published it.
+        top1: on ImageNet at ``input_px``; None where none is published.
         top1_source: where ``top1`` comes from; for None, where to look.
         paper_top1: the authors' figure, or None; ``paper_source`` is "" then.
         licence: SPDX name of the weights' licence; ``licence_note`` belongs where one chooses.

@@ -68,7 +68,7 @@ class Reliability:
 
 
 def reliability_of(model: str | Path, weights: WeightsInfo | None = None) -> Reliability | None:
-    """Return what was measured of a model; None where nobody did (then say ``UNMEASURED``).
+    """Return what was measured of a model; None where nothing was (then say ``UNMEASURED``).
 
     A name is never read as a path, so what a visitor typed opens nothing; for a model folder pass
     its ``Path``. A model that answered with other ``weights`` has not been measured.

@@ -145,7 +145,7 @@ def obtain(
     if path is not None and (offline or hub.is_offline()):
         raise WeightsError(
             f"The downloaded weights of {source.model} are damaged (their sha256 is wrong), and "
-            "offline mode forbids to fetch them again; go online or choose another model."
+            "offline mode forbids fetching them again; go online or choose another model."
         )
     if offline:
         raise DownloadError(

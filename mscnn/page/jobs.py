@@ -43,7 +43,7 @@ class Jobs:
         try:
             yield job
         finally:
-            job.end()  # of a page that was closed too: nobody waits for what it still does
+            job.end()  # also if the page was closed: its result is not needed any more
             with self._lock:
                 if self._jobs.get(visitor) is job:
                     del self._jobs[visitor]

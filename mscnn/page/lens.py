@@ -180,7 +180,7 @@ class Context:
 
         Args:
             key: what it depends on, photo and model among it; see ``model_key``.
-            make: computes it; a value with arrays, which nobody changes.
+            make: computes it; a value with arrays, which must not be changed.
             is_whole: whether it was not cut short by Stop, which is the own visitor's.
         """
         return self.results.get(key, make, is_whole, self._wait)

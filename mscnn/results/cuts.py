@@ -44,7 +44,7 @@ class Ablation:
     """What one class loses when each split is cut by itself.
 
     Attributes:
-        fill: what stands in the place of a cut split: ``"mean"`` or ``"zero"``.
+        fill: what replaces a cut split: ``"mean"`` or ``"zero"``.
         references: how many photographs the mean was taken over, without the explained one where
             it is a built-in example; 0 for ``"zero"``.
         rank_correlation: Spearman's, between the evidence of all splits and the fall of the logit

@@ -174,7 +174,7 @@ class ModelFacts:
 
     Attributes:
         gmacs: multiply-accumulates of one forward at ``input_px``, in 10^9.
-        top1: published or measured top-1 accuracy in 0..1, None where nobody published it.
+        top1: published or measured top-1 accuracy in 0..1, None where there is none.
     """
 
     params: int

@@ -88,7 +88,7 @@ def read_manifest(path: Path) -> tuple[JsonDict, MadeBy]:
         raise OptionError(said) from error
     raise OptionError(
         f"{name!r} does not say how it was made: it is older than that, or not of one photo; make "
-        "the result anew."
+        "the result again."
     )
 
 

@@ -71,7 +71,7 @@ class BlockScales:
     @property
     @computed(before="gradient_times_activation")
     def weighted_rf_px(self) -> float | None:
-        """Evidence-weighted receptive field: sum of share x largest receptive field, px.
+        """Evidence-weighted receptive field: sum of fraction x largest receptive field, px.
 
         None where no evidence passed, or where the receptive fields are not known.
         """
@@ -126,7 +126,7 @@ class ScaleReport:
 
     @property
     def attribution(self) -> dict[str, tuple[float, ...]]:
-        """Block to the shares of its splits (0..1, timm's order), in order of depth."""
+        """Block to the fractions of its splits (0..1, timm's order), in order of depth."""
         return {b.block: tuple(s.share for s in b.splits) for b in self.blocks}
 
     @property

@@ -1,7 +1,7 @@
 """How far a class activation map can be believed: its scores, each beside controls.
 
 Probabilities are 0..1. ``raw`` is ``(h, w)`` float32, a map at its layer's resolution, signed. For
-the methods see ``mscnn.trust``; what each score means stands in ``METRICS``.
+the methods see ``mscnn.trust``; ``METRICS`` says what each score means.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mscnn.results.schema import HIDDEN, column, computed
 Kind = Literal["map", "random", "blob", "blurred"]
 """The map itself, or a control: see ``CONTROLS``."""
 CONTROLS: dict[Kind, str] = {
-    "random": "The map's own cells at random, smooth places.",
-    "blob": "The map's own cells around the middle of the photo, the strongest innermost.",
+    "random": "The map's own values in a smooth random pattern.",
+    "blob": "The map's own values around the middle of the photo, the strongest innermost.",
     "blurred": "The map itself, blurred.",
 }
 WEIGHTS_MATTER = 0.5
@@ -41,19 +41,19 @@ class Metric(NamedTuple):
 
 METRICS: dict[str, Metric] = {
     "deletion_mean": Metric("Deletion (plain)", False, True,
-        "Mean probability of the class while the strongest places are covered with plain colour."),
+        "Mean probability of the class while the strongest pixels are covered with plain colour."),
     "deletion_blur": Metric("Deletion (blur)", False, True,
-        "Mean probability of the class while the strongest places are blurred away."),
+        "Mean probability of the class while the strongest pixels are blurred away."),
     "insertion_mean": Metric("Insertion (plain)", True, True,
-        "Mean probability of the class while the strongest places appear on plain colour."),
+        "Mean probability of the class while the strongest pixels appear on plain colour."),
     "insertion_blur": Metric("Insertion (blur)", True, True,
-        "Mean probability of the class while the strongest places appear on a blurred photo."),
+        "Mean probability of the class while the strongest pixels appear on a blurred photo."),
     "average_drop": Metric("Drop", False, True,
         "What fraction of its probability the class loses when the photo is dimmed by the map."),
     "increase": Metric("Increase", True, False,
         "1 where the class gains from dimming the photo by the map, else 0."),
     "road": Metric("ROAD", True, True,
-        "Probability with the weakest places filled in from their surroundings, minus that with "
+        "Probability with the weakest pixels filled in from their surroundings, minus that with "
         "the strongest filled in, halved."),
     "infidelity": Metric("Infidelity", False, True,
         "How wrong the map is about what each square of the photo is worth: 0 exact, 1 useless."),
@@ -166,8 +166,8 @@ class Located:
     """Whether a map lies on the object.
 
     Attributes:
-        pointing_game: 1 where its strongest place is in the box, else 0 (Zhang et al., IJCV 2018),
-            or how often that is so.
+        pointing_game: 1 where its strongest position is in the box, else 0 (Zhang et al., IJCV
+            2018), or how often that is so.
         energy_ratio: see ``mscnn.scales.sweep.energy_ratio``; 1 for an even spread.
     """
 
@@ -178,7 +178,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The object at a known place, and its picture's map and controls.
+    """The object at a known position, and its picture's map and controls.
 
     Attributes:
         factor: the object's longer side over the shorter side of the view.

@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float32]
 Cut = Mapping[str, npt.NDArray[np.bool_]]
 """Hook point, by module name, to which of its channels are cut: ``(C,)`` bool."""
 Fill = Mapping[str, torch.Tensor]
-"""Hook point, by module name, to what stands in a cut channel's place: ``(C,)`` float32."""
+"""Hook point, by module name, to what replaces each cut channel: ``(C,)`` float32."""
 FILLS = ("mean", "zero")
 BATCH = 16
 """Cuts per forward, so that Stop answers soon and memory stays low."""

@@ -121,8 +121,8 @@ def squares(
 
     ``gradient`` is ``(H, W)`` >= 0, ``centre`` the unit's ``(x, y)``, px: the squares are centred
     on the pixel there, or, where padding puts the unit outside, on the nearest one. Returns one
-    square per share. A square may reach past the input, where nothing adds to it. Empty where the
-    gradient is zero everywhere.
+    square per fraction. A square may reach past the input, where nothing adds to it. Empty where
+    the gradient is zero everywhere.
     """
     height, width = gradient.shape
     column = min(max(math.floor(centre[0]), 0), width - 1)

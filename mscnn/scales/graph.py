@@ -54,25 +54,25 @@ class Graph:
 
     Attributes:
         nodes: each after all of its inputs.
-        taps: name of a hook point to the node that it sees: ``"layer1"`` a stage's output,
+        points: name of a hook point to the node that it sees: ``"layer1"`` a stage's output,
             ``"layer1.0"`` a block's output, ``"layer1.0/input"`` what the block reads, if one
             map, ``"layer1.0/split0"`` split 0 of what its last convolution reads.
         kinds: name of each block to how its splits relate, in order of depth.
     """
 
     nodes: tuple[Node, ...]
-    taps: Mapping[str, int]
+    points: Mapping[str, int]
     kinds: Mapping[str, BlockKind]
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, in order of depth."""
-        return tuple(n for n in self.taps if n not in self.kinds and "/" not in n)
+        return tuple(n for n in self.points if n not in self.kinds and "/" not in n)
 
     def splits(self, block: str) -> tuple[int, ...]:
         """Nodes of a block's splits, in timm's order."""
         names = (f"{block}/split{index}" for index in count())
-        return tuple(map(self.taps.__getitem__, takewhile(self.taps.__contains__, names)))
+        return tuple(map(self.points.__getitem__, takewhile(self.points.__contains__, names)))
 
 
 def to_row(graph: Graph) -> dict[str, Any]:
@@ -88,10 +88,10 @@ def to_row(graph: Graph) -> dict[str, Any]:
             numbers.pop()
         nodes.append([node.op[0], [number - source for source in node.inputs], *numbers])
     blocks = {
-        name: [kind, graph.taps.get(f"{name}/input"), graph.taps[name], *graph.splits(name)]
+        name: [kind, graph.points.get(f"{name}/input"), graph.points[name], *graph.splits(name)]
         for name, kind in graph.kinds.items()
     }
-    stages = {name: graph.taps[name] for name in graph.stages}
+    stages = {name: graph.points[name] for name in graph.stages}
     return {"nodes": nodes, "stages": stages, "blocks": blocks}
 
 
@@ -101,13 +101,13 @@ def from_row(row: Mapping[str, Any]) -> Graph:
     for number, entry in enumerate(row["nodes"]):
         inputs = tuple(number - steps for steps in entry[1])
         nodes.append(Node(_OPS[entry[0]], inputs, *entry[2:]))
-    taps: dict[str, int] = dict(row["stages"])
+    points: dict[str, int] = dict(row["stages"])
     kinds: dict[str, BlockKind] = {}
-    for name, (kinds[name], source, taps[name], *splits) in row["blocks"].items():
+    for name, (kinds[name], source, points[name], *splits) in row["blocks"].items():
         if source is not None:
-            taps[f"{name}/input"] = source
-        taps |= {f"{name}/split{index}": node for index, node in enumerate(splits)}
-    return Graph(tuple(nodes), taps, kinds)
+            points[f"{name}/input"] = source
+        points |= {f"{name}/split{index}": node for index, node in enumerate(splits)}
+    return Graph(tuple(nodes), points, kinds)
 
 
 class Reach(NamedTuple):

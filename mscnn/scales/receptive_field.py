@@ -45,15 +45,15 @@ def fields(graph: Graph, *, model: str, input_px: int) -> ReceptiveField:
     seen = reaches(graph.nodes)
 
     def split(block: str, index: int, node: int) -> SplitField:
-        source = graph.taps.get(f"{block}/input")
+        source = graph.points.get(f"{block}/input")
         path = () if source is None else longest_way(graph.nodes, seen, source, node)
         return SplitField(index, path, **_extent(seen[node]))
 
     def block(name: str, kind: BlockKind) -> BlockField:
         splits = tuple(split(name, i, node) for i, node in enumerate(graph.splits(name)))
-        return BlockField(name, kind, splits=splits, **_extent(seen[graph.taps[name]]))
+        return BlockField(name, kind, splits=splits, **_extent(seen[graph.points[name]]))
 
-    stages = (StageField(name, **_extent(seen[graph.taps[name]])) for name in graph.stages)
+    stages = (StageField(name, **_extent(seen[graph.points[name]])) for name in graph.stages)
     blocks = (block(name, kind) for name, kind in graph.kinds.items())
     return ReceptiveField(model, input_px, tuple(stages), tuple(blocks))
 

@@ -7,7 +7,7 @@ of operation, needs no list of timm's layers, and follows code whose control flo
 (padding to "same" sizes), where symbolic tracing stops.
 
 What is not followed is marked with the reason, and matters only if something that is asked for
-depends on it: a classifier head may do what it likes.
+depends on it: a classifier head need not be followed.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ def trace(model: nn.Module, stages: Sequence[str], input_px: int = _ROWS) -> Gra
                 f"The receptive field of {stage} is not known: on the way there, this model "
                 f"{_reason(tracks.get(stage), failure)}."
             )
-    taps, kinds = {stage: local[stage] for stage in stages}, dict[str, BlockKind]()
+    points, kinds = {stage: local[stage] for stage in stages}, dict[str, BlockKind]()
     for block in blocks:
         names = [block.block, *(f"{block.block}/split{i}" for i in range(block.splits))]
         if all(name in local for name in names):
             kinds[block.block] = block.kind
-            taps |= {name: local[name] for name in (*names, f"{names[0]}/input") if name in local}
-    kept, taps = _pruned(tracker.nodes, taps)
-    return Graph(kept, taps, kinds)
+            points |= {name: local[name] for name in (*names, f"{names[0]}/input") if name in local}
+    kept, points = _pruned(tracker.nodes, points)
+    return Graph(kept, points, kinds)
 
 
 def _reason(track: Track | None, failure: Exception | None) -> str:
@@ -116,14 +116,16 @@ def _reason(track: Track | None, failure: Exception | None) -> str:
     return "does not run it as a module"
 
 
-def _pruned(nodes: Sequence[Node], taps: dict[str, int]) -> tuple[tuple[Node, ...], dict[str, int]]:
-    needed = set(taps.values()) | {0}
+def _pruned(
+    nodes: Sequence[Node], points: dict[str, int]
+) -> tuple[tuple[Node, ...], dict[str, int]]:
+    needed = set(points.values()) | {0}
     for number in range(len(nodes) - 1, -1, -1):
         if number in needed:
             needed.update(nodes[number].inputs)
     new = {old: number for number, old in enumerate(sorted(needed))}
     kept = (replace(nodes[old], inputs=tuple(new[i] for i in nodes[old].inputs)) for old in new)
-    return tuple(kept), {name: new[old] for name, old in taps.items()}
+    return tuple(kept), {name: new[old] for name, old in points.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +320,7 @@ class Tracker(TorchDispatchMode):
     def _softmax(self, op: Operation, out: torch.Tensor) -> Track:
         x, track = op.locals[0]
         if works_on_positions(op, x, track):
-            return Lost("mixes all places by a softmax")
+            return Lost("mixes all positions by a softmax")
         return self._keep(op, out)
 
     def _window(self, op: Operation, out: torch.Tensor) -> Track:
@@ -386,14 +388,14 @@ class Tracker(TorchDispatchMode):
         _, track = op.locals[0]
         if tuple(out.shape[-2:]) == (1, 1):
             return Everywhere()
-        return track if track.axes(out.shape) else Lost("pools to a fixed number of places")
+        return track if track.axes(out.shape) else Lost("pools to a fixed number of positions")
 
     def _multiply(self, op: Operation, out: torch.Tensor) -> Track:
         """A linear layer along the last dimension, the channels of a channels-last map."""
         x, track = op.locals[0]
         positions, left = positions_in(x, track), op.get("mat1", "batch1", "self")
         if len(op.locals) > 1 or x is not left or not positions or positions[-1] == x.ndim - 1:
-            return Lost(f"mixes places by the matrix product {op.name}")
+            return Lost(f"mixes positions by the matrix product {op.name}")
         return track if track.axes(out.shape) else Lost("reshapes rows and columns")
 
 

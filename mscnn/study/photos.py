@@ -65,7 +65,7 @@ def find_photos(
         found = [(path, data.names[i]) for path, i in data.samples if isinstance(path, Path)]
         beside = data.account
         if not found:  # rows of a saved data set
-            raise DatasetError(f"{str(root)!r} is no folder of photographs; give one of these.")
+            raise DatasetError(f"{str(root)!r} is not a folder of photographs; give one that is.")
     account.unused |= beside.unused
     account.notices += beside.notices
     random.Random(seed).shuffle(found)

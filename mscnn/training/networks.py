@@ -97,7 +97,7 @@ def classifier_modules(model: nn.Module) -> tuple[nn.Module, ...]:
     layers = tuple(classifiers(model).values())
     if not layers:
         raise UnsupportedModelError(
-            "This network has no classifier of its own to train; leave --freeze away."
+            "This network has no classifier of its own to train; leave --freeze out."
         )
     return layers
 

@@ -39,11 +39,13 @@ class Recipe:
     # muon (Jordan et al. 2024, as timm implements it, with AdamW for biases and norms) needs far
     # fewer epochs than SGD on these small nets.
     opt: str = _option("muon", "Optimiser, by timm's name.")
-    weight_decay: float = _option(0.01, "Pull towards zero; not on biases and norms.", 0, 10)
+    weight_decay: float = _option(
+        0.01, "Pull of the weights towards zero; none for biases and norms.", 0, 10
+    )
     schedule: str = _option(
         "wsd", "How the learning rate goes down: wsd (at the end), cosine, poly or constant."
     )
-    decay: float = _option(0.35, "Last share of the run in which wsd falls.", 0.001, 1)
+    decay: float = _option(0.35, "Last fraction of the run, in which wsd falls.", 0.001, 1)
     warmup_epochs: float = _option(
         _WARMUP_EPOCHS, "Epochs in which the learning rate rises.", 0, "epochs"
     )
@@ -57,15 +59,17 @@ class Recipe:
         (), "Growing image sizes as px:epochs, such as 32:3,64:6."
     )
     # Of its area.
-    zoom_in: float = _option(0.35, "Least share of the photo that a random crop keeps.", 0.01, 1)
-    zoom_out: float = _option(2.5, "Largest factor of shrinking on a plain canvas.", 1, 20)
+    zoom_in: float = _option(0.35, "Smallest fraction of a photo that random crops keep.", 0.01, 1)
+    zoom_out: float = _option(
+        2.5, "Largest factor by which photos are shrunk, on a plain canvas.", 1, 20
+    )
     zoom_out_prob: float = _option(0.25, "How often photos are shrunk, not cropped, 0 to 1.", 0, 1)
     amp: str = _option("none", "Lower precision, for speed: none, bf16 or fp16 (CUDA).")
-    seed: int = _option(0, "Of first weights, order and augmentation.", 0, 2**31 - 1)
+    seed: int = _option(0, "Seed of first weights, order and augmentation.", 0, 2**31 - 1)
     workers: int = _option(1, "Processes that read images.", 0, 256)
     threads: int = _option(0, "CPU threads; 0 for torch's choice.", 0, 1024)
     accumulate: int = _option(
-        1, "Cut each step's images into so many parts, to save memory.", 1, "batch_size"
+        1, "Divide each step's images into this many parts, to save memory.", 1, "batch_size"
     )
     randaugment: str = _option("", "timm's RandAugment, such as rand-m9-n2-mstd0.5.")
     # Zhang et al. 2018, arXiv:1710.09412.
@@ -74,17 +78,20 @@ class Recipe:
     cutmix: float = _option(0.0, "Paste parts of images (CutMix's alpha); 0 for never.", 0, 100)
     # timm's grouping; Bao et al. 2022, arXiv:2106.08254.
     layer_decay: float = _option(
-        1.0, "Learning rate of each layer as a share of the one above it; 1 for the same.", 0.01, 1
+        1.0, "Learning rate of each layer, as a fraction of that of the one above it.", 0.01, 1
     )
     freeze: bool = _option(False, "Keep everything but the classifier as it is.")
     patience: int = _option(
         0,
-        "Stop after so many epochs without a better result, and keep the best one; 0 for never.",
+        "Stop after this many epochs without a better result, and keep the best one; 0 for never.",
         0,
         100_000,
     )
     val_share: float = _option(
-        0.1, "Share of each class to measure with, where none is given.", 0.001, 0.9
+        0.1,
+        "Fraction of each class to hold out, where the data has no validation part.",
+        0.001,
+        0.9,
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Sanity checks of a map: other weights, a changed photo, an object at a known place.
+"""Sanity checks of a map: other weights, a changed photo, an object at a known position.
 
 * randomisation: the weights are drawn anew part by part, from the head down, each step keeping the
   ones before it (cascading; Adebayo et al., NeurIPS 2018, arXiv:1810.03292). The maps are compared

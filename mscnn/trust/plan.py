@@ -14,7 +14,7 @@ PARTS = {
     "scores": "Covering and showing the photo in the map's order, beside three controls.",
     "randomisation": "The map of a network whose weights are drawn anew, part by part.",
     "stability": "The map of the photo flipped, shifted, enlarged a little, and with noise.",
-    "localisation": "The map of the object at known places of a plain canvas.",
+    "localisation": "The map of the object at known positions on a plain canvas.",
 }
 """What can be found out: name to one plain sentence."""
 BASELINES = ("mean", "blur")

@@ -81,8 +81,8 @@ def said_of_checks(made: MapTrust) -> dict[str, str]:
     if made.localisation:
         hits = {one.kind: f"{one.pointing_game:.0%}" for one in made.localisation.mean}
         said["localisation"] = (
-            f"At {len(made.localisation.placements)} known places, the map's strongest point lies "
-            f"on the object in {hits['map']} of the pictures (random maps: {hits['random']})."
+            f"At {len(made.localisation.placements)} known positions, the map's strongest point "
+            f"lies on the object in {hits['map']} of the pictures (random maps: {hits['random']})."
         )
     return said
 

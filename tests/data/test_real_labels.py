@@ -57,7 +57,7 @@ def test_nothing_has_a_real_label(tmp_path):
 def test_refusals(tmp_path):
     with pytest.raises(DatasetError, match="2 other ones"):
         real(tmp_path, labels=LabelSet(("a", "b")))
-    with pytest.raises(DatasetError, match=r"'n01440/lion.JPEG' is not called"):
+    with pytest.raises(DatasetError, match=r"'n01440/lion.JPEG' is not named"):
         real(tmp_path, ["lion.JPEG"])
     with pytest.raises(DatasetError, match="00000004"):
         real(tmp_path, ["ILSVRC2012_val_00000005.JPEG"])

@@ -384,10 +384,10 @@ def test_the_cap_is_drawn_with_its_control_and_the_answers_on_the_way():
 def test_limits_of_ones_own_may_end_where_something_is_still_cut():
     curve = replace(cap_curve(), needed_px=None)
     said = words(drawn(charts.cap_chart(Cap("a", "mean", 0, (curve,)))))
-    assert "is not its first answer up to 123 px" in said
+    assert "is not its top-1 prediction up to 123 px" in said
     whole = replace(curve, steps=(*curve.steps[:-1], replace(curve.steps[-1], cut_channels=0.0)))
     said = words(drawn(charts.cap_chart(Cap("a", "mean", 0, (whole,)))))
-    assert "is not its first answer even without a cap" in said
+    assert "is not its top-1 prediction even without a cap" in said
 
 
 def test_several_models_are_capped_in_one_chart():

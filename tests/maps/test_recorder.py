@@ -17,10 +17,10 @@ def test_it_keeps_what_the_layer_put_out_although_an_in_place_relu_follows():
     nn.init.constant_(convolution.weight, -2.0)
     model = nn.Sequential(convolution, nn.ReLU(inplace=True))
     x = torch.ones(1, 1, 2, 2)
-    with torch.no_grad(), record(model, ["0", "1"]) as taps:
+    with torch.no_grad(), record(model, ["0", "1"]) as seen:
         y = model(x)
-    assert torch.equal(taps.outputs["0"], torch.full((1, 1, 2, 2), -2.0))
-    assert torch.equal(taps.outputs["1"], torch.zeros(1, 1, 2, 2))
+    assert torch.equal(seen.outputs["0"], torch.full((1, 1, 2, 2), -2.0))
+    assert torch.equal(seen.outputs["1"], torch.zeros(1, 1, 2, 2))
     assert torch.equal(y, torch.zeros(1, 1, 2, 2))
 
 
@@ -29,21 +29,21 @@ def test_the_answer_is_the_same_to_the_bit(family, tiny, x):
     model = tiny(family)
     with torch.no_grad():
         plain = model(x)
-        with record(model, ["layer1", "layer2.0.conv1", "layer4"]) as taps:
+        with record(model, ["layer1", "layer2.0.conv1", "layer4"]) as seen:
             recorded = model(x)
     assert torch.equal(plain, recorded)
-    assert list(taps.outputs) == ["layer1", "layer2.0.conv1", "layer4"]
+    assert list(seen.outputs) == ["layer1", "layer2.0.conv1", "layer4"]
 
 
 @pytest.mark.parametrize("trainable", [False, True])
 def test_the_graph_starts_at_the_first_tap(trainable, x):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
     model.requires_grad_(trainable)
-    with record(model, ["1", "2"], with_graph=True) as taps:
+    with record(model, ["1", "2"], with_graph=True) as seen:
         y = model(x)
-    assert taps.outputs["1"].is_leaf
-    assert not taps.outputs["2"].is_leaf
-    first, second = torch.autograd.grad(y.sum(), [taps.outputs["1"], taps.outputs["2"]])
+    assert seen.outputs["1"].is_leaf
+    assert not seen.outputs["2"].is_leaf
+    first, second = torch.autograd.grad(y.sum(), [seen.outputs["1"], seen.outputs["2"]])
     assert torch.equal(second, torch.ones_like(second))
     assert first.abs().sum() > 0
 
@@ -76,12 +76,12 @@ def test_it_keeps_what_a_layer_took_in():
     model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(inplace=True))
     nn.init.constant_(model[0].weight, -2.0)  # type: ignore[arg-type]
     x = torch.ones(1, 1, 2, 2)
-    with torch.no_grad(), record(model, ["1"], inputs=["0", "1"]) as taps:
+    with torch.no_grad(), record(model, ["1"], inputs=["0", "1"]) as seen:
         y = model(x)
-    assert torch.equal(taps.inputs["0"], x)
-    assert torch.equal(taps.inputs["1"], torch.full((1, 1, 2, 2), -2.0)), "before the in-place ReLU"
-    assert torch.equal(taps.outputs["1"], y)
-    assert list(taps.outputs) == ["1"]
+    assert torch.equal(seen.inputs["0"], x)
+    assert torch.equal(seen.inputs["1"], torch.full((1, 1, 2, 2), -2.0)), "before the in-place ReLU"
+    assert torch.equal(seen.outputs["1"], y)
+    assert list(seen.outputs) == ["1"]
 
 
 class Named(nn.Module):
@@ -102,9 +102,9 @@ class Adding(nn.Module):
 
 def test_further_arguments_pass_through():
     model, x = Named(by_name=False), torch.zeros(1, 1, 2, 2)
-    with record(model, [], inputs=["layer"]) as taps:
+    with record(model, [], inputs=["layer"]) as seen:
         y = model(x)
-    assert torch.equal(taps.inputs["layer"], x)
+    assert torch.equal(seen.inputs["layer"], x)
     assert torch.equal(y, x + 1)
 
 
@@ -114,12 +114,12 @@ def test_the_graph_starts_at_the_first_tap_of_either_kind(first):
     for number, weight in enumerate((2.0, 3.0, 5.0, 7.0)):
         nn.init.constant_(model[number].weight, weight)  # type: ignore[arg-type]
     outputs, inputs = (["2"], ["1"]) if first == "input" else (["0"], ["2"])
-    with record(model, outputs, inputs=inputs, with_graph=True) as taps:
+    with record(model, outputs, inputs=inputs, with_graph=True) as seen:
         y = model(torch.ones(1, 1, 1, 1))
     if first == "input":
-        early, late = taps.inputs["1"], taps.outputs["2"]
+        early, late = seen.inputs["1"], seen.outputs["2"]
     else:
-        early, late = taps.outputs["0"], taps.inputs["2"]
+        early, late = seen.outputs["0"], seen.inputs["2"]
     assert early.is_leaf
     assert not late.is_leaf
     got = [float(g) for g in torch.autograd.grad(y.sum(), [early, late])]
@@ -136,20 +136,20 @@ def test_a_tap_beside_the_first_one_starts_a_graph_of_its_own(x):
         def forward(self, x):
             return 2 * self.left(x) + 3 * self.right(x)
 
-    with record(model := Beside(), ["left", "right"], with_graph=True) as taps:
+    with record(model := Beside(), ["left", "right"], with_graph=True) as seen:
         y = model(x)
-    left, right = torch.autograd.grad(y.sum(), [taps.outputs["left"], taps.outputs["right"]])
+    left, right = torch.autograd.grad(y.sum(), [seen.outputs["left"], seen.outputs["right"]])
     assert (float(left.unique()), float(right.unique())) == (2, 3)
 
 
 def test_other_shapes_are_kept_where_asked_for(tiny, x):
     model = tiny("resnest")
     names = ["layer1.1.conv2.rsoftmax", "fc"]
-    with torch.no_grad(), record(model, names, inputs=["fc"], maps_only=False) as taps:
+    with torch.no_grad(), record(model, names, inputs=["fc"], maps_only=False) as seen:
         y = model(x)
-    assert taps.outputs["layer1.1.conv2.rsoftmax"].shape == (1, 2 * 16)
-    assert torch.equal(taps.outputs["fc"], y)
-    assert torch.equal(model.fc(taps.inputs["fc"]), y)
+    assert seen.outputs["layer1.1.conv2.rsoftmax"].shape == (1, 2 * 16)
+    assert torch.equal(seen.outputs["fc"], y)
+    assert torch.equal(model.fc(seen.inputs["fc"]), y)
     assert hooks(model) == 0
 
 

@@ -81,7 +81,7 @@ def test_the_answer_is_the_engines(ask, engine, method, layer, box):
 def test_the_page_asks_before_what_takes_long(ask, monkeypatch):
     monkeypatch.setattr(lens, "LONG", -1.0)
     (first,) = ask(example="cat")
-    assert "To check this map takes about" in first["need"]["sentence"]
+    assert "Checking this map takes about" in first["need"]["sentence"]
     assert set(by_id(first)) == {"map"}, "the map itself costs little"
     (slow,) = ask(example="cat", method="scorecam")
     assert slow["need"]["button"] == "Check this map"
@@ -99,7 +99,7 @@ def test_the_page_asks_before_what_takes_long(ask, monkeypatch):
 def test_a_box_can_be_taken_back_before_the_checks(ask, monkeypatch):
     monkeypatch.setattr(lens, "LONG", -1.0)
     (first,) = ask(example="cat", box=BOX)
-    assert "To check this map" in first["need"]["sentence"]
+    assert "Checking this map" in first["need"]["sentence"]
     assert 'id="trust-whole"' in first["html"]
     assert 'id="trust-whole"' not in ask(example="cat")[0]["html"]
 

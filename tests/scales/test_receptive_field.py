@@ -53,8 +53,8 @@ def of(name):
     return found
 
 
-def chain(*nodes, **taps):
-    graph = Graph((Node("input", ()), *nodes), taps or {"layer1": len(nodes)}, {})
+def chain(*nodes, **points):
+    graph = Graph((Node("input", ()), *nodes), points or {"layer1": len(nodes)}, {})
     return fields(graph, model="chain", input_px=32)
 
 
@@ -295,9 +295,9 @@ def test_rows_of_the_table_are_lossless():
         Node("input", ()), Node("conv", (0,), 3, 2, 1, 1), Node("pool", (0,), 1, 2),
         Node("merge", (1, 2)), Node("conv", (3,), 1, 1, 1, -2), Node("conv", (4,)),
     )  # fmt: skip
-    taps = {"layer1": 5, "layer1.0": 5, "layer1.0/input": 0, "layer1.0/split0": 3}
-    taps |= {"layer1.0/split1": 2, "layer1.1": 5, "layer1.1/split0": 4}
-    graph = Graph(nodes, taps, {"layer1.0": "hierarchy", "layer1.1": "single"})
+    points = {"layer1": 5, "layer1.0": 5, "layer1.0/input": 0, "layer1.0/split0": 3}
+    points |= {"layer1.0/split1": 2, "layer1.1": 5, "layer1.1/split0": 4}
+    graph = Graph(nodes, points, {"layer1.0": "hierarchy", "layer1.1": "single"})
     assert from_row(to_row(graph)) == graph
     blocks = fields(graph, model="", input_px=1).blocks
     assert [split.path for split in blocks[0].splits] == [("3x3",), ()]

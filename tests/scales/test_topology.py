@@ -236,7 +236,7 @@ def test_padding_to_same_depends_on_the_input():
 @pytest.mark.parametrize(("name", "stages", "message"), [
     ("vit_tiny_patch16_224", ["blocks.11"], "could not be run"),
     ("selecsls42b", ["features.3"], "does not give one map"),
-    ("edgenext_xx_small", ["stages.1"], "mixes places by the matrix product bmm"),
+    ("edgenext_xx_small", ["stages.1"], "mixes positions by the matrix product bmm"),
     ("resnet18", ["layer9"], "no module layer9"),
 ])  # fmt: skip
 def test_networks_that_cannot_be_followed(name, stages, message):

@@ -79,7 +79,7 @@ def open_files(pairs: Sequence[tuple[Path, Path]]) -> tuple[OwnersFile, ...]:
             )
         content = read_feature_file(path)
         if not content.paths:
-            raise DatasetError(f"{path.name!r} holds no photographs; make it anew.")
+            raise DatasetError(f"{path.name!r} holds no photographs; make it again.")
         opened.append(OwnersFile(content.head, content.paths, content.features, path.name, folder))
     return tuple(opened)
 
@@ -205,7 +205,7 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
     raise OptionError(
         f"{file.name} was made with weights {sha256[:12]} of {own}, but here it has "
         f"{networks[0].weights.sha256[:12]}, and features of different weights cannot be compared; "
-        "make the file anew with 'mscnn features'."
+        "make the file again with 'mscnn features'."
     )
 
 

@@ -24,14 +24,14 @@ from mscnn.trust.plan import GRID, PARTS, Plan, method_of
 from mscnn.trust.verdict import in_short, said_of_checks
 
 LONG = 20.0
-"""From so many seconds on the page asks first."""
+"""From this many seconds on, the page asks first."""
 NAMES = {
-    "deletion_mean": "Strongest places covered: what is left of the class",
-    "deletion_blur": "Strongest places blurred: what is left",
-    "insertion_mean": "Only the strongest places shown",
-    "insertion_blur": "Only the strongest places sharp",
+    "deletion_mean": "Strongest pixels covered: what is left of the class",
+    "deletion_blur": "Strongest pixels blurred: what is left",
+    "insertion_mean": "Only the strongest pixels shown",
+    "insertion_blur": "Only the strongest pixels sharp",
     "average_drop": "The rest dimmed: what is lost",
-    "road": "How much more its strongest places matter than its weakest",
+    "road": "How much more its strongest pixels matter than its weakest",
     "infidelity": "Error about what each square is worth (0 to 1)",
 }
 """The scores that decide, in plain words."""
@@ -53,7 +53,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
             if not done:
                 raise
         if part not in done or done[part].partial:
-            rest = NeedsConsent("What was done until then is shown.", "Do the rest")
+            rest = NeedsConsent("What was done so far is shown.", "Do the rest")
             yield work.message(done, rest)
             return
         if not following:
@@ -132,7 +132,7 @@ class _Work:
             return None
         what = "all methods at all stages" if parts == ["grid"] else "this map"
         takes = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-        return NeedsConsent(f"To check {what} takes about {takes} here.", f"Check {what}")
+        return NeedsConsent(f"Checking {what} takes about {takes} here.", f"Check {what}")
 
     def found(self, done: Mapping[str, Trust]) -> Trust:
         """The map with all that is known of it."""

@@ -137,7 +137,7 @@ function take(message) {
     busy(false);
     return refresh();  // its button is for its own tab
   }
-  // What was refused may succeed now, but another tab's Stop is nobody's to take back.
+  // What was refused may succeed now, but what was stopped on another tab stays stopped.
   refused = Object.fromEntries(Object.entries(refused).filter(([other, no]) => no.stopped && other !== lens));
   for (const [key, value] of Object.entries(message.adopt)) {
     if (same(state[key], at[key])) state[key] = value;
