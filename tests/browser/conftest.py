@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.page.serving import chromium, launch_chromium, make_folders, serving
+from tests.page.serving import chromium, launch_chromium
 
 pytest.importorskip("playwright", reason="playwright comes with requirements-test.txt")
 
@@ -25,6 +25,33 @@ LIMIT_MS = 45_000
 expect.set_options(timeout=LIMIT_MS)
 
 
+MAIN = {
+    # of the page as a whole
+    "test_a_new_photo_dims_the_old_answer_at_once_and_renews_it",
+    "test_a_link_holds_the_whole_state_and_back_and_reload_work",
+    "test_a_broken_file_is_refused_with_a_sentence_and_the_next_one_works",
+    "test_two_visitors_never_see_each_others_photo",
+    "test_hostile_names_are_shown_as_text",
+    "test_everything_can_be_reached_with_the_keyboard",
+    # of each tab, and of the tour
+    "test_the_first_visit_shows_an_example_with_its_five_classes",
+    "test_class_stage_opacity_colours_and_threshold_ask_nothing",
+    "test_the_canvas_equals_the_picture_of_the_file",
+    "test_the_download_is_made_on_a_click_and_holds_what_is_shown",
+    "test_the_class_of_look_is_the_class_here_and_its_block_stays",
+    "test_pointing_and_choosing_show_maps_and_ask_nothing",
+    "test_the_box_follows_the_pointer_without_a_request_and_equals_the_table",
+    "test_sizes_are_shown_without_a_request_by_slider_and_by_chart",
+    "test_a_box_is_dragged_and_cleared_again",
+    "test_controls_and_curves_show_their_maps_without_a_request",
+    "test_the_owners_photographs_are_searched_with_thumbnails",
+    "test_the_class_of_look_is_compared_and_choices_ask_nothing",
+    "test_a_link_opens_a_step_and_escape_leaves",
+}
+"""The other tests of the page go into depth, and are slow."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that -m leaves out are left out
 def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
@@ -32,12 +59,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
             # On a loaded machine a browser may miss a moment; a fault fails three times.
             item.add_marker(pytest.mark.flaky(reruns=2))
+            if item.originalname not in MAIN:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
+def folders(request):
     chromium()
-    return make_folders(tmp_path_factory.mktemp("browser"))
+    return request.getfixturevalue("served_folders")
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +75,8 @@ def _only_the_starters(folders, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def site(folders):
-    with serving(folders) as running:
-        yield running
+def site(folders, served):
+    return served
 
 
 @pytest.fixture(scope="module")

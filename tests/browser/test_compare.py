@@ -3,21 +3,14 @@
 import re
 import zipfile
 
-import pytest
 from playwright.sync_api import expect
 
-from mscnn.engine import pipeline
 from mscnn.models.examples import examples
 from mscnn.page.lenses.compare import agreement_in_words
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
 LION = next(example.path for example in examples() if example.label == "Lion")
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
 
 
 def test_the_class_of_look_is_compared_and_choices_ask_nothing(visit, site):
@@ -81,22 +74,16 @@ def test_the_page_s_model_is_compared_until_others_are_chosen(visit):
     assert "models" not in look.link()
 
 
-def test_a_chip_that_cannot_go_says_why(visit):
+def test_a_size_of_zoom_is_no_stage_here_and_a_chip_that_cannot_go_says_why(visit):
     """One network beside the page's own, chosen on Zoom."""
     look = visit(f"?tab=zoom&models={RESNET}").ready("zoom")
-    look.tab("Compare")
-    look.ready("compare")
-    look.page.locator("#models .chips button").first.click()
-    expect(look.notice()).to_contain_text("always one of two")
-
-
-def test_a_size_chosen_on_zoom_is_no_stage_here(visit):
-    look = visit("?tab=zoom").ready("zoom")
     look.slide("#zoom-size", 2)
     look.tab("Compare")
     look.ready("compare")
     agreement = look.page.locator("section.agreement:visible")
     expect(agreement).to_have_attribute("aria-label", re.compile("Stage 4|Last stage"))
+    look.page.locator("#models .chips button").first.click()
+    expect(look.notice()).to_contain_text("always one of two")
 
 
 def test_a_link_to_look_with_networks_opens_look(visit):

@@ -66,21 +66,16 @@ def test_pointing_and_choosing_show_maps_and_ask_nothing(scales):
     expect(page.caption()).to_contain_text("split 2 sees 135 px")
     strip.get_by_role("button", name="Block before").click()
     expect(strip.locator("h2")).to_have_text("Stage 3, block 1")
+    page.page.locator("[data-mark='layer2.0']").click()  # a dot of the line
+    page.page.locator("#intro").hover()
+    expect(strip.locator("h2")).to_have_text("Stage 2, block 1")
     assert page.asked == ["join"]
 
 
-def test_a_dot_of_the_line_shows_its_block(scales):
-    page = scales()
-    page.page.locator("[data-mark='layer2.0']").click()
-    page.page.locator("#intro").hover()
-    expect(page.page.locator("#split-strip section:visible h2")).to_have_text("Stage 2, block 1")
-
-
-@pytest.mark.parametrize("place", [(0.5, 0.5), (0.31, 0.72)])
-def test_the_box_under_the_pointer_is_the_one_of_the_table(scales, site, place):
+def test_the_box_under_the_pointer_is_the_one_of_the_table(scales, site):
     page = scales()
     page.page.locator("[data-mark='layer2.1/0']").click()
-    page.point(*place)
+    page.point(0.31, 0.72)
     expect(page.page.locator("#readout")).to_contain_text("Split 0")
     text = page.page.locator("#readout").text_content()
     fields = known(RES2NET)

@@ -50,9 +50,7 @@ def test_a_box_is_dragged_and_cleared_again(zoom):
     zoom.page.locator("#zoom-whole").click()
     expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
     zoom.ready("zoom")
-
-
-def test_a_pinch_whose_second_finger_comes_late_sets_no_box(zoom):
+    # A pinch whose second finger comes late sets none.
     asked = len(zoom.asked)
     canvas = zoom.page.locator("#canvases canvas").first
     canvas.evaluate("e => { e.setPointerCapture = null; }")  # these fingers are none of Chromium's

@@ -44,6 +44,7 @@ def bundled(bundle_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-hub-cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MSCNN_DEBUG", raising=False)
+    monkeypatch.setattr("mscnn.engine.pipeline.TIMED_FORWARDS", 2)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

@@ -22,11 +22,14 @@ class Loader:
         self.loaded = loaded
         self.calls: list[str] = []
         self.wait_s = 0.0
+        self.go = threading.Event()
+        self.go.set()
         self.failures: list[Exception] = []
 
     def __call__(self, name, weights=None, **options):
         self.calls.append(name)
         time.sleep(self.wait_s)
+        assert self.go.wait(60)
         if self.failures:
             raise self.failures.pop()
         return self.loaded("resnet", name=name)
@@ -179,7 +182,7 @@ def test_after_one_stopped_the_others_share_one_load(loader):
 
 
 def test_who_waits_for_a_load_can_leave(loader):
-    loader.wait_s = 3.0
+    loader.go.clear()
     session = Session("cpu")
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(session.network, "large")
@@ -188,6 +191,7 @@ def test_who_waits_for_a_load_can_leave(loader):
         with pytest.raises(Cancelled):
             session.network("large", is_cancelled=lambda: True)
         assert not loading.done()
+        loader.go.set()
         assert loading.result().name == "large"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 # The helper starts app.py as a process of its own and imports nothing of the program.
-from scripts import smoke
+from scripts import running
 from tests.golden.trees import as_text, differences
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -86,7 +86,7 @@ def app_url(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, (root / "log").open("w") as log:
         _isolate(patch, root)
         # Beside other tests it starts slowly.
-        patch.setattr(smoke, "START_LIMIT_S", 200.0)
-        with smoke.running_app(log) as url:
+        patch.setattr(running, "START_LIMIT_S", 200.0)
+        with running.running_app(log) as url:
             patch.undo()
             yield url.rstrip("/")

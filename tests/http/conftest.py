@@ -10,14 +10,12 @@ import pytest
 from gradio_client import Client
 from PIL import Image
 
-from tests.page.serving import make_folders, serving
-
 ANSWER_LIMIT_S = 120.0
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
-    return make_folders(tmp_path_factory.mktemp("api"))
+def folders(served_folders):
+    return served_folders
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +24,8 @@ def _only_the_starters(folders, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def site(folders):
-    with serving(folders) as running:
-        yield running
+def site(served):
+    return served
 
 
 @pytest.fixture(scope="session")

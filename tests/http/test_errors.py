@@ -46,11 +46,11 @@ def test_a_model_that_cannot_be_used(sentence, photo, model, says):
     assert says in sentence("predict", [photo, model, 5])
 
 
-@pytest.mark.parametrize("model", ["/etc", "/nowhere", "..", ".", "~", "assets/weights", "./tests"])
-def test_a_folder_of_the_server_is_no_model(sentence, photo, model):
+def test_a_folder_of_the_server_is_no_model(sentence, photo):
     """Whether it exists or not, the answer is the same: a visitor cannot look around."""
     missing = sentence("predict", [photo, "/no/such/folder", 5])
-    assert sentence("predict", [photo, model, 5]) == missing
+    for model in ("/etc", "/nowhere", "..", ".", "~", "assets/weights", "./tests"):
+        assert sentence("predict", [photo, model, 5]) == missing, model
 
 
 @pytest.mark.parametrize("top_k", [0, -3, 1.5, 0.999, None, "three", [], {"a": 1}])

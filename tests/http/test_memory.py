@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scripts.smoke import ROOT, free_port, wait_for
+from scripts.running import ROOT, free_port, wait_for
 from tests.page.serving import MODELS
 
 CLIENTS, WARM_UP, MEASURED, GROWTH = 8, 160, 160, 0.05
@@ -28,7 +28,7 @@ pytestmark = [
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The page as a process of its own: its address and number."""
-    monkeypatch.setattr("scripts.smoke.START_LIMIT_S", 180.0)  # a machine that does much else
+    monkeypatch.setattr("scripts.running.START_LIMIT_S", 180.0)  # a machine that does much else
     port = free_port()
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mscnn.models.examples import examples
-from scripts.smoke import free_port
+from scripts.running import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("starter_res2net", "starter_resnet")
@@ -43,6 +43,7 @@ class Folders:
         monkeypatch.setenv("HF_HUB_CACHE", str(self.hub))
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        monkeypatch.setattr("mscnn.engine.pipeline.TIMED_FORWARDS", 2)
         # gradio 6.31's own statistics of its queue; pandas 3 deprecates an argument it uses.
         warnings.filterwarnings("ignore", "The copy keyword is deprecated")
 

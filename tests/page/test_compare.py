@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mscnn.engine import pipeline
 from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
@@ -20,11 +19,6 @@ from tests.page.serving import EXAMPLE, MODELS
 RES2NET, RESNET = MODELS
 LENS = "compare"
 LION = EXAMPLE.path
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(pipeline, "TIMED_FORWARDS", 2)
 
 
 def test_the_pages_model_meets_its_fair_partner_and_numbers_are_the_engines(ask, engine):

@@ -451,7 +451,7 @@ networks = st.lists(st.one_of(free(), same(), joined()), min_size=1, max_size=4)
 
 
 @settings(
-    max_examples=100, deadline=None, derandomize=True, database=None,
+    max_examples=40, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 @given(networks)

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from mscnn.data.layouts import open_data
-from mscnn.errors import DatasetError, OptionError, TrainingError, UnknownModelError
+from mscnn.errors import OptionError, TrainingError
 from mscnn.models.loading import load_model
 from mscnn.training.loop import Trainer
 from mscnn.training.start import RunPlan, start_training
@@ -85,13 +85,6 @@ def test_a_run_is_not_overwritten_by_accident(folder, recipe, tmp_path):
     train(folder, out, recipe(epochs=1))
     with pytest.raises(TrainingError, match="--resume"):
         start_training(RunPlan(folder, ARCHITECTURE, out, recipe(epochs=1), "cpu"))
-
-
-def test_too_few_images_and_unknown_model(folder, recipe, tmp_path):
-    with pytest.raises(DatasetError, match="--batch-size"):
-        Trainer(ARCHITECTURE, open_data(folder), tmp_path, recipe(batch_size=64), CPU)
-    with pytest.raises(UnknownModelError, match="starter_resnit"):
-        Trainer("starter_resnit", open_data(folder), tmp_path, recipe(), CPU)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mscnn.cli import main
 from mscnn.cli.training import finetune, train
 from mscnn.errors import OutputError, UnsupportedModelError
 from mscnn.models.loading import load_model
@@ -111,11 +110,3 @@ def test_what_is_not_used_is_said_counted_and_listed(folder, recipe, tmp_path):
 def test_a_folder_inside_the_data_is_no_place_for_a_model(folder, recipe, inside):
     with pytest.raises(OutputError, match="inside the data"):
         start_training(RunPlan(folder, NAME, folder / inside, recipe(), "cpu"))
-
-
-@pytest.mark.parametrize("empty", [("--out", ""), ("--out=",)])
-def test_an_empty_name_is_not_the_current_folder(folder, tmp_path, monkeypatch, capsys, empty):
-    monkeypatch.chdir(tmp_path)
-    for command in ("train", "finetune"):
-        assert main([command, str(folder), "--model", NAME, *empty]) == 2
-        assert capsys.readouterr().err.startswith("mscnn: --out is empty; give a path")

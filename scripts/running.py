@@ -1,4 +1,4 @@
-"""Start the app as a user does and ask it one question: ``python -m scripts.smoke``."""
+"""Start the app as a user does, for tests, benchmarks and screenshots."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import httpx
 
 ROOT = Path(__file__).parents[1]
 START_LIMIT_S = 60.0
-ANSWER_LIMIT_S = 120.0
 
 
 def free_port() -> int:
@@ -76,37 +74,3 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.2)
     raise RuntimeError(f"app.py did not answer within {START_LIMIT_S:.0f} s")
-
-
-def ask(url: str) -> list[dict[str, Any]]:
-    """Return the classes that the app's default model gives for the lion."""
-    from gradio_client import Client, handle_file
-
-    client = Client(url, verbose=False, analytics_enabled=False)
-    job = client.submit(image=handle_file(str(lion())), api_name="/predict")
-    answer = job.result(timeout=ANSWER_LIMIT_S)
-    top = answer["results"][0]["top"]
-    print(
-        f"{answer['results'][0]['model']}:", *(f"{s['label']} {s['probability']:.2f};" for s in top)
-    )
-    return list(top)
-
-
-def main() -> int:
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        try:
-            started = time.monotonic()
-            with running_app(log) as url:
-                print(f"The page answered after {time.monotonic() - started:.1f} s")
-                top = ask(url)
-            if len(top) != 5 or not any("lion" in score["label"] for score in top):
-                raise RuntimeError("a photograph of a lion did not get five classes with a lion")
-        except Exception as error:
-            log.seek(0)
-            print(f"Smoke test failed: {error}", "--- output of app.py ---", log.read(), sep="\n")
-            return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
