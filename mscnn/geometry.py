@@ -15,6 +15,9 @@ from PIL import Image
 
 FloatMap = npt.NDArray[np.float32]
 """``(h, w)`` float32."""
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+"""These two of any shape."""
 Box = tuple[float, float, float, float]
 """``(left, top, right, bottom)`` in px, ``right`` and ``bottom`` exclusive."""
 

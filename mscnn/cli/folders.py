@@ -47,8 +47,8 @@ def _sharing(
             engine = open_engine(str(processes.device), names, path)
             return [engine.session.network(name, path) for name in names]
 
-        on_progress = report if processes.is_first else None
-        yield load, {"loading": loading, "processes": processes, "on_progress": on_progress}
+        told = {"on_progress": report} if processes.is_first else {}
+        yield load, {"loading": loading, "processes": processes, **told}
 
 
 def study(

@@ -39,12 +39,9 @@ def models(json: options.Json = False) -> None:
 
 def models_dict() -> JsonDict:
     """The document of ``models``: the default's name (or None) and one element per model."""
-    from mscnn.models.sources import default_model
+    from mscnn.models.sources import default_or
 
-    try:
-        default: str | None = default_model()
-    except MscnnError:
-        default = None
+    default = default_or(None)
     rows = [_model_row(spec, default) for spec in registry.list_backbones()]
     return {"default": default, "models": rows}
 

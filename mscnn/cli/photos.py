@@ -6,9 +6,6 @@ What can be refused at once is refused before a model is loaded.
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -381,20 +378,21 @@ def sweep(
     from mscnn.engine.pipeline import MAX_SWEPT
     from mscnn.results.writing import bare_name
     from mscnn.scales.sweep import FACTORS, Plan
+    from mscnn.training.state import noting_stops
 
     drawing = DrawingOptions(opacity=opacity, colour_map=colour_map)
     names = options.model_names(models, 1, MAX_SWEPT)
     plan = Plan(factors=parse_sizes(sizes) or FACTORS, canvas=canvas, box=parse_box(box))
     photo = read_photo(image)
     engine = open_engine(device, names)
-    with stopped_by_ctrl_c() as is_cancelled, progress("sizes", "size") as report:
+    with noting_stops(signal.SIGINT) as stop, progress("sizes", "size") as report:
 
         def show(model: str, done: int, total: int) -> None:
             report(names.index(model) * total + done, len(names) * total)
 
         found = engine.sweep(
             photo, names, target=target, box=plan.box, factors=plan.factors, canvas=plan.canvas,
-            on_progress=show, is_cancelled=is_cancelled,
+            on_progress=show, is_cancelled=lambda: stop.wanted,
         )  # fmt: skip
     if not any(curve.steps for curve in found.curves):  # nothing to write; a note on a page
         note = next((curve.note for curve in found.curves if curve.note), "")
@@ -404,26 +402,6 @@ def sweep(
     tell(json, {**head, **document(found)}, _swept(found), out, files)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
-
-
-@contextmanager
-def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C only set a flag, which is yielded; the second ends at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop.is_set  # Python delivers signals to the main thread only
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _swept(found: Sweep) -> list[str]:
@@ -514,10 +492,12 @@ def trust(
     if not json:
         seconds = engine.trust_seconds(photo, name, target=target, plan=plan)
         say(f"about {max(seconds, 1):.0f} s here", err=True)
-    with stopped_by_ctrl_c() as is_cancelled, progress("trust", "forward") as report:
+    from mscnn.training.state import noting_stops
+
+    with noting_stops(signal.SIGINT) as stop, progress("trust", "forward") as report:
         found = engine.trust(
             photo, name, target=target, plan=plan, name=image, on_progress=report,
-            is_cancelled=is_cancelled,
+            is_cancelled=lambda: stop.wanted,
         )  # fmt: skip
     tell(json, document(found), _trusted(found), out, partial(trust_files, found))
     if found.partial:

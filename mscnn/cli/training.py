@@ -67,9 +67,9 @@ def finetune(**given: Any) -> None:
 
 
 def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) -> None:
-    model = options.Trained if fine_tune else options.Architecture
-    found: dict[str, tuple[Any, Any]] = {"data": (Data, ...), "model": (model, ...)}
-    found["out"] = (Out, ...)
+    model, nothing = options.Trained if fine_tune else options.Architecture, inspect.Parameter.empty
+    found: dict[str, tuple[Any, Any]] = {"data": (Data, nothing), "model": (model, nothing)}
+    found["out"] = (Out, nothing)
     if fine_tune:
         found["weights"] = (options.Weights, None)
     fields = {item.name: item for item in dataclasses.fields(Recipe)}
@@ -87,15 +87,11 @@ def _declare(command: Callable[..., None], usual: Recipe, *, fine_tune: bool) ->
             option = Option(option_name(name), help=text, show_default=shown)
             found[name] = (Annotated[kind, option], default)
     found["resume"] = (Resume, False)
-    keyword, nothing = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
-    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # for inspect
-        [
-            inspect.Parameter(
-                name, keyword, default=nothing if default is ... else default, annotation=kind
-            )
-            for name, (kind, default) in found.items()
-        ]
-    )
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in found.items()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     command.__annotations__ = {name: kind for name, (kind, _) in found.items()}
 
 

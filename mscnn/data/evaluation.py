@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,7 +21,7 @@ from mscnn.data.processes import Processes
 from mscnn.data.real_labels import RealLabels
 from mscnn.data.tally import Tally
 from mscnn.draw.sheets import DrawingOptions, fitted, painted
-from mscnn.engine.network import Network
+from mscnn.engine.network import Network, Progress
 from mscnn.errors import MscnnError, OptionError, OutputError, UnsupportedModelError
 from mscnn.models import reliability
 from mscnn.photos.imaging import load_photo
@@ -30,7 +29,6 @@ from mscnn.results.evaluation import KINDS, Disagreement, Evaluation, ShownPhoto
 from mscnn.results.explanation import density
 from mscnn.results.writing import bare_name, write
 
-Progress = Callable[[int, int], None]
 WORST, PAIRS, OF_PAIR, OF_KIND, PHOTO_PX = 24, 12, 3, 6, 192
 """Photographs that are shown at most: the worst mistakes, of each of the most confused pairs, and
 of each of ``KINDS``; and the longer side of their small copies."""
@@ -45,7 +43,7 @@ def evaluate(
     loading: Loading | None = None,
     real_labels: Path | None = None,
     processes: Processes | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> Evaluation:
     """Measure a network on a folder; see ``mscnn.data.layouts`` for what is understood.
 
@@ -86,8 +84,7 @@ def evaluate(
                 if real is not None:
                     real.add(logits[readable], [photos.name(n) for n in seen.tolist()])
             done += len(batch.views)
-            if on_progress is not None:
-                on_progress(done, mine)
+            on_progress(done, mine)
     gathered = processes.gather((tally, reasons, real, answers))
     for rank, (counts, why, by_real, theirs) in enumerate(gathered):
         if rank != processes.rank:
@@ -125,7 +122,7 @@ def evaluate_and_show(
     loading: Loading | None = None,
     real_labels: Path | None = None,
     processes: Processes | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> tuple[list[Evaluation], dict[str, list[ShownPhoto]]]:
     """Evaluate a network, and a second one ``against`` it, and explain some of their answers.
 
@@ -175,8 +172,7 @@ def evaluate_and_show(
     mine = keys[processes.rank :: processes.size]
     for done, (kind, n) in enumerate(mine, 1):
         made[kind, n] = _shown(data.samples, n, int(target[n]), asked[kind, n])
-        if on_progress is not None:
-            on_progress(done, len(mine))
+        on_progress(done, len(mine))
     made = {key: one for part in processes.gather(made) for key, one in part.items()}
     shown: dict[str, list[ShownPhoto]] = {kind: [] for kind in ("mistakes", *KINDS)}
     for key in keys:

@@ -13,9 +13,9 @@ from mscnn.data import part_files
 from mscnn.data.feature_files import check_format, check_writable, write_feature_file
 from mscnn.data.listing import Account, PhotoList, list_photos
 from mscnn.data.loading import Loading, Normalise, batches, channels_last
-from mscnn.data.part_files import Done, PartFiles, Plan, Progress
+from mscnn.data.part_files import Done, PartFiles, Plan
 from mscnn.data.processes import Processes
-from mscnn.engine.network import Network
+from mscnn.engine.network import Network, Progress
 from mscnn.results.features import Extraction, FeatureHead, Rows
 from mscnn.results.schema import plain
 
@@ -30,7 +30,7 @@ def extract(
     loading: Loading | None = None,
     processes: Processes | None = None,
     restart: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> Extraction:
     """Write the features of all photographs below ``folder``, at any depth, into ``out``.
 

@@ -48,17 +48,17 @@ from mscnn.data.classes import map_classes
 from mscnn.data.layouts import Part, find_labelled
 from mscnn.data.listing import Account, PhotoList, list_photos
 from mscnn.data.loading import Batch, Loading, Normalise, batches, channels_last
-from mscnn.data.part_files import Done, Flags, PartFiles, Progress
+from mscnn.data.part_files import Done, Flags, PartFiles
 from mscnn.data.part_files import Plan as Rows
 from mscnn.data.processes import Processes
 from mscnn.data.tables import write_tables
 from mscnn.draw.files import DrawingOptions, folder_files
 from mscnn.draw.sheets import FolderSample
-from mscnn.engine.network import Network
+from mscnn.engine.network import Network, Progress
 from mscnn.engine.pipeline import MAX_COMPARED, MIN_COMPARED, check_models, same_class
 from mscnn.engine.trust import pairs_of
 from mscnn.errors import BoxError, ImageError, OptionError, OutputError, UnknownClassError
-from mscnn.geometry import FloatMap, ViewGeometry
+from mscnn.geometry import Doubles, FloatMap, ViewGeometry
 from mscnn.maps.agreement import agreement
 from mscnn.maps.methods import get_method
 from mscnn.maps.single_pass import batch_grad_cam
@@ -91,7 +91,6 @@ _TRUSTED = (
 )  # fmt: skip
 _AGREE = "spearman", "iou_top20", "same_top1"
 _FLAGS = "same_top1", "increase_bl"  # 1 or 0; increase_random is a mean over several maps
-Numbers = npt.NDArray[np.float64]
 Wanted = int | str | None  # a class, "top1", or None where the network does not know the class
 Compute = Callable[["_Part", Sequence[int]], Generator[Done, None, None]]
 
@@ -158,7 +157,7 @@ class _Part:
     files: PartFiles = field(init=False)
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> Doubles:
         return self.files.arrays["numbers"]
 
     def blank(self, size: int) -> dict[str, npt.NDArray[Any]]:
@@ -180,8 +179,8 @@ class _Folder:
     def __init__(
         self, command: str, first: Network, root: Path, out: Path, *, target: str | int = "top1",
         loading: Loading | None = None, processes: Processes | None = None, restart: bool = False,
-        sheet: int = 24, drawing: DrawingOptions | None = None, on_progress: Progress | None = None,
-        on_estimate: Callable[[float], None] | None = None,
+        sheet: int = 24, drawing: DrawingOptions | None = None,
+        on_progress: Progress = lambda *_: None, on_estimate: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         self.command, self.out, self.loading = command, out.resolve(), loading or Loading()
         self.processes = processes or Processes(first.device)
@@ -403,8 +402,7 @@ class _Folder:
                 part_files.settle(self.out, part.rows, str(k))
 
     def _report(self, k: int, done: int, total: int) -> None:
-        if self.on_progress is not None:
-            self.on_progress(k * total + done, len(self.parts) * total)
+        self.on_progress(k * total + done, len(self.parts) * total)
 
     def _each(self) -> list[tuple[_Part, int]]:
         return [(part, m) for part in self.parts for m in range(len(part.pairs))]
@@ -541,7 +539,7 @@ def _same(known: Network, other: Network, index: float) -> int | None:
     return None
 
 
-def _agreed(other: _Part, network: Network, number: int, own: CamMap, best: int) -> Numbers:
+def _agreed(other: _Part, network: Network, number: int, own: CamMap, best: int) -> Doubles:
     """``_AGREE`` with an earlier network; NaN where that could not read the photograph."""
     if not other.files.readable[number]:
         return np.full(len(_AGREE), np.nan)
@@ -551,7 +549,7 @@ def _agreed(other: _Part, network: Network, number: int, own: CamMap, best: int)
     return np.array([pair.spearman, pair.iou_top20, theirs == best], dtype=np.float64)
 
 
-def _statistics(maps: FloatMap) -> Numbers:
+def _statistics(maps: FloatMap) -> Doubles:
     """``(n, 7)`` of signed ``(n, h, w)`` maps; see ``explain_folder``."""
     count, height, width = maps.shape
     flat = maps.reshape(count, height * width).astype(np.float64)

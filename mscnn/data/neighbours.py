@@ -22,12 +22,12 @@ class Neighbour:
 
 
 def nearest(
-    query: npt.NDArray[Any], features: npt.NDArray[Any], k: int = 5, *, leave_out: int = -1
+    query: npt.NDArray[Any], features: npt.NDArray[Any], k: int = 5
 ) -> tuple[Neighbour, ...]:
     """Find the ``k`` rows that point most nearly where the query points, of equal ones the earlier.
 
-    ``query`` is ``(d,)`` or ``(1, d)``, ``features`` ``(n, d)``, perhaps mapped from a file. The
-    row ``leave_out`` (such as the query's own) does not count. Other shapes raise ``OptionError``.
+    ``query`` is ``(d,)`` or ``(1, d)``, ``features`` ``(n, d)``, perhaps mapped from a file. Other
+    shapes raise ``OptionError``.
     """
     vector = np.asarray(query, np.float64).reshape(-1)
     if features.ndim != 2 or features.shape[1] != len(vector):
@@ -44,4 +44,4 @@ def nearest(
         np.divide(rows @ vector, lengths, out=found[start : start + len(rows)], where=lengths > 0)
     found = np.clip(found, -1.0, 1.0)
     order = np.argsort(-found, kind="stable")
-    return tuple(Neighbour(int(row), float(found[row])) for row in order[order != leave_out][:k])
+    return tuple(Neighbour(int(row), float(found[row])) for row in order[:k])

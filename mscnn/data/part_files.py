@@ -32,13 +32,13 @@ from mscnn.data.feature_files import map_reserved
 from mscnn.data.listing import MOMENTARY, PhotoList, why_unreadable
 from mscnn.data.loading import killed_loader_raises
 from mscnn.data.processes import Processes
+from mscnn.engine.network import Progress
 from mscnn.errors import MscnnError, OutputError
 from mscnn.results.writing import reason, replacing
 
 if sys.platform != "win32":
     import fcntl
 
-Progress = Callable[[int, int], None]
 Flags = npt.NDArray[np.bool_]
 Arrays = Mapping[str, npt.NDArray[Any]]
 Done = tuple[int, Arrays, Flags]
@@ -191,7 +191,7 @@ def fill(
     processes: Processes,
     restart: bool = False,
     within: str = "",
-    on_progress: Progress | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> tuple[PartFiles, int]:
     """Compute what is not done yet, as one of ``processes``; return once all of it is there.
 
@@ -218,8 +218,7 @@ def fill(
     processes.wait()
 
     def report() -> None:
-        if on_progress is not None:
-            on_progress(part.photographs(), plan.images)
+        on_progress(part.photographs(), plan.images)
 
     try:
         with killed_loader_raises(), closing(rows_of(todo)) as found:

@@ -172,30 +172,23 @@ def growth_steps(fields: Iterable[ReceptiveField]) -> str:
 
 
 def spectrum_chart(
-    fields: ReceptiveField | Sequence[ReceptiveField],
-    where: str = "",
-    *,
-    title: str | None = None,
-    width: int = look.WIDTH,
+    fields: Sequence[ReceptiveField], *, title: str | None = None, width: int = look.WIDTH
 ) -> Figure:
-    """Draw how many paths through a network have which receptive field, with the input's size.
+    """Draw how many paths to a network's last stage have which receptive field, with the input's.
 
-    The paths are those to ``where``, a stage or block; "" for the last stage. Marks are
-    ``point:model/size``, at most ``_MOST_MARKS`` of them per model. Raises ``UnknownLayerError``: a
-    model has no such stage or block; ``ValueError``: no model.
+    Marks are ``point:model/size``, at most ``_MOST_MARKS`` of them per model. Raises
+    ``ValueError``: no model.
     """
-    shown = [fields] if isinstance(fields, ReceptiveField) else list(fields)
-    end = look.place(where) if where else "the last stage"
-    figure = look.new_figure(width, 280, f"Paths to {end}, by receptive field", title)
-    look.legend(figure, *_spectrum(figure.subplots(), shown, where))
+    figure = look.new_figure(width, 280, "Paths to the last stage, by receptive field", title)
+    look.legend(figure, *_spectrum(figure.subplots(), fields))
     return figure
 
 
-def field_charts(fields: Sequence[ReceptiveField], *, width: int = look.WIDTH) -> Figure:
+def field_charts(fields: Sequence[ReceptiveField]) -> Figure:
     """Draw ``growth_chart`` and ``spectrum_chart`` of the last stage on one figure."""
-    figure = look.new_figure(width, 580, "Receptive fields")
+    figure = look.new_figure(look.WIDTH, 580, "Receptive fields")
     upper, lower = figure.subplots(2, 1)
-    (handles, ends), (_, labels) = _growth(upper, fields, width), _spectrum(lower, fields, "")
+    (handles, ends), (_, labels) = _growth(upper, fields, look.WIDTH), _spectrum(lower, fields)
     # Both keys name the same lines; of the first only the inputs are not said by the second.
     look.legend(figure, handles, [*labels[: len(fields)], *ends[len(fields) :]])
     return figure
@@ -241,14 +234,12 @@ def _growth(axis: Axes, fields: Sequence[ReceptiveField], width: int) -> _Key:
     return _fields_key(labels, inputs)
 
 
-def _spectrum(axis: Axes, fields: Sequence[ReceptiveField], where: str) -> _Key:
+def _spectrum(axis: Axes, fields: Sequence[ReceptiveField]) -> _Key:
     inputs = _inputs(fields)
     look.style(axis, title="Number of paths (log scale)", x=f"receptive field of a path, {RF_PX}")
     labels = []
     for number, field in enumerate(fields):
-        is_block = "." in where and where not in {stage.stage for stage in field.stages}
-        layer = field.block(where) if is_block else field.stage(where or str(len(field.stages)))
-        spectrum, model = layer.spectrum, look.model_title(field.model)
+        spectrum, model = field.stages[-1].spectrum, look.model_title(field.model)
         colour, shape = _series(number)
         # math.log10 takes integers of any length, where a float would overflow.
         points = [(size, math.log10(count)) for size, count in sorted(spectrum.sizes.items())]

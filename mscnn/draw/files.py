@@ -31,7 +31,7 @@ from mscnn.draw.charts import (
 from mscnn.draw.figures import THEME, inline_svg, model_title, png
 from mscnn.draw.overlay import DrawingOptions as DrawingOptions
 from mscnn.maps.methods import METHODS
-from mscnn.photos.imaging import to_png_bytes
+from mscnn.photos.imaging import image_bytes, to_png_bytes
 from mscnn.results import scales, schema
 from mscnn.results.cuts import Ablation, Cap, CapStep
 from mscnn.results.evaluation import ClassResult, Evaluation, ShownPhoto
@@ -415,9 +415,8 @@ def _percent(fraction: float | None) -> Markup:
 
 
 def _address(picture: RgbArray) -> str:
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    content = image_bytes(Image.fromarray(picture), "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def folder_files(

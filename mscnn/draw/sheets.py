@@ -1,7 +1,4 @@
-"""Pictures for files: maps on their photo side by side, on one colour scale; all return a figure.
-
-Keyword ``width`` is the design's width in px (see ``figures``); files are written wider.
-"""
+"""Pictures for files: maps on their photo side by side, on one colour scale; all give a figure."""
 
 from __future__ import annotations
 
@@ -57,6 +54,7 @@ FolderSample = tuple[str, Image.Image, Sequence[tuple[str, CamMap, str]]]
 _MARGIN = 0.06
 _PANEL_PX = 420
 _TALLEST = 1.6  # height of a picture over the width of its column
+_WIDE, _WIDEST = 1000, 1300  # of the design (see ``figures``), px; files are written wider
 
 
 def fitted(photo: Image.Image, size: tuple[int, int]) -> RgbArray:
@@ -145,12 +143,10 @@ def picture_sheet(
     return figure, axes
 
 
-def comparison_sheet(
-    comparison: Comparison, photo: Image.Image, drawing: DrawingOptions, *, width: int = 1000
-) -> Figure:
+def comparison_sheet(comparison: Comparison, photo: Image.Image, drawing: DrawingOptions) -> Figure:
     """Draw the photo, a map per model on one colour scale, and the difference of two maps."""
     columns = 2 if len(comparison.columns) == 2 else 3
-    side, top = 2 * width // columns, comparison.scale_max
+    side, top = 2 * _WIDE // columns, comparison.scale_max
     width_px, height_px = (max(1, round(edge * side / max(photo.size))) for edge in photo.size)
     plain = fitted(photo, (width_px, height_px))
     panels = [Panel(plain, "Photo")]
@@ -176,7 +172,7 @@ def comparison_sheet(
             panels.append(Panel(difference_overlay(ground, apart, vmax=end), "Difference", caption))
             bars.append({"vmax": end, "unit": f"difference, {SPREAD_UNIT}", "signed": True})
     title = f"Class {comparison.label}, layer {comparison.layer}"
-    return picture_sheet(panels, columns=columns, title=title, width=width, bars=bars)[0]
+    return picture_sheet(panels, columns=columns, title=title, width=_WIDE, bars=bars)[0]
 
 
 def _compared_caption(column: ComparedModel) -> str:
@@ -189,9 +185,7 @@ def _compared_caption(column: ComparedModel) -> str:
     return caption
 
 
-def contact_sheet(
-    samples: Sequence[FolderSample], title: str, drawing: DrawingOptions, *, width: int = 1300
-) -> Figure:
+def contact_sheet(samples: Sequence[FolderSample], title: str, drawing: DrawingOptions) -> Figure:
     """Draw photographs with their maps on one colour scale, clipped at the median of their tops.
 
     Raises ``ValueError``: no photographs.
@@ -199,7 +193,8 @@ def contact_sheet(
     count = max((len(maps) for _, _, maps in samples), default=1)
     columns = count * (6 // count) or 6  # the maps of a photograph in one row
     shown = [(name, photo, *one) for name, photo, maps in samples for one in maps]
-    heats = [density(cam, 2 * width // columns, 2 * width // columns) for *_, cam, _ in shown]
+    side = 2 * _WIDEST // columns
+    heats = [density(cam, side, side) for *_, cam, _ in shown]
     tops = [float(heat.max()) for heat in heats]
     top = float(np.median([top for top in tops if top > 0] or [0.0]))
     panels = []
@@ -208,24 +203,22 @@ def contact_sheet(
         panels.append(Panel(painted(photo, cam.geometry, heat, top, drawing), *words))
     bar: dict[str, Any] = {"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map}
     bar["clipped"] = max(tops, default=0.0) > top
-    return picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])[0]
+    return picture_sheet(panels, columns=columns, title=title, width=_WIDEST, bars=[bar])[0]
 
 
-def mean_maps_sheet(
-    maps: Sequence[MapsSummary], title: str, drawing: DrawingOptions, *, width: int = 1000
-) -> Figure:
+def mean_maps_sheet(maps: Sequence[MapsSummary], title: str, drawing: DrawingOptions) -> Figure:
     """Draw mean maps, of each model, method and layer those of the most frequent classes."""
     found: list[tuple[FloatMap, str, str]] = []
     for one in maps:
         often = sorted(one.classes, key=lambda mean: -mean.photos)
         for mean in often[: max(MEAN_MAPS // len(maps), 1)]:
-            heat = resize_map(np.maximum(mean.raw, 0), width // 3, width // 3)
+            heat = resize_map(np.maximum(mean.raw, 0), _WIDE // 3, _WIDE // 3)
             said = f"{mean.photos} photos; {one.model}, {one.method}, {one.layer}"
             found.append((heat / (float(heat.mean()) or 1.0), mean.label, said))
     top, cmap = max((float(heat.max()) for heat, *_ in found), default=0.0), drawing.colour_map
     panels = [Panel(heatmap(heat, vmax=top, cmap=cmap), *words) for heat, *words in found]
     bar = {"vmax": top, "unit": SPREAD_UNIT, "cmap": cmap, "transparent": False}
-    return picture_sheet(panels, columns=6, title=title, width=width, bars=[bar])[0]
+    return picture_sheet(panels, columns=6, title=title, width=_WIDE, bars=[bar])[0]
 
 
 def split_strip(
@@ -233,8 +226,6 @@ def split_strip(
     block: scales.BlockScales,
     photo: Image.Image,
     drawing: DrawingOptions,
-    *,
-    width: int = 760,
 ) -> Figure:
     """Draw the maps of a block's splits on one colour scale, with what each split can see."""
     heats, top = block.heats(block.geometry.drawn_size(_PANEL_PX, _PANEL_PX))
@@ -253,7 +244,15 @@ def split_strip(
     model = look.model_title(report.prediction.model)
     title = f"{model}, inside {look.place(block.block)} ({block.block}): {report.target.label}"
     bar = {"vmax": top, "unit": SPLIT_UNIT, "cmap": drawing.colour_map}
-    return picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])[0]
+    return picture_sheet(panels, columns=columns, title=title, width=760, bars=[bar])[0]
+
+
+def without_peaks(gradient: FloatMap, *, log: bool) -> FloatMap:
+    """Cut a gradient off at the quantile ``STRONGEST`` of what is above 0, but for a ``log``."""
+    if log or not gradient.any():
+        return gradient
+    strong = np.quantile(gradient[gradient > 0], STRONGEST)
+    return np.minimum(gradient, strong).astype(np.float32)
 
 
 def field_heat(gradient: FloatMap, *, log: bool) -> FloatMap:
@@ -293,7 +292,6 @@ def effective_field_sheet(
     log: bool = False,
     opacity: float = 0.75,
     cmap: str = "viridis",
-    width: int = look.WIDTH,
 ) -> Figure:
     """Draw how strongly units depend on each position of the photo, each on a scale of its own.
 
@@ -304,11 +302,9 @@ def effective_field_sheet(
     """
     panels, drawing = [], DrawingOptions(opacity=opacity, colour_map=cmap)
     for one in fields:
-        gradient, size = one.gradient, one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX)
-        if not log and gradient.any():
-            strong = np.quantile(gradient[gradient > 0], STRONGEST)
-            gradient = np.minimum(gradient, strong).astype(np.float32)
-        heat = field_heat(one.geometry.project(gradient, size), log=log)
+        size = one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX)
+        gradient = one.geometry.project(without_peaks(one.gradient, log=log), size)
+        heat = field_heat(gradient, log=log)
         split = "" if one.split is None else f", split {one.split}"
         weights = "trained" if one.trained else "random"
         heading = f"{look.place(one.layer)}{split}, {weights} weights"
@@ -318,7 +314,7 @@ def effective_field_sheet(
     top = 1.0 if any(one.gradient.any() for one in fields) else 0.0
     bar = {"vmax": top, "unit": LOG_FIELD_UNIT if log else FIELD_UNIT, "cmap": cmap}
     figure, axes = picture_sheet(
-        panels, columns=min(len(panels), 3), title=title, width=width, bars=[bar],
+        panels, columns=min(len(panels), 3), title=title, width=look.WIDTH, bars=[bar],
         spare_px=4 * look.FONT,
     )  # fmt: skip
     used: dict[str, Patch] = {}
@@ -385,7 +381,7 @@ def film_scale(sweep: Sweep) -> tuple[float, bool]:
     return top, top < max(highest, default=0.0)
 
 
-def film_strip(sweep: Sweep, drawing: DrawingOptions, *, width: int = 1300) -> Figure | None:
+def film_strip(sweep: Sweep, drawing: DrawingOptions) -> Figure | None:
     """Draw each size as the network saw it with its map, all on one colour scale.
 
     One row per model, the largest object first; None where no size was done.
@@ -404,11 +400,11 @@ def film_strip(sweep: Sweep, drawing: DrawingOptions, *, width: int = 1300) -> F
         if curve.octaves is not None:
             words += f": at least half of its best over {curve.octaves:.1f} octaves"
         starts.append((len(panels), words))
-        panels += [_frame(step, top, drawing, 2 * width // columns) for step in curve.steps]
+        panels += [_frame(step, top, drawing, 2 * _WIDEST // columns) for step in curve.steps]
         panels += [blank] * (-len(panels) % columns)
     title = f"{sweep.label}: where the evidence lies, size by size"
     bar = {"vmax": top, "unit": SPREAD_UNIT, "cmap": drawing.colour_map, "clipped": clipped}
-    figure, axes = picture_sheet(panels, columns=columns, title=title, width=width, bars=[bar])
+    figure, axes = picture_sheet(panels, columns=columns, title=title, width=_WIDEST, bars=[bar])
     above = {"xytext": (0, 1.6 * look.FONT), "color": look.INK, "fontweight": "bold"}
     for first, words in starts:
         heading = look.note(axes[first], words, (0, 1), xycoords="axes fraction", **above)

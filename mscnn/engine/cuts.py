@@ -22,7 +22,6 @@ from mscnn.scales.families import HookPoint, hook_points
 if TYPE_CHECKING:
     from mscnn.engine.network import Network, Photo
 
-Floats = npt.NDArray[np.float32]
 STOPPED = "Stopped before all cuts were done."
 
 
@@ -44,7 +43,7 @@ def ablation(
     work = _Cutting(network, shown.x, fill, references, call)
     points = [point for point in work.points if point.block in names]
     every = cuts.each_split(network.model, points)
-    logits = work.each(cuts.logits_without, [{}, *every])
+    logits = np.concatenate([*work.batches(cuts.logits_without, [{}, *every])])
     index, chances = report.target.index, probabilities(logits)
     splits = [(found.block, split) for found in wanted for split in found.splits]
     done = tuple(
@@ -79,11 +78,7 @@ def capped(
     if draws < 0:
         raise OptionError(f"The number of random cuts is {draws}; it must be 0 or more.")
     field, shown = network.receptive_field(), network._shown(photo)
-    chosen = network._one_target(target)
-    if chosen.indices == ("top1",):
-        index = network.predict(shown, top_k=1).top[0].index
-    else:
-        index = int(chosen.indices[0])
+    index = network._index_of(target, shown)
     work = _Cutting(network, shown.x, fill, references, call)
     known = {block.block for block in field.blocks}
     if not all(point.block in known for point in work.points):
@@ -99,10 +94,11 @@ def capped(
     mapped = partial(
         cuts.maps_without, target=index, last=network.last_stage, linear=network.linear
     )
-    logits, maps = work.each_of(mapped, caps)
+    both = zip(*work.batches(mapped, caps), strict=True)
+    logits, maps = (np.concatenate(rows) for rows in both)
     chances = probabilities(logits)
-    drawn = work.each(cuts.logits_without, controls) if controls else np.empty((0, logits.shape[1]))
-    control = probabilities(drawn)[:, index].reshape(draws, len(caps))
+    drawn = [np.empty((0, logits.shape[1])), *work.batches(cuts.logits_without, controls)]
+    control = probabilities(np.concatenate(drawn))[:, index].reshape(draws, len(caps))
     low, mean, high = _interval(control)
     total = sum(channels.values())
     steps = tuple(
@@ -196,7 +192,8 @@ class _Cutting:
     def _on(self, work: Callable[..., Any], batch: Sequence[cuts.Cut]) -> Any:
         return work(self.network.model, self.network.to_device(self.x), batch, self.fill)
 
-    def _batches(self, work: Callable[..., Any], wanted: Sequence[cuts.Cut]) -> Iterator[Any]:
+    def batches(self, work: Callable[..., Any], wanted: Sequence[cuts.Cut]) -> Iterator[Any]:
+        """Yield what ``work`` returns for a batch of cuts: arrays with a row for each."""
         self.total = max(self.total, self.done + len(wanted))
         for start in range(0, len(wanted), cuts.BATCH):
             self.call.check(STOPPED)
@@ -204,14 +201,3 @@ class _Cutting:
             yield self._timed(partial(self._on, work, batch))
             self.done += len(batch)
             self.call.progress(self.done, self.total)
-
-    def each(self, work: Callable[..., Floats], wanted: Sequence[cuts.Cut]) -> Floats:
-        """``(cuts, classes)`` float32."""
-        return np.concatenate(list(self._batches(work, wanted)))
-
-    def each_of(
-        self, work: Callable[..., tuple[Floats, Floats]], wanted: Sequence[cuts.Cut]
-    ) -> tuple[Floats, Floats]:
-        """``(cuts, classes)`` and ``(cuts, h, w)`` float32."""
-        logits, maps = zip(*self._batches(work, wanted), strict=True)
-        return np.concatenate(logits), np.concatenate(maps)

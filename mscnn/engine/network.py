@@ -19,13 +19,13 @@ from functools import partial
 from typing import Any, SupportsIndex, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from mscnn.engine import cuts, trust
 from mscnn.engine.device import is_out_of_memory
 from mscnn.errors import DeviceError, OptionError, UnknownLayerError, UnsupportedModelError
+from mscnn.geometry import Floats
 from mscnn.maps.methods import Call, get_method
 from mscnn.maps.single_pass import RawMaps, Targets
 from mscnn.models import registry
@@ -50,7 +50,6 @@ Photo = Any
 for ``sweep`` and ``trust``, which cut it anew, what ``Network.preprocess`` made of one."""
 Progress = Callable[[int, int], None]
 IsCancelled = Callable[[], bool]
-Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
 A = TypeVar("A", RawMaps, splits.RawScales, attention.RawAttention)
 
@@ -201,6 +200,11 @@ class Network:
         if len(chosen.indices) != 1:
             raise OptionError("One class is explained at a time; give a name, an index or top1.")
         return chosen
+
+    def _index_of(self, target: str | int, photo: Photo) -> int:
+        """Settle one class: ``"top1"`` is the photo's best one."""
+        (wanted,) = self._one_target(target).indices
+        return self.predict(photo, top_k=1).top[0].index if wanted == "top1" else int(wanted)
 
     def _shown(self, photo: Photo) -> NetworkInput:
         """Prepare a photo, unless it is what ``preprocess`` made of one."""
@@ -437,7 +441,7 @@ class Network:
         geometry = inputs[0].geometry
         at_px = effective.seen_point(point, geometry)
         field = self._field_or_none()
-        theory = effective.theory_of(field, unit)
+        theory = effective.theory_of(field, unit.layer, unit.split)
 
         def work(model: nn.Module) -> effective.Measured:
             xs = [self.to_device(shown.x) for shown in inputs]
@@ -479,10 +483,7 @@ class Network:
         call = Call(on_progress, is_cancelled)
         plan = sweep.Plan(factors=tuple(factors), canvas=canvas, box=box)
         image = load_photo(photo)
-        chosen = self._one_target(target)
-        if chosen.indices == ("top1",):
-            chosen = Targets([self.predict(image, top_k=1).top[0].index])
-        index = int(chosen.indices[0])
+        index = self._index_of(target, image)
         measure = partial(
             sweep.measure, self.model, target=index, place=self.to_device, stages=self.stages,
             linear=self.linear, field=self._field_or_none(),

@@ -57,14 +57,12 @@ class Session:
         self,
         device: str = "auto",
         *,
-        precision: str = "fp32",
         capacity: int = 6,
         offline: bool = False,
         owners: OwnersModels | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self.precision, self.capacity, self.offline = precision, capacity, offline
-        self.owners = owners
+        self.capacity, self.offline, self.owners = capacity, offline, owners
         self._networks: OrderedDict[Key, Network] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
@@ -103,7 +101,7 @@ class Session:
                 place, weights, on_progress=on_progress, is_cancelled=is_cancelled,
                 offline=self.offline,
             )  # fmt: skip
-            network = Network(loaded, self.device, self.precision)
+            network = Network(loaded, self.device)
             with self._lock:
                 self._keep(key, network)
             return network

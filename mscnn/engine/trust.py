@@ -22,7 +22,7 @@ from mscnn.errors import (
     UnknownLayerError,
     UnsupportedModelError,
 )
-from mscnn.geometry import FloatMap, resize_map
+from mscnn.geometry import Doubles, FloatMap, Floats, resize_map
 from mscnn.maps.agreement import spearman
 from mscnn.maps.methods import Call
 from mscnn.maps.single_pass import Targets, grad_cam
@@ -45,7 +45,6 @@ BATCH = 16
 LITTLE = 0.01
 """Probability of the class below which a notice says that there is little to explain."""
 STOPPED = "Stopped before the first map was done."
-Doubles = npt.NDArray[np.float64]
 
 
 def pairs_of(network: Network, plan: Plan) -> list[tuple[str, str]]:
@@ -208,12 +207,12 @@ class Trusting:
 
     def _map(
         self, method: str, layer: str, x: torch.Tensor, other: nn.Module | None = None
-    ) -> tuple[FloatMap, npt.NDArray[np.float32], float]:
+    ) -> tuple[FloatMap, Floats, float]:
         """One signed map, the logits, and the seconds; of an ``other`` model, where given."""
         network, call = self.network, Call(None, self.call.is_cancelled)
         call.check(STOPPED)
 
-        def work(model: nn.Module) -> tuple[FloatMap, npt.NDArray[np.float32]]:
+        def work(model: nn.Module) -> tuple[FloatMap, Floats]:
             head = model.get_submodule(network.loaded.head or "") if network.linear else None
             how: dict[str, Any] = {"last": network.last_stage, "linear": head}
             placed = network.to_device(x)

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytorch_grad_cam as package
 import torch
 from pytorch_grad_cam import ablation_cam, score_cam
@@ -23,6 +22,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from mscnn.errors import Cancelled, MethodError
+from mscnn.geometry import Floats
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import RawMaps, Targets
@@ -48,7 +48,7 @@ class _StreamedScoreCAM(package.ScoreCAM):  # type: ignore[misc]  # the package 
 
     def get_cam_weights(
         self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any
-    ) -> npt.NDArray[np.float32]:
+    ) -> Floats:
         """Score every channel of the one picture; ``(1, C)``, adding up to 1."""
         scores: list[torch.Tensor] = []
         # Its hooks would keep the layer's output of every batch.
@@ -79,17 +79,17 @@ class _Oriented(package.base_cam.BaseCAM):  # type: ignore[misc]  # the package 
 
     def get_cam_image(
         self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, *more: Any
-    ) -> npt.NDArray[np.float32]:
+    ) -> Floats:
         """Make the maps, ``(B, h, w)``, of ``(B, C, h, w)`` float32 activations."""
         maps = super().get_cam_image(input_tensor, target_layer, targets, activations, *more)
         strength = np.abs(activations).mean(axis=1)
         strength -= strength.mean(axis=(1, 2), keepdims=True)
         agreement = (maps * strength).sum(axis=(1, 2), keepdims=True)
-        turned: npt.NDArray[np.float32] = np.where(agreement < 0, -maps, maps)
+        turned: Floats = np.where(agreement < 0, -maps, maps)
         return turned
 
 
-def _first_component(channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _first_component(channels: Floats) -> Floats:
     """Project positions on their first principal component: ``(B, C, h, w)`` to ``(B, h, w)``.
 
     As the package, whose SVD also makes a matrix of all pairs of positions, which nothing reads:
@@ -105,7 +105,7 @@ def _first_component(channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float3
 class _EigenCAM(package.EigenCAM):  # type: ignore[misc]  # the package is untyped
     def get_cam_image(
         self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, *_more: Any
-    ) -> npt.NDArray[np.float32]:
+    ) -> Floats:
         return _first_component(activations)
 
 
@@ -113,7 +113,7 @@ class _EigenGradCAM(package.EigenGradCAM):  # type: ignore[misc]  # the package 
     def get_cam_image(
         self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any,
         *_more: Any,
-    ) -> npt.NDArray[np.float32]:  # fmt: skip
+    ) -> Floats:  # fmt: skip
         return _first_component(grads * activations)
 
 
@@ -130,7 +130,7 @@ class _AblationCAM(package.AblationCAM):  # type: ignore[misc]  # the package is
 
     def get_cam_weights(
         self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, grads: Any
-    ) -> npt.NDArray[np.float32]:
+    ) -> Floats:
         """How far the logit falls without each channel of the one picture; ``(1, C)``."""
         logits: list[torch.Tensor] = []
 
@@ -139,7 +139,7 @@ class _AblationCAM(package.AblationCAM):  # type: ignore[misc]  # the package is
             return logits[-1]
 
         given = input_tensor, target_layer, [target], activations, grads
-        weights: npt.NDArray[np.float32] = super().get_cam_weights(*given)
+        weights: Floats = super().get_cam_weights(*given)
         return -weights if logits[0] < 0 else weights
 
 
@@ -249,7 +249,7 @@ def packaged_maps(
         model, x = copy.deepcopy(model).float(), x.float()
     distinct = chosen if METHODS[method].class_specific else chosen[:1]
     pairs = [(layer, target) for layer in layers for target in distinct]
-    maps: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
+    maps: dict[tuple[str, int], Floats] = {}
     for i, (layer, target) in enumerate(pairs):
 
         def progress(done: int, total: int, i: int = i) -> None:
@@ -273,7 +273,7 @@ def packaged_map(
     *,
     call: Call | None = None,
     others: Sequence[int] = (),
-) -> npt.NDArray[np.float32]:
+) -> Floats:
     """Compute one map through the package, of a float32 input and a class within range.
 
     ``call`` gets (forwards done, forwards needed), and is checked before each forward. ``others``
@@ -305,7 +305,7 @@ def road(
     answer: Callable[[torch.Tensor], torch.Tensor],
     chance: Callable[[torch.Tensor], torch.Tensor],
     x: torch.Tensor,
-    on_view: npt.NDArray[np.float32],
+    on_view: Floats,
     percentiles: Sequence[int],
     seed: int,
 ) -> float:
@@ -331,10 +331,8 @@ def road(
 
 
 @torch.inference_mode(False)
-def _run(
-    watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, method: str
-) -> npt.NDArray[np.float32]:
-    kept: list[npt.NDArray[np.float32]] = []
+def _run(watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, method: str) -> Floats:
+    kept: list[Floats] = []
     # The default is one object shared by all instances of the class.
     fresh = {"ablation_layer": _Zeros()} if method == "ablationcam" else {}
     x = x.detach().clone()
@@ -350,7 +348,7 @@ def _run(
     cam.batch_size = batch_size(*x.shape[-2:])
     make = cam.get_cam_image
 
-    def keep(*args: Any, **kwargs: Any) -> npt.NDArray[np.float32]:
+    def keep(*args: Any, **kwargs: Any) -> Floats:
         kept.append(np.asarray(make(*args, **kwargs)))
         return kept[-1]
 
@@ -366,5 +364,5 @@ def _run(
         # Otherwise a reference cycle keeps the model's graph until the collector comes by.
         vars(cam).clear()
         cam.activations_and_grads = SimpleNamespace(release=lambda: None)
-    raw: npt.NDArray[np.float32] = kept[0][0]
+    raw: Floats = kept[0][0]
     return raw

@@ -13,12 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from mscnn.geometry import FloatMap
+from mscnn.geometry import FloatMap, Floats
 from mscnn.maps.recorder import record
 from mscnn.models.probabilities import check_finite
 
@@ -30,9 +28,9 @@ class RawMaps:
     ``logits`` is ``(classes,)`` float32, a map signed ``(h, w)`` float32, by (layer, class index).
     """
 
-    logits: npt.NDArray[np.float32]
+    logits: Floats
     targets: tuple[int, ...]
-    maps: dict[tuple[str, int], npt.NDArray[np.float32]]
+    maps: dict[tuple[str, int], Floats]
 
 
 class Targets:
@@ -173,7 +171,7 @@ def _by_autograd(
         logits = model(x)[0]
     chosen = targets.choose(logits.detach().float())
     activations = [seen.outputs[name] for name in names]
-    maps: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
+    maps: dict[tuple[str, int], Floats] = {}
     for i, target in enumerate(chosen):
         gradients = torch.autograd.grad(
             logits[target], activations, retain_graph=i + 1 < len(chosen)

@@ -219,9 +219,7 @@ def _loaded(path: Path, zipped: bool) -> Any:
     while True:
         try:
             with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # of sparse and quantised tensors, which are refused
+                warnings.simplefilter("ignore")  # of sparse and quantised tensors: refused later
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except pickle.UnpicklingError as error:
             found = re.search(r"GLOBAL (\S+)", str(error))

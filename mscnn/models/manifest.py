@@ -34,7 +34,6 @@ class BundledWeights:
     dtype: str
     classes: int
     labels: tuple[str, ...] = field(repr=False)
-    label_set: str
     training: Mapping[str, Any]
     accuracy: Mapping[str, Any] | None
     licence: str
@@ -104,7 +103,7 @@ def _parse(entry: Any, label_sets: Mapping[str, Any]) -> BundledWeights:
         count = len(labels) if isinstance(labels, list) else "no"
         raise _broken(f"has {count} names for the {entry['classes']} classes of {who}")
     own = {key: entry[key] for key in _FIELDS} | {"labels": tuple(map(str, labels))}
-    return BundledWeights(**own, label_set=entry["labels"], reliability=entry.get("reliability"))
+    return BundledWeights(**own, reliability=entry.get("reliability"))
 
 
 def _broken(fault: str) -> WeightsError:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mscnn.errors import DownloadError, OptionError, UnknownModelError, WeightsError
 from mscnn.models import files, hub, manifest, registry
 from mscnn.models.hub import HubFile, IsCancelled, OnProgress
 from mscnn.models.manifest import BundledWeights
 
+T = TypeVar("T")
 Kind = Literal["file", "folder", "bundled", "hub-cache", "download"]
 
 _PRACTICAL_GMACS = 10.0  # what a laptop without a GPU answers in about a second
@@ -102,6 +103,14 @@ def default_model() -> str:
             "No weights are on this machine; download a model or restore assets/weights."
         )
     return "starter_res2net" if "starter_res2net" in bundled else next(iter(bundled))
+
+
+def default_or(other: T) -> str | T:
+    """Return ``default_model``, or something else where there is none."""
+    try:
+        return default_model()
+    except WeightsError:
+        return other
 
 
 def fetch(

@@ -22,13 +22,13 @@ from mscnn.draw.figures import theme_css
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
-from mscnn.errors import MscnnError, OptionError, OutputError
+from mscnn.errors import OptionError, OutputError
 from mscnn.http import memory
 from mscnn.http.endpoints import build_api
 from mscnn.http.server import Page
 from mscnn.http.uploads import FileSet
 from mscnn.models.owners import OwnersModels
-from mscnn.models.sources import default_model
+from mscnn.models.sources import default_or
 from mscnn.page.answering import Answering
 from mscnn.page.lenses.features import OwnersFile, open_files
 from mscnn.page.photos import PhotoStore
@@ -65,10 +65,7 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
 
     def first_model() -> str:
         """The owner's first, else the best one on disk; without any, the page still opens."""
-        try:
-            return next(iter(engine.session.offered()), None) or default_model()
-        except MscnnError:
-            return "starter_res2net"
+        return next(iter(engine.session.offered()), None) or default_or("starter_res2net")
 
     built, first = engine.session.offered(), first_model()
 

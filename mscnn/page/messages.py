@@ -25,7 +25,7 @@ from mscnn.geometry import FloatMap, ViewGeometry, resize_map
 from mscnn.http.uploads import in_upload_folder
 from mscnn.maps.agreement import density
 from mscnn.page.photos import Photo
-from mscnn.photos.imaging import load_photo, thumbnail_of
+from mscnn.photos.imaging import image_bytes, load_photo, thumbnail_of
 from mscnn.results.explanation import CamMap
 from mscnn.results.receptive_field import BlockField, SplitField, StageField
 
@@ -184,9 +184,7 @@ def drawn(
 
 def webp(image: Image.Image) -> bytes:
     """Encode a picture for a page."""
-    out = io.BytesIO()
-    image.save(out, "WEBP", quality=85)
-    return out.getvalue()
+    return image_bytes(image, "WEBP", quality=85)
 
 
 def facts(network: Network) -> Message:

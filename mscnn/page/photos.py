@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from mscnn.http.uploads import NO_PHOTO, cache_file
 from mscnn.models.examples import Example, examples
 from mscnn.page.cache import Cache
 from mscnn.page.request import GONE, Request
-from mscnn.photos.imaging import load_photo, thumbnail_of
+from mscnn.photos.imaging import image_bytes, load_photo, thumbnail_of
 
 T = TypeVar("T")
 SERVED_PX = 1600
@@ -113,8 +112,8 @@ class PhotoStore:
 
 def _decoded(path: Path, name: str) -> Photo:
     image = load_photo(path)
-    small = thumbnail_of(image, SERVED_PX)
-    served = _saved(small, "photo.jpg", "JPEG", quality=90, subsampling=0)
+    small = image_bytes(thumbnail_of(image, SERVED_PX), "JPEG", quality=90, subsampling=0)
+    served = cache_file("photo.jpg", small)
     return Photo(_digest(path), image, name, served)
 
 
@@ -132,10 +131,5 @@ def _digest(path: Path) -> str:
 
 def thumbnail(path: Path) -> str:
     """Save a small picture of a photo in gradio's cache; return its path."""
-    return _saved(thumbnail_of(load_photo(path), THUMB_PX), "small.webp", "WEBP", quality=82)
-
-
-def _saved(image: Image.Image, name: str, kind: str, **options: object) -> str:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return cache_file(name, out.getvalue())
+    small = image_bytes(thumbnail_of(load_photo(path), THUMB_PX), "WEBP", quality=82)
+    return cache_file("small.webp", small)

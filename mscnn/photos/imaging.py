@@ -145,7 +145,7 @@ def load_photo(source: PhotoSource, *, whole: bool = False) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _finished(_from_array(source))
     if isinstance(source, Image.Image):
-        with _refusing("The image"), _reading(source, "The image"):
+        with _refusing("The image"), _reading(source.size, "The image", source.format):
             source.load()
             # Palette conversions write into the image they read, so work on a copy.
             own = source.copy() if source.width * source.height <= MAX_PIXELS else source
@@ -189,8 +189,13 @@ def to_png_bytes(array: RgbArray) -> bytes:
             f"A {array.dtype} array of shape {array.shape} is not a picture; "
             "a PNG is made from (h, w, 3) uint8."
         )
+    return image_bytes(Image.fromarray(np.ascontiguousarray(array)), "PNG")
+
+
+def image_bytes(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Encode a picture as a file of a kind, such as ``"PNG"``, with what ``save`` takes for it."""
     out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(out, "PNG")
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -294,17 +299,17 @@ def _check_size(size: tuple[int, int], who: str, kind: str | None = None) -> Non
 
 
 @contextmanager
-def _reading(image: Image.Image, who: str) -> Iterator[None]:
+def _reading(size: tuple[int, int], who: str, kind: str | None = None) -> Iterator[None]:
     """Check an image's size by its header, and decode large ones one at a time."""
-    _check_size(image.size, who, image.format)
-    with _one_large if image.width * image.height > MAX_PIXELS else nullcontext():
+    _check_size(size, who, kind)
+    with _one_large if size[0] * size[1] > MAX_PIXELS else nullcontext():
         yield
 
 
 def _decoded(file: Bare, who: str, whole: bool) -> Image.Image:
     image = _opened(file)
     stored, notices = image.size, notices_of(image)
-    with _reading(image, who):
+    with _reading(image.size, who, image.format):
         _draft(image)
         try:
             image.load()
@@ -363,8 +368,7 @@ def _heif(data: bytes, who: str) -> Image.Image:
     import pillow_heif  # only here: few photos need it
 
     file = pillow_heif.open_heif(io.BytesIO(data))
-    _check_size(file.size, who)
-    with _one_large if file.size[0] * file.size[1] > MAX_PIXELS else nullcontext():
+    with _reading(file.size, who):
         image = file.to_pillow()  # already upright
         return _finished(image, 1, image.info.get("icc_profile"))
 

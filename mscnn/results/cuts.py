@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from mscnn.geometry import FloatMap, ViewGeometry
+from mscnn.geometry import Doubles, FloatMap, ViewGeometry
 from mscnn.results.explanation import CamMap, Prediction, Score
 from mscnn.results.schema import HIDDEN, column, computed
 
@@ -107,8 +106,8 @@ class CapCurve:
     input_px: int
     steps: tuple[CapStep, ...]
     needed_px: int | None = field(metadata=column(before="steps"))
-    probabilities: npt.NDArray[np.float64] = field(repr=False, metadata=HIDDEN)
-    control: npt.NDArray[np.float64] = field(repr=False, metadata=HIDDEN)
+    probabilities: Doubles = field(repr=False, metadata=HIDDEN)
+    control: Doubles = field(repr=False, metadata=HIDDEN)
     geometry: ViewGeometry | None = field(repr=False, metadata=HIDDEN)
     note: str = field(default="", metadata=column(before="steps"))
     seconds: float = field(default=0.0, metadata=column(before="steps"))
@@ -139,7 +138,7 @@ class CapCurve:
         rank = 1 + np.count_nonzero(self.control.mean(axis=1) <= mean)
         return bool(rank * (FEWEST_DRAWS + 1) <= len(self.control) + 1)
 
-    def rivals(self, most: int = 2) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    def rivals(self, most: int = 2) -> list[tuple[str, Doubles]]:
         """Other classes that win under some cap with 5 % or more, the most probable first.
 
         Each with its label and its probability at every step, ``(steps,)``.

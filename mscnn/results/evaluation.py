@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscnn.results.explanation import RgbArray, Score, WeightsInfo
-from mscnn.results.schema import HIDDEN, LEFT_OUT, column, computed
+from mscnn.results.schema import HIDDEN, LEFT_OUT, NOT_USED, column, computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,7 @@ class Evaluation:
         ),
     )
     notices: tuple[str, ...] = ()
-    not_used: dict[str, list[str]] | None = field(
-        default=None, repr=False, metadata=column(optional=True, heading="")
-    )
+    not_used: dict[str, list[str]] | None = field(default=None, repr=False, metadata=NOT_USED)
     real: RealAccuracy | None = field(
         default=None, metadata=column(flatten=True, prefix="real_", optional=True, heading="")
     )

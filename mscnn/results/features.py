@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mscnn.results import schema
 from mscnn.results.explanation import WeightsInfo
+from mscnn.results.schema import LEFT_OUT, NOT_USED, computed
 
 Rows = npt.NDArray[np.float32]
 """``(n, d)`` float32, one feature vector per row; may be mapped from a file."""
@@ -79,19 +79,15 @@ class Extraction:
     width: int
     stage: str | None
     split: int | None
-    unreadable: tuple[tuple[str, str], ...] = field(
-        default=(), repr=False, metadata=schema.LEFT_OUT
-    )
+    unreadable: tuple[tuple[str, str], ...] = field(default=(), repr=False, metadata=LEFT_OUT)
     device: str
     seconds: float
     computed: int
     notices: tuple[str, ...] = ()
-    not_used: dict[str, list[str]] | None = field(
-        default=None, repr=False, metadata=schema.column(optional=True, heading="")
-    )
+    not_used: dict[str, list[str]] | None = field(default=None, repr=False, metadata=NOT_USED)
 
     @property
-    @schema.computed(before="unreadable")
+    @computed(before="unreadable")
     def images_per_second(self) -> float:
         """Speed of this run, with decoding."""
         return self.computed / max(self.seconds, 1e-9)

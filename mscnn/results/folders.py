@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mscnn.geometry import FloatMap
 from mscnn.results.explanation import WeightsInfo
-from mscnn.results.schema import HIDDEN, LEFT_OUT, column
+from mscnn.results.schema import HIDDEN, LEFT_OUT, NOT_USED, column
 from mscnn.results.study import Interval
 
 
@@ -65,7 +65,5 @@ class FolderMaps:
     seconds: float
     computed: int
     notices: tuple[str, ...] = ()
-    not_used: dict[str, list[str]] | None = field(
-        default=None, repr=False, metadata=column(optional=True)
-    )
+    not_used: dict[str, list[str]] | None = field(default=None, repr=False, metadata=NOT_USED)
     files: tuple[str, ...] | None = field(default=None, metadata=column(optional=True))

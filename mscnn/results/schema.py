@@ -89,6 +89,8 @@ def _left_out(unreadable: Sequence[tuple[str, str]]) -> JsonDict:
 
 LEFT_OUT: Mapping[str, Any] = column(heading="", flatten=True, convert=_left_out)
 """Metadata of ``unreadable``, ``(name, reason)`` of files: their names, and reasons by name."""
+NOT_USED: Mapping[str, Any] = column(optional=True, heading="")
+"""Metadata of ``not_used``, reasons to names of files that were not looked at."""
 
 
 def computed(name: str | None = "", **how: Any) -> Callable[[_Getter], _Getter]:

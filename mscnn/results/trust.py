@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from mscnn.geometry import FloatMap
+from mscnn.geometry import Doubles, FloatMap
 from mscnn.results.explanation import CamMap, Prediction, RgbArray, Score
 from mscnn.results.scales import PhotoBox
 from mscnn.results.schema import HIDDEN, column, computed
@@ -90,7 +89,7 @@ class Candidate:
     draw: int | None
     scores: Scores = field(metadata=column(flatten=True))
     raw: FloatMap = field(repr=False, metadata=HIDDEN)
-    curves: Mapping[str, npt.NDArray[np.float64]] = field(repr=False, metadata=HIDDEN)
+    curves: Mapping[str, Doubles] = field(repr=False, metadata=HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,12 @@ def reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
-def safe_name(text: str, most: int = 80, other: str = "_") -> str:
-    """Return a text as part of a file name: ASCII letters, digits, dots, ``_`` and ``-``.
+def safe_name(text: str) -> str:
+    """Return a text as part of a file name: 80 ASCII letters, digits, dots, ``_``, ``-`` at most.
 
-    Each other character becomes ``other``; at most the first ``most`` characters are kept.
+    Each other character becomes ``_``.
     """
-    return re.sub(r"[^A-Za-z0-9._-]", other, text)[:most]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:80]
 
 
 def bare_name(path: str | None) -> str:

@@ -15,18 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import entr
 from torch import nn
 
-from mscnn.geometry import ViewGeometry
+from mscnn.geometry import Floats, ViewGeometry
 from mscnn.maps.recorder import Record, record
 from mscnn.maps.single_pass import Targets
 from mscnn.results.scales import BlockAttention
 from mscnn.scales import families
-
-Floats = npt.NDArray[np.float32]
 
 
 class RawAttention(NamedTuple):

@@ -28,13 +28,13 @@ import torch
 from torch import nn
 
 from mscnn.errors import OptionError
+from mscnn.geometry import Floats
 from mscnn.maps.recorder import change_inputs, record
 from mscnn.maps.single_pass import batch_grad_cam
 from mscnn.models.probabilities import check_finite
 from mscnn.results.receptive_field import BlockField, ReceptiveField
 from mscnn.scales.families import HookPoint
 
-Floats = npt.NDArray[np.float32]
 Cut = Mapping[str, npt.NDArray[np.bool_]]
 """Hook point, by module name, to which of its channels are cut: ``(C,)`` bool."""
 Fill = Mapping[str, torch.Tensor]

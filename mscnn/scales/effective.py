@@ -21,12 +21,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from mscnn.errors import PointError, UnsupportedModelError
-from mscnn.geometry import ViewGeometry
+from mscnn.geometry import Doubles, ViewGeometry
 from mscnn.models.probabilities import check_finite
 from mscnn.models.seeding import seeded
 from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
@@ -47,7 +46,7 @@ class Measured(NamedTuple):
     ``unit``, ``map_size``: ``(row, column)`` and ``(rows, columns)`` in the layer's map.
     """
 
-    gradient: npt.NDArray[np.float64]
+    gradient: Doubles
     unit: tuple[int, int]
     map_size: tuple[int, int]
 
@@ -115,7 +114,7 @@ def _unit(
 
 
 def squares(
-    gradient: npt.NDArray[np.float64], centre: tuple[float, float], shares: Sequence[float] = SHARES
+    gradient: Doubles, centre: tuple[float, float], shares: Sequence[float] = SHARES
 ) -> tuple[Square, ...]:
     """Find the smallest squares around a unit that hold given fractions of its gradient.
 
@@ -140,10 +139,10 @@ def squares(
     )
 
 
-def log_scaled(gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def log_scaled(gradient: Doubles) -> Doubles:
     """Compress a gradient >= 0: log10(1000 g / max + 1), 0..log10(1001); zeros for zeros."""
     largest = float(gradient.max(initial=0.0)) or 1.0
-    scaled: npt.NDArray[np.float64] = np.log10(1000 * (gradient / largest) + 1)
+    scaled: Doubles = np.log10(1000 * (gradient / largest) + 1)
     return scaled
 
 
@@ -157,7 +156,7 @@ def as_field(
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
-    theory = theory_of(field, at)
+    theory = theory_of(field, at.layer, at.split)
     centre = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
     if theory is not None:
         centre = theory.centre(row, column)
@@ -170,14 +169,14 @@ def as_field(
     )  # fmt: skip
 
 
-def theory_of(field: ReceptiveField | None, at: UnitPoint) -> Theory | None:
-    """The theoretical field of what is read; None for layers that are neither stage nor block."""
+def theory_of(field: ReceptiveField | None, layer: str, split: int | None = None) -> Theory | None:
+    """The field of a stage, a block or a split; None for other layers, and where none is known."""
     if field is None:
         return None
-    block = next((b for b in field.blocks if b.block == at.layer), None)
-    if at.split is not None:
-        return block.splits[at.split] if block is not None else None
-    return next((s for s in field.stages if s.stage == at.layer), block)
+    block = next((b for b in field.blocks if b.block == layer), None)
+    if split is not None:
+        return block.splits[split] if block is not None else None
+    return next((s for s in field.stages if s.stage == layer), block)
 
 
 def with_random_weights(model: nn.Module) -> nn.Module:

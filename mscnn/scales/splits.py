@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from mscnn.errors import OptionError
-from mscnn.geometry import ViewGeometry
+from mscnn.geometry import Doubles, Floats, ViewGeometry
 from mscnn.maps.recorder import record
 from mscnn.maps.single_pass import Targets
 from mscnn.results.scales import BlockScales, SplitEvidence
@@ -36,9 +35,6 @@ from mscnn.scales.families import HookPoint, hook_points
 
 if TYPE_CHECKING:
     from mscnn.results.receptive_field import BlockField, ReceptiveField
-
-Doubles = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float32]
 
 
 class RawScales(NamedTuple):

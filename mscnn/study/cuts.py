@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mscnn.engine.network import Network, timed
+from mscnn.engine.network import Network, Progress, timed
 from mscnn.engine.pipeline import model_facts
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput
@@ -51,7 +51,7 @@ def measure_cuts(
     which: int,
     *,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> tuple[CutFinding, ...]:
     """Cut one model, number ``which`` in ``StudyPhoto.targets``; ``seed`` draws the controls.
 
@@ -64,8 +64,7 @@ def measure_cuts(
         shown = [show(network, image, factor) for factor in FACTORS]
         for quantity, at, value in _one(network, shown, photo.targets[which], seed + number):
             values[quantity, at].append(value)
-        if on_progress is not None:
-            on_progress(number + 1, len(photos))
+        on_progress(number + 1, len(photos))
     found = {what: (share if what[0] == "top1" else interval)(of) for what, of in values.items()}
     needed = values["needed_px", (FACTORS[0],)]
     found["needed_by_box", ()] = rank_interval(sides, needed, seed)

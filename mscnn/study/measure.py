@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
-from mscnn.engine.network import Network
-from mscnn.geometry import ViewGeometry
+from mscnn.engine.network import Network, Progress
+from mscnn.geometry import Doubles, ViewGeometry
 from mscnn.models.probabilities import probabilities
 from mscnn.photos.imaging import load_photo
 from mscnn.photos.preprocess import NetworkInput
@@ -22,14 +22,14 @@ from mscnn.results.explanation import RgbArray
 from mscnn.results.study import PLAIN, SHUFFLED
 from mscnn.scales.canvas import compose, whole
 from mscnn.scales.splits import BatchScales, batch_evidence
-from mscnn.study.photos import StudyPhoto
+
+if TYPE_CHECKING:
+    from mscnn.study.photos import StudyPhoto
 
 FACTORS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.63, 0.5, 0.4, 0.32, 0.25, 0.2)
 """Longer side of the photograph over the network's input."""
 SETTINGS = ("mean", "blur", "noise", SHUFFLED)
 BATCH = 32
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class ModelMeasures:
     """
 
     model: str
-    probability: FloatArray
-    weighted_rf: FloatArray
-    shares: dict[str, FloatArray]
+    probability: Doubles
+    weighted_rf: Doubles
+    shares: dict[str, Doubles]
 
 
 def measure(
@@ -58,7 +58,7 @@ def measure(
     factors: Sequence[float] = FACTORS,
     settings: Sequence[str] = SETTINGS,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> ModelMeasures:
     """Measure one model, number ``which`` in ``StudyPhoto.targets``.
 
@@ -68,7 +68,7 @@ def measure(
     field = network.receptive_field()
     shape = (len(settings), len(factors), len(photos))
     probability, weighted = np.zeros(shape), np.full(shape, np.nan)
-    shares: dict[str, FloatArray] = {}
+    shares: dict[str, Doubles] = {}
 
     def see(x: torch.Tensor, targets: Sequence[int]) -> BatchScales:
         x = network.to_device(x)
@@ -97,8 +97,7 @@ def measure(
                     fractions = evidence / evidence.sum(1, keepdims=True)
                 shares.setdefault(point.block, empty)[s, f, here] = fractions
             done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            on_progress(done, total)
     return ModelMeasures(network.name, probability, weighted, shares)
 
 

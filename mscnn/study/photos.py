@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from mscnn.data.classes import map_classes
 from mscnn.data.layouts import find_labelled
 from mscnn.data.listing import Account, entries, reading, walk
-from mscnn.engine.network import Network
+from mscnn.engine.network import Network, Progress
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
-from mscnn.scales.canvas import compose, whole
+from mscnn.study.measure import view_of
 
 BATCH = 32
 
@@ -77,7 +76,7 @@ def choose(
     files: Sequence[tuple[Path, str | None]],
     *,
     limit: int,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> Chosen:
     """Take up to ``limit`` photographs that every network classifies alike, and correctly.
 
@@ -93,7 +92,7 @@ def choose(
             except ImageError:
                 chosen.unreadable.append(path)
             else:  # not the photographs themselves, which may be large
-                read.append((path, label, [_whole(network, image) for network in networks]))
+                read.append((path, label, [view_of(network, image, 1.0) for network in networks]))
         if read:
             chosen.looked_at += len(read)
             best = [
@@ -104,8 +103,7 @@ def choose(
                 targets = _agreed(networks, indices, label)
                 if targets is not None and len(chosen.photos) < limit:
                     chosen.photos.append(StudyPhoto(path, targets))
-        if on_progress is not None:
-            on_progress(len(chosen.photos), limit)
+        on_progress(len(chosen.photos), limit)
         if len(chosen.photos) >= limit:
             break
     if not chosen.photos:
@@ -116,12 +114,6 @@ def choose(
             * bool(chosen.unreadable)
         )
     return chosen
-
-
-def _whole(network: Network, image: Image.Image) -> RgbArray:
-    """The photograph shown whole on the neutral canvas."""
-    pre = network.preprocess
-    return compose(image, whole(), 1.0, pre.view_size, "mean", pre.mean_colour)[0]
 
 
 @torch.inference_mode()

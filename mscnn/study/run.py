@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mscnn.data.listing import MOMENTARY, Account, why_unreadable
-from mscnn.engine.network import Network, Photo
+from mscnn.engine.network import Network, Photo, Progress
 from mscnn.errors import OptionError
 from mscnn.models.sources import check_names
 from mscnn.photos.imaging import load_photo
@@ -52,7 +53,7 @@ def run_study(
     folder: Path,
     options: StudyOptions | None = None,
     *,
-    on_progress: Report | None = None,
+    on_progress: Report = lambda *_: None,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> Study:
     """Run a study on the photographs of a folder; see ``find_photos``.
@@ -69,7 +70,7 @@ def run_study(
     files, labelled = find_photos(folder, options.seed, account := Account(folder))
     for line in (*account.notices, *account.lines()):
         on_notice(line)
-    report = _part(on_progress, "choosing photographs")
+    report = partial(on_progress, "choosing photographs")
     chosen = choose(networks, files, limit=options.limit, on_progress=report)
     for path in chosen.unreadable:
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
@@ -83,16 +84,16 @@ def run_study(
     for which, network in enumerate(networks):
         made = measure(
             network, chosen.photos, which, factors=options.factors, settings=options.settings,
-            seed=options.seed, on_progress=_part(on_progress, network.name),
+            seed=options.seed, on_progress=partial(on_progress, network.name),
         )  # fmt: skip
         measures.append(made)
         field = network.receptive_field()
         rf = {(b.block, s.index): s.rf_max_px for b in field.blocks for s in b.splits}
-        report = _part(on_progress, f"{network.name}: fields")
+        report = partial(on_progress, f"{network.name}: fields")
         fields = split_fields(network, paths, on_progress=report)
         summary = summarise_model(made, rf, *shown, LARGE, SMALL, fields)
         if options.cuts:
-            report = _part(on_progress, f"{network.name}: cuts")
+            report = partial(on_progress, f"{network.name}: cuts")
             cuts = measure_cuts(
                 network, chosen.photos, which, seed=options.seed, on_progress=report
             )
@@ -105,10 +106,7 @@ def run_study(
 
 
 def split_fields(
-    network: Network,
-    photos: Sequence[Path],
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
+    network: Network, photos: Sequence[Path], *, on_progress: Progress = lambda *_: None
 ) -> tuple[SplitField, ...]:
     """Measure the effective receptive field of each split, trained and with random weights.
 
@@ -129,8 +127,7 @@ def split_fields(
             for weights, net in (("trained", network), ("random", untrained))
         }
         found.append(SplitField(block, split.index, split.rf_max_px, sides))
-        if on_progress is not None:
-            on_progress(number, len(wanted))
+        on_progress(number, len(wanted))
     return tuple(found)
 
 
@@ -138,9 +135,3 @@ def _half_side(network: Network, photo: Photo, block: str, split: int) -> float:
     """Side of the square that holds half of the gradient, px; NaN for a unit that is off."""
     measured = network.effective_receptive_field(photo, layer=block, split=split)
     return next((float(s.side_px) for s in measured.squares if s.share == 0.5), float("nan"))
-
-
-def _part(report: Report | None, what: str) -> Callable[[int, int], None] | None:
-    if report is None:
-        return None
-    return lambda done, total: report(what, done, total)

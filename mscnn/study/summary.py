@@ -8,6 +8,7 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
+from mscnn.geometry import Doubles
 from mscnn.maps.agreement import spearman
 from mscnn.results.study import (
     CONFIDENCE,
@@ -18,7 +19,7 @@ from mscnn.results.study import (
     interval,
 )
 from mscnn.scales.sweep import score
-from mscnn.study.measure import FloatArray, ModelMeasures
+from mscnn.study.measure import ModelMeasures
 
 RESAMPLES = 2000
 
@@ -43,13 +44,13 @@ def rank_interval(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval
     return Interval(rank(*pairs), float(low), float(high), known)
 
 
-def octaves(probability: FloatArray, factors: Sequence[float]) -> FloatArray:
+def octaves(probability: Doubles, factors: Sequence[float]) -> Doubles:
     """``(settings, photos)`` octaves from ``(settings, factors, photos)`` probabilities."""
 
-    def of_curve(curve: FloatArray) -> float:
+    def of_curve(curve: Doubles) -> float:
         return score(factors, curve.tolist())[0]
 
-    found: FloatArray = np.apply_along_axis(of_curve, 1, probability)
+    found: Doubles = np.apply_along_axis(of_curve, 1, probability)
     return found
 
 
@@ -108,7 +109,7 @@ def range_gains(
     }
 
 
-def _curves(values: FloatArray, settings: Sequence[str]) -> dict[str, tuple[Interval, ...]]:
+def _curves(values: Doubles, settings: Sequence[str]) -> dict[str, tuple[Interval, ...]]:
     return {
         setting: tuple(interval(at_factor) for at_factor in values[s])
         for s, setting in enumerate(settings)

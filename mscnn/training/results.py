@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
-import io
 import json
 import shlex
 import tempfile
@@ -27,7 +25,7 @@ from mscnn.data.tally import Accuracy, Tally
 from mscnn.draw.evaluation import class_bars_figure, confusion_figure, training_curves
 from mscnn.draw.figures import png
 from mscnn.models import reliability
-from mscnn.results.schema import Cell, harmless
+from mscnn.results.schema import Cell, Table, csv_text, harmless
 from mscnn.results.writing import replacing
 from mscnn.starters import STARTER_NAMES
 from mscnn.training.networks import StartingPoint
@@ -53,8 +51,8 @@ class Facts:
 
 def write_history(out: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write ``history.csv``, one line per epoch, or raise ``TrainingError``."""
-    rows = [history[0], *([f"{value:.6g}" for value in row.values()] for row in history)]
-    _write(out / "history.csv", _csv(rows))
+    rows = ([f"{value:.6g}" for value in row.values()] for row in history)
+    _write(out / "history.csv", _csv(history[0], rows))
 
 
 def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> None:
@@ -70,19 +68,19 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
         model.pretrained_cfg = {**cfg, "license": None}  # type: ignore[assignment]
     export_folder(model, out, names)
     table = [[name, *counts] for name, counts in zip(names, confusion.tolist(), strict=True)]
-    _write(out / "confusion.csv", _csv([["class", *names], *table]))
+    _write(out / "confusion.csv", _csv(["class", *names], table))
     classes: list[list[Cell]] = [
         [r.label, r.images, int(confusion[r.index, r.index]), _cell(r.precision),
          _cell(r.top1 if r.images else None)]
         for r in rows
     ]  # fmt: skip
     fields = ["class", "images", "correct", "precision", "recall"]
-    _write(out / "classes.csv", _csv([fields, *classes]))
+    _write(out / "classes.csv", _csv(fields, classes))
     if unreadable:
-        _write(out / "unreadable.csv", _csv([["file", "reason"], *unreadable]))
+        _write(out / "unreadable.csv", _csv(["file", "reason"], unreadable))
     if unused := facts.data.account.unused:
         listed = [[file, why] for why, files in unused.items() for file in files]
-        _write(out / "not_used.csv", _csv([["file", "reason"], *listed]))
+        _write(out / "not_used.csv", _csv(["file", "reason"], listed))
     for file, document in (
         ("training.json", _summary(facts, accuracy)),
         (reliability.FILE, tally.reliability(facts.data.split)),
@@ -129,12 +127,10 @@ def _summary(facts: Facts, accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
-def _csv(rows: Iterable[Iterable[Cell]]) -> bytes:
+def _csv(head: Iterable[str], rows: Iterable[Sequence[Cell]]) -> bytes:
     """Return UTF-8; what a file's name holds that is no text is written as an escape."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([harmless(cell) for cell in row] for row in rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    table = Table([str(harmless(cell)) for cell in head], [[*row] for row in rows])
+    return csv_text(table).encode("utf-8", "backslashreplace")
 
 
 def _cell(fraction: float | None) -> str:

@@ -125,12 +125,15 @@ class StopRequest:
 
 
 @contextmanager
-def noting_stops() -> Iterator[StopRequest]:
-    """Turn Ctrl-C, a polite kill and a terminal that closes into a ``StopRequest``."""
-    stop, numbers = StopRequest(), [signal.SIGINT, signal.SIGTERM]
+def noting_stops(*only: signal.Signals) -> Iterator[StopRequest]:
+    """Turn ``only`` some signals into a ``StopRequest``.
+
+    Without any: Ctrl-C, a polite kill and a terminal that closes.
+    """
+    stop, numbers = StopRequest(), [*(only or (signal.SIGINT, signal.SIGTERM))]
     hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
     # ``nohup`` has it ignored.
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+    if not only and hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         numbers.append(hangup)
     if threading.current_thread() is not threading.main_thread():
         numbers = []  # Python allows no handlers there

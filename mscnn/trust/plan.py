@@ -10,13 +10,8 @@ from mscnn.maps.methods import METHODS, Method, get_method
 from mscnn.results.scales import PhotoBox
 from mscnn.scales.canvas import check_box, check_canvas
 
-PARTS = {
-    "scores": "Covering and showing the photo in the map's order, beside three controls.",
-    "randomisation": "The map of a network whose weights are drawn anew, part by part.",
-    "stability": "The map of the photo flipped, shifted, enlarged a little, and with noise.",
-    "localisation": "The map of the object at known positions on a plain canvas.",
-}
-"""What can be found out: name to one plain sentence."""
+PARTS = ("scores", "randomisation", "stability", "localisation")
+"""What can be found out: the first by ``mscnn.trust.scores``, the others by ``checks``."""
 BASELINES = ("mean", "blur")
 """What covers the photo: names of ``mscnn.scales.canvas.CANVASES``."""
 CONTRASTS = {
@@ -61,7 +56,7 @@ class Plan:
     methods: tuple[str, ...] = ()
     layers: tuple[str, ...] = ("last",)
     against: tuple[str | int, ...] = ()
-    parts: tuple[str, ...] = tuple(PARTS)
+    parts: tuple[str, ...] = PARTS
     baselines: tuple[str, ...] = BASELINES
     steps: int = 20
     draws: int = 9

@@ -24,9 +24,8 @@ import numpy.typing as npt
 import torch
 from scipy.stats import entropy
 
-from mscnn.geometry import FloatMap
+from mscnn.geometry import Doubles, FloatMap
 
-Doubles = npt.NDArray[np.float64]
 GRIDS = (4, 8)
 
 

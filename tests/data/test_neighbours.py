@@ -19,7 +19,6 @@ def test_angles_by_hand():
     assert [n.row for n in found] == [0, 2, 4, 1, 3]
     expected = [math.cos(math.radians(a)) for a in (0, 30, 60, 90, 180)]
     assert [n.similarity for n in found] == pytest.approx(expected)
-    assert [n.row for n in nearest(features[0], features, k=2, leave_out=0)] == [2, 4]
 
 
 def test_against_scipy_in_chunks(monkeypatch):

@@ -13,7 +13,6 @@ from matplotlib.patches import Rectangle
 
 from mscnn.draw import charts
 from mscnn.draw.figures import NEUTRAL, SERIES, inline_svg, marks, png
-from mscnn.errors import UnknownLayerError
 from mscnn.geometry import ViewGeometry
 from mscnn.results import scales
 from mscnn.results.cuts import Ablation, Cap, CapCurve, CapStep, SplitCut
@@ -220,7 +219,7 @@ def test_a_model_without_known_blocks_is_drawn_by_its_stages():
 
 def test_a_spectrum_counts_paths_of_any_number():
     huge = field("m", [], {10: 1, 20: 10**30, 30: 10**500})
-    figure = drawn(charts.spectrum_chart(huge))
+    figure = drawn(charts.spectrum_chart([huge]))
     assert [point(figure, f"point:m/{size}") for size in (10, 20, 30)] == [
         (10, 0), (20, pytest.approx(30)), (30, pytest.approx(500)),
     ]  # fmt: skip
@@ -239,23 +238,14 @@ def test_inputs_that_differ_are_each_marked_and_say_whose_they_are():
             assert part in text
 
 
-def test_a_spectrum_of_a_registry_model_by_stage_and_block():
+def test_a_spectrum_of_a_registry_model():
     model = known("res2net50_26w_4s")
     assert model is not None
-    for where, spectrum in (
-        ("", model.stages[-1].spectrum),
-        ("layer2", model.stage("layer2").spectrum),
-        ("layer3.1", model.block("layer3.1").spectrum),
-    ):
-        figure = drawn(charts.spectrum_chart([model], where))
-        for gid in marks(figure):
-            size, power = point(figure, gid)
-            assert power == pytest.approx(math.log10(spectrum.sizes[round(size)]))
-        assert f"{spectrum.distinct} sizes up to {spectrum.rf_max_px} px" in words(figure)
-    with pytest.raises(UnknownLayerError):
-        charts.spectrum_chart(model, "layer9")
-    dotted = replace(model, stages=(replace(model.stages[0], stage="stages.0"),))
-    assert marks(drawn(charts.spectrum_chart(dotted, "stages.0")))
+    spectrum, figure = model.stages[-1].spectrum, drawn(charts.spectrum_chart([model]))
+    for gid in marks(figure):
+        size, power = point(figure, gid)
+        assert power == pytest.approx(math.log10(spectrum.sizes[round(size)]))
+    assert f"{spectrum.distinct} sizes up to {spectrum.rf_max_px} px" in words(figure)
     assert len(drawn(charts.field_charts([model])).axes) == 2
     for chart in (charts.growth_chart, charts.spectrum_chart, charts.field_charts):
         with pytest.raises(ValueError, match="needs a model"):

@@ -304,7 +304,7 @@ def test_weights_that_no_module_can_draw_anew_are_not_called_random():
 def test_the_unit_is_the_one_whose_fields_centre_lies_nearest(layer, point, tiny, theory):
     model, x = tiny("res2net"), torch.randn(1, 3, 96, 96)
     at = find_point(model, layer, None)
-    field = e.theory_of(theory("res2net"), at)
+    field = e.theory_of(theory("res2net"), at.layer, at.split)
     assert field is not None
     measured = e.unit_gradient(model, [x], at, point, field)
     rows, columns = measured.map_size

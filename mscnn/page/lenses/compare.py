@@ -10,10 +10,10 @@ import numpy as np
 
 from mscnn.draw.files import comparison_files
 from mscnn.engine.pipeline import MIN_COMPARED, OneClass, compared, summarise
-from mscnn.errors import Cancelled, MscnnError, UnknownClassError, WeightsError
+from mscnn.errors import Cancelled, MscnnError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, difference
 from mscnn.models import registry
-from mscnn.models.sources import default_model
+from mscnn.models.sources import default_or
 from mscnn.page import messages
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.lenses.look import NOTHING_SPEAKS, drawing
@@ -95,17 +95,10 @@ def models_of(request: Request, context: Context) -> tuple[str, ...]:
     if chosen and request.changed == "models":
         context.notices.append("A comparison needs at least two networks.")
     own = context.model(request)
-    others = (*chosen, registry.partner(own), *context.engine.session.offered(), _here())
+    others = (*chosen, registry.partner(own), *context.engine.session.offered(), default_or(""))
     other = next(n for n in (*others, "starter_resnet", "starter_res2net")
                  if n and registry.full_name(n) != registry.full_name(own))  # fmt: skip
     return own, other
-
-
-def _here() -> str:
-    try:
-        return default_model()
-    except WeightsError:
-        return ""
 
 
 def _steps(request: Request, context: Context) -> Iterator[_Found]:

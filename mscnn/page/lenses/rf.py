@@ -14,7 +14,7 @@ from timm.data import resolve_model_data_config
 from mscnn.draw.charts import growth_chart, growth_steps, spectrum_chart
 from mscnn.draw.figures import inline_svg, pixels
 from mscnn.draw.files import receptive_field_files, unit_files
-from mscnn.draw.sheets import STRONGEST, effective_field_sheet, field_heat, square_box
+from mscnn.draw.sheets import effective_field_sheet, field_heat, square_box, without_peaks
 from mscnn.engine.lens_options import fair_baseline
 from mscnn.engine.network import Network
 from mscnn.errors import PointError, UnsupportedModelError
@@ -28,8 +28,9 @@ from mscnn.page.messages import Message, model_title, percent, stage_name
 from mscnn.page.photos import Photo, is_same
 from mscnn.page.request import Request
 from mscnn.photos.preprocess import Preprocessor
-from mscnn.results.receptive_field import BlockField, ReceptiveField, SplitField, StageField
+from mscnn.results.receptive_field import BlockField, ReceptiveField
 from mscnn.results.scales import EffectiveField, Square
+from mscnn.scales.effective import theory_of
 
 CENTRE = (0.5, 0.5)
 LARGEST_PX = 320
@@ -72,26 +73,16 @@ class _Found:
         """Whether the logarithm of the effect is asked for."""
         return self.request.options.get("log") is True
 
-    def of(
-        self, layer: str, split: int | None = None
-    ) -> StageField | BlockField | SplitField | None:
-        """The theoretical field of a stage, a block or a split."""
-        stages, blocks = (self.theory.stages, self.theory.blocks) if self.theory else ((), ())
-        block = next((b for b in blocks if b.block == layer), None)
-        if block is not None:
-            return block if split is None else block.splits[split]
-        return next((s for s in stages if s.stage == layer), None)
-
     def order(self, unit: Unit) -> tuple[Any, ...]:
         """Stages by depth, splits from the one that sees least, random weights last."""
         layer, split, trained = unit
-        known = self.of(layer, split)
+        known = theory_of(self.theory, layer, split)
         sees = known.rf_max_px if known and split is not None else 0
         return not trained, layer, split is not None, sees, split or 0
 
     def message(self, layer: str, split: int | None, title: str) -> Message | None:
         """The field of every unit of a map, for the viewer."""
-        known = self.of(layer, split)
+        known = theory_of(self.theory, layer, split)
         number = str(self.stages.index(layer) + 1) if layer in self.stages else ""
         if known is None:
             return None
@@ -155,7 +146,7 @@ def _with_network(found: _Found) -> list[Unit]:
     if not found.block:
         stages = sorted(found.stages, key=lambda stage: stage != layer)
         return [(s, None, trained) for trained in (True, False)[: 1 + random] for s in stages]
-    block = found.of(found.block)
+    block = theory_of(found.theory, found.block)
     count = len(block.splits) if isinstance(block, BlockField) else 1
     splits: list[Unit] = [(found.block, n, True) for n in range(count) if count > 1]
     return [(found.block, None, True), *splits, *([(found.block, None, False)] if random else [])]
@@ -235,10 +226,7 @@ def glow(one: EffectiveField, *, log: bool) -> FloatMap:
 
     Of its logarithm, % of the largest value. Inputs above ``LARGEST_PX`` at half the resolution.
     """
-    values = one.gradient
-    if not log and values.any():
-        values = np.minimum(values, np.quantile(values[values > 0], STRONGEST))
-    heat: FloatMap = 100 * field_heat(values.astype(np.float32), log=log)
+    heat: FloatMap = 100 * field_heat(without_peaks(one.gradient, log=log), log=log)
     height, width = heat.shape
     if max(height, width) > LARGEST_PX:
         even = heat[: height // 2 * 2, : width // 2 * 2]
@@ -290,7 +278,7 @@ def _said(found: _Found, one: EffectiveField) -> Message:
 
 
 def _stage(found: _Found, number: int, stage: str) -> Message:
-    known, last = found.of(stage), number == len(found.stages)
+    known, last = theory_of(found.theory, stage), number == len(found.stages)
     change = {"layer": "last" if last else str(number), "options": {"block": None}}
     return {"number": str(number), "set": change, "sees": known.rf_max_px if known else None}
 

@@ -30,6 +30,7 @@ from mscnn.results.explanation import CamMap
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import AttentionReport, BlockAttention, BlockScales, ScaleReport
 from mscnn.scales.cuts import DRAWS
+from mscnn.scales.effective import theory_of
 
 HALF_ABOVE = 500_000
 """Raw numbers of more than this many bytes travel as float16."""
@@ -81,10 +82,7 @@ def _seen(request: Request, context: Context) -> _Seen:
         ("scales", *photo.key, model_key(network), target),
         lambda: network.scales(photo.image, target=target, name=photo.name),
     )
-    try:
-        return _Seen(network, report, network.receptive_field())
-    except UnsupportedModelError:
-        return _Seen(network, report, None)
+    return _Seen(network, report, network._field_or_none())
 
 
 def _with_attention(seen: _Seen, photo: Photo, context: Context) -> _Seen:
@@ -327,10 +325,7 @@ def _on_one_scale(cams: Sequence[CamMap], *, half: bool) -> list[Message]:
 
 def _field(seen: _Seen, block: BlockScales, index: int, title: str) -> Message | None:
     """What a split's unit under the pointer can see, for the viewer; None where not known."""
-    try:
-        known = seen.fields.block(block.block).splits[index] if seen.fields else None
-    except MscnnError:
-        known = None
+    known = theory_of(seen.fields, block.block, index)
     if known is None:
         return None
     grid = list(block.maps.shape[:0:-1])
