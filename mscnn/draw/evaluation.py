@@ -250,10 +250,14 @@ def _bands(axis: Axes, bands: Sequence[_Band], factors: Sequence[float], title: 
 
 
 def _changes(axis: Axes, model: Mapping[str, Any], compared: Mapping[str, float]) -> None:
-    """Draw the untouched split's change in every block, side by side for every setting."""
-    settings = list(model["shares"])
+    """Draw the untouched split's change in each block that has one, setting by setting."""
+    settings, fields = list(model["shares"]), defaultdict(set)
+    for change in model["changes"]:
+        fields[change["block"]].add(change["rf_max_px"])
     last = max(change["split"] for change in model["changes"])
-    untouched = [c for c in model["changes"] if c["split"] == last]
+    # Where all splits see the same, as in the first block of a stage, the last one is pooled.
+    several = {block for block, sizes in fields.items() if len(sizes) > 1}
+    untouched = [c for c in model["changes"] if c["split"] == last and c["block"] in several]
     blocks = list(dict.fromkeys(c["block"] for c in untouched))
     for s, (setting, colour) in enumerate(zip(settings, look.SERIES, strict=False)):
         rows = [c["change"] for c in untouched if c["setting"] == setting]

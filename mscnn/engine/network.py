@@ -176,6 +176,14 @@ class Network:
             f"block of one such as {self.stages[-1]}.0."
         )
 
+    def check_map(self, layer: str, raw: Floats) -> None:
+        """Raise ``UnknownLayerError`` for the map of a layer that keeps its channels last."""
+        # (B, h, w, C) was taken for (B, C, h, w).
+        if len(set(self.preprocess.view_size)) < len(set(raw.shape)):
+            raise UnknownLayerError(
+                f"The layer {layer!r} keeps its channels last; choose a stage or a block."
+            )
+
     def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
         """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``."""
         self._check_classes()
@@ -304,10 +312,7 @@ class Network:
 
         raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
         for (layer, _), cam in raw.maps.items():
-            if len(set(shown.geometry.view)) < len(set(cam.shape)):  # (B, h, w, C) was taken for it
-                raise UnknownLayerError(
-                    f"The layer {layer!r} keeps its channels last; choose a stage or a block."
-                )
+            self.check_map(layer, cam)
         scores = tuple(self._score(target, raw.logits) for target in raw.targets)
         maps = tuple(
             CamMap(layer, target, chosen.name, raw.maps[layer, target], shown.geometry)

@@ -309,15 +309,16 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
 
     By index in the same list of classes, else by the full name, first to the letter, else by the
     first synonym; part of a name does not do, unlike in a name that a user types: "tiger" is not
-    "tiger shark". Raises
-    ``UnknownClassError``: no class, or more than one, has this name.
+    "tiger shark". Nor does what two classes of ``known`` are both called: ImageNet's Cardigan, a
+    corgi, is no cardigan. Raises ``UnknownClassError``: no class, or more than one, has this name.
     """
     if labels.names == known.names:
         return index
     wanted = known.names[index]
     for alike in (str, folded, lambda name: folded(short(name))):
+        own = [name for name in known.names if alike(name) == alike(wanted)]
         found = [i for i, name in enumerate(labels.names) if alike(name) == alike(wanted)]
-        if len(found) == 1:
+        if len(found) == 1 and (alike is str or len(own) == 1):
             return found[0]
     raise UnknownClassError(
         f"This model has no class {known.display(index)!r} of its own, so there is no map of it."

@@ -153,13 +153,15 @@ def limits(
     """The limits of a cap, smallest first: those asked for, or spread over the splits' sizes.
 
     Without ``asked`` these are at most ``count`` of the distinct largest fields through splits, the
-    smallest and the largest among them; at the largest nothing is cut. Raises ``OptionError``: a
-    limit outside of that range.
+    smallest and the largest among them; at the largest nothing is cut. Raises ``OptionError``: no
+    limit, or one outside of that range.
     """
     sizes = sorted({size for block in field.blocks for size in _through(block)})
     if asked is None:
         chosen = np.linspace(0, len(sizes) - 1, min(count, len(sizes)))
         return [sizes[round(float(index))] for index in chosen]
+    if not len(asked):
+        raise OptionError("No limit was given; give at least one, or None for the usual ones.")
     for limit in asked:
         if not sizes[0] <= limit <= sizes[-1]:
             raise OptionError(

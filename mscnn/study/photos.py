@@ -15,6 +15,7 @@ from mscnn.data.listing import Account, entries, reading, walk
 from mscnn.engine.network import Network, Progress
 from mscnn.engine.pipeline import same_class
 from mscnn.errors import DatasetError, ImageError, UnknownClassError
+from mscnn.models.probabilities import check_finite
 from mscnn.photos.imaging import load_photo
 from mscnn.results.explanation import RgbArray
 from mscnn.study.measure import view_of
@@ -81,7 +82,7 @@ def choose(
     """Take up to ``limit`` photographs that every network classifies alike, and correctly.
 
     What is right is the file's class, or, where it has none, the first network's answer. Raises
-    ``DatasetError``: no photograph is left.
+    ``DatasetError``: no photograph is left; ``WeightsError``.
     """
     chosen = Chosen()
     for start in range(0, len(files), BATCH):
@@ -118,10 +119,11 @@ def choose(
 
 @torch.inference_mode()
 def _best(network: Network, views: Sequence[RgbArray]) -> list[int]:
-    """The best class of each view."""
+    """The best class of each view; ``WeightsError``: the network gives no finite numbers."""
     x = torch.cat([network.preprocess.tensor_of(view) for view in views])
-    found, _ = network.guarded(lambda: network.model(network.to_device(x)).argmax(1).tolist())
-    return list(found)
+    logits, _ = network.guarded(lambda: network.model(network.to_device(x)))
+    check_finite(logits)
+    return list(logits.argmax(1).tolist())
 
 
 def _agreed(

@@ -60,12 +60,14 @@ def run_study(
 
     The first of the networks is what the others' range of sizes is compared with. ``on_notice`` is
     told what was left out and what cuts will cost. Raises ``DatasetError``, ``OptionError``,
-    ``UnsupportedModelError``.
+    ``UnsupportedModelError``, ``WeightsError``.
     """
     if not networks:
         raise OptionError("No model was named; name at least one.")
     names = [network.name for network in networks]
     check_names(names)
+    for network in networks:
+        network._check_classes()
     options = options or StudyOptions()
     files, labelled = find_photos(folder, options.seed, account := Account(folder))
     for line in (*account.notices, *account.lines()):

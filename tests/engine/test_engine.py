@@ -21,9 +21,13 @@ from mscnn.photos.imaging import load_photo
 THINGS = tuple(f"thing {i}" for i in range(12))
 IMAGENET_LIKE = (
     "lion, king of beasts, Panthera leo", "espresso", "crane", "crane",
-    "tiger, Panthera tigris", *(f"filler {i}" for i in range(7)),
+    "tiger, Panthera tigris", *(f"filler {i}" for i in range(5)),
+    "Cardigan, Cardigan Welsh corgi", "cardigan",
 )  # fmt: skip
-ANIMALS = ("Espresso", "tiger shark", "lion", "crane", "cat", *(f"animal {i}" for i in range(7)))
+ANIMALS = (
+    "Espresso", "tiger shark", "lion", "crane", "cat", *(f"animal {i}" for i in range(6)),
+    "cardigan",
+)  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "one": {"family": "resnet", "names": THINGS},
     "two": {"family": "res2net", "names": THINGS},
@@ -115,6 +119,10 @@ def test_a_named_class_and_layer(target, layer, engine, photo):
     # from the one crane nobody can tell which of the two is meant.
     (["imagenet", "animals"], "crane (3)", {"imagenet": 3, "animals": 3}),
     (["animals", "imagenet"], "crane", {"animals": 3}),
+    # A dog and a sweater have the same first synonym here, and only the sweater is there.
+    (["imagenet", "animals"], "Cardigan Welsh corgi", {"imagenet": 10}),
+    (["imagenet", "animals"], 11, {"imagenet": 11, "animals": 11}),
+    (["animals", "imagenet"], "cardigan", {"animals": 11, "imagenet": 11}),
     # A tiger is no tiger shark, although the name begins like it.
     (["imagenet", "animals"], "tiger", {"imagenet": 4}),
     (["imagenet", "animals", "two"], "filler 0", {"imagenet": 5}),

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,6 +75,17 @@ def detector():
         stages=("layer1",), head="fc",
     )  # fmt: skip
     return Network(loaded, torch.device("cpu"))
+
+
+class ChannelsLast(Detector):
+    """The same with its channels last after the stage, as inside ConvNeXt's blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Identity()
+
+    def forward(self, x):
+        return self.fc(self.inside(self.layer1(x).permute(0, 2, 3, 1)).mean((1, 2)))
 
 
 def box_of(patch):
@@ -298,8 +310,24 @@ def test_a_method_that_fails_leaves_the_others(network, photo, method):
     failed, made = network("resnet").trust(photo, plan=plan).maps
     assert (failed.note, failed.cam) == ("It cannot be used here.", None)
     assert made.cam is not None
-    with pytest.raises(MethodError, match="cannot be used"):
-        network("resnet").trust(photo, plan=replace(plan, methods=("mine",)))
+    assert 0 < network("resnet").trust_seconds(photo, plan=plan) < 60
+    alone = replace(plan, methods=("mine",))
+    for use in (network("resnet").trust, network("resnet").trust_seconds):
+        with pytest.raises(MethodError, match="cannot be used"):
+            use(photo, plan=alone)
+
+
+def test_a_method_too_large_for_the_first_layer_is_timed_at_the_next(network, photo, method):
+    def compute(model, x, layers, targets, **_):
+        asked.append(layers[0])
+        if layers[0] == "layer1":
+            raise MethodError("Too many positions.")
+        return RawMaps(np.zeros(12, np.float32), (0,), {(layers[0], 0): np.eye(4, dtype="f4")})
+
+    asked: list[str] = []
+    plan = Plan(methods=(method(compute),), layers=("stages",), parts=())
+    assert network("resnet").trust_seconds(photo, target=0, plan=plan) > 0
+    assert asked == ["layer1", "layer2", "layer2"]
 
 
 def test_progress_counts_what_was_announced(network, photo):
@@ -404,6 +432,18 @@ def test_what_is_named_twice_is_done_once():
 def test_what_this_model_cannot_do_is_said_at_once(network, photo, how, error, words):
     with pytest.raises(error, match=words):
         network("res2net").trust(photo, **how, is_cancelled=lambda: pytest.fail("too late"))
+
+
+def test_a_layer_that_keeps_channels_last_is_refused_as_by_explain(detector, red):
+    model = ChannelsLast().eval().requires_grad_(False)
+    network = Network(replace(detector.loaded, model=model), torch.device("cpu"))
+    plan = Plan(layers=("inside",), parts=())
+    for use in (partial(network.explain, layers="inside"), partial(network.trust, plan=plan)):
+        with pytest.raises(UnknownLayerError, match="keeps its channels last"):
+            use(red)
+    bad, good = network.trust(red, plan=replace(plan, layers=("inside", "last"))).maps
+    assert (bad.cam, good.cam is None) == (None, False)
+    assert "channels last" in bad.note
 
 
 def test_a_class_the_network_does_not_see(detector, red):

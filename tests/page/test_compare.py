@@ -12,6 +12,7 @@ import pytest
 from mscnn.engine.pipeline import compared
 from mscnn.maps.agreement import difference
 from mscnn.models import registry
+from mscnn.models.labels import LabelSet
 from mscnn.page.lenses import compare
 from mscnn.results.explanation import Agreement
 from tests.page.serving import EXAMPLE, MODELS
@@ -55,6 +56,21 @@ def test_columns_are_kept_for_other_questions(ask, monkeypatch):
     ask()
     monkeypatch.setattr(compare, "compared", None)
     assert ask(layer="2", models=[RESNET, RES2NET][::-1])[-1]["models"] == list(MODELS)
+
+
+def test_a_column_is_kept_by_its_class_not_by_a_word(ask, engine, monkeypatch):
+    """Typed, "lion" is the only class here with that word in it; of another's lion it is none."""
+    network = engine.session.network(RESNET)
+    only_sea_lion = LabelSet(("thing 200", *network.labels.names[1:]))
+    monkeypatch.setattr(network, "labels", only_sea_lion)
+    for _ in range(2):  # the second time all columns are kept
+        typed = ask(models=[RESNET, RES2NET], target="lion")[-1]
+        assert typed["label"] == "sea lion"
+        assert [c.get("key") for c in typed["view"]["columns"]] == [RESNET, RES2NET]
+        carried = ask(models=[RES2NET, RESNET], target="lion")[-1]
+        assert carried["label"] == "lion"
+        assert [c.get("key") for c in carried["view"]["columns"]] == [RES2NET, None]
+        assert "of its own" in carried["html"]
 
 
 def test_the_class_is_carried_and_an_unknown_one_is_said(ask):

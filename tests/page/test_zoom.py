@@ -37,6 +37,8 @@ def test_every_size_is_the_engines_sweep(ask, engine, box):
             raw = np.frombuffer(base64.b64decode(sent["data"]), "<f4").reshape(sent["shape"])
             np.testing.assert_allclose(raw, step.raw, atol=1e-5)
             assert f"rank {step.rank}" in sent["caption"]
+            # Above 1x too: what is seen of it ends at the input's edge.
+            assert zoom._step_row(curve, step)[2] == round(step.factor * step.view.shape[0])
             with Image.open(sent["photo"]["path"]) as picture:
                 assert np.abs(np.asarray(picture).astype(float) - step.view).mean() < 6
             assert sent["rect"] == [0, 0, *step.view.shape[1::-1]]

@@ -173,6 +173,8 @@ def test_limits_lie_within_what_the_splits_see(tiny):
     for wrong in (sizes[0] - 1, sizes[-1] + 1):
         with pytest.raises(OptionError, match=f"{wrong} px is out of range"):
             cuts.limits(field, [wrong])
+    with pytest.raises(OptionError, match="No limit was given"):
+        cuts.limits(field, [])
 
 
 def test_non_finite_logits_are_an_error(tiny, x):

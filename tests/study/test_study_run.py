@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 
 import mscnn.starters  # noqa: F401 - registers them with timm
 from mscnn.data.listing import Account
+from mscnn.draw.evaluation import study_figure
 from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
-from mscnn.errors import DatasetError, OptionError
+from mscnn.errors import DatasetError, OptionError, UnsupportedModelError, WeightsError
 from mscnn.models.labels import LabelSet, wordnet_lemmas
 from mscnn.models.loading import load_model
 from mscnn.results.schema import document
@@ -126,6 +127,24 @@ def test_all_photographs_of_folders_named_by_wordnet_count(networks, photos, tmp
     assert len(choose([network], found, limit=PHOTOS).photos) == min(12, PHOTOS)
 
 
+def test_a_network_without_classes_is_refused(networks, photos):
+    headless = copy.copy(networks[0])
+    headless.labels = LabelSet(())
+    options = StudyOptions(limit=PHOTOS, factors=FACTORS, settings=SETTINGS)
+    with pytest.raises(UnsupportedModelError, match="has no classes"):
+        run_study([headless], photos, options)
+
+
+def test_answers_that_are_no_numbers_are_not_counted_as_wrong(networks, photos):
+    damaged = copy.copy(networks[0])
+    damaged.model = copy.deepcopy(damaged.model)
+    with torch.no_grad():
+        damaged.model.fc.bias.fill_(math.nan)
+    files, _ = find_photos(photos, 0)
+    with pytest.raises(WeightsError, match="no finite numbers"):
+        choose([damaged], files, limit=PHOTOS)
+
+
 def test_only_photographs_that_all_models_agree_on(networks, photos):
     files, _ = find_photos(photos, 0)
     both = []
@@ -191,6 +210,13 @@ def test_every_number_equals_the_engines(study, networks, photos):
     )
     assert change.change.mean == pytest.approx(shares[1][3].mean - shares[0][3].mean)
     assert change.rf_max_px == network.receptive_field().block("layer3.1").splits[3].rf_max_px
+
+
+def test_a_pooled_split_is_not_drawn_as_the_untouched_one(study, networks):
+    axis = study_figure(document(study)).axes[2]
+    blocks = networks[1].receptive_field().blocks
+    drawn = [tick.get_text() for tick in axis.get_xticklabels()]
+    assert drawn == [block.block for block in blocks if block.kind == "hierarchy"]
 
 
 def test_the_control_keeps_colours_and_loses_the_object():

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from mscnn.draw.files import comparison_files
-from mscnn.engine.pipeline import MIN_COMPARED, OneClass, compared, summarise
+from mscnn.engine.pipeline import MIN_COMPARED, TOP1, OneClass, compared, summarise
 from mscnn.errors import Cancelled, MscnnError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, difference
 from mscnn.models import registry
@@ -147,7 +147,12 @@ def _column(name: str, found: _Found, request: Request, context: Context) -> Com
     one, network, photo = found.one, context.network(request, name), context.photo(request)
     found.stages[name] = network.stages
     found.keys = (*found.keys, model_key(network))
-    key = ("compare", *photo.key, model_key(network), one.label or "top1")
+    try:  # by the class: what one network calls so may be another's only by a part of its name
+        wanted = one.of(network)
+        wanted = wanted if wanted in TOP1 else network.labels.resolve(wanted)
+    except UnknownClassError as error:
+        wanted = str(error)
+    key = ("compare", *photo.key, model_key(network), wanted)
     column = context.cached(
         key, lambda: compared(network, photo.image, one, list(network.stages), photo.name)
     )

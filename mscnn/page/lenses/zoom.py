@@ -26,7 +26,7 @@ from mscnn.page.messages import Message, map_message, model_title, percent, rend
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
 from mscnn.results.explanation import CamMap
-from mscnn.results.scales import PhotoBox, Sweep, SweepCurve, SweepStep
+from mscnn.results.scales import PhotoBox, Sweep, SweepCurve, SweepStep, size_px
 from mscnn.scales.canvas import CANVASES, check_canvas, pixels_of, whole
 from mscnn.scales.sweep import FACTORS
 
@@ -208,9 +208,8 @@ def _score_row(curve: SweepCurve) -> Sequence[Any]:
 
 
 def _step_row(curve: SweepCurve, step: SweepStep) -> Sequence[Any]:
-    px = max(step.rect[2] - step.rect[0], step.rect[3] - step.rect[1])
     return (
-        model_title(curve.model), times(step), px, f"{step.probability:.1%}", step.rank,
+        model_title(curve.model), times(step), size_px(step), f"{step.probability:.1%}", step.rank,
         _number(step.energy_ratio, "{:.2f}"), _number(step.weighted_rf_px, "{:.1f}"),
     )  # fmt: skip
 
