@@ -64,7 +64,7 @@ class Answering:
         data = getattr(event, "_data", None)
         serial = data.get("serial") if isinstance(data, dict) else None
         serial = serial if isinstance(serial, int) and 0 <= serial < MAX_SERIAL else None
-        with self.jobs.running(str(http.session_hash)) as job:
+        with self.jobs.running(str(http.session_hash), serial or 0) as job:
             for message in self._messages(data, job):
                 yield {"serial": serial, **message}
                 if job.overtaken:
@@ -161,6 +161,7 @@ class Answering:
                 "notice": " ".join(
                     dict.fromkeys([*said, *context.notices, *(["Stopped."] if stopped else [])])
                 ),
+                "of_photo": " ".join(said),
                 "adopt": dict(context.adopt),
                 "classes": context.classes,
                 "html": "",

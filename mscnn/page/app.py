@@ -39,6 +39,8 @@ MAX_UPLOAD_MB = 64
 DELETE_AFTER_S = 3600
 AT_ONCE = 4
 """Requests answered at a time; each network has a lock of its own."""
+UNANSWERED = "() => { document.dispatchEvent(new Event('mscnn-unanswered')); }"
+"""Tells the page's scripts (``panels.js``) that a request will have no answer."""
 TITLE = "mscnn: see what a multi-scale CNN sees"
 DESCRIPTION = (
     "Drop a photo: a network that looks at several scales at once says what it is, and the page "
@@ -83,10 +85,12 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
             photos, model=first, offered=built, max_bytes=MAX_UPLOAD_MB * 2**20, pack=answering.pack
         )
         viewer.keep_in_cache.add(_card())
-        viewer.ask(
+        asked = viewer.ask(
             answering.ask, None, [viewer], trigger_mode="multiple", concurrency_limit=AT_ONCE,
             concurrency_id="ask", **private,
         )  # fmt: skip
+        # Of a request that did not get through (a full queue) gradio tells the visitor alone.
+        asked.failure(None, js=UNANSWERED, **private)
         viewer.stop(answering.stop, None, None, queue=False, **private)
         # One model runs at a time here: hooks are not re-entrant, and two would share the cores.
         queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 class Job:
     """One request on its way: ended by Stop, or by a newer request of the same visitor."""
 
-    def __init__(self) -> None:
+    def __init__(self, serial: int = 0) -> None:
         self._flag = threading.Event()
-        self.overtaken = False
+        self.serial, self.overtaken = serial, False
 
     def end(self, *, overtaken: bool = False) -> None:
         """Ask the job to end; it looks at ``is_cancelled`` between two steps."""
@@ -32,14 +32,21 @@ class Jobs:
         self._lock = threading.Lock()
 
     @contextmanager
-    def running(self, visitor: str) -> Iterator[Job]:
-        """Run a job; the visitor's one before it is overtaken."""
-        job = Job()
+    def running(self, visitor: str, serial: int = 0) -> Iterator[Job]:
+        """Run a job; of two of a visitor the one with the lower serial is overtaken.
+
+        Requests that a browser sends one after the other may arrive in another order.
+        """
+        job = Job(serial)
         with self._lock:
-            earlier = self._jobs.get(visitor)
-            self._jobs[visitor] = job
-        if earlier is not None:
-            earlier.end(overtaken=True)
+            other = self._jobs.get(visitor)
+            is_late = other is not None and other.serial > serial
+            if not is_late:
+                self._jobs[visitor] = job
+        if is_late:
+            job.end(overtaken=True)
+        elif other is not None:
+            other.end(overtaken=True)
         try:
             yield job
         finally:

@@ -52,6 +52,7 @@ class Context:
         adopt: what of the visitor's state the answer settles, such as the model's name.
         classes: names of the classes of the network that answers, where a class was looked up.
         used: names of the networks that the answer is from, each once.
+        has_downloaded: that is what the visitor agreed to, and to nothing else that it costs.
     """
 
     engine: Engine
@@ -65,6 +66,7 @@ class Context:
     adopt: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None
     used: dict[str, None] = field(default_factory=dict)
+    has_downloaded: bool = False
 
     @property
     def is_cancelled(self) -> Callable[[], bool]:
@@ -112,6 +114,10 @@ class Context:
             name, on_progress=loading, is_cancelled=self.is_cancelled
         )
 
+    def is_agreed(self, request: Request) -> bool:
+        """Whether the visitor agreed to what this answer costs beside a download that it began."""
+        return request.agreed and not self.has_downloaded
+
     def is_here(self, name: str) -> bool:
         """Whether a model's weights need no download."""
         with suppress(WeightsError):  # it has none
@@ -128,6 +134,7 @@ class Context:
                 if found.kind == "download":
                     size = found.download_bytes
                     missing.append((name, typed_bytes(name) if size is None else size))
+        self.has_downloaded |= bool(missing) and request.agreed
         if missing and not request.agreed:
             mb = f"{sum(size for _, size in missing) / 1e6:.0f} MB"
             titles = ", ".join(model_title(name) for name, _ in missing)

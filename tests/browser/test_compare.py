@@ -86,6 +86,17 @@ def test_a_size_of_zoom_is_no_stage_here_and_a_chip_that_cannot_go_says_why(visi
     expect(look.notice()).to_contain_text("always one of two")
 
 
+def test_a_seventh_network_is_refused_with_a_word(visit):
+    absent = ["res2net50_26w_4s", "res2net50_14w_8s", "res2net50_48w_2s", "res2next50"]
+    look = visit(f"?models={','.join([*MODELS, *absent])}").ready("compare")
+    chips, asked = look.page.locator("#models .chips button"), list(look.asked)
+    expect(chips).to_have_count(6)
+    look.page.locator("#models select").select_option("resnet50.tv_in1k")
+    expect(look.notice()).to_contain_text("6 networks already")
+    expect(chips).to_have_count(6)
+    assert look.asked == asked
+
+
 def test_a_link_to_look_with_networks_opens_look(visit):
     look = visit("?models=starter_resnet,starter_res2net").ready("compare")
     look.tab("Look")

@@ -64,6 +64,13 @@ def test_the_first_visit_shows_an_example_with_its_five_classes(visit, explained
     assert look.asked == ["join"]
 
 
+def test_the_last_stage_is_chosen_by_its_number_too(visit):
+    look = visit("?layer=4").ready()
+    expect(look.page.locator("#stages [aria-pressed=true]")).to_have_text("Stage 4")
+    look.page.locator("#stages button").nth(1).click()
+    expect(look.page.locator("#stages [aria-pressed=true]")).to_have_text("Stage 2")
+
+
 def test_class_stage_opacity_colours_and_threshold_ask_nothing(visit):
     look = visit().ready()
     before = look.pixels()
@@ -115,6 +122,24 @@ def test_the_canvas_equals_the_picture_of_the_file(visit, explained):
         assert np.percentile(difference, 99) < 16, size
 
 
+def test_a_jpeg_that_only_xmp_turns_is_drawn_upright(visit):
+    """No browser reads XMP."""
+    photo = load_photo(LION).resize((210, 150))
+    lying, upright = io.BytesIO(), io.BytesIO()
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    photo.save(lying, "JPEG", quality=95, xmp=xmp)
+    photo.transpose(Image.Transpose.ROTATE_270).save(upright, "PNG")
+    shown = []
+    for file, kind in ((lying, "image/jpeg"), (upright, "image/png")):
+        look = visit().ready()
+        look.upload(file.getvalue(), f"mine.{kind[6:]}", kind)
+        expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+        look.ready()
+        shown.append(look.pixels())
+    assert shown[0].shape == shown[1].shape
+    assert np.abs(shown[0] - shown[1]).mean() < 12
+
+
 def test_another_class_is_asked_for_once_and_an_unknown_one_says_so(visit, explained):
     look = visit().ready()
     other = next(name for name in ("sea lion", "espresso", "tabby") if name not in look.labels())
@@ -128,6 +153,17 @@ def test_another_class_is_asked_for_once_and_an_unknown_one_says_so(visit, expla
     look.page.locator("#target").press("Enter")
     expect(look.notice()).to_contain_text("No class fits")
     expect(look.page.locator("#panel-look")).to_have_class("panel stale")
+
+
+def test_what_was_said_of_a_class_goes_with_it(visit):
+    look = visit("?class=unheard-of&layer=9").ready()
+    expect(look.notice()).to_contain_text("Its top-1 prediction is shown instead")
+    expect(look.notice()).to_contain_text("its last one is shown")
+    look.page.locator("#top5 button").nth(1).click()
+    expect(look.notice()).to_be_empty()
+    look.page.locator("#stages button").first.click()
+    expect(look.notice()).to_be_empty()
+    assert look.asked == ["join"]
 
 
 @pytest.mark.slow
@@ -146,6 +182,20 @@ def test_a_method_draws_another_map_and_a_slow_one_asks_first(visit):
     expect(look.page.locator("#run")).to_be_hidden()
     look.ready()
     assert look.link()["method"] == "ablationcam"
+
+
+def test_a_field_that_has_the_focus_says_what_is_chosen_too(visit):
+    look = visit().ready()
+    field = look.page.locator("#target")
+    field.fill("king of beasts")
+    field.press("Enter")
+    look.ready()
+    expect(field).to_be_focused()
+    expect(field).to_have_value("lion")
+    look.page.go_back()
+    expect(field).to_have_value("")
+    expect(field).to_be_focused()
+    assert "class" not in look.link()
 
 
 def test_the_download_is_made_on_a_click_and_holds_what_is_shown(visit, explained):

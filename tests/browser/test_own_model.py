@@ -68,6 +68,19 @@ def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit):
     expect(look.page.locator("#canvases figcaption").nth(1)).to_contain_text("no map of this class")
 
 
+@pytest.mark.slow
+def test_a_long_name_fits_a_phone(visit, own):
+    long = own.with_name("res2net50_finetuned_on_all_my_flowers_of_summer_run_27_best")
+    shutil.copytree(own, long)
+    try:
+        phone: Any = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
+        for tab in ("features", "compare"):
+            look = visit(f"?tab={tab}&model={long.name}", **phone).ready(tab)
+            assert look.page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+    finally:
+        shutil.rmtree(long)
+
+
 def test_the_owners_photographs_are_searched_with_thumbnails(visit, my_photo, own):
     look = visit("?tab=features").ready("features")
     page, near = look.page, look.page.locator("#panel-features .near li")
@@ -104,3 +117,6 @@ def test_a_folder_put_beside_it_is_offered_when_the_page_is_opened_again(visit, 
         assert look.link()["model"] == "new-animals"
     finally:
         shutil.rmtree(new)
+    look.page.locator("#model").select_option("my-animals")
+    look.ready()
+    expect(look.page.locator("#model option[value=new-animals]")).to_have_count(0)

@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from mscnn.errors import Cancelled
+from mscnn.page.lenses import look as look_lens
 from mscnn.page.lenses import zoom
 from tests.page.serving import CLASSES, MODELS
 
@@ -65,6 +66,27 @@ def test_a_request_that_was_overtaken_is_never_shown(visit):
     labels = look.labels()
     fresh = visit("?example=cat").ready()
     assert labels == fresh.labels()
+
+
+def test_a_choice_that_is_taken_back_leaves_the_answer_that_is_there(visit, monkeypatch):
+    look, gate, last_stage = visit().ready(), threading.Event(), look_lens._Found.last_stage
+    labels, pixels = look.labels(), look.pixels()
+
+    def held(found, target):
+        gate.wait(30)
+        return last_stage(found, target)
+
+    monkeypatch.setattr(look_lens._Found, "last_stage", held)
+    look.page.locator("[data-example=coffee]").click()
+    expect(look.page.locator("#panel-look")).to_have_class(STALE)
+    look.page.locator("[data-example=lion]").click()
+    look.ready()  # the coffee is still on its way
+    gate.set()
+    assert look.page.evaluate("new Promise(done => setTimeout(done, 500))") is None
+    expect(look.page.locator("#panel-look")).to_have_class("panel")
+    assert look.labels() == labels
+    assert (look.pixels() == pixels).all()
+    assert look.asked == ["join"] * 2
 
 
 def test_a_link_holds_the_whole_state_and_back_and_reload_work(visit):
@@ -204,11 +226,51 @@ def test_back_returns_to_an_uploaded_photo(visit, my_png):
     assert look.labels() == labels
 
 
+def test_an_uploaded_photo_outlives_gradios_settings(visit, my_png):
+    look = visit().ready()
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+    look.ready()
+    labels = look.labels()
+    look.page.evaluate("history.replaceState(null, '', '?view=settings')")  # as gradio does
+    look.page.locator("#tab-rf").click()
+    look.ready("rf")
+    look.page.go_back()
+    look.ready()
+    assert look.labels() == labels
+    look.page.evaluate("history.replaceState(null, '', '?')")
+    look.page.locator("#intro").click()
+    look.page.wait_for_function("history.state?.mscnn")
+    look.page.reload()
+    look.ready()
+    assert look.labels() == labels
+    expect(look.page.locator("[data-example][aria-pressed=true]")).to_have_count(0)
+
+
 def test_copy_link_gives_the_address(visit):
     look = visit("", permissions=["clipboard-read", "clipboard-write"]).ready()
     look.page.locator("#link").click()
     expect(look.notice()).to_have_text("The link is copied.")
     assert look.page.evaluate("navigator.clipboard.readText()") == look.page.url
+
+
+def test_a_link_holds_names_with_commas_and_long_classes(visit):
+    name, label = "cats, dogs", "x" * 290
+    query = f"?models={RESNET},{name.replace(',', '%252C')}&class={label}"
+    look = visit(query).ready("compare")
+    expect(look.page.locator("#models .chips button")).to_have_count(2)
+    expect(look.page.locator("#compare-grid h2").nth(1)).to_have_text(name)
+    assert look.link()["models"] == f"{RESNET},cats%2C dogs"
+    expect(look.notice()).not_to_contain_text("ignored")
+
+
+def test_where_nothing_can_be_copied_the_link_is_shown_with_a_word(visit, my_png):
+    look = visit(script="Object.defineProperty(navigator, 'clipboard', {value: undefined})").ready()
+    look.upload(my_png, "mine.png")
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+    look.ready()
+    look.page.locator("#link").click()
+    expect(look.notice()).to_contain_text(f"which does not hold your own photo: {look.page.url}")
 
 
 # What the server says of a model or a stage that is not there: tests/page/test_answering.py.
@@ -298,6 +360,24 @@ def test_what_was_stopped_stays_so_when_another_tab_is_answered(visit, monkeypat
     expect(run).to_be_hidden()
 
 
+def test_a_request_that_the_server_turns_away_can_be_made_again(visit):
+    """As gradio does when its queue is full."""
+    look = visit().ready()
+    full = re.compile("/queue/join")
+    look.page.route(full, lambda route: route.fulfill(status=503, json={"detail": "full"}))
+    look.page.locator("[data-example=coffee]").click()
+    expect(look.page.locator("#run")).to_have_text("Try again")
+    expect(look.notice()).to_contain_text("try again in a moment")
+    expect(look.page.locator("#overlay")).to_have_attribute("aria-busy", "false")
+    expect(look.page.locator("#panel-look")).to_have_class(STALE)
+    look.page.unroute(full)
+    look.page.locator("#run").click()
+    look.ready()
+    expect(look.page.locator("#run")).to_be_hidden()
+    expect(look.notice()).to_be_empty()
+    look.errors.clear()  # the browser's own word on status 503
+
+
 def test_a_photo_can_be_pasted_and_dropped(visit, my_png):
     look = visit().ready()
     give = """([name, bytes]) => {
@@ -316,6 +396,25 @@ def test_a_photo_can_be_pasted_and_dropped(visit, my_png):
         look.ready()
 
 
+def test_words_pasted_into_a_field_are_no_photo(visit, my_png):
+    """Spreadsheets put a picture of a cell beside its words."""
+    look = visit().ready()
+    taken = look.page.locator("#target").evaluate(
+        """(field, bytes) => {
+          const data = new DataTransfer();
+          data.setData('text/plain', 'espresso');
+          data.items.add(new File([new Uint8Array(bytes)], 'cell.png', {type: 'image/png'}));
+          const pasted = {clipboardData: data, bubbles: true, cancelable: true};
+          return !field.dispatchEvent(new ClipboardEvent('paste', pasted));
+        }""",
+        list(my_png),
+    )
+    assert not taken
+    look.ready()
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "true")
+    assert look.asked == ["join"]
+
+
 def test_a_broken_file_is_refused_with_a_sentence_and_the_next_one_works(visit, my_png):
     look = visit().ready()
     for count in (1, 2):  # a file that is chosen again is asked about again
@@ -327,6 +426,21 @@ def test_a_broken_file_is_refused_with_a_sentence_and_the_next_one_works(visit, 
     look.upload(my_png, "mine.png")
     look.ready()
     expect(look.notice()).to_be_empty()
+
+
+def test_the_browser_keeps_no_file_that_is_not_shown(visit, my_png):
+    held = """(() => { window.held = new Set();
+      const {createObjectURL: make, revokeObjectURL: drop} = URL;
+      URL.createObjectURL = file => { const url = make(file); held.add(url); return url; };
+      URL.revokeObjectURL = url => { held.delete(url); drop(url); }; })()"""
+    look = visit(script=held).ready()
+    for name in ("one.png", "two.png"):
+        look.upload(my_png, name)
+        expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
+        look.ready()
+    look.page.locator("[data-example=cat]").click()
+    look.ready()
+    assert look.page.evaluate("held.size") == 0
 
 
 def test_two_visitors_never_see_each_others_photo(visit, my_png):

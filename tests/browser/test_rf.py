@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from mscnn.models.examples import examples
@@ -80,6 +81,16 @@ def test_a_click_measures_the_unit_there_once_and_the_keyboard_can_too(rf):
     rf.ready("rf")
     assert rf.asked == [*asked, "join", "join"]
     expect(rf.page.locator("#panel-rf .lead:visible")).to_contain_text("Stage 4 can see 295 px")
+
+
+def test_the_saved_picture_holds_the_squares(rf):
+    rf.page.locator(".tools summary").click()
+    with rf.page.expect_download() as got:
+        rf.page.get_by_role("button", name="Save this picture").click()
+    with Image.open(got.value.path()) as saved:
+        pixels = np.asarray(saved.convert("RGB")).astype(int)
+    of_90_percent = np.abs(pixels - (96, 165, 250)).sum(axis=2) < 24
+    assert of_90_percent.sum() > 50
 
 
 def test_a_block_is_chosen_in_the_chart_and_its_splits_ask_nothing(rf):

@@ -67,6 +67,18 @@ def test_a_box_is_dragged_and_cleared_again(zoom):
     assert len(zoom.asked) == asked
 
 
+def test_a_drag_that_the_system_takes_over_sets_no_box(zoom):
+    asked, canvas = len(zoom.asked), zoom.page.locator("#canvases canvas").first
+    canvas.evaluate("e => { e.setPointerCapture = null; }")  # this finger is none of Chromium's
+    box = canvas.bounding_box()
+    for kind, across in (("down", 0.2), ("move", 0.4), ("move", 0.8), ("cancel", 0.8)):
+        x, y = box["x"] + across * box["width"], box["y"] + across * box["height"]
+        canvas.dispatch_event(f"pointer{kind}", {"pointerId": 1, "clientX": x, "clientY": y})
+    zoom.page.wait_for_timeout(200)
+    expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
+    assert len(zoom.asked) == asked
+
+
 def test_a_box_is_drawn_by_the_keyboard_and_given_up_with_escape(zoom):
     asked = len(zoom.asked)
     zoom.page.locator("#canvases canvas").first.focus()

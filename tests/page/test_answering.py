@@ -194,6 +194,15 @@ def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_the
         assert "This is Grad-CAM: AblationCAM at every stage would take too" in one["caption"]
 
 
+def test_who_agrees_to_a_download_agrees_to_nothing_else(ask, monkeypatch):
+    absent = SimpleNamespace(kind="download", download_bytes=10**6)
+    monkeypatch.setattr("mscnn.page.lens.locate", lambda _: absent)
+    (first,) = ask(method="scorecam")
+    assert "to download first" in first["need"]["sentence"]
+    (second,) = ask(method="scorecam", agreed=True)
+    assert "measures every channel" in second["need"]["sentence"]
+
+
 def test_a_download_asks_first_and_a_folder_is_no_model(ask):
     (question,) = ask(model="res2net50_26w_4s.in1k")
     assert "MB to download" in question["need"]["sentence"]
@@ -363,6 +372,17 @@ def test_a_job_leaves_nothing_behind():
         pass
     assert closed.is_cancelled(), "a page that was closed"
     assert not jobs.stop("a")
+
+
+def test_a_request_that_arrives_late_does_not_end_the_one_after_it():
+    jobs = Jobs()
+    with jobs.running("a", 2) as newer:
+        with jobs.running("a", 1) as older:
+            assert (older.overtaken, newer.is_cancelled()) == (True, False)
+        with jobs.running("b", 1) as others:
+            assert not others.is_cancelled()
+        assert jobs.stop("a"), "it is still the visitor's"
+    assert not newer.overtaken
 
 
 def leave():

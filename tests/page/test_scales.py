@@ -91,6 +91,7 @@ def test_the_sentence_chart_and_table_say_the_same(ask, engine):
     report = engine.scales(PHOTO, RES2NET)
     html = message["html"]
     assert f"about {report.weighted_rf_px:.0f} px" in html
+    assert f"“{report.target.label}” was decided by" in html, "to the letter: an iPod"
     assert 'viewBox="0 0 600' in html
     assert "layer4" not in re.sub(r'data-\w+="[^"]*"', "", html), "one name per thing"
     for block in report.blocks:

@@ -66,7 +66,7 @@ class _Found:
     def consent(self, request: Request) -> None:
         """Ask before a method that takes minutes."""
         method = METHODS[self.method]
-        if not method.is_slow or request.agreed:
+        if not method.is_slow or self.context.is_agreed(request):
             return
         seconds = self.network._estimate(self.method, self.photo.image, "last")
         raise NeedsConsent(

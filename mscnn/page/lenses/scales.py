@@ -119,7 +119,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
     own_name = registry.full_name(context.adopt["model"])
     others = (name for name in request.models if registry.full_name(name) != own_name)
     names = [context.adopt["model"], *others][:MAX_SWEPT]
-    context.consent_to_download(request, names)
+    context.consent_to_download(replace(request, agreed=context.is_agreed(request)), names)
     key = *photo.key, model_key(seen.network), index
     ablation = context.cached(
         ("ablation", *key),
@@ -225,7 +225,8 @@ def _cut(seen: _Seen, width: int) -> Message | None:
         f", split {least.index}" if seen.report.has_splits else ""
     )
     lost = 100 * -least.probability_change
-    said = f"Without {where}, {label} loses most: {lost:.0f} percentage points."
+    points = "point" if round(lost) == 1 else "points"
+    said = f"Without {where}, {label} loses most: {lost:.0f} percentage {points}."
     if lost < 1:
         said = f"No single part is needed: whichever is cut, {label} loses less than a point."
     chart = ablation_chart(seen.ablation, title="", width=width)

@@ -121,7 +121,7 @@ class _Work:
     def question(self) -> NeedsConsent | None:
         """What to ask before the parts that are not there yet, where they take long."""
         parts = [part for part in self.plans if part and not self.knows(part)]
-        if self.request.agreed or not parts:
+        if self.context.is_agreed(self.request) or not parts:
             return None
         seconds = 0.0
         for part in parts:

@@ -6,9 +6,11 @@ const parsed = text => { try { return JSON.parse(text); } catch (error) { return
 function holds(change, show) {
   if (show) return 'map' in change && viewer.map()?.id === change.map;
   const answer = answers[state.tab];
+  const isLast = () => state.layer === 'last' || !!(answer && mapFor(answer, wantedLabel(answer), state.layer)?.last);
   return Object.entries(change).every(([key, value]) => key === 'options'
     ? Object.entries(value).every(([k, v]) => same(state.options[state.tab]?.[k], v))
-    : key === 'target' ? (answer && wantedLabel(answer)) === value : same(state[key], value));
+    : key === 'target' ? (answer && wantedLabel(answer)) === value
+      : key === 'layer' && value === 'last' ? isLast() : same(state[key], value));
 }
 
 // Makes a change of the page. Focus on what it removes or hides goes to the same thing in the new
@@ -102,10 +104,11 @@ function fieldValue(name) {
   if (name === 'model') return state.model || CONFIG.model;
   return name.startsWith('options.') ? state.options[state.tab]?.[name.slice(8)] : state[name];
 }
+let typing = null;  // the text field whose words were not entered yet
 function fillFields() {
   for (const select of all('select[data-choices]')) if (!select.options.length) options(select);
   for (const field of all('[data-field]')) {
-    if (field === document.activeElement && field.type === 'text') continue;
+    if (field === typing) continue;
     const value = fieldValue(field.dataset.field);
     if (field.type === 'checkbox') { field.checked = !!value; continue; }
     if (field.tagName === 'SELECT' && value && ![...field.options].some(option => option.value === value)) {
@@ -203,16 +206,21 @@ element.addEventListener('keydown', event => {
 });
 element.addEventListener('change', event => {
   const {target} = event;
+  typing = null;
   if (target.id === 'file') { choosePhoto(target.files[0]); target.value = ''; }
   else if (target.id === 'model-name') { if (target.value.trim()) set({model: target.value.trim()}); }
   else if (target.dataset.add === 'models') {
-    const name = target.value.trim();
-    if (name && !listed().includes(name)) set({models: [...listed(), name].slice(0, CONFIG.max_compared)});
+    const name = target.value.trim(), names = listed();
     target.value = '';
+    if (!name || names.includes(name)) return;
+    if (names.length < CONFIG.max_compared) set({models: [...names, name]});
+    else notice(`There are ${names.length} networks already, which is the most; remove one first.`);
   } else if (target.dataset.field) changeField(target);
 });
+element.addEventListener('focusout', () => { typing = null; });
 element.addEventListener('input', event => {
   const {target} = event;
+  if (target.type === 'text') typing = target;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
   else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
@@ -291,10 +299,13 @@ for (const name of ['dragleave', 'drop']) document.addEventListener(name, event 
   choosePhoto(event.dataTransfer.files[0]);
 });
 document.addEventListener('paste', event => {
-  const file = [...(event.clipboardData?.files ?? [])].find(f => f.type.startsWith('image/'));
-  if (file) { event.preventDefault(); choosePhoto(file); }
+  const data = event.clipboardData, file = [...(data?.files ?? [])].find(f => f.type.startsWith('image/'));
+  // Office programs put a picture of the words beside them; in a field the words are meant.
+  const words = event.target.closest?.('input, textarea') && data.types.includes('text/plain');
+  if (file && !words) { event.preventDefault(); choosePhoto(file); }
 });
 window.addEventListener('popstate', event => openAddress(event.state?.mscnn));
+document.addEventListener('click', () => setTimeout(keepWritten));  // by which these dialogues are closed
 new ResizeObserver(() => viewer.update()).observe(get('overlay'));
 element.addEventListener('toggle', event => {
   if (event.target.open) viewer.update();  // its pictures have a size now
@@ -304,5 +315,6 @@ document.addEventListener('fullscreenchange', () => viewer.update());
 // iPhones have none, nor has a frame that does not allow it.
 get('overlay').querySelector('[data-do=full]').hidden = !document.fullscreenEnabled;
 watch('value', () => keepFocus(() => take(plain(props.value))));
+document.addEventListener('mscnn-unanswered', () => keepFocus(unanswered));
 suggestModels();
 openAddress(history.state?.mscnn);

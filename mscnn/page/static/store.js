@@ -7,6 +7,7 @@ const same = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 const get = id => element.querySelector('#' + id);
 const all = (selector, root = element) => [...root.querySelectorAll(selector)];
 const CONFIG = plain(props.value).config;
+const BUILT = CONFIG.choices;
 const LENSES = Object.fromEntries(CONFIG.lenses.map(lens => [lens.id, lens]));
 const SHARED = ['photo', 'model', 'models', 'target', 'layer', 'method', 'point', 'box'];
 const LINKED = ['tab', ...SHARED];  // what Back and reload return to; an address holds less
@@ -31,8 +32,10 @@ const fileURL = path => new URL('gradio_api/file=' + encodeURI(path).replace(/[?
 const snapshot = lens => plain({...Object.fromEntries(SHARED.map(key => [key, state[key]])),
   options: state.options[lens] ?? {}});
 // What an answer of the lens depends on; what other tabs settle meanwhile is none of it.
-const keyOf = (lens, at) => JSON.stringify([lens, ...LENSES[lens].needs.map(field =>
+const keyOf = (lens, at, fields = LENSES[lens].needs) => JSON.stringify([lens, ...fields.map(field =>
   (field === 'photo' ? at.photo?.id : at[field]) ?? null)]);
+// The same without what the maps of an answer may cover.
+const strictKey = (lens, at) => keyOf(lens, at, LENSES[lens].needs.filter(field => !LENSES[lens].covers.includes(field)));
 
 // ---- the state ------------------------------------------------------------------------------
 
@@ -98,6 +101,8 @@ function renew() {
     if (no.text) notice(no.text);
     return question(no.sentence, no.button);
   }
+  // A choice that was taken back: its answer would stand in the place of the one that is here.
+  if (!off && pending?.lens === lens && strictKey(lens, pending.at) !== strictKey(lens, snapshot(lens))) pending = null;
   // An answer that was to go on when another tab's question overtook it goes on now.
   if (!off && (!answers[lens].message.more || pending?.lens === lens)) return settle();
   if (pending && keyOf(pending.lens, pending.at) === key) return;
@@ -144,15 +149,17 @@ function take(message) {
     at[key] = value;
   }
   if (state.photo?.id === at.photo?.id) {
-    // What the browser has decoded itself need not be fetched again.
-    const own = state.photo.plain && viewer.image && viewer.imageURL === state.photo.url;
-    const {path, width, height} = message.photo;
+    // What the browser has decoded itself need not be fetched again, unless the server turned it: by XMP, say.
+    const {path, width, height} = message.photo, {naturalWidth = 0, naturalHeight = 0} = viewer.image ?? {};
+    const own = state.photo.plain && naturalWidth && viewer.imageURL === state.photo.url
+      && Math.abs(naturalWidth * height - naturalHeight * width) <= 0.02 * naturalWidth * height;
     state.photo = {...state.photo, width, height, url: own ? state.photo.url : fileURL(path)};
   }
   answers[lens] = {at, message, serial: message.serial};
   if (message.classes) suggest(message.classes);
-  if (message.choices && !same(message.choices, CONFIG.choices)) {
-    CONFIG.choices = message.choices;
+  const choices = message.choices ?? BUILT;  // none: they are those that the page was built with
+  if (!same(choices, CONFIG.choices)) {
+    CONFIG.choices = choices;
     all('select[data-choices]').forEach(options);
     suggestModels();
   }
@@ -165,11 +172,26 @@ function take(message) {
   if (!message.more) refresh();
 }
 
+// The queue is full, or the server cannot be reached: the request on its way has no answer.
+function unanswered() {
+  if (!pending) return;
+  const {lens, at} = pending;
+  pending = null;
+  refused[lens] = {key: keyOf(lens, at), sentence: '', button: 'Try again',
+    text: 'Too many visitors are asking just now, or the server cannot be reached; try again in a moment.'};
+  busy(false);
+  refresh();
+}
+
 function notice(text = '') {
   const said = [standing, text].filter(Boolean).join(' ');
   if (get('notice').textContent !== said) get('notice').textContent = said;  // else it is announced again
 }
-function noticeOfAnswer() { notice(differs(state.tab) ? '' : answers[state.tab].message.notice); }
+// Of another class or stage that the maps of the answer cover, only what is said of the photo still holds.
+function noticeOfAnswer() {
+  const lens = state.tab, {at, message} = answers[lens] ?? {};
+  notice(differs(lens) ? '' : keyOf(lens, at) === keyOf(lens, snapshot(lens)) ? message.notice : message.of_photo);
+}
 function question(sentence = '', button = '') {
   needed = !!sentence;
   get('run').hidden = !button;
@@ -233,6 +255,7 @@ async function choosePhoto(file) {
   if (file.size > CONFIG.max_bytes) return notice(
     `${file.name} is larger than ${Math.round(CONFIG.max_bytes / 2 ** 20)} MB; choose a smaller one.`);
   const url = URL.createObjectURL(file), mine = ++uploads;
+  previews.add(url);
   notice();
   viewer.previewed = url;
   busy(true);
@@ -249,6 +272,11 @@ async function choosePhoto(file) {
   }
 }
 let uploads = 0;
+const previews = new Set();  // object URLs: each keeps its file in the browser's memory
+function dropPreviews() {
+  const used = [viewer.previewed, state.photo?.url, tour.kept?.[0].photo?.url];
+  for (const url of previews) if (!used.includes(url)) { URL.revokeObjectURL(url); previews.delete(url); }
+}
 function forgetUpload() { uploads += 1; viewer.previewed = null; }  // one under way comes too late
 
 // ---- the address bar ------------------------------------------------------------------------
@@ -260,7 +288,7 @@ function address() {
     tab: state.tab === CONFIG.lenses[0].id && !state.models.length ? '' : state.tab,
     example: state.photo?.example ?? '',
     model: state.model,
-    models: state.models.join(','),
+    models: state.models.map(name => name.replaceAll(',', '%2C')).join(','),  // an owner's folder may have one
     class: state.target ?? '',
     layer: state.layer === 'last' ? '' : state.layer,
     method: state.method === 'gradcam' ? '' : state.method,
@@ -269,9 +297,14 @@ function address() {
   for (const [key, value] of Object.entries(values)) value ? query.set(key, value) : query.delete(key);
   return url;
 }
+let written = null;
+// gradio's own dialogues (API, settings) put nothing in the place of what was kept: a photo of one's own is lost.
+function keepWritten() { if (written && !history.state?.mscnn) history.replaceState({mscnn: written}, ''); }
 function writeAddress(push) {
+  dropPreviews();
   if (tour.kept) return;  // a reload leaves the tour
-  const kept = plain(Object.fromEntries(LINKED.map(key => [key, state[key]])));
+  keepWritten();
+  const kept = written = plain(Object.fromEntries(LINKED.map(key => [key, state[key]])));
   const link = address();
   // Two photos of one's own have one address.
   const another = history.state?.mscnn?.photo?.id !== state.photo?.id;
@@ -290,12 +323,12 @@ function readAddress() {
   const text = limit => value => value && value.length <= limit && !/[\u0000-\u001f]/.test(value) ? value : undefined;
   read('model', 'model', text(200));
   read('models', 'models', value => {
-    const names = value.split(',').map(name => name.trim()).filter(Boolean);
+    const names = value.split(',').map(name => name.trim().replaceAll('%2C', ',')).filter(Boolean);
     return names.length && value.length <= 1200 ? names.slice(0, CONFIG.max_compared) : undefined;
   });
   read('tab', 'tab', value => LENSES[value] ? value : undefined);
   read('example', 'example', value => exampleOf(value.toLowerCase())?.id);
-  read('class', 'target', text(200));
+  read('class', 'target', text(300));
   read('layer', 'layer', value => {
     const number = value.replace(/^(layer|stage)/, '');
     return number === 'last' || /^[1-9]$/.test(number) ? number : undefined;
@@ -333,6 +366,8 @@ async function copyLink() {
   const link = address().href;
   let text = 'The link is copied.';
   if (!state.photo?.example) text = 'The link is copied; it does not hold your own photo.';
-  try { await navigator.clipboard.writeText(link); } catch (error) { text = link; }
+  try { await navigator.clipboard.writeText(link); } catch (error) {
+    text = `The browser lets the page copy nothing here. The link${state.photo?.example ? '' : ', which does not hold your own photo'}: ${link}`;
+  }
   notice(text);
 }

@@ -376,7 +376,8 @@ const viewer = {
     const canvas = document.createElement('canvas'), map = this.first(), photo = this.own(map).own;
     const scale = Math.min(1, 2400 / Math.max(photo.width, photo.height));
     [canvas.width, canvas.height] = [Math.round(photo.width * scale), Math.round(photo.height * scale)];
-    paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
+    const onCanvas = paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
+    for (const box of map?.boxes ?? this.view().boxes ?? []) outline(canvas.getContext('2d'), onCanvas(box.rect), TONES[(box.tone ?? 1) - 1]);
     const link = document.createElement('a');
     link.download = `${(state.photo?.name ?? 'photo').replace(/\.[a-z]+$/i, '')} ${[map?.label, map?.title].filter(Boolean).join(' ')}.png`.replace(/[^\w .-]+/g, '-');
     link.href = URL.createObjectURL(await new Promise(done => canvas.toBlob(done)));
@@ -417,6 +418,7 @@ function listen(canvas) {
   });
   const up = event => {
     fingers.delete(event.pointerId);
+    if (event.type === 'pointercancel' && viewer.drag) { viewer.drag = null; viewer.draw(); }  // the system's gesture, no box
     const {box} = viewer.corner ? {} : viewer.drag ?? {};
     if (box) viewer.finish(box);
     else if (event.type === 'pointerup' && start?.at && !start.moved) viewer.pick(viewer.at(canvas, event));
