@@ -67,7 +67,8 @@ def build_app(engine: Engine, *, files: Sequence[OwnersFile] = ()) -> gr.Blocks:
 
     def first_model() -> str:
         """The owner's first, else the best one on disk; without any, the page still opens."""
-        return next(iter(engine.session.offered()), None) or default_or("starter_res2net")
+        owned = next(iter(engine.session.offered()), None)
+        return default_or("starter_res2net") if owned is None else owned
 
     built, first = engine.session.offered(), first_model()
 

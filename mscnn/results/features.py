@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from mscnn.results import schema
 from mscnn.results.explanation import WeightsInfo
-from mscnn.results.schema import LEFT_OUT, NOT_USED, computed
+from mscnn.results.schema import LEFT_OUT, NOT_USED
 
 Rows = npt.NDArray[np.float32]
 """``(n, d)`` float32, one feature vector per row; may be mapped from a file."""
@@ -87,7 +88,7 @@ class Extraction:
     not_used: dict[str, list[str]] | None = field(default=None, repr=False, metadata=NOT_USED)
 
     @property
-    @computed(before="unreadable")
+    @schema.computed(before="unreadable")
     def images_per_second(self) -> float:
         """Speed of this run, with decoding."""
         return self.computed / max(self.seconds, 1e-9)
