@@ -176,7 +176,7 @@ class Network:
             f"block of one such as {self.stages[-1]}.0."
         )
 
-    def check_map(self, layer: str, raw: Floats) -> None:
+    def _check_map(self, layer: str, raw: Floats) -> None:
         """Raise ``UnknownLayerError`` for the map of a layer that keeps its channels last."""
         # (B, h, w, C) was taken for (B, C, h, w).
         if len(set(self.preprocess.view_size)) < len(set(raw.shape)):
@@ -312,7 +312,7 @@ class Network:
 
         raw, prediction, shown = self._answer(photo, name, work, top_k=top_k, slow=chosen.is_slow)
         for (layer, _), cam in raw.maps.items():
-            self.check_map(layer, cam)
+            self._check_map(layer, cam)
         scores = tuple(self._score(target, raw.logits) for target in raw.targets)
         maps = tuple(
             CamMap(layer, target, chosen.name, raw.maps[layer, target], shown.geometry)

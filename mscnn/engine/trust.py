@@ -243,7 +243,7 @@ class Trusting:
             found, took = network._apart(work)
         else:
             found, took = network.guarded(lambda: work(network.model))
-        network.check_map(layer, found[0])
+        network._check_map(layer, found[0])
         self.seconds += took
         self._tick(1)
         return np.nan_to_num(found[0]), found[1], took

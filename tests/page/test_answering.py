@@ -153,6 +153,7 @@ def alike(tmp_path):
     return of
 
 
+@pytest.mark.slow
 def test_two_folders_of_one_name_are_two_networks(alike):
     both = ["best (2)", "best"]
     message, _ = alike("zoom", model=both[0], models=both[1:])
@@ -181,6 +182,7 @@ def test_a_slow_method_asks_first(ask):
     assert "about" in question["need"]["sentence"]
 
 
+@pytest.mark.slow
 def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_they_are(ask, engine):
     last, *before = ask(method="ablationcam", agreed=True)[-1]["view"]["maps"]
     (cam,) = engine.explain(EXAMPLE.path, RES2NET, method="ablationcam").maps

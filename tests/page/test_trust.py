@@ -78,6 +78,7 @@ def test_the_answer_is_the_engines(ask, engine, method, layer, box):
     assert all(words in said(last) for words in CHANGES.values())
 
 
+@pytest.mark.slow
 def test_the_page_asks_before_what_takes_long(ask, monkeypatch):
     monkeypatch.setattr(lens, "LONG", -1.0)
     (first,) = ask(example="cat")
@@ -104,6 +105,7 @@ def test_a_box_can_be_taken_back_before_the_checks(ask, monkeypatch):
     assert 'id="trust-whole"' not in ask(example="cat")[0]["html"]
 
 
+@pytest.mark.slow
 def test_methods_and_stages_are_cells_that_set_the_state(ask, engine):
     last = ask(options={"grid": True})[-1]
     found = engine.trust(LION, RES2NET, plan=vars(lens)["GRID"])

@@ -49,6 +49,7 @@ def test_the_cascade_draws_one_part_after_the_other(tiny):
     assert new == [{"fc"}, {"layer4"}, {"layer3"}, {"layer2"}, {"layer1"}, {"conv1", "bn1"}]
 
 
+@pytest.mark.slow
 def test_the_cascade_draws_what_lies_between_the_stages_with_the_later_one():
     """timm's stages of a VGG are ReLUs and a pool, which have no weights."""
     model = timm.create_model("vgg11", num_classes=2).eval()
