@@ -117,7 +117,8 @@ def test_the_glossary_is_shown_where_its_words_are_used_and_names_papers_that_ar
     shown = {lens: re.findall(r"<strong>(.*?)\.</strong>", words_html(lens)) for lens in LENSES}
     assert {word for words in shown.values() for word in words} == set(defined)
     assert {"Top-1, top-5", "Grad-CAM", "Calibration, sure"} <= set(shown["look"])
-    assert {"Split, hierarchy", "Radix, split attention, gate", "Logit", "Ablation"} <= set(shown["scales"])
+    of_scales = {"Split, hierarchy", "Radix, split attention, gate", "Logit", "Ablation"}
+    assert of_scales <= set(shown["scales"])
     assert {"Pointing game", "ROAD", "Deletion, insertion"} <= set(shown["trust"])
     for told in re.findall(r"arXiv:([\d.]+\d)", glossary):
         assert f"eprint = {{{told}}}" in PAPERS, told
