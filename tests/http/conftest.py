@@ -1,4 +1,4 @@
-"""The page's HTTP interface, served once from this process; see ``tests/ui/serving.py``."""
+"""The page's HTTP interface, served once from this process; see ``tests/page/serving.py``."""
 
 import io
 import json

@@ -184,7 +184,8 @@ class _Work:
         """The map, one of each kind of control, those of random weights, and of other methods."""
         made = found.maps[0]
         own = f"The map that is checked: {map_title(made)}, for {found.target.label}."
-        yield _message(made, made.cam.raw if made.cam else None, "map", own)
+        last = made.layer == self.network.last_stage
+        yield _message(made, made.cam.raw if made.cam else None, "map", own, last=last)
         for one in made.candidates:
             if one.kind != "map" and not one.draw:
                 yield _message(made, one.raw, one.kind, f"A control. {CONTROLS[one.kind]}")
@@ -213,11 +214,13 @@ class _Work:
         }  # fmt: skip
 
 
-def _message(made: MapTrust, raw: FloatMap | None, map_id: str, caption: str) -> Message:
+def _message(
+    made: MapTrust, raw: FloatMap | None, map_id: str, caption: str, **more: Any
+) -> Message:
     if made.cam is None or raw is None:
         raise ValueError("there is no map")
     return map_message(
-        replace(made.cam, raw=raw), map_id=map_id, title=map_title(made), caption=caption
+        replace(made.cam, raw=raw), map_id=map_id, title=map_title(made), caption=caption, **more
     )  # fmt: skip
 
 

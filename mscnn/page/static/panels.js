@@ -217,7 +217,8 @@ element.addEventListener('change', event => {
     else notice(`There are ${names.length} networks already, which is the most; remove one first.`);
   } else if (target.dataset.field) changeField(target);
 });
-element.addEventListener('focusout', () => { typing = null; });
+// Another window takes the focus too, but not from the field.
+element.addEventListener('focusout', () => { if (document.activeElement !== typing) typing = null; });
 element.addEventListener('input', event => {
   const {target} = event;
   if (target.type === 'text') typing = target;

@@ -20,6 +20,7 @@ const state = {tab: CONFIG.lenses[0].id, photo: null, ...PLAIN, options: {}};
 const answers = {};      // by lens: {at: the state it is for, message}
 let serial = 0;
 let pending = null;      // the request on its way: {serial, lens, at}
+let lost = null;         // the last one that gradio said had failed: it does not say which of several did
 let refused = {};        // by lens: what gave an error, a question or was stopped: {key, sentence, button, text, stopped};
                          // not asked again by itself
 let needed = false;      // whether the button on the page agrees to a cost that was named
@@ -110,9 +111,9 @@ function renew() {
   ask();
 }
 function settle() {
-  const {need, notice: said} = answers[state.tab]?.message ?? {};
+  const need = answers[state.tab]?.message.need;
   if (!pending) busy(false);
-  if (pending?.lens !== state.tab) question(need?.sentence && [said, need.sentence].filter(Boolean).join(' '), need?.button);
+  if (pending?.lens !== state.tab) question(need?.sentence && [noticeNow(), need.sentence].filter(Boolean).join(' '), need?.button);
   tour.settled();
 }
 
@@ -127,11 +128,19 @@ function wire(lens) {
 function ask(agreed = false) {
   const lens = state.tab;
   serial += 1;
+  lost = null;
   pending = {serial, lens, at: snapshot(lens), agreed};
   busy(true);
   trigger('ask', {...wire(lens), serial, agreed, changed});
 }
 function take(message) {
+  // It was an older one that had failed: this one is answered, and still wanted.
+  if (!pending && message?.serial && message.serial === lost?.serial
+    && keyOf(lost.lens, lost.at) === keyOf(lost.lens, snapshot(lost.lens))) {
+    [pending, lost] = [lost, null];
+    delete refused[pending.lens];
+    if (pending.lens === state.tab) { question(); notice(); }
+  }
   if (!message?.serial || message.serial !== pending?.serial) return;  // overtaken by a newer one
   if (message.progress) return busy(true, message.progress);
   const {lens, at} = pending;
@@ -163,7 +172,7 @@ function take(message) {
     all('select[data-choices]').forEach(options);
     suggestModels();
   }
-  if (lens === state.tab) notice(message.notice);
+  if (lens === state.tab) noticeOfAnswer();
   changed = '';
   if (!message.more) busy(false);
   writeAddress(false);
@@ -175,7 +184,7 @@ function take(message) {
 // The queue is full, or the server cannot be reached: the request on its way has no answer.
 function unanswered() {
   if (!pending) return;
-  const {lens, at} = pending;
+  const {lens, at} = lost = pending;
   pending = null;
   refused[lens] = {key: keyOf(lens, at), sentence: '', button: 'Try again',
     text: 'Too many visitors are asking just now, or the server cannot be reached; try again in a moment.'};
@@ -188,10 +197,11 @@ function notice(text = '') {
   if (get('notice').textContent !== said) get('notice').textContent = said;  // else it is announced again
 }
 // Of another class or stage that the maps of the answer cover, only what is said of the photo still holds.
-function noticeOfAnswer() {
+function noticeNow() {
   const lens = state.tab, {at, message} = answers[lens] ?? {};
-  notice(differs(lens) ? '' : keyOf(lens, at) === keyOf(lens, snapshot(lens)) ? message.notice : message.of_photo);
+  return differs(lens) ? '' : keyOf(lens, at) === keyOf(lens, snapshot(lens)) ? message.notice : message.of_photo;
 }
+const noticeOfAnswer = () => notice(noticeNow());
 function question(sentence = '', button = '') {
   needed = !!sentence;
   get('run').hidden = !button;
@@ -262,7 +272,9 @@ async function choosePhoto(file) {
   refresh();
   try {
     const {path} = await upload(file);
-    if (mine === uploads) set({photo: {id: path, path, name: file.name, url, plain: file.type === 'image/jpeg'}});
+    // No browser reads XMP, by which the server turns a photo too: half round and mirrored as well.
+    const plain = file.type === 'image/jpeg' && !(await file.slice(0, 2 ** 18).text()).includes('tiff:Orientation');
+    if (mine === uploads) set({photo: {id: path, path, name: file.name, url, plain}});
   } catch (error) {
     if (mine !== uploads) return;
     viewer.previewed = null;
@@ -352,7 +364,12 @@ function openAddress(kept) {
   if (!kept || !state.photo) {
     const first = exampleOf(example) ?? CONFIG.examples[0];
     state.photo = first ? photoOf(first) : null;
-  } else state.photo.plain = false, state.photo.url = state.photo.example ? fileURL(exampleOf(state.photo.example).path) : fileURL(state.photo.path);
+  } else {
+    const {id, example, path} = state.photo, seen = Object.values(answers).find(({at}) => at.photo?.id === id);
+    state.photo.plain = false;
+    // An answer that is here is not asked for again: its upright copy, which every browser can draw.
+    state.photo.url = fileURL(example ? exampleOf(example).path : seen?.message.photo.path ?? path);
+  }
   refused = {};
   standing = ignored.length ? `This part of the link was ignored: ${ignored.join(', ')}.` : '';
   noticeOfAnswer();
