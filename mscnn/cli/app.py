@@ -20,6 +20,7 @@ import mscnn
 from mscnn.cli.console import RUNNING, complain, say, visible
 from mscnn.cli.folders import evaluate, features, study
 from mscnn.cli.networks import cite, download, models, rf, serve
+from mscnn.cli.options import at_home
 from mscnn.cli.photos import compare, explain, predict, scales, sweep, trust
 from mscnn.cli.replay import replay
 from mscnn.cli.training import finetune, train
@@ -60,6 +61,7 @@ class _Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Note what runs, for the manifests that it writes."""
+        ctx.params |= {k: at_home(v) for k, v in ctx.params.items() if isinstance(v, Path)}
         RUNNING.set((str(self.name), dict(ctx.params)))
         return super().invoke(ctx)
 
@@ -155,7 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _set_up_process(debug)
     try:
         code = guarded(lambda: _run(arguments), debug=debug)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed from the start
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         # Who reads our output has gone, such as ``head``; Python flushes once more at exit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -162,8 +163,9 @@ class progress:
             from tqdm import tqdm  # type: ignore[import-untyped]  # ships no types
 
             scale = {"unit_scale": self.unit == "B", "unit_divisor": 1024}
-            # disable=None: only on a terminal.
-            self.bar = tqdm(desc=self.what, unit=self.unit, leave=False, disable=None, **scale)
+            # None: only on a terminal. stderr itself is None where it was closed from the start.
+            off = None if sys.stderr is not None else True
+            self.bar = tqdm(desc=self.what, unit=self.unit, leave=False, disable=off, **scale)
         self.bar.total = total
         self.bar.update(done - self.bar.n)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,16 @@ from mscnn.models import registry
 from mscnn.results.writing import check_folder
 
 
+def at_home(path: Path) -> Path:
+    """Read a ``~`` at the beginning, which a shell leaves as it is in ``--out=~/maps``."""
+    with suppress(RuntimeError):  # there is no such user
+        return path.expanduser()
+    return path
+
+
 def _writable(option: CallbackParam, folder: Path | None) -> Path | None:
     if folder is not None:
-        check_folder(folder, f"--{option.name}")
+        check_folder(at_home(folder), f"--{option.name}")
     return folder
 
 

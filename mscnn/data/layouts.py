@@ -254,7 +254,7 @@ def _layout(root: Path, account: Account, inner: str = "") -> _Layout:
 def _described(root: Path, account: Account) -> Callable[[], _Layout] | None:
     """Return what opens a folder in which a file says what the others are, else None."""
     if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
-        return partial(_saved, root)
+        return partial(_saved, root, account)
     for folder in (root / "val", root):
         if (folder / _ANNOTATIONS).is_file():
             return partial(_annotated, root, folder, account)
@@ -489,11 +489,12 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     )
 
 
-def _saved(root: Path) -> _Layout:
+def _saved(root: Path, account: Account) -> _Layout:
     """Open what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote.
 
     The first column of images and the first of class labels (else one called ``label``,
-    ``labels`` or ``class``) are used. A label of None or -1 says that a row has none.
+    ``labels`` or ``class``) are used. A label of None or -1 says that a row has none. A class that
+    no row has, as after ``filter``, is not learnt.
     """
     tables = _open_saved(root)
     learnt_from, measured_with = train_and_val(tables)
@@ -539,10 +540,21 @@ def _saved(root: Path) -> _Layout:
         return Part(tuple(map(str, values)), samples, words)
 
     learnt, own = partial(part, train, "train"), partial(part, val, "val", _VAL)
+
+    @cache
+    def used() -> Numbers:
+        shown = set(every)
+        if empty := [str(value) for value in values if value not in shown]:
+            account.notices.append(f"{_some(empty)} without any image, so not learnt.")
+        return np.array(sorted(index[value] for value in shown), np.int64)
+
     if val is None:
-        return _Layout(learnt, learnt)
+        return _Layout(learnt, lambda: learnt().kept(used()))
     instead = partial(part, train, "train", "the training part")  # of a part without labels
-    return _Layout(lambda: found if len((found := own()).samples) else instead(), learnt, own)
+    return _Layout(
+        lambda: found if len((found := own()).samples) else instead(),
+        lambda: learnt().kept(used()), lambda: own().kept(used()),
+    )  # fmt: skip
 
 
 def _open_saved(root: Path) -> Mapping[str, Any]:

@@ -270,7 +270,12 @@ def differing(known: Any, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def part_folder(out: Path) -> Path:
-    """Return where the rows are kept until the result is whole."""
+    """Return where the rows are kept until the result is whole.
+
+    Beside ``out``; inside where it is a folder in one that may not be written, as a mounted one.
+    """
+    if out.is_dir() and not os.access(out.parent, os.W_OK | os.X_OK):
+        return out / ".part"
     return out.parent / f"{out.name}.part"  # "/" has no name to change
 
 

@@ -546,10 +546,11 @@ def _encoded(files: Mapping[str, Any]) -> Files:
 
 
 def _npz(arrays: Mapping[str, Any]) -> bytes:
-    """Encode arrays by name as a compressed ``.npz`` file of float32, without pickle."""
+    """Encode arrays by name as a compressed ``.npz`` file of float32, which needs no pickle."""
     out = io.BytesIO()
     plain = {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
-    np.savez_compressed(out, allow_pickle=False, **plain)
+    # Not allow_pickle=False, which NumPy before 2.2 takes for one more array.
+    np.savez_compressed(out, **plain)
     return out.getvalue()
 
 

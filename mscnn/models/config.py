@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import is_model
 
 from mscnn.errors import UnsupportedModelError, WeightsError
@@ -91,8 +92,9 @@ def in_channels(model: str, cfg: Mapping[str, Any], channels: int) -> dict[str, 
             f"{model} takes {channels} channels, and a photo has three or, in grey, one."
         )
     changed: dict[str, Any] = {k: (channels, *cfg[k][1:]) for k in _SIZES if cfg.get(k)}
-    for key in ("mean", "std"):
-        if (values := cfg.get(key)) and len(values) != channels:
+    # What timm takes where a config gives none is of colours.
+    for key, usual in (("mean", IMAGENET_DEFAULT_MEAN), ("std", IMAGENET_DEFAULT_STD)):
+        if len(values := cfg.get(key) or usual) != channels:
             if len(values) > 1 < channels:
                 raise unfit(model, f"gives {len(values)} numbers as {key} for {channels} channels")
             changed[key] = (sum(values) / len(values),) * channels

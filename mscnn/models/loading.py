@@ -104,7 +104,9 @@ def _blueprint(name: str, source: Source) -> Blueprint:
         bundled = source.bundled or load_manifest().get(source.model)
         return replace(blueprint, labels=bundled.labels) if bundled else blueprint
     blueprint = architecture.from_folder(source.folder)
-    asked = registry.find(name)
+    asked: Any = registry.find(name)
+    if asked is None and not sources.is_path(name):  # what was typed beside the folder counts too
+        asked = architecture.from_name(name)
     holds = registry.find(blueprint.architecture)  # a starter may have had another name
     if asked is not None and asked.architecture != (holds or blueprint).architecture:
         raise WeightsError(

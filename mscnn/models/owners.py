@@ -52,7 +52,14 @@ def _models_in(place: Path) -> Iterator[Path]:
         inside = sorted(place.iterdir())
     except OSError:  # a shelf that is not there yet, or was taken away
         return
-    yield from (path for path in inside if path.name[0] != "." and is_model_folder(path))
+    yield from (path for path in inside if path.name[0] != "." and _holds_model(path))
+
+
+def _holds_model(path: Path) -> bool:
+    try:
+        return is_model_folder(path)
+    except OSError:  # a folder that may not be entered, such as a volume's lost+found
+        return False
 
 
 def _check(place: Path) -> None:

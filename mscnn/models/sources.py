@@ -168,10 +168,22 @@ def obtain(
 
 
 def is_path(name: str) -> bool:
-    """Whether ``name`` is, or is written like, a path on this machine's disk."""
-    return registry.find(name) is None and (
-        _like_path(name) or ((path := _path(name)) is not None and path.exists())
-    )
+    """Whether ``name`` is, or is written like, a path on this machine's disk.
+
+    As for ``locate``, a folder that holds no model is none unless it is written like one: results
+    may lie in a folder that is called like their network.
+    """
+    if registry.find(name) is not None:
+        return False
+    path = _path(name)
+    return _like_path(name) or (path is not None and (path.is_file() or _holds_model(path)))
+
+
+def _holds_model(path: Path) -> bool:
+    try:
+        return files.is_model_folder(path)
+    except OSError:  # may not be entered
+        return False
 
 
 def shown_name(name: str) -> str:

@@ -68,6 +68,7 @@ def run_study(
     check_names(names)
     for network in networks:
         network._check_classes()
+        network.receptive_field()  # whoever has none is refused before the others are measured
     options = options or StudyOptions()
     files, labelled = find_photos(folder, options.seed, account := Account(folder))
     for line in (*account.notices, *account.lines()):

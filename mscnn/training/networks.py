@@ -13,11 +13,13 @@ from torch import nn
 import mscnn.starters  # noqa: F401 - registers the starters with timm
 from mscnn.data.parts import composed
 from mscnn.errors import UnsupportedModelError, WeightsError
+from mscnn.models import registry
 from mscnn.models.architecture import unknown_model
 from mscnn.models.fitting import classifiers
 from mscnn.models.hub import OnProgress
 from mscnn.models.labels import are_wnids, wordnet_lemmas
 from mscnn.models.loading import load_model
+from mscnn.models.registry import find, without_prefix
 from mscnn.models.sources import shown_name
 
 
@@ -37,11 +39,14 @@ class StartingPoint:
 
 def fresh(architecture: str, classes: int, seed: int) -> StartingPoint:
     """Build an architecture with random weights; ``UnknownModelError`` where timm has none."""
-    if not timm.is_model(architecture):
+    name = without_prefix(architecture)
+    if not timm.is_model(name) and (spec := find(name)):  # in another case
+        name = spec.name
+    if not timm.is_model(name):
         raise unknown_model(architecture)
     torch.manual_seed(seed)
-    model = timm.create_model(architecture, num_classes=classes)
-    return StartingPoint(model, architecture, architecture)
+    model = timm.create_model(name, num_classes=classes)
+    return StartingPoint(model, name, name)
 
 
 def pretrained(
@@ -80,6 +85,8 @@ def pretrained(
     licence = str(cfg.get("license") or "")  # type: ignore[operator, union-attr]
     if loaded.weights.kind == "file":  # timm's is that of its own weights
         licence = ""
+    elif loaded.weights.kind != "folder" and (spec := registry.find(loaded.name)):
+        licence = spec.licence.lower()  # as the hub writes it; timm lacks that of the Res2Nets
     return StartingPoint(
         model.requires_grad_(True),
         architecture=str(cfg["architecture"]),  # type: ignore[index]

@@ -63,9 +63,9 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     names, unreadable = facts.data.names, facts.state.unreadable
     accuracy, confusion = tally.accuracy(len(names)), tally.confusion(len(names))
     rows = tally.classes(range(len(names)), names.__getitem__)
-    if not facts.start.licence:  # timm's licence is that of its own weights
-        cfg: Any = model.pretrained_cfg
-        model.pretrained_cfg = {**cfg, "license": None}  # type: ignore[assignment]
+    cfg: Any = model.pretrained_cfg  # whose licence is that of timm's own weights
+    cfg = {**cfg, "license": facts.start.licence or None}
+    model.pretrained_cfg = cfg
     export_folder(model, out, names)
     table = [[name, *counts] for name, counts in zip(names, confusion.tolist(), strict=True)]
     _write(out / "confusion.csv", _csv(["class", *names], table))
@@ -76,6 +76,7 @@ def write_results(out: Path, facts: Facts, model: nn.Module, tally: Tally) -> No
     ]  # fmt: skip
     fields = ["class", "images", "correct", "precision", "recall"]
     _write(out / "classes.csv", _csv(fields, classes))
+    write_history(out, facts.state.history)  # a kill may have come between it and the checkpoint
     if unreadable:
         _write(out / "unreadable.csv", _csv(["file", "reason"], unreadable))
     if unused := facts.data.account.unused:

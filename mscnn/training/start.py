@@ -64,6 +64,7 @@ def start_training(
             f"{str(plan.out)!r} already holds a run; add --resume to go on, or give another --out."
         )
     held = {path.name for path in plan.out.iterdir()} if plan.out.is_dir() else set()
+    held = {name for name in held if name[0] != "."}  # such as the .DS_Store of macOS's Finder
     # A kill may have left a part of the first checkpoint.
     if not has_checkpoint and held - {f"{CHECKPOINT}.part"}:
         raise OutputError(

@@ -65,6 +65,15 @@ def test_predict_as_text_names_photo_model_and_classes(photo, capsys):
     assert [row.split("  ")[-2] for row in rows] == [score.label for score in best]
 
 
+def test_a_tilde_that_the_shell_left_is_the_home(bundled, tmp_path, monkeypatch, capsys):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    document = run_json(capsys, "rf", "starter_res2net", "--out=~/fields")
+    assert document["out"] == str(tmp_path / "fields")
+    assert (tmp_path / "fields" / "rf.json").is_file()
+    assert not Path("~").exists()
+
+
 @pytest.mark.parametrize("command", [
     ["predict"], ["explain", "--out", "o"], ["scales", "--out", "o"],
     ["compare", "--models", "starter_resnet,starter_res2net", "--out", "o"],

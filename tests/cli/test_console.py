@@ -47,6 +47,12 @@ def test_long_words_and_sentences_are_shortened(capsys):
     assert second.endswith(" end")
 
 
+def test_a_bar_needs_no_terminal_and_no_stderr(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)  # as where it was closed from the start
+    with console.progress("photos", "photo") as report:
+        report(1, 2)
+
+
 @pytest.fixture
 def hostile(photo):
     """A photo, a folder of classes and a model of these, all with controls in their names."""

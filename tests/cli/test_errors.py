@@ -192,6 +192,13 @@ def test_closed_pipe_is_quiet(bundled):
     assert (process.wait(), err) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="asks a shell of POSIX to close them")
+def test_nobody_need_listen(bundled, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", ROOT)
+    command = f"'{sys.executable}' -m mscnn cite layercam >&- 2>&-"
+    assert subprocess.run(command, shell=True, check=False).returncode == 0
+
+
 def test_process_reads_its_own_arguments(bundled):
     process = run_process(["predict", "no.jpg"])
     out, err = process.communicate()

@@ -93,6 +93,22 @@ def test_rows_and_maps_are_those_of_single_photos(network, data, tmp_path, layer
     )
 
 
+def test_a_folder_may_lie_in_one_that_may_not_be_written(network, data, tmp_path, monkeypatch):
+    """As a volume that is mounted into a container."""
+    above = tmp_path.resolve() / "above"
+    out = above / "o"
+    out.mkdir(parents=True)
+    real, seen = os.access, set[str]()  # root may write everywhere
+    monkeypatch.setattr("os.access", lambda path, *how: path != above and real(path, *how))
+    explain_folder(
+        network("res2net", fresh=True), data, out, **HERE,
+        on_progress=lambda *_: seen.update(path.name for path in above.iterdir()),
+    )  # fmt: skip
+    assert seen == {"o"}
+    assert (out / "maps.npy").is_file()
+    assert not part_folder(out).exists()
+
+
 def test_what_is_said_of_a_map():
     maps = np.array([[[4, 0], [0, -2]], [[1, 1], [1, 1]], [[-1, 0], [0, 0]]], np.float32)
     found = folders_module._statistics(maps)

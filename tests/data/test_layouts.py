@@ -408,6 +408,21 @@ def test_each_part_of_a_saved_data_set_may_number_its_classes_in_its_own_way(sav
     assert found(tmp_path) == {"val[0]": "red", "val[1]": "blue"}
 
 
+@pytest.mark.parametrize("parts", [("train",), ("train", "test")])
+def test_classes_that_a_saved_data_set_names_and_does_not_show_are_not_learnt(
+    saved, tmp_path, parts
+):
+    """As ``filter`` leaves them: a ClassLabel keeps all of its names."""
+    names = ["green", "red", "pink", "blue"]
+    tables = {name: FakeTable(fake_rows(4, (1, 3)), names) for name in parts}
+    saved["it"] = tables if len(parts) > 1 else tables["train"]
+    data = open_data(tmp_path)
+    check_trainable(data)
+    assert data.names == ("red", "blue")
+    check_colours(data)
+    assert any("('green', 'pink') without any image" in said for said in data.account.notices)
+
+
 def test_several_labels_of_one_image_are_a_sentence(saved, tmp_path):
     saved["it"] = FakeTable([row | {"label": [0, 1]} for row in fake_rows(2)], None)
     with pytest.raises(DatasetError, match=r"of the kind list; one text, or one number"):

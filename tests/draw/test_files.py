@@ -232,6 +232,15 @@ def test_scales_are_written_with_a_strip_for_each_hierarchy():
     assert shown["weighted_rf_px"] == manifest["weighted_rf_px"] == 21.0
 
 
+def test_an_archive_holds_its_arrays_alone(monkeypatch):
+    """``savez_compressed`` of NumPy 2.0 and 2.1 keeps whatever is named, ``allow_pickle`` too."""
+    given = []
+    monkeypatch.setattr(np, "savez_compressed", lambda file, **arrays: given.extend(arrays))
+    report = three_blocks()
+    files.scales_files(report, PHOTO)
+    assert given == [block.block for block in report.blocks]
+
+
 def test_split_attention_is_written_beside_the_scales():
     gates = [np.full((radix, 4), 1 / radix) for radix in (2, 4)]
     attended = samples.attended(

@@ -126,6 +126,13 @@ def test_null_leaves_a_setting_to_timm(key, write):
     assert found.architecture == ARCHITECTURE
 
 
+def test_a_grey_network_without_mean_and_deviation_takes_those_of_colours(write):
+    grey = {"input_size": [1, 64, 64], "mean": None, "std": None}
+    found = read_config(write(cfg=grey)).pretrained_cfg
+    assert found["mean"] == (pytest.approx((0.485 + 0.456 + 0.406) / 3),)
+    assert found["std"] == (pytest.approx((0.229 + 0.224 + 0.225) / 3),)
+
+
 @pytest.mark.parametrize(("changes", "fault"), [
     ({"cfg": {"mean": [0.5, 0.5]}}, "gives 2 numbers as mean for 3 channels"),
     ({"architecture": 3}, "names the architecture 3"), ({"pretrained_cfg": []}, "is no object"),

@@ -274,8 +274,12 @@ def _edit(run, **changes):
 
 def test_folder_of_another_architecture(tmp_path):
     write_run(tmp_path / "run")
-    with pytest.raises(WeightsError, match="run holds a test_resnet, not a starter_res2net"):
-        load_model("starter_res2net", tmp_path / "run")
+    for name in ("starter_res2net", TINY_CONVNEXT):  # in the list, and timm's alone
+        said = f"run holds a test_resnet, not a {name.partition('.')[0]}"
+        with pytest.raises(WeightsError, match=said):
+            load_model(name, tmp_path / "run")
+    with pytest.raises(UnknownModelError, match="no model 'test_resnit'"):
+        load_model("test_resnit", tmp_path / "run")
 
 
 @pytest.mark.parametrize(("name", "text"), [

@@ -49,6 +49,21 @@ def test_a_shelf_is_read_anew_each_time(tmp_path):
     assert owners.folder("b") is None
 
 
+def test_a_folder_that_may_not_be_entered_hides_no_other(tmp_path, monkeypatch):
+    """As lost+found on a volume of its own, before Python 3.14."""
+    for name in ("a", "lost+found", "z"):
+        made(tmp_path / name)
+    real = Path.stat
+
+    def stat(path, **how):
+        if path.parent.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert OwnersModels([tmp_path]).names() == ("a", "z")
+
+
 @pytest.mark.parametrize(("place", "says"), [
     ("nowhere", "There is no folder .*nowhere.*finetune"),
     ("starter_resnet", "starter_resnet.* is in the list of models anyway"),

@@ -11,7 +11,7 @@ import mscnn
 from mscnn.errors import OutputError, WeightsError
 from mscnn.models import manifest, registry
 from mscnn.models.loading import load_model
-from mscnn.models.sources import default_model, fetch, locate
+from mscnn.models.sources import default_model, fetch, is_path, locate
 from scripts import bundle
 
 NAME = "starter_res2net"
@@ -196,6 +196,19 @@ def test_order_of_sources(run, bundled, cache_put, tmp_path):
     _change(bundled.parent / "MANIFEST.json", model=cached)
     assert locate(cached).kind == "bundled"
     assert fetch(cached) == bundled
+
+
+def test_a_folder_of_results_called_like_its_network_is_no_path(tmp_path, monkeypatch):
+    """``explain --model efficientnet_b0 --out efficientnet_b0``, again, and then ``replay``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "efficientnet_b0").mkdir()
+    assert locate("efficientnet_b0").hub_file is not None
+    assert not is_path("efficientnet_b0")
+    assert is_path("./efficientnet_b0")
+    (tmp_path / "efficientnet_b0" / "config.json").write_text("{}")
+    (tmp_path / "w.pth").touch()
+    assert is_path("efficientnet_b0")
+    assert is_path("w.pth")
 
 
 def test_availability_of_a_download():

@@ -135,6 +135,19 @@ def test_a_network_without_classes_is_refused(networks, photos):
         run_study([headless], photos, options)
 
 
+def test_a_network_without_receptive_fields_is_refused_before_the_others_are_measured(
+    networks, photos, monkeypatch
+):
+    def fail(*_, **__):
+        raise AssertionError("hours of work")
+
+    unknown = copy.copy(networks[1])
+    unknown.name, unknown._traced_field = "mine", UnsupportedModelError("cannot be followed")
+    monkeypatch.setattr("mscnn.study.run.choose", fail)
+    with pytest.raises(UnsupportedModelError, match="cannot be followed"):
+        run_study([networks[0], unknown], photos)
+
+
 def test_answers_that_are_no_numbers_are_not_counted_as_wrong(networks, photos):
     damaged = copy.copy(networks[0])
     damaged.model = copy.deepcopy(damaged.model)

@@ -9,7 +9,8 @@ import torch
 
 from mscnn.errors import OutputError, TrainingError, UnknownModelError, WeightsError
 from mscnn.models.loading import load_model
-from mscnn.training import loop
+from mscnn.results.explanation import WeightsInfo
+from mscnn.training import loop, networks
 from mscnn.training.networks import fresh, pretrained
 from mscnn.training.recipe import FINE_TUNING
 from mscnn.training.results import export_folder
@@ -140,6 +141,23 @@ def test_a_model_trained_from_scratch_has_no_licence_to_pass_on(folder, recipe, 
     for out in (first, second):
         assert "\nlicense: unknown\n" in (out / "README.md").read_text().split("---\n")[1]
     assert timm.create_model(f"local-dir:{second}", pretrained=True).num_classes == 2
+
+
+def test_a_licence_that_timm_does_not_know_is_inherited(
+    folder, recipe, trained, tmp_path, monkeypatch
+):
+    """Res2Net's weights are non-commercial, and so is what is made of them, and of that."""
+    name, out = "res2net50_26w_4s.in1k", tmp_path / "mine"
+    loaded = load_model(str(trained[0]))
+    loaded.model.pretrained_cfg["license"] = "unknown"  # as timm's
+    hubs = replace(loaded, name=name, weights=WeightsInfo("hub-cache", f"timm/{name}", "0" * 64))
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "load_model", lambda *_, **__: hubs)
+        start_training(RunPlan(folder, name, out, recipe(epochs=1), "cpu", fine_tune=True))
+    _, front, card = (out / "README.md").read_text().split("---\n", 2)
+    assert "\nlicense: cc-by-nc-sa-4.0\n" in f"\n{front}"
+    assert "No licence was chosen" not in card
+    assert pretrained(str(out), None, "xy", 0).licence == "cc-by-nc-sa-4.0"
 
 
 def test_a_finished_folder_without_its_checkpoint_is_not_replaced(folder, recipe, tmp_path):

@@ -134,6 +134,16 @@ def test_the_command_holds_what_differs_from_the_defaults():
     assert words == "mscnn finetune DATA --model res2net50d.in1k --out out --seed 2 --freeze"
 
 
+def test_a_run_killed_behind_its_last_checkpoint_still_lists_all_epochs(folder, recipe, tmp_path):
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(), "cpu")
+    start_training(plan)
+    whole = rows(plan.out / "history.csv")
+    (plan.out / "history.csv").unlink()
+    start_training(replace(plan, resume=True))
+    assert rows(plan.out / "history.csv") == whole
+    assert [row[0] for row in whole] == ["epoch", "1", "2"]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_files_are_named_once_and_end_no_run(folder, recipe, tmp_path, workers):
     whole = (folder / "red" / "00.png").read_bytes()

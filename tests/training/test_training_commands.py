@@ -71,6 +71,13 @@ def test_a_folder_smaller_than_a_batch_is_learnt_and_the_run_says_so(folder, tmp
     assert start_training(longer, notice=said.append).images == 4
 
 
+@pytest.mark.parametrize("typed", ["timm/test_resnet", "hf-hub:timm/test_resnet.r160_in1k"])
+def test_a_network_is_trained_by_any_name_that_other_commands_take(typed):
+    start = fresh(typed, 2, 0)
+    assert start.architecture == start.given == typed.rpartition("/")[2]
+    assert fresh("Starter_ResNet", 2, 0).architecture == "starter_resnet"
+
+
 def test_a_network_that_no_command_could_open_is_refused_before_training(folder, tmp_path):
     plan = RunPlan(folder, "vit_tiny_patch16_224", tmp_path / "run", Recipe(), "cpu")
     with pytest.raises(UnsupportedModelError):
@@ -104,6 +111,13 @@ def test_what_is_not_used_is_said_counted_and_listed(folder, recipe, tmp_path):
     assert sorted(listed) == ["beside.jpg", "blue/x.ppm", "file", "red/._00.png", "red/notes.txt"]
     summary = json.loads((tmp_path / "run" / "training.json").read_text())
     assert sorted(summary["not_used"].values()) == [1, 1, 2]
+
+
+def test_a_folder_that_looks_empty_is_empty(folder, recipe, tmp_path):
+    """macOS's Finder leaves its notes in any folder that it has shown."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".DS_Store").touch()
+    assert start_training(RunPlan(folder, NAME, tmp_path / "run", recipe(epochs=1), "cpu")).images
 
 
 @pytest.mark.parametrize("inside", ["run", "red/run"])
