@@ -6,20 +6,19 @@ own; only the proportions are ours. There are two generations, which differ in t
 first convolution, ``first_conv`` of timm's configuration; a folder that training wrote has it, so
 it is built as it was trained, whichever generation its name stands for by now:
 
-* ``conv1.0``, made for the lens and chosen by measurement (``docs/training/pilots.md``), which
-  ``starter_res2net`` and ``starter_resnet`` are, and ``starter_res2next35`` and
-  ``starter_resnest35`` (not bundled): three blocks in all stages but the first, so seven blocks
+* ``conv1.0``, which the bundled ones are: made for the lens and chosen by measurement
+  (``docs/training/pilots.md``), with three blocks in all stages but the first, so seven blocks
   have a hierarchy of splits (timm's first block of each stage has none, ``is_first``); stem and
   shortcuts of timm's ``d`` variants; no dilation, which would leave gaps in the ladder of receptive
   fields.
-* ``conv1``, which ``starter_res2next`` and ``starter_resnest`` still are: two blocks per stage, so
-  four with a hierarchy, timm's plain stem, and a dilated last stage.
+* ``conv1``, for folders of the first generation: two blocks per stage, so four with a hierarchy,
+  timm's plain stem, and a dilated last stage.
 
 In both there is no pooling in the stem, and the last stage keeps the stride of the one before, so
 that 72 px give a 9 x 9 map to explain (stride 8). All families have the same channels. Res2Net's
 ``26w x 4s`` and Res2NeXt's ``4w x 4s x 8c`` are the widths that the paper (arXiv:1904.01169) pairs
-with ResNet-50 and ResNeXt-50 at equal cost. ResNeSt's ``2s1x64d`` computes a fifth more here (of
-the second generation a seventh), as resnest50d does beside resnet50d (5.40 and 4.35 GMACs).
+with ResNet-50 and ResNeXt-50 at equal cost. ResNeSt's ``2s1x64d`` computes a seventh more here (in
+the first generation a fifth), as resnest50d does beside resnet50d (5.40 and 4.35 GMACs).
 """
 
 from __future__ import annotations
@@ -78,22 +77,20 @@ class StarterResNet(ResNet):  # type: ignore[misc]  # timm's class is untyped
                     module.dilation = module.padding = (1, 1)
 
 
-def _cfg(px: int, first_conv: str) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 200,
-        "input_size": (3, px, px),
-        "pool_size": (px // 8, px // 8),
-        "crop_pct": 1.0,
-        "crop_mode": "center",
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": first_conv,
-        "classifier": "fc",
-        "license": "apache-2.0",
-    }
-
+_CFG: dict[str, Any] = {
+    "url": "",
+    "num_classes": 200,
+    "input_size": (3, 72, 72),
+    "pool_size": (9, 9),
+    "crop_pct": 1.0,
+    "crop_mode": "center",
+    "interpolation": "bicubic",
+    "mean": IMAGENET_DEFAULT_MEAN,
+    "std": IMAGENET_DEFAULT_STD,
+    "first_conv": _SECOND,
+    "classifier": "fc",
+    "license": "apache-2.0",
+}
 
 _FAMILIES: dict[str, dict[str, Any]] = {
     "starter_res2net": {"block": Bottle2neck, "base_width": 26, "block_args": {"scale": 4}},
@@ -107,11 +104,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-default_cfgs = generate_default_cfgs(
-    dict.fromkeys(("starter_res2net", "starter_resnet"), _cfg(72, _SECOND))
-    | dict.fromkeys(("starter_res2next", "starter_resnest"), _cfg(64, _FIRST))
-    | dict.fromkeys(("starter_res2next35", "starter_resnest35"), _cfg(72, _SECOND))
-)
+default_cfgs = generate_default_cfgs(dict.fromkeys(STARTER_NAMES, _CFG))
 
 
 def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterResNet:
@@ -121,54 +114,57 @@ def _create(variant: str, pretrained: bool, options: dict[str, Any]) -> StarterR
     proportions = _PROPORTIONS.get(generation)
     if proportions is None:
         raise ValueError(f"no starter has a first convolution named {generation!r}")
-    options = proportions | _FAMILIES[variant.removesuffix("35")] | options
+    options = proportions | _FAMILIES[variant] | options
     model: StarterResNet = build_model_with_cfg(StarterResNet, variant, pretrained, **options)
     return model
 
 
 @register_model
 def starter_res2net(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-3-3-3, 72 px."""
+    """Res2Net 26w x 4s (Gao et al., TPAMI 2021, arXiv:1904.01169)."""
     return _create("starter_res2net", pretrained, kwargs)
 
 
 @register_model
 def starter_resnet(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385), layers 2-3-3-3, 72 px."""
+    """ResNet bottleneck (He et al., CVPR 2016, arXiv:1512.03385)."""
     return _create("starter_resnet", pretrained, kwargs)
 
 
 @register_model
 def starter_res2next(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """Res2NeXt 4w x 4s x 8c (Gao et al., TPAMI 2021, arXiv:1904.01169), layers 2-2-2-2, 64 px."""
+    """Res2NeXt 4w x 4s x 8c (Gao et al., TPAMI 2021, arXiv:1904.01169)."""
     return _create("starter_res2next", pretrained, kwargs)
 
 
 @register_model
 def starter_resnest(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """ResNeSt 2s1x64d (Zhang et al., arXiv:2004.08955), layers 2-2-2-2, 64 px."""
+    """ResNeSt 2s1x64d (Zhang et al., arXiv:2004.08955)."""
     return _create("starter_resnest", pretrained, kwargs)
 
 
-@register_model
-def starter_res2next35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """Res2NeXt 4w x 4s x 8c, layers 2-3-3-3, 72 px."""
-    return _create("starter_res2next35", pretrained, kwargs)
-
-
-@register_model
-def starter_resnest35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """ResNeSt 2s1x64d, layers 2-3-3-3, 72 px."""
-    return _create("starter_resnest35", pretrained, kwargs)
+# What the second generation was called beside the first; folders may still have these names.
 
 
 @register_model
 def starter_res2net35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """``starter_res2net``, by its name beside the first generation; folders may still have it."""
-    return starter_res2net(pretrained, **kwargs)  # type: ignore[no-any-return]
+    """``starter_res2net``."""
+    return _create("starter_res2net", pretrained, kwargs)
 
 
 @register_model
 def starter_resnet35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
-    """``starter_resnet``, likewise."""
-    return starter_resnet(pretrained, **kwargs)  # type: ignore[no-any-return]
+    """``starter_resnet``."""
+    return _create("starter_resnet", pretrained, kwargs)
+
+
+@register_model
+def starter_res2next35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """``starter_res2next``."""
+    return _create("starter_res2next", pretrained, kwargs)
+
+
+@register_model
+def starter_resnest35(pretrained: bool = False, **kwargs: Any) -> StarterResNet:
+    """``starter_resnest``."""
+    return _create("starter_resnest", pretrained, kwargs)

@@ -17,8 +17,8 @@ from mscnn.models._backbones import Group as Group
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
 _BY_NAME = {spec.architecture: spec for spec in reversed(BACKBONES)}
 _BY_NAME |= {spec.name: spec for spec in BACKBONES}
-# What these two were called while they stood beside an earlier generation.
-_BY_NAME |= {f"{name}35": _BY_NAME[name] for name in ("starter_res2net", "starter_resnet")}
+# What the starters were called while they stood beside an earlier generation.
+_BY_NAME |= {f"{spec.name}35": spec for spec in BACKBONES if spec.group == "starter"}
 _COST_RATIO = 1.3  # models further apart in multiply-accumulates get a word about it
 
 

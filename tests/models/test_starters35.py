@@ -13,6 +13,7 @@ from mscnn.models import registry
 from mscnn.models.architecture import check_supported, from_folder, from_name
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.topology import trace
+from mscnn.starters import STARTER_NAMES
 
 PX = 72
 # By hand: the stem's three 3x3 see 3, 7, 11 px; a 3x3 adds twice the stride of what it reads, which
@@ -25,24 +26,16 @@ LARGEST = {
 }  # fmt: skip
 
 
-# The names of each generation; those with a number are not bundled.
-SECOND = {
-    "resnet": "starter_resnet", "res2net": "starter_res2net",
-    "resnest": "starter_resnest35", "res2next": "starter_res2next35",
-}  # fmt: skip
-FIRST = ("starter_res2next", "starter_resnest")
-
-
-def built(name):
+def built(kind):
     with torch.device("meta"):
-        return timm.create_model(name).eval()
+        return timm.create_model(f"starter_{kind}").eval()
 
 
 @pytest.mark.parametrize("kind", LARGEST)
 def test_proportions(kind):
-    model = built(SECOND[kind])
+    model = built(kind)
     params = sum(p.numel() for p in model.parameters())
-    plain = sum(p.numel() for p in built(SECOND["resnet"]).parameters())
+    plain = sum(p.numel() for p in built("resnet").parameters())
     assert params <= 3_000_000
     assert params == pytest.approx(plain, rel=0.1)
     assert 2 * sum(t.numel() for t in model.state_dict().values()) <= 6_000_000
@@ -63,16 +56,11 @@ def test_proportions(kind):
 
 @pytest.mark.parametrize(("kind", "largest"), LARGEST.items())
 def test_the_ladder_of_receptive_fields(kind, largest):
-    blueprint = from_name(SECOND[kind])
+    blueprint = from_name(f"starter_{kind}")
     found = fields(trace(blueprint.build(), check_supported(blueprint)), model=kind, input_px=PX)
     assert [stage.rf_max_px for stage in found.stages] == largest
     # Of the shortcuts alone: the stem, and 2x2 at strides of 2 and 4 px.
     assert [stage.rf_min_px for stage in found.stages] == [11, 13, 17, 17]
-
-
-@pytest.mark.parametrize("name", FIRST)
-def test_the_first_generation_is_as_it_was(name):
-    of_the_first_generation(built(name), name)
 
 
 def of_the_first_generation(model, name):
@@ -90,7 +78,7 @@ def test_a_folder_is_built_as_it_was_trained_whatever_its_name_stands_for(kind, 
     """Folders that were trained or fine-tuned hold a name, and nothing of its proportions."""
     for name in (f"starter_{kind}", f"starter_{kind}35"):
         for generation in ({}, FIRST_CFG):
-            cfg = built(SECOND[kind]).pretrained_cfg | generation
+            cfg = built(kind).pretrained_cfg | generation
             config = {"architecture": name, "num_classes": 200, "pretrained_cfg": cfg}
             (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
             model = from_folder(tmp_path).build(device="meta")
@@ -98,18 +86,18 @@ def test_a_folder_is_built_as_it_was_trained_whatever_its_name_stands_for(kind, 
                 of_the_first_generation(model, name)
             else:
                 assert {k: v.shape for k, v in model.state_dict().items()} == {
-                    k: v.shape for k, v in built(SECOND[kind]).state_dict().items()
+                    k: v.shape for k, v in built(kind).state_dict().items()
                 }
 
 
-@pytest.mark.parametrize("name", ["starter_res2net", "starter_resnet"])
+@pytest.mark.parametrize("name", STARTER_NAMES)
 def test_what_the_second_generation_was_called_still_opens_it(name):
     assert registry.full_name(f"{name}35") == name
     assert from_name(f"{name}35") == from_name(name)
 
 
 def test_a_first_convolution_of_another_name_is_a_sentence(tmp_path):
-    cfg = built("starter_resnet").pretrained_cfg | {"first_conv": "stem.conv"}
+    cfg = built("resnet").pretrained_cfg | {"first_conv": "stem.conv"}
     config = {"architecture": "starter_resnet", "num_classes": 200, "pretrained_cfg": cfg}
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(WeightsError, match="a first convolution named 'stem"):

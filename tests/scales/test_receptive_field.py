@@ -83,7 +83,7 @@ def test_splits_of_res2net50(block):
     ("resnest50d", "layer2.0", ("1x1", "3x3", "pool")),
     ("resnest50d_4s2x40d", "layer2.0", ("1x1", "pool", "3x3")),
     ("starter_resnet", "layer4.1", ("1x1", "3x3")),
-    ("starter_resnest", "layer4.1", ("1x1", "3x3 dilated 2")),
+    ("starter_resnest", "layer4.1", ("1x1", "3x3")),
 ])  # fmt: skip
 def test_single_paths(name, block, path):
     found = of(name).block(block)
@@ -274,20 +274,26 @@ def test_known_takes_names_as_the_registry_does():
         {"layer1.1": [19, 23, 27, 15], "layer4.2": [263, 279, 295, 247]},
     ),
     (
-        "starter_res2next", [23, 51, 107, 219],
-        {"layer1.1": [15, 19, 23, 11], "layer4.1": [155, 187, 219, 123]},
+        "starter_res2next", [27, 79, 183, 295],
+        {"layer1.1": [19, 23, 27, 15], "layer4.1": [215, 231, 247, 199]},
     ),
 ])  # fmt: skip
 def test_starters(name, largest, blocks):
-    """By hand: strides 2, 4, 8, 8, after three 3x3, the first of which strides.
-
-    Of the first generation (Res2NeXt): after 7x7 with a stride of 2, the last block dilated by 2.
-    """
+    """By hand: strides 2, 4, 8, 8, after three 3x3, the first of which strides."""
     field = of(name)
     assert [stage.stride_px for stage in field.stages] == [2, 4, 8, 8]
     assert [stage.rf_max_px for stage in field.stages] == largest
     for block, expected in blocks.items():
         assert [split.rf_max_px for split in field.block(block).splits] == expected
+
+
+@pytest.mark.parametrize(("node", "label"), [
+    (Node("conv", (0,), 3, 2, 1, 1), "3x3"), (Node("conv", (0,), 3, 1, 2, 2), "3x3 dilated 2"),
+    (Node("pool", (0,), 3, 2, 1, 1), "pool"), (Node("pool", (0,), 1, 2), ""),
+    (Node("merge", (0, 1)), ""),
+])  # fmt: skip
+def test_what_a_step_is_called(node, label):
+    assert node.label == label
 
 
 def test_rows_of_the_table_are_lossless():
