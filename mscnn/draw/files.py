@@ -548,7 +548,7 @@ def _encoded(files: Mapping[str, Any]) -> Files:
 def _npz(arrays: Mapping[str, Any]) -> bytes:
     """Encode arrays by name as a compressed ``.npz`` file of float32, which needs no pickle."""
     out = io.BytesIO()
-    plain = {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
+    plain: dict[str, Any] = {k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()}
     # Not allow_pickle=False, which NumPy before 2.2 takes for one more array.
     np.savez_compressed(out, **plain)
     return out.getvalue()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import timm
@@ -149,7 +150,8 @@ def test_a_licence_that_timm_does_not_know_is_inherited(
     """Res2Net's weights are non-commercial, and so is what is made of them, and of that."""
     name, out = "res2net50_26w_4s.in1k", tmp_path / "mine"
     loaded = load_model(str(trained[0]))
-    loaded.model.pretrained_cfg["license"] = "unknown"  # as timm's
+    cfg: Any = loaded.model.pretrained_cfg
+    cfg["license"] = "unknown"  # as timm's
     hubs = replace(loaded, name=name, weights=WeightsInfo("hub-cache", f"timm/{name}", "0" * 64))
     with monkeypatch.context() as patch:
         patch.setattr(networks, "load_model", lambda *_, **__: hubs)
