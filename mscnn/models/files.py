@@ -18,6 +18,14 @@ def is_model_folder(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
+def is_open_model_folder(path: Path) -> bool:
+    """The same, and False for a folder that may not be entered, such as a volume's lost+found."""
+    try:
+        return is_model_folder(path)
+    except OSError:
+        return False
+
+
 def no_model_folder(folder: Path) -> WeightsError:
     """Return the error for a folder that has no ``config.json``."""
     return WeightsError(

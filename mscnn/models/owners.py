@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mscnn.errors import OptionError
 from mscnn.models import registry
-from mscnn.models.files import is_model_folder
+from mscnn.models.files import is_model_folder, is_open_model_folder
 
 
 class OwnersModels:
@@ -52,14 +52,7 @@ def _models_in(place: Path) -> Iterator[Path]:
         inside = sorted(place.iterdir())
     except OSError:  # a shelf that is not there yet, or was taken away
         return
-    yield from (path for path in inside if path.name[0] != "." and _holds_model(path))
-
-
-def _holds_model(path: Path) -> bool:
-    try:
-        return is_model_folder(path)
-    except OSError:  # a folder that may not be entered, such as a volume's lost+found
-        return False
+    yield from (path for path in inside if path.name[0] != "." and is_open_model_folder(path))
 
 
 def _check(place: Path) -> None:

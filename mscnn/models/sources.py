@@ -176,14 +176,8 @@ def is_path(name: str) -> bool:
     if registry.find(name) is not None:
         return False
     path = _path(name)
-    return _like_path(name) or (path is not None and (path.is_file() or _holds_model(path)))
-
-
-def _holds_model(path: Path) -> bool:
-    try:
-        return files.is_model_folder(path)
-    except OSError:  # may not be entered
-        return False
+    there = path is not None and (path.is_file() or files.is_open_model_folder(path))
+    return there or _like_path(name)
 
 
 def shown_name(name: str) -> str:
