@@ -112,17 +112,21 @@ def capped(
     )  # fmt: skip
     return CapCurve(
         model=network.name, target=index, label=network.labels.display(index),
-        input_px=int(shown.x.shape[-1]), steps=steps, needed_px=needed_px(steps, index),
+        input_px=int(shown.x.shape[-1]), steps=steps,
+        needed_px=needed_px(steps, index, chances.shape[1]),
         probabilities=chances, control=control, geometry=shown.geometry, seconds=work.seconds,
         whole_blocks=not cuts.has_splits(work.points),
     )  # fmt: skip
 
 
-def needed_px(steps: Sequence[CapStep], target: int) -> int | None:
-    """The smallest limit from which on, up to the largest, the class is the top-1 prediction."""
+def needed_px(steps: Sequence[CapStep], target: int, classes: int) -> int | None:
+    """The smallest limit from which on, up to the largest, the class is the top-1 prediction.
+
+    An only class always is: it counts while it is more probable than everything else.
+    """
     needed = None
     for step in reversed(steps):
-        if step.top.index != target:
+        if step.top.index != target or (classes == 1 and step.probability <= 0.5):
             break
         needed = step.limit_px
     return needed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from mscnn.errors import DeviceError
@@ -18,9 +20,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if wanted == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    kind, _, index = wanted.partition(":")
-    if kind not in DEVICES[1:] or (index and not (kind == "cuda" and index.isdigit())):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", wanted):
         raise DeviceError(f"There is no device {wanted!r}; choose one of {', '.join(DEVICES)}.")
+    kind, _, index = wanted.partition(":")
     there = {"cpu": True, "mps": mps, "cuda": cuda and int(index or 0) < torch.cuda.device_count()}
     if not there[kind]:
         raise DeviceError(f"The device {wanted!r} is not available here; use --device cpu.")

@@ -49,6 +49,7 @@ TOP1 = ("top1", "top-1", "")
 SweepProgress = Callable[[str, int, int], None]
 """Called with (model, sizes done, sizes in total)."""
 T = TypeVar("T")
+N = TypeVar("N", ComparedModel, SweepCurve, CapCurve)
 
 
 class Engine:
@@ -135,7 +136,7 @@ class Engine:
         photo = load_photo(photo)  # once: it may be large, and a bad photo is no model's fault
 
         def column(network: Network, one: OneClass) -> tuple[ComparedModel, int | None]:
-            made = compared(network, photo, one, [layer], name)
+            made = self._named(compared(network, photo, one, [layer], name), one.model)
             return made, made.cam.target if made.cam else None
 
         def failed(model: str, error: MscnnError, _: OneClass) -> ComparedModel:
@@ -180,6 +181,7 @@ class Engine:
                 image, target=one.of(network), box=box, factors=factors, canvas=canvas,
                 on_progress=report, is_cancelled=is_cancelled,
             )  # fmt: skip
+            made = self._named(made, one.model)
             return made, made.target
 
         def failed(model: str, error: MscnnError, _: OneClass) -> SweepCurve:
@@ -240,6 +242,7 @@ class Engine:
                 on_progress=on_progress and partial(on_progress, one.model),
                 is_cancelled=is_cancelled, **options,
             )  # fmt: skip
+            made = self._named(made, one.model)
             return made, made.target
 
         def failed(model: str, error: MscnnError, _: OneClass) -> CapCurve:
@@ -253,6 +256,10 @@ class Engine:
                 curves = (*done.curves, made)
                 done = Cap(one.label, fill, draws, curves, partial=len(curves) < len(models))
                 yield done
+
+    def _named(self, made: N, model: str) -> N:
+        """Call a result as the visitor does: two of the owner's folders may have one name."""
+        return replace(made, model=model) if model in self.session.offered() else made
 
     def _each(
         self,
@@ -310,7 +317,8 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     By index in the same list of classes, else by the full name, first to the letter, else by the
     first synonym; part of a name does not do, unlike in a name that a user types: "tiger" is not
     "tiger shark". Nor does what two classes of ``known`` are both called: ImageNet's Cardigan, a
-    corgi, is no cardigan. Raises ``UnknownClassError``: no class, or more than one, has this name.
+    corgi, is no cardigan, and of its two cranes only one is a machine. Raises
+    ``UnknownClassError``: no class, or more than one, has this name.
     """
     if labels.names == known.names:
         return index
@@ -318,7 +326,7 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     for alike in (str, folded, lambda name: folded(short(name))):
         own = [name for name in known.names if alike(name) == alike(wanted)]
         found = [i for i, name in enumerate(labels.names) if alike(name) == alike(wanted)]
-        if len(found) == 1 and (alike is str or len(own) == 1):
+        if len(found) == len(own) == 1:
             return found[0]
     raise UnknownClassError(
         f"This model has no class {known.display(index)!r} of its own, so there is no map of it."

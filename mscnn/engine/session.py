@@ -11,9 +11,10 @@ from mscnn.engine.device import choose_device
 from mscnn.engine.network import IsCancelled, Network
 from mscnn.errors import Cancelled, UnknownModelError
 from mscnn.models import registry
+from mscnn.models.architecture import from_name
 from mscnn.models.loading import load_model
 from mscnn.models.owners import OwnersModels
-from mscnn.models.sources import is_path
+from mscnn.models.sources import is_path, like_path
 
 Key = tuple[str, str, tuple[tuple[int, int], ...]]
 _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
@@ -124,10 +125,13 @@ class Session:
         folder = self.owners.folder(name)
         if folder is not None:
             return str(folder)
-        if is_path(name):
+        if like_path(name) and is_path(name):
             raise UnknownModelError(
                 "That is no model's name; choose one from the list, or type a timm CNN's name."
             )
+        if is_path(name):  # something in the current folder is called so: timm's is meant, or none
+            from_name(name)
+            return f"hf-hub:{name}"
         return name
 
     def _keep(self, key: Key, network: Network) -> None:

@@ -23,8 +23,8 @@ from mscnn.draw.sheets import comparison_sheet
 from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline, parse_box
 from mscnn.engine.network import Photo
-from mscnn.engine.pipeline import MAX_COMPARED, Engine
-from mscnn.errors import ImageError, OptionError, UnsupportedModelError
+from mscnn.engine.pipeline import MAX_COMPARED, MAX_SWEPT, Engine, check_models
+from mscnn.errors import ImageError, OptionError, UnknownClassError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import NO_PHOTO, PhotoInput, cache_file
 from mscnn.results.cuts import Ablation, Cap
@@ -186,10 +186,11 @@ class Functions:
             "cap", its probability when no part sees more than a limit; and a chart of each (PNG).
         """
         names, count = parse_names(models), _whole(draws, "draws", 0, 1000)
-        *_, cap = self.engine.cap_steps(image, names, target=target, fill=fill, draws=count)
-        first = cap.curves[0].target  # None: the first one does not know the class, which it says
-        cut = self.engine.ablate(
-            image, names[0], target=target if first is None else first, fill=fill, name=""
+        check_models(names, 1, MAX_SWEPT)
+        cut = self.engine.ablate(image, names[0], target=target, fill=fill, name="")
+        # By its name: where the first one cannot be capped, the others still are for this class.
+        *_, cap = self.engine.cap_steps(
+            image, names, target=cut.target.label, fill=fill, draws=count
         )
         charts = ("ablation.png", ablation_chart(cut)), ("cap.png", cap_chart(cap))
         shown = {"ablation": document(cut), "cap": document(cap)}
@@ -327,6 +328,8 @@ def _read(name: str, value: Any, default: Any) -> Any:
     if value in ("", None):
         return default or ""  # a JSON null, as an empty text, is the default
     text = value.strip()
+    if name == "target" and text.lower() in ("top5", "top-5"):
+        raise UnknownClassError("One class is explained at a time; give a name, an index or top1.")
     longest = LONGEST * (MAX_COMPARED if name == "models" else 1)
     if len(text) > longest:
         raise OptionError(f"{name} has {len(text):,} characters; give at most {longest:,}.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -25,6 +26,7 @@ from mscnn.photos.imaging import load_photo
 _BASE64_HEAD = re.compile(r"\s*data:(.{0,999}?;)?\s*base64\s*,", re.IGNORECASE | re.DOTALL)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
 _ONE_ALPHABET = str.maketrans("-_", "+/")
+_ANSWER = "answer-"
 NO_PHOTO = "There is no photo yet; upload one, or choose an example."
 
 
@@ -33,6 +35,16 @@ class FileSet(set[str]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(frozenset(self))
+
+    def __isub__(self, gone: Set[object]) -> FileSet:  # type: ignore[override,misc]
+        """Forget files that gradio deleted, and delete the folders that held our answers."""
+        for path in gone:
+            folder = Path(str(path)).parent
+            if folder.name.startswith(_ANSWER):
+                with suppress(OSError):  # not empty, or gone
+                    folder.rmdir()
+        self.difference_update(gone)
+        return self
 
 
 def cache_file(name: str, content: bytes) -> str:
@@ -44,7 +56,7 @@ def cache_file(name: str, content: bytes) -> str:
     """
     root = Path(utils.get_upload_folder())
     root.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=root)) / name
+    path = Path(tempfile.mkdtemp(prefix=_ANSWER, dir=root)) / name
     path.write_bytes(content)
     if (blocks := LocalContext.blocks.get(None)) is not None:
         blocks.upload_file_set.add(str(path))

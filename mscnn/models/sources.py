@@ -177,7 +177,7 @@ def is_path(name: str) -> bool:
         return False
     path = _path(name)
     there = path is not None and (path.is_file() or files.is_open_model_folder(path))
-    return there or _like_path(name)
+    return there or like_path(name)
 
 
 def shown_name(name: str) -> str:
@@ -192,7 +192,8 @@ def check_names(models: Sequence[str]) -> None:
         raise OptionError("Two models have the same name; rename the folder of one of them.")
 
 
-def _like_path(name: str) -> bool:
+def like_path(name: str) -> bool:
+    """Whether a name can only be that of a path."""
     bare = registry.without_prefix(name)
     return "/" in bare or "\\" in bare or bare.startswith((".", "~"))
 
@@ -212,14 +213,14 @@ def _folder(name: str) -> Path | None:
     if registry.find(name) is not None:
         return None
     path = _path(name)
-    if path and path.is_dir() and (_like_path(name) or files.is_model_folder(path)):
+    if path and path.is_dir() and (like_path(name) or files.is_model_folder(path)):
         return path
     if path and path.is_file():
         raise UnknownModelError(
             f"{path.name} is a weights file, not a model; name its architecture, and the file as "
             "the weights."
         )
-    if _like_path(name):
+    if like_path(name):
         raise UnknownModelError(
             f"There is no folder {name}; give a model name or a folder that training wrote."
         )

@@ -90,9 +90,9 @@ class CapCurve:
     """One model under a cap on its receptive fields, smallest limit first.
 
     Attributes:
-        needed_px: the smallest limit from which on the class stays the top-1 prediction; None
-            where it is not even at the largest (by default without a cap), or not known to the
-            model.
+        needed_px: the smallest limit from which on the class stays the top-1 prediction (an
+            only class: more probable than not); None where it is not even at the largest (by
+            default without a cap), or not known to the model.
         probabilities: ``(steps, classes)`` float64, of all classes.
         control: ``(draws, steps)`` float64, the class's probability under random cuts.
         whole_blocks: whether these cut as many blocks, not channels: in a network with one path

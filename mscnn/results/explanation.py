@@ -99,7 +99,7 @@ class CamMap:
     """A class activation map of one layer (module name) and class.
 
     Attributes:
-        method: a name of ``mscnn.maps.METHODS``.
+        method: a name of ``mscnn.maps.methods.METHODS``.
         raw: ``(h, w)`` float32 at the layer's own resolution, signed, before any ReLU, in units
             of the logit (for ``gradcam`` over a global average pool and one linear layer, the
             cells add up to the class's logit less its bias). Normalisation happens when drawing.

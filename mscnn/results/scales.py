@@ -377,7 +377,7 @@ class Sweep:
     """The same object at many sizes, largest first, through one to four models.
 
     Attributes:
-        canvas: what surrounds the object: see ``mscnn.scales.sweep.CANVASES``.
+        canvas: what surrounds the object: see ``mscnn.scales.canvas.CANVASES``.
         box: the part of the photo that was used, fractions of the photo.
         partial: it was stopped before all sizes or models were done.
     """

@@ -21,7 +21,7 @@ from mscnn.results.explanation import Score
 def engine(network):
     known = {f: network(f) for f in ("res2net", "resnet")}
     known["other"] = network("resnest", names=tuple(f"being {i}" for i in range(12)))
-    session = SimpleNamespace(network=lambda model, **_: known[model])
+    session = SimpleNamespace(network=lambda model, **_: known[model], offered=tuple)
     return Engine(session)  # type: ignore[arg-type]
 
 
@@ -103,7 +103,16 @@ def step(limit, index):
 ])  # fmt: skip
 def test_the_needed_limit_is_where_the_class_stays(firsts, needed):
     steps = [step(10 * (i + 1), first) for i, first in enumerate(firsts)]
-    assert cuts.needed_px(steps, 1) == needed
+    assert cuts.needed_px(steps, 1, classes=2) == needed
+
+
+@pytest.mark.parametrize(("chances", "needed"), [
+    ([0.2, 0.9, 0.4, 0.6, 0.7], 40), ([0.6, 0.7, 0.8, 0.9, 0.9], 10),
+    ([0.9, 0.9, 0.9, 0.9, 0.4], None),
+])  # fmt: skip
+def test_an_only_class_is_needed_where_it_stays_probable(chances, needed):
+    steps = [replace(step(10 * (i + 1), 0), probability=p) for i, p in enumerate(chances)]
+    assert cuts.needed_px(steps, 0, classes=1) == needed
 
 
 @pytest.mark.parametrize(("control", "beats"), [

@@ -115,9 +115,8 @@ def test_a_named_class_and_layer(target, layer, engine, photo):
     (["imagenet", "animals"], "lion", {"imagenet": 0, "animals": 2}),
     (["animals", "imagenet"], "lion", {"imagenet": 0, "animals": 2}),
     (["imagenet", "animals"], "espresso", {"imagenet": 1, "animals": 0}),
-    # One crane here, two there: a machine is compared with what the other calls a crane, but
-    # from the one crane nobody can tell which of the two is meant.
-    (["imagenet", "animals"], "crane (3)", {"imagenet": 3, "animals": 3}),
+    # One crane here, two there, a bird and a machine: nobody can tell which of the two is meant.
+    (["imagenet", "animals"], "crane (3)", {"imagenet": 3}),
     (["animals", "imagenet"], "crane", {"animals": 3}),
     # A dog and a sweater have the same first synonym here, and only the sweater is there.
     (["imagenet", "animals"], "Cardigan Welsh corgi", {"imagenet": 10}),
@@ -454,3 +453,17 @@ def test_stop_keeps_the_sizes_that_were_done(engine, photo):
     assert 0 < said[1] == len(curve.steps) < 20
     # A score of part of the range would be no score.
     assert (curve.octaves, curve.mean_probability) == (None, None)
+
+
+def test_two_folders_of_one_name_are_called_as_visitors_call_them(engine, photo, monkeypatch):
+    monkeypatch.setitem(MODELS, "one (2)", MODELS["two"])
+    monkeypatch.setattr(engine.session, "offered", lambda: ("one", "one (2)"))
+    asked = ["one (2)", "one"]
+    for name in asked:
+        engine.session.network(name).name = "one"  # the folder's own
+    found = engine.compare(photo, asked)
+    assert [column.model for column in found.columns] == asked
+    assert [(pair.first, pair.second) for pair in found.agreements] == [tuple(asked)]
+    assert [c.model for c in engine.sweep(photo, asked, factors=(1.0,)).curves] == asked
+    *_, cap = engine.cap_steps(photo, asked, references=[photo])
+    assert [curve.model for curve in cap.curves] == asked

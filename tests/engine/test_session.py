@@ -238,6 +238,7 @@ def test_the_device_that_is_chosen(cuda, mps, wanted, expected, monkeypatch):
     ("mps", "'mps' is not available"),
     ("tpu", "no device 'tpu'; choose one of auto, cpu, cuda, mps"),
     ("cpu:1", "no device 'cpu:1'"), ("cuda:x", "no device 'cuda:x'"), ("", "no device ''"),
+    ("cpu:", "no device 'cpu:'"), ("cuda:", "no device 'cuda:'"), ("cuda:²", "no device"),
 ])  # fmt: skip
 def test_a_device_that_is_not_there(wanted, message, monkeypatch):
     _pretend(0, False, monkeypatch)

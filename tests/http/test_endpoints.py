@@ -14,7 +14,7 @@ from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
 from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline
-from mscnn.errors import UnknownClassError
+from mscnn.errors import UnknownClassError, UnsupportedModelError
 from mscnn.http.endpoints import ENDPOINTS, Functions
 from mscnn.http.uploads import PhotoInput
 from mscnn.models.labels import LabelSet
@@ -141,6 +141,16 @@ def test_ablate_of_a_first_model_without_the_class_says_so(site, photo, monkeypa
     monkeypatch.setattr(site.engine.session.network(RES2NET), "labels", other)
     with pytest.raises(UnknownClassError, match="No class fits"):
         Functions(site.engine, ()).ablate(photo, f"{RES2NET},{RESNET}", target="espresso", draws=0)
+
+
+def test_ablate_is_of_one_class_where_the_first_model_cannot_be_capped(site, photo, monkeypatch):
+    def cap(*_, **__):
+        raise UnsupportedModelError("How far its parts see is not known.")
+
+    monkeypatch.setattr(site.engine.session.network(RES2NET), "cap", cap)
+    models = f"{RES2NET},{RESNET}"
+    shown, *_ = Functions(site.engine, ()).ablate(photo, models, target="top1", draws=0)
+    assert shown["cap"]["class"] == shown["ablation"]["class"]["label"]
 
 
 def test_receptive_field_needs_no_photo_and_no_download(ask):

@@ -84,6 +84,8 @@ WRONG: list[tuple[str, list[Any], str]] = [
     ("compare", ["[1, 2", "top1", "last"], "commas"),
     ("compare", ["[__import__('os')]", "top1", "last"], "commas"),
     ("scales", ["no_such_net", "top1"], "no_such_net"), ("scales", [RES2NET, "unicorn"], "unicorn"),
+    ("explain", [RES2NET, "last", "top5", "gradcam"], "One class"),
+    ("compare", [f"{RES2NET},{RESNET}", "Top-5", "last"], "One class"),
     ("scales", [RES2NET, "top5"], "One class"), ("scales", ["/etc", "top1"], "no model's name"),
     ("sweep", ["", "top1", "", "mean"], "choose 1 to 4"),
     ("sweep", ["a,b,c,d,e", "top1", "", "mean"], "choose 1 to 4"),

@@ -2,14 +2,16 @@
 
 import base64
 from itertools import product
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 from gradio.data_classes import ImageData
+from gradio.route_utils import delete_files_created_by_app
 from PIL import Image
 
 from mscnn.errors import ImageError
-from mscnn.http.uploads import PhotoInput
+from mscnn.http.uploads import FileSet, PhotoInput, cache_file
 
 HEADS = (
     "data:image/png;base64,", "DATA:IMAGE/PNG;BASE64,", "Data:;base64,", "data:base64,",
@@ -66,3 +68,11 @@ def test_a_data_url_without_a_picture_is_a_sentence(link):
 @pytest.mark.parametrize("link", ["date:image/png;base64,AAAA", "dat", "/etc/passwd"])
 def test_what_is_no_data_url_is_no_upload(link):
     assert "not uploaded here" in str(PhotoInput().preprocess(ImageData(url=link)))
+
+
+def test_the_folder_of_an_answer_goes_with_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    kept = FileSet({cache_file("a.png", b"x"), cache_file("a.png", b"y")})
+    page = SimpleNamespace(blocks={}, temp_file_sets=[kept])
+    delete_files_created_by_app(page, None)  # type: ignore[arg-type]
+    assert (len(kept), list(tmp_path.iterdir())) == (0, [])

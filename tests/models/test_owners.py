@@ -7,6 +7,7 @@ import pytest
 from mscnn.engine.session import Session
 from mscnn.errors import OptionError, UnknownModelError
 from mscnn.models.owners import OwnersModels
+from mscnn.models.sources import locate
 
 
 def made(folder):
@@ -89,3 +90,14 @@ def test_a_session_of_a_page_tells_no_folder_from_none(tmp_path):
         answers.add(str(caught.value))
     assert len(answers) == 1
     assert Session("cpu").place(str(other)) == str(other)
+
+
+def test_a_bare_name_is_timms_whatever_lies_in_the_current_folder(tmp_path, monkeypatch):
+    made(tmp_path / "other"), made(tmp_path / "resnet34")
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    session = Session("cpu", offline=True, owners=OwnersModels())
+    for name in ("other", "notes.txt", "not there"):
+        with pytest.raises(UnknownModelError, match=f"There is no model '{name}'"):
+            session.network(name)
+    assert locate(session.place("resnet34")).model == "resnet34.a1_in1k"
