@@ -9,19 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from mscnn.errors import DatasetError, UnknownClassError
-from mscnn.models.labels import (
-    MAX_CANDIDATES,
-    LabelSet,
-    are_wnids,
-    folded,
-    imagenet_labels,
-    wordnet_lemmas,
-)
+from mscnn.models.labels import MAX_CANDIDATES, LabelSet, are_wnids, folded, wordnet_lemmas
 
 
 def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]:
@@ -48,11 +42,8 @@ def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]
 
 def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -> dict[str, int]:
     wanted = [name for name in names if are_wnids([name])]
-    if wanted and labels.names == imagenet_labels().names:
+    if wanted and (index := _timms_ids(len(labels), labels.names)):
         # By id, because ImageNet has two classes of one name (crane, the bird and the machine).
-        from timm.data import ImageNetInfo
-
-        index = {wnid: i for i, wnid in enumerate(ImageNetInfo("imagenet-1k").label_names())}
         return {wnid: index[wnid] for wnid in wanted if wnid in index}
     found = {}
     for wnid in wanted:
@@ -63,6 +54,19 @@ def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -
         if key in full:
             found[wnid] = full[key]
     return found
+
+
+@lru_cache(maxsize=8)
+def _timms_ids(count: int, names: tuple[str, ...]) -> dict[str, int]:
+    """The classes by WordNet id, where they are those of a part of ImageNet that timm knows."""
+    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import infer_imagenet_subset
+
+    if (subset := infer_imagenet_subset({"num_classes": count})) is None:
+        return {}
+    info = ImageNetInfo(subset)
+    same = names == tuple(info.label_descriptions())
+    return {wnid: i for i, wnid in enumerate(info.label_names())} if same else {}
 
 
 def _named(name: str, labels: LabelSet) -> int | None:

@@ -467,7 +467,10 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     """
     # Once each: as of a table with a row for each object in a photo.
     root, rows = path.parent, list(dict.fromkeys(table_rows(path)))
-    names = sorted({label for _, label, _ in rows})
+    splits = {split for _, _, split in rows}
+    val = train_and_val(splits)[1] or "val"
+    # A class that only a part has which is left out is neither learnt nor measured.
+    names = sorted({label for _, label, split in rows if split in ("", "train", val)})
     if account is not None:
         _note_unnamed(root, (below(root, file) for file, _, _ in rows), account)
 
@@ -475,10 +478,8 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
         mine = ((below(root, file), label) for file, label, s in rows if split in (None, s))
         return _part(root, names, mine, words)
 
-    splits = {split for _, _, split in rows}
     if splits <= {"", "train"}:
         return _Layout(lambda: part(None), lambda: part(None))
-    val = train_and_val(splits)[1] or "val"
     others = sorted(splits - {"train", val})
     left_out = f"the table's {val} part; its {' and '.join(others)} part is left out"
     return _Layout(
@@ -503,6 +504,9 @@ def _saved(root: Path, account: Account) -> _Layout:
     learnt_from = learnt_from or next(others, measured_with)
     train = tables[learnt_from]
     val = tables.get(measured_with) if measured_with != learnt_from else None
+    taken = {learnt_from, measured_with} if val is not None else {learnt_from}
+    if left := [name for name in tables if name not in taken]:
+        account.notices.append(f"Of the saved data set {_names(left)} is left out.")
     image, label = _columns(root, train)
     known = getattr(train.features[label], "names", None) or []
 
@@ -539,7 +543,8 @@ def _saved(root: Path, account: Account) -> _Layout:
         samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)
         return Part(tuple(map(str, values)), samples, words)
 
-    learnt, own = partial(part, train, "train"), partial(part, val, "val", _VAL)
+    words = _ALL if taken == set(tables) else f"the part {learnt_from!r}"
+    learnt, own = partial(part, train, "train", words), partial(part, val, "val", _VAL)
 
     @cache
     def used() -> Numbers:

@@ -44,6 +44,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Done = tuple[int, Arrays, Flags]
 """A batch: its number, its rows of each array, and which of them are photographs."""
 _WAIT_S = 0.2
+_SUFFIXES = frozenset((".csv", ".json", ".npy", ".npz", ".parquet", ".part", ".safetensors"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,11 @@ class PartFiles:
 
 def settle(out: Path, plan: Plan, within: str = "") -> None:
     """Note what is being made; ``OutputError`` where an earlier run began something else."""
+    if _is_foreign(part_folder(out)):
+        raise OutputError(
+            f"{part_folder(out).name!r} holds files that no run wrote, and would be deleted "
+            "at the end; move it away, or give another --out."
+        )
     folder, wanted = part_folder(out) / within, plan.document()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "plan.json"
@@ -281,7 +287,16 @@ def part_folder(out: Path) -> Path:
 
 def forget(out: Path) -> None:
     """Delete what an earlier run kept for ``out``."""
-    shutil.rmtree(part_folder(out), ignore_errors=True)
+    if not _is_foreign(part_folder(out)):
+        shutil.rmtree(part_folder(out), ignore_errors=True)
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder so called holds files that no run wrote."""
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    # A kill may have come before the plan was there, or when it was gone again.
+    planned = any(path.name == "plan.json" for path in files)
+    return not planned and any(path.suffix not in _SUFFIXES for path in files)
 
 
 @contextmanager

@@ -212,7 +212,10 @@ def mean_maps_sheet(maps: Sequence[MapsSummary], title: str, drawing: DrawingOpt
     for one in maps:
         often = sorted(one.classes, key=lambda mean: -mean.photos)
         for mean in often[: max(MEAN_MAPS // len(maps), 1)]:
-            heat = resize_map(np.maximum(mean.raw, 0), _WIDE // 3, _WIDE // 3)
+            height, width = mean.raw.shape  # as what the network sees, which need not be square
+            scale = _WIDE // 3 / max(height, width)
+            size = (max(1, round(scale * width)), max(1, round(scale * height)))
+            heat = resize_map(np.maximum(mean.raw, 0), *size)
             said = f"{mean.photos} photos; {one.model}, {one.method}, {one.layer}"
             found.append((heat / (float(heat.mean()) or 1.0), mean.label, said))
     top, cmap = max((float(heat.max()) for heat, *_ in found), default=0.0), drawing.colour_map

@@ -129,9 +129,12 @@ def disagreement(rows: Sequence[RankRow]) -> str:
     names = [name for name in _DECIDE if rows and getattr(rows[0].ranks, name) is not None]
     liked: Counter[str] = Counter()
     for name in names:
-        best = min(rows, key=lambda row: float(getattr(row.ranks, name)))
+        top = min(float(getattr(row.ranks, name)) for row in rows)
+        best, *others = (row for row in rows if getattr(row.ranks, name) == top)
         map_name = _name(best) if several else "the map"
-        liked[_KINDS.get(best.kind, map_name)] += 1
+        # Equal is not better, as in the verdict: a map as good as a control is not preferred.
+        tied = best.kind == "map" and any(row.kind != "map" for row in others)
+        liked["neither the map nor a control" if tied else _KINDS.get(best.kind, map_name)] += 1
     if len(liked) < 2:
         return "".join(f"All {count} scores prefer {what}." for what, count in liked.items())
     said = ", ".join(f"{count} prefer {what}" for what, count in liked.most_common())

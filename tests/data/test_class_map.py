@@ -55,6 +55,13 @@ def test_all_wordnet_ids_of_imagenet_in_order():
     assert map_classes(["n03126707", "n02012849"], imagenet_labels()).tolist() == [517, 134]
 
 
+def test_wordnet_ids_of_a_larger_imagenet_are_told_apart_too():
+    info = ImageNetInfo("imagenet-12k")
+    wnids = ["n03126707", "n02012849"]  # the cranes
+    known = LabelSet(tuple(info.label_descriptions()))
+    assert map_classes(wnids, known).tolist() == [info.label_names().index(w) for w in wnids]
+
+
 def test_a_model_trained_on_folders_of_wordnet_ids():
     wnids = ("n01629819", "n01443537")
     assert map_classes(wnids, LabelSet(wnids)).tolist() == [0, 1]

@@ -304,6 +304,13 @@ def test_of_several_parts_to_measure_with_a_table_gives_the_first(tmp_path):
     assert data.split == "the table's val part; its test part is left out"
 
 
+def test_a_class_of_a_part_that_is_left_out_is_not_to_be_learnt(tmp_path):
+    parts = {"0": "train", "1": "train", "2": "test", "3": "val"}
+    data = open_data(table(tmp_path, lines(lambda p: parts[p[1]]) + "\n9.png,rare,test"))
+    check_trainable(data)
+    assert data.names == ("cold", "warm")
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("file,class\na.png,cat", "file, class"), ("", "nothing"), ("path,label\na.png,", "Line 2"),
     ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
@@ -435,6 +442,18 @@ def test_what_is_measured_with_is_never_learnt_from(saved, tmp_path, parts):
     data = open_data(tmp_path, val_share=0.25)
     assert not {name for name, _ in named(data.train)} & {name for name, _ in named(data.val)}
     assert len(data.train) == (6 if len(parts) == 1 else 8)
+
+
+@pytest.mark.parametrize(("parts", "left", "words"), [
+    (("a", "b"), "'b'", "the part 'a'"),
+    (("train", "validation", "test"), "'test'", "the validation part"),
+])  # fmt: skip
+def test_parts_of_a_saved_data_set_that_are_left_out_are_named(saved, tmp_path, parts, left, words):
+    saved["it"] = {name: FakeTable(fake_rows(4), ["red", "blue"]) for name in parts}
+    part = find_labelled(tmp_path)
+    assert part.words == words
+    for account in (part.account, open_data(tmp_path).account):
+        assert account.notices == [f"Of the saved data set {left} is left out."]
 
 
 def test_without_the_package_the_sentence_says_how_to_get_it(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from mscnn.data.part_files import PartFiles, Plan, part_folder
+from mscnn.data.part_files import PartFiles, Plan, forget, part_folder
 from mscnn.errors import OutputError
 
 ALL = np.array([True, True])
@@ -102,3 +102,14 @@ def test_where_space_cannot_be_reserved_it_is_filled(tmp_path, monkeypatch):
     out = tmp_path / "f.npz"
     PartFiles(out, plan()).write(0, rows(0), ALL)
     assert PartFiles(out, plan()).done() == [0]
+
+
+def test_a_folder_of_the_users_own_is_not_taken_for_what_a_run_left(tmp_path):
+    out = tmp_path / "maps"
+    own = part_folder(out) / "holiday" / "1.jpg"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    with pytest.raises(OutputError, match=r"'maps\.part' holds files that no run.*--out"):
+        PartFiles(out, plan())
+    forget(out)  # as --restart does
+    assert own.is_file()

@@ -244,3 +244,13 @@ def test_mean_maps_are_those_of_the_most_frequent_classes():
     assert ("class 29" in said, "class 6" in said, "class 5 " in said) == (True, True, False)
     apart = [np.abs(picture.astype(int) - shown[0]).max() for picture in shown]
     assert max(apart) <= 3  # each in units of its own mean; rounding may choose the next colour
+
+
+def test_a_mean_map_has_the_shape_of_what_the_network_sees():
+    mean = ClassMean(0, "class", 1, np.ones((4, 2), np.float32))
+    one = MapsSummary(
+        model="net", weights=samples.WEIGHTS, method="gradcam", layer="layer4", file="maps.npy",
+        shape=(4, 2), means={}, classes=(mean,),
+    )  # fmt: skip
+    height, width, _ = pictures(sheets.mean_maps_sheet([one], "Mean", OPTIONS))[0].shape
+    assert height == pytest.approx(2 * width, abs=2)

@@ -322,6 +322,16 @@ def test_a_copy_on_meta_leaves_the_model_alone():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_depthwise_layer_called_like_the_first_convolution_does_not_make_a_network_grey(channels):
+    """safetensors lists names sorted, so block1.rep.0.conv1 of an Xception before its conv1."""
+    with torch.device("meta"):
+        model = timm.create_model("legacy_xception", in_chans=channels)
+    blueprint = from_name("legacy_xception").fitted(dict(sorted(model.state_dict().items())))
+    built: Any = blueprint.build(device="meta")
+    assert built.conv1.weight.shape[1] == channels
+
+
 def test_published_nowhere():
     with pytest.raises(WeightsError, match="No weights of starter_res2net are bundled"):
         load_model("starter_res2net")

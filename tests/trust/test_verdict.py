@@ -1,5 +1,7 @@
 """The rule of the verdict, the ranks and the recommendation, on scores made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,16 @@ def test_ranks_by_hand():
     words = "of 7, 6 prefer the map, 1 prefer a blob in the middle."
     assert verdict.disagreement(rows) == f"The scores disagree: {words}"
     assert verdict.disagreement(()) == ""
+
+
+def test_a_score_by_which_a_control_is_as_good_prefers_neither():
+    """As the drop, which is 0 for all where dimming the photo only helps."""
+    own = candidate("map")
+    equal = replace(middle("blurred").scores, average_drop=own.scores.average_drop)
+    blurred = replace(middle("blurred"), scores=equal)
+    made = trusted("gradcam", "layer4", [own, middle("blob"), blurred, middle("random", 0)])
+    said = "of 7, 6 prefer the map, 1 prefer neither the map nor a control."
+    assert verdict.disagreement(verdict.ranks([made])) == f"The scores disagree: {said}"
 
 
 def test_of_equals_the_cheaper_map_is_recommended():
