@@ -74,6 +74,19 @@ def test_the_page_s_model_is_compared_until_others_are_chosen(visit):
     assert "models" not in look.link()
 
 
+def test_a_network_is_added_to_the_page_s_model_not_to_the_one_before(visit):
+    """One that waits for its download leaves the answer of the one before, dimmed."""
+    look, absent = visit("?tab=compare").ready("compare"), "res2net50_26w_4s.in1k"
+    page, chips = look.page, look.page.locator("#models .chips button")
+    page.locator("#model").select_option(absent)
+    expect(page.locator("#run")).to_contain_text("Download")
+    page.locator("#models select").select_option(RESNET)
+    look.ready("compare")
+    assert look.link()["models"] == RESNET
+    expect(chips).to_have_count(2)
+    expect(chips.first).to_have_attribute("value", absent)
+
+
 def test_a_size_of_zoom_is_no_stage_here_and_a_chip_that_cannot_go_says_why(visit):
     """One network beside the page's own, chosen on Zoom."""
     look = visit(f"?tab=zoom&models={RESNET}").ready("zoom")

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import threading
 import zipfile
 
 import numpy as np
@@ -13,6 +14,7 @@ from playwright.sync_api import expect
 from mscnn.draw.overlay import overlay
 from mscnn.maps.agreement import density
 from mscnn.models.examples import examples
+from mscnn.page.lenses import look as look_lens
 from mscnn.photos.imaging import load_photo
 from tests.page.serving import MODELS
 
@@ -69,6 +71,23 @@ def test_the_last_stage_is_chosen_by_its_number_too(visit):
     expect(look.page.locator("#stages [aria-pressed=true]")).to_have_text("Stage 4")
     look.page.locator("#stages button").nth(1).click()
     expect(look.page.locator("#stages [aria-pressed=true]")).to_have_text("Stage 2")
+
+
+def test_the_map_is_of_the_class_that_is_chosen_before_its_stage_is_there(visit, monkeypatch):
+    third = visit().ready().labels()[2]
+    gate, stages = threading.Event(), look_lens._Found.stages
+
+    def held(found, target):
+        gate.wait(60)
+        return stages(found, target)
+
+    monkeypatch.setattr(look_lens._Found, "stages", held)
+    look = visit(f"?class={third}&layer=2")
+    expect(look.page.locator("#top5 button")).to_have_count(5)
+    assert third in str(look.caption().text_content())
+    gate.set()
+    look.ready()
+    assert third in str(look.caption().text_content())
 
 
 def test_class_stage_opacity_colours_and_threshold_ask_nothing(visit):

@@ -68,6 +68,19 @@ def test_the_owners_model_beside_a_starter_that_lacks_a_class(visit):
     expect(look.page.locator("#canvases figcaption").nth(1)).to_contain_text("no map of this class")
 
 
+def test_suggestions_are_classes_of_the_network_that_the_tab_asks(visit):
+    """Of Compare it is the first one, which need not be the page's."""
+    look = visit("?tab=look&model=my-animals&models=starter_resnet,my-animals").ready()
+    names = look.page.locator("#classes option")
+    expect(names).to_have_count(3)
+    look.tab("Compare")
+    look.ready("compare")
+    assert names.count() > 3
+    look.tab("Look")
+    look.ready()
+    expect(names).to_have_count(3)
+
+
 @pytest.mark.slow
 def test_a_long_name_fits_a_phone(visit, own):
     long = own.with_name("res2net50_finetuned_on_all_my_flowers_of_summer_run_27_best")

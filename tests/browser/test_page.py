@@ -254,6 +254,14 @@ def test_copy_link_gives_the_address(visit):
     assert look.page.evaluate("navigator.clipboard.readText()") == look.page.url
 
 
+def test_a_question_stays_beside_its_button_when_the_link_is_copied(visit):
+    permissions = ["clipboard-read", "clipboard-write"]
+    look = visit("?model=res2net50_26w_4s.in1k", permissions=permissions)
+    expect(look.page.locator("#run")).to_have_text(re.compile("Download"))
+    look.page.locator("#link").click()
+    expect(look.notice()).to_contain_text(re.compile("not on this machine yet.*The link is copied"))
+
+
 def test_a_link_holds_names_with_commas_and_long_classes(visit):
     name, label = "cats, dogs", "x" * 290
     query = f"?models={RESNET},{name.replace(',', '%252C')}&class={label}"
@@ -294,6 +302,21 @@ def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):
     look.page.locator("#model").select_option(RES2NET)
     look.ready()
     expect(look.page.locator("#run")).to_be_hidden()
+
+
+def test_a_question_is_gone_while_another_photo_is_on_its_way(visit, my_png):
+    look, held = visit("?model=res2net50_26w_4s.in1k"), []
+    run = look.page.locator("#run")
+    expect(run).to_have_text(re.compile("Download"))
+    look.page.route(re.compile("/upload"), lambda route: held.append(route))
+    with look.page.expect_request(re.compile("/upload")):
+        look.upload(my_png, "mine.png")
+    expect(look.page.locator("#overlay")).to_have_attribute("aria-busy", "true")
+    expect(run).to_be_hidden()
+    with look.page.expect_response(re.compile("/upload")):
+        held.pop().continue_()
+    expect(run).to_have_text(re.compile("Download"))
+    expect(look.page.locator("[data-example=lion]")).to_have_attribute("aria-pressed", "false")
 
 
 def test_a_question_and_its_button_stay_with_the_tab_that_they_are_for(visit, monkeypatch):

@@ -1,12 +1,14 @@
 """The Zoom lens: a slider of sizes that asks nothing, a box that is dragged, the class carried."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from mscnn.page import messages
+from mscnn.page.lenses import zoom as zoom_lens
 from tests.page.serving import MODELS
 
 RES2NET, RESNET = MODELS
@@ -65,6 +67,54 @@ def test_a_box_is_dragged_and_cleared_again(zoom):
     zoom.page.wait_for_timeout(200)
     expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
     assert len(zoom.asked) == asked
+
+
+def test_a_pinch_over_two_columns_enlarges_and_sets_no_box(zoom):
+    """On a phone they lie under one hand."""
+    asked, canvases = len(zoom.asked), zoom.page.locator("#canvases canvas")
+    # these fingers are none of Chromium's
+    canvases.evaluate_all("all => all.forEach(e => { e.setPointerCapture = null; })")
+    boxes, before = [canvases.nth(k).bounding_box() for k in (0, 1)], zoom.pixels()
+    for kind, finger, across in (
+        ("down", 1, 0.7), ("down", 2, 0.3), ("move", 1, 0.3), ("move", 2, 0.7), ("up", 1, 0.3),
+        ("up", 2, 0.7),
+    ):  # fmt: skip
+        box = boxes[finger - 1]
+        x, y = box["x"] + across * box["width"], box["y"] + across * box["height"]
+        place = {"pointerId": finger, "clientX": x, "clientY": y}
+        canvases.nth(finger - 1).dispatch_event(f"pointer{kind}", place)
+    zoom.page.wait_for_timeout(200)
+    expect(zoom.page.locator("#zoom-whole")).to_have_count(0)
+    assert len(zoom.asked) == asked
+    assert (zoom.pixels() != before).any()
+
+
+def test_a_box_is_drawn_while_another_network_is_measured(visit, monkeypatch):
+    """Its answer brings a second column, and must not take the canvas from under the pointer."""
+    gate, curve = threading.Event(), zoom_lens._curve
+
+    def held(network, *asked):
+        if network.name == RESNET:
+            gate.wait(60)
+        return curve(network, *asked)
+
+    monkeypatch.setattr(zoom_lens, "_curve", held)
+    lens = visit("?tab=zoom&example=coffee")
+    expect(lens.page.locator("#sweep-plot")).to_be_visible()
+    mouse, canvas = lens.page.mouse, lens.page.locator("#canvases canvas")
+    lens.page.locator("#canvases canvas").first.evaluate("e => { window.first = e; }")
+    box = canvas.first.bounding_box()
+    mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    mouse.down()
+    mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"], steps=3)
+    gate.set()
+    expect(canvas).to_have_count(2)
+    assert canvas.first.evaluate("e => e === window.first")
+    box = canvas.first.bounding_box()
+    mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.7 * box["height"], steps=3)
+    mouse.up()
+    expect(lens.page.locator("#zoom-whole")).to_be_visible()
+    lens.ready("zoom")
 
 
 def test_a_drag_that_the_system_takes_over_sets_no_box(zoom):

@@ -35,10 +35,12 @@ def box_of(sent, unit):
 
 
 def test_theory_comes_first_and_then_every_stage_as_the_engine_measures_it(ask, engine):
-    first, *_, last = ask()
+    first, *between, last = ask()
     assert first["more"]
     assert first["view"]["maps"] == []
     assert "can see up to 295 px" in first["html"]
+    assert between
+    assert all(sent["adopt"]["point"] == [0.5, 0.5] for sent in between)
     assert not last["more"]
     maps = by_id(last)
     assert list(maps) == ["layer1", "layer2", "layer3", "layer4"]

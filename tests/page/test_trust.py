@@ -105,6 +105,16 @@ def test_a_box_can_be_taken_back_before_the_checks(ask, monkeypatch):
     assert 'id="trust-whole"' not in ask(example="cat")[0]["html"]
 
 
+def test_a_box_that_this_network_does_not_see_leaves_the_map_and_room_for_another(ask):
+    """Zoom pastes what the centre crop of a wide photo cuts off."""
+    last = ask(example="cat", box=[0.0, 0.2, 0.1, 0.8])[-1]
+    assert "sees too little of the box" in last["notice"]
+    assert "map" in by_id(last)
+    assert last["view"]["pick"] == "box"
+    assert "boxes" not in last["view"]
+    assert "In your box" not in said(last)
+
+
 @pytest.mark.slow
 def test_methods_and_stages_are_cells_that_set_the_state(ask, engine):
     last = ask(options={"grid": True})[-1]

@@ -98,6 +98,7 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     except NeedsConsent as question:
         yield {**_message(found, more=False), "need": question.message}
         return
+    context.adopt["point"] = list(request.point or CENTRE)  # the cross that the captions speak of
     for number, unit in enumerate(todo, 1):
         try:
             found.units[unit] = _measured(found, unit)
@@ -109,7 +110,6 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
         if number == 1 < len(todo):
             yield _message(found, more=True)
         context.progress(number, len(todo), "Units measured:")
-    context.adopt["point"] = list(request.point or CENTRE)
     yield _message(found, more=context.is_cancelled() and len(found.units) < len(todo))
 
 

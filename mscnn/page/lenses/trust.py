@@ -13,13 +13,14 @@ from markupsafe import Markup
 from mscnn.draw.figures import inline_svg
 from mscnn.draw.files import trust_files
 from mscnn.draw.trust import KINDS, checks_chart, map_title, part_title, trust_chart
-from mscnn.errors import Cancelled, UnknownClassError
+from mscnn.errors import BoxError, Cancelled, UnknownClassError
 from mscnn.geometry import FloatMap
 from mscnn.page.lens import Context, Lens, NeedsConsent, model_key
 from mscnn.page.messages import Message, facts, map_message, model_title, render, stage_name
-from mscnn.page.request import Request
+from mscnn.page.request import Box, Request
 from mscnn.results.trust import CONTROLS, METRICS, MapTrust, Trust
-from mscnn.scales.canvas import pixels_of
+from mscnn.scales.canvas import check_box, pixels_of
+from mscnn.trust.checks import rect_of
 from mscnn.trust.plan import GRID, PARTS, Plan, method_of
 from mscnn.trust.verdict import in_short, said_of_checks
 
@@ -71,17 +72,36 @@ class _Work:
         index = context.target(request, self.network)
         self.target: str | int = "top1" if index is None else index
         rival = self._rival(index)
+        self.box = self._box()
         against, methods = ((rival,), ()) if rival else ((), (request.method,))
         layers = (context.layer(request, self.network),)
         alone = Plan(methods=methods, layers=layers, against=against, parts=())
         checks = tuple(part for part in PARTS if part != "scores")
         self.plans = {
             "": alone, "scores": replace(alone, parts=("scores",)),
-            "checks": replace(alone, parts=checks, box=request.box),
+            "checks": replace(alone, parts=checks, box=self.box),
         }  # fmt: skip
         if request.options.get("grid"):
             several = () if rival else GRID.methods
             self.plans["grid"] = replace(GRID, methods=several, against=against)
+
+    def _box(self) -> Box | None:
+        """The object; a box of Zoom's may lie in what was cut off before this network looked."""
+        box, network = self.request.box, self.network
+        if box is None:
+            return None
+        check_box(box)
+        key = ("input", *self.photo.key, model_key(network))
+        shown = self.context.cached(key, lambda: network.preprocess(self.photo.image))
+        try:
+            rect_of(box, shown.geometry)
+        except BoxError:
+            self.context.notices.append(
+                f"{model_title(network.name)} sees too little of the box, so the whole photo "
+                "is taken here; draw another one inside the frame."
+            )
+            return None
+        return box
 
     def _rival(self, index: int | None) -> str:
         """The class to set it against; one of another network or photo may not fit any more."""
@@ -167,13 +187,13 @@ class _Work:
             titles=[METRICS[name].title for name in made.beside()],
             said=dict.fromkeys(PARTS, "") | said_of_checks(made),
             grid=grid and self._grid(grid), beats=BEATS, wanted="grid" in self.plans,
-            boxed=request.box is not None,
+            boxed=self.box is not None,
             facts=facts(self.network), method=method_of(made.method),
         )  # fmt: skip
         maps = list(self._maps(found, grid))
         view: Message = {"maps": maps, "frame": maps[0]["rect"], "pick": "box"}
-        if request.box is not None:
-            rect = pixels_of(request.box, self.photo.image.size)
+        if self.box is not None:
+            rect = pixels_of(self.box, self.photo.image.size)
             view["boxes"] = [{"rect": rect, "title": "The object", "tone": 1}]
         return {
             "html": html, "label": label, "top": found.prediction.top[0].label, "view": view,

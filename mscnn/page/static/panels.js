@@ -48,7 +48,9 @@ function renderPanels() {
     const off = answer ? differs(id) : null;
     panel.classList.toggle('stale', !!off);
     panel.querySelector('.stale-note').textContent = off ? `for the previous ${PREVIOUS[off]}` : '';
-    if (front) press(panel);
+    if (!front) continue;
+    press(panel);
+    if (answer?.message.classes) suggest(answer.message.classes);
   }
   fillFields();
   for (const button of all('[data-example]')) button.setAttribute('aria-pressed', String(state.photo?.example === button.dataset.example));
@@ -122,7 +124,9 @@ function fillFields() {
 // The networks of the list: those of the state, or those that the answer takes for these.
 function listed() {
   const answer = answers[state.tab];
-  return answer?.message.models && same(answer.at.models, state.models) ? answer.message.models : state.models;
+  // Where the state has fewer than two, the answer put the page's own network of then beside them.
+  const fits = answer && same(answer.at.models, state.models) && (state.models.length > 1 || answer.at.model === state.model);
+  return fits && answer.message.models || state.models;
 }
 function fillList(list) {
   const chips = list.querySelector('.chips'), names = listed();
@@ -137,7 +141,7 @@ function fillList(list) {
     chip.setAttribute('aria-label', `Remove ${titles[name] ?? name}`);
     chip.addEventListener('click', () => {
       const models = names.filter(other => other !== name);
-      if (same(models, state.models)) return notice('The network chosen above is always one of two; add a third to remove it.');
+      if (same(models, state.models)) return remark('The network chosen above is always one of two; add a third to remove it.');
       set({models});
     });
     return chip;
@@ -159,7 +163,7 @@ function suggestModels() {
 }
 let suggested = null;
 function suggest(classes) {
-  if (same(suggested, classes)) return;
+  if (suggested === classes || same(suggested, classes)) return;
   suggested = classes;
   get('classes').replaceChildren(...classes.map(name => new Option('', name)));
 }
@@ -214,7 +218,7 @@ element.addEventListener('change', event => {
     target.value = '';
     if (!name || names.includes(name)) return;
     if (names.length < CONFIG.max_compared) set({models: [...names, name]});
-    else notice(`There are ${names.length} networks already, which is the most; remove one first.`);
+    else remark(`There are ${names.length} networks already, which is the most; remove one first.`);
   } else if (target.dataset.field) changeField(target);
 });
 // Another window takes the focus too, but not from the field.
@@ -266,7 +270,7 @@ async function openCamera() {
   const video = get('camera');
   let stream;
   try { stream = await navigator.mediaDevices.getUserMedia({video: true}); } catch (error) {
-    return notice('There is no camera, or the browser does not allow it here.');
+    return remark('There is no camera, or the browser does not allow it here.');
   }
   // Asked twice, or closed before the browser let it.
   if (camera || !video.closest('[open]')) return stream.getTracks().forEach(track => track.stop());

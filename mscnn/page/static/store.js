@@ -24,6 +24,7 @@ let lost = null;         // the last one that gradio said had failed: it does no
 let refused = {};        // by lens: what gave an error, a question or was stopped: {key, sentence, button, text, stopped};
                          // not asked again by itself
 let needed = false;      // whether the button on the page agrees to a cost that was named
+let asked = '';          // the sentence beside that button
 let changed = 'open';
 let standing = '';       // a sentence that stays until something else is chosen
 
@@ -165,7 +166,6 @@ function take(message) {
     state.photo = {...state.photo, width, height, url: own ? state.photo.url : fileURL(path)};
   }
   answers[lens] = {at, message, serial: message.serial};
-  if (message.classes) suggest(message.classes);
   const choices = message.choices ?? BUILT;  // none: they are those that the page was built with
   if (!same(choices, CONFIG.choices)) {
     CONFIG.choices = choices;
@@ -203,11 +203,14 @@ function noticeNow() {
 }
 const noticeOfAnswer = () => notice(noticeNow());
 function question(sentence = '', button = '') {
+  asked = sentence;
   needed = !!sentence;
   get('run').hidden = !button;
   get('run').textContent = button;
   if (sentence) notice(sentence);
 }
+// A word on what was just done; what the page asks stays beside its button.
+const remark = text => notice(asked.includes(text) ? asked : [asked, text].filter(Boolean).join(' '));
 function busy(is, progress) {
   is ||= !!viewer.previewed;  // a photo is on its way
   get('overlay').classList.toggle('busy', is);
@@ -232,18 +235,19 @@ async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agr
   button.ariaDisabled = 'true';  // not disabled, which would take the focus away
   try {
     const made = await server.pack(wanted);
-    if (made.error) return notice(made.error);
+    if (made.error) return remark(made.error);
     const link = document.createElement('a');
     link.href = fileURL(made.path);
     link.download = made.name;
     link.click();
   } catch (error) {
-    notice('The file could not be made; try again.');
+    remark('The file could not be made; try again.');
   } finally { button.ariaDisabled = 'false'; }
 }
 
 // A report of all lenses with an answer for the state, and their files. What was not agreed to stays out.
 function keep(button) {
+  if (button.ariaDisabled === 'true') return;  // it is being made
   const seen = Object.keys(LENSES).filter(id => !differs(id) && !answers[id].message.more);
   if (!seen.length) return notice('There is no answer to keep yet.');
   const making = 'The report is being made …';
@@ -262,11 +266,12 @@ const photoOf = ({id, label, path}) => ({id: 'example:' + id, example: id, name:
 function chooseExample(id, more, options) { set({...more, photo: photoOf(exampleOf(id))}, options); }
 async function choosePhoto(file) {
   if (!file) return;
-  if (file.size > CONFIG.max_bytes) return notice(
+  if (file.size > CONFIG.max_bytes) return remark(
     `${file.name} is larger than ${Math.round(CONFIG.max_bytes / 2 ** 20)} MB; choose a smaller one.`);
   const url = URL.createObjectURL(file), mine = ++uploads;
   previews.add(url);
   notice();
+  question();  // it is about the photo before
   viewer.previewed = url;
   busy(true);
   refresh();
@@ -280,7 +285,7 @@ async function choosePhoto(file) {
     viewer.previewed = null;
     busy(!!pending);
     refresh();
-    notice(`${file.name} could not be uploaded; try again, or choose another photo.`);
+    remark(`${file.name} could not be uploaded; try again, or choose another photo.`);
   }
 }
 let uploads = 0;
@@ -386,5 +391,5 @@ async function copyLink() {
   try { await navigator.clipboard.writeText(link); } catch (error) {
     text = `The browser lets the page copy nothing here. The link${state.photo?.example ? '' : ', which does not hold your own photo'}: ${link}`;
   }
-  notice(text);
+  remark(text);
 }

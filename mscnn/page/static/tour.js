@@ -32,7 +32,7 @@ const tour = {
   leave(choosing = false) {  // choosing: the visitor has just chosen something else to look at
     [state, answers, viewer].forEach((what, k) => Object.assign(what, this.kept[k]));
     this.kept = this.press = pending = null; refused = {};
-    standing = ''; busy(false); notice();
+    standing = ''; busy(false); noticeOfAnswer();
     this.show(-1);
     if (choosing) return;
     writeAddress(false); refresh();

@@ -148,7 +148,7 @@ const viewer = {
     const answer = this.answer();
     if (!answer || (column && 'map' in column)) return null;
     const shown = this.mapById(this.hovered) ?? this.mapById(this.chosen?.[0] === state.tab ? this.chosen[1] : null) ?? mapFor(answer, wantedLabel(answer), state.layer)
-      ?? (differs(state.tab) ? mapFor(answer, answer.message.label, 'last') : null) ?? this.view().maps?.[0] ?? null;
+      ?? mapFor(answer, differs(state.tab) ? answer.message.label : wantedLabel(answer), 'last') ?? this.view().maps?.[0] ?? null;
     if (!shown || column?.key === undefined) return shown;
     return this.view().maps.find(map => map.group === shown.group && map.column === column.key) ?? null;
   },
@@ -230,19 +230,19 @@ const viewer = {
     const alone = shown && shown.column === undefined && columns.some(column => column.key !== undefined);
     const known = alone ? [] : columns.filter(column => column.key === undefined || this.map(column));
     const wanted = known.length ? known : [{}], host = get('canvases');
-    if (this.columns.length !== wanted.length) {
-      host.replaceChildren();
-      this.columns = wanted.map(column => {
-        const figure = document.createElement('figure'), title = document.createElement('figcaption');
-        const canvas = document.createElement('canvas');
-        canvas.tabIndex = 0;
-        canvas.setAttribute('role', 'application');
-        canvas.setAttribute('aria-describedby', 'readout');
-        figure.append(title, canvas);
-        host.append(figure);
-        listen(canvas);
-        return {column, canvas, title};
-      });
+    // Those that stay are kept: one may have the focus, or a box that is being drawn on it.
+    if (this.columns.length > wanted.length) letGo();
+    while (this.columns.length > wanted.length) { this.columns.pop(); host.lastChild.remove(); }
+    while (this.columns.length < wanted.length) {
+      const figure = document.createElement('figure'), title = document.createElement('figcaption');
+      const canvas = document.createElement('canvas');
+      canvas.tabIndex = 0;
+      canvas.setAttribute('role', 'application');
+      canvas.setAttribute('aria-describedby', 'readout');
+      figure.append(title, canvas);
+      host.append(figure);
+      listen(canvas);
+      this.columns.push({canvas, title});
     }
     this.columns.forEach((entry, k) => {
       entry.column = wanted[k];
@@ -345,7 +345,8 @@ const viewer = {
     const texts = point ? this.columns.map(({column}) => {
       const map = this.map(column), value = map ? valueAt(map, ...this.own(map).scaled(point)) : null;
       if (!map) return '';
-      const number = value === null ? 'not seen by the network' : `${value.toFixed(Math.abs(value) < 9.95 ? 1 : 0)} ${map.unit}`;
+      const digits = Math.abs(value) < 9.95 ? 1 : 0;
+      const number = value === null ? 'not seen by the network' : `${(Number(value.toFixed(digits)) || 0).toFixed(digits)} ${map.unit}`;  // no -0.0
       return [column.title, this.columns.length > 1 ? '' : map.title, number].filter(Boolean).join(': ');
     }).filter(Boolean) : [];
     const field = point && this.fieldAt(...point);
@@ -386,11 +387,15 @@ const viewer = {
   },
 };
 
+// The fingers on all canvases, and what they began: on a phone two columns lie under one hand.
+const fingers = new Map();
+let start = null;
+const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) || 1; };
+function letGo() { fingers.clear(); start = viewer.drag = null; }
 function listen(canvas) {
-  const fingers = new Map();
-  let start = null;
   canvas.addEventListener('pointerdown', event => {
     if (event.button) return;
+    if (event.isPrimary) fingers.clear();  // one that was lifted elsewhere
     fingers.set(event.pointerId, event);
     canvas.setPointerCapture?.(event.pointerId);
     if (fingers.size === 1) start = {at: viewer.at(canvas, event), x: event.clientX, y: event.clientY, centre: viewer.centre, moved: false};
@@ -399,7 +404,6 @@ function listen(canvas) {
       start = {pinch: spread(), zoom: viewer.zoom, about: viewer.at(canvas, event)};
     }
   });
-  const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) || 1; };
   canvas.addEventListener('pointermove', event => {
     const point = viewer.at(canvas, event);
     if (fingers.has(event.pointerId)) fingers.set(event.pointerId, event);
