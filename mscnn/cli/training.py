@@ -36,7 +36,8 @@ _DATA = (
 _OUT = "Folder for the model, its tables, pictures and checkpoint."
 Data = Annotated[Path, Argument(metavar="DATA", help=_DATA)]
 Out = Annotated[Path, Option(metavar="DIR", help=_OUT)]
-Resume = Annotated[bool, Option("--resume", help="Go on from the checkpoint in --out.")]
+_RESUME = "Go on from the checkpoint in --out; give the other options again."
+Resume = Annotated[bool, Option("--resume", help=_RESUME)]
 
 
 def train(**given: Any) -> None:
@@ -111,7 +112,13 @@ def _run(given: dict[str, Any], *, fine_tune: bool) -> None:
     values["sizes"] = parse_sizes(values["sizes"])
     plan = RunPlan(recipe=Recipe(**values), fine_tune=fine_tune, **given)
     with progress(f"downloading {plan.model}", "B") as report:
-        result = start_training(plan, listener=show, notice=tell, on_progress=report)
+
+        def downloaded(done: int, total: int | None) -> None:
+            report(done, total)
+            if done == total:  # or it would stand before the first line of the training
+                report.bar.close()
+
+        result = start_training(plan, listener=show, notice=tell, on_progress=downloaded)
     if is_first_by_environment():
         top5 = f", top-5 {result.top5:.4f}" if result.top5_tells else ""
         say(f"top-1 {result.top1:.4f}{top5} on {result.images} images")

@@ -18,7 +18,7 @@ from timm.utils.distributed import init_distributed_device_so, world_info_from_e
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mscnn.errors import OptionError
+from mscnn.errors import DeviceError, OptionError
 
 T = TypeVar("T")
 
@@ -83,12 +83,20 @@ def is_first_by_environment() -> bool:
 
 @contextmanager
 def sharing(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that were started; ``OptionError`` where there are several for mps."""
+    """Join the processes that were started.
+
+    Raises ``OptionError`` for several of them on mps, ``DeviceError`` for more than GPUs.
+    """
     if not _are_several():
         yield Processes(device)
         return
     if device.type == "mps":
         raise OptionError("Several processes cannot share mps; use --device cpu, or one process.")
+    if device.type == "cuda" and world_info_from_env()[0] >= (gpus := torch.cuda.device_count()):
+        raise DeviceError(
+            f"There are more processes on this machine than GPUs that each of them sees ({gpus}); "
+            "start one for each GPU, or use --device cpu."
+        )
     # gloo for CPUs, NCCL for CUDA: timm's choice.
     joined = init_distributed_device_so(device=device.type)
     try:

@@ -127,8 +127,16 @@ class Trainer:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.at.load(state)
-        before, same = Recipe.from_json(state["recipe"]), {"workers": 0, "threads": 0}
-        if self.at.epoch and before.replaced(**same) != self.recipe.replaced(**same):
+        if (begun := self.at.epoch + bool(self.at.step)) > self.recipe.epochs:
+            raise TrainingError(
+                f"--epochs is {self.recipe.epochs}, and the run in --out is in epoch {begun} "
+                "already; give at least that many, as before."
+            )
+        before = Recipe.from_json(state["recipe"])
+        if changes := self.recipe.changes_from(before):
+            said = ", ".join(changes)
+            self.notice(f"This run goes on with other options than before: {said}.")
+        if self.at.epoch and changes:
             self.at.earlier.append([self.at.epoch, json.dumps(before.as_dict())])
         if self.recipe.patience and state.get("best") is not None:
             vars(self.best).update(state["best"])

@@ -14,10 +14,14 @@ T = TypeVar("T")
 AMP_CHOICES = ("none", "bf16", "fp16")
 SCHEDULES = ("cosine", "wsd", "poly", "constant")
 _WARMUP_EPOCHS = 0.5
-_RANDAUGMENT = re.compile(r"rand(-((m|n|p|mstd|mmax|inc)\d+(\.\d+)?|t[a-z0-9]+))*")
+# timm reads the first four as whole numbers, and takes an unknown set for its usual one.
+_RANDAUGMENT = re.compile(
+    r"rand(-((m|n|mmax|inc)\d+|(p|mstd)\d+(\.\d+)?|t(weights|3aw|3a)))*", re.ASCII
+)
 # Changing one of these would show a held-out photo to the network, show some photos twice in an
 # epoch, or leave the optimiser's memory without its parameters.
 FIXED = ("seed", "val_share", "batch_size", "opt", "freeze", "layer_decay", "ema")
+CHANGES_NOTHING = ("workers", "threads")
 
 
 def _option(default: T, text: str, low: float | None = None, high: float | str | None = None) -> T:
@@ -129,6 +133,18 @@ class Recipe:
                 return px
             epoch -= epochs
         return self.sizes[-1][0] if self.sizes else final_px
+
+    def changes_from(self, before: Recipe) -> list[str]:
+        """Say of each option that changes the result and is not as ``before`` what it is, was."""
+        said = []
+        for item in dataclasses.fields(self):
+            was, now = getattr(before, item.name), getattr(self, item.name)
+            if was != now and item.name not in CHANGES_NOTHING:
+                if item.name == "sizes":
+                    was, now = format_sizes(was), format_sizes(now)
+                pair = ["none" if value == "" else value for value in (was, now)]
+                said.append(f"{option_name(item.name)} {pair[1]} (was {pair[0]})")
+        return said
 
     def replaced(self, **changes: Any) -> Recipe:
         """Return this recipe with some values changed, checked again."""

@@ -29,11 +29,17 @@ from mscnn.results.schema import Cell, Table, csv_text, harmless
 from mscnn.results.writing import replacing
 from mscnn.starters import STARTER_NAMES
 from mscnn.training.networks import StartingPoint
-from mscnn.training.recipe import FINE_TUNING, Recipe, format_sizes, option_name, usual_warmup
+from mscnn.training.recipe import (
+    CHANGES_NOTHING,
+    FINE_TUNING,
+    Recipe,
+    format_sizes,
+    option_name,
+    usual_warmup,
+)
 from mscnn.training.state import TrainState, saving
 
 _MAX_NAMES = 50
-_CHANGES_NOTHING = ("workers", "threads")
 _TASK = "image-classification"
 
 
@@ -183,7 +189,7 @@ def model_card(facts: Facts, accuracy: Accuracy, name: str) -> str:
     settings = [
         f"- {key.replace('_', ' ')}: {value}"
         for key, value in recipe.items()
-        if key not in _CHANGES_NOTHING
+        if key not in CHANGES_NOTHING
     ]
     own = start.architecture in STARTER_NAMES or start.architecture.startswith("starter_")
     teach = "import mscnn.starters  # teaches timm this architecture\n" if own else ""
@@ -252,7 +258,7 @@ def command(facts: Facts, name: str) -> str:
         value, default = getattr(recipe, item.name), getattr(usual, item.name)
         if item.name == "warmup_epochs":
             default = usual_warmup(recipe.epochs)
-        if value == default or item.name in _CHANGES_NOTHING:
+        if value == default or item.name in CHANGES_NOTHING:
             continue
         option = option_name(item.name)
         text = format_sizes(value) if item.name == "sizes" else str(value)

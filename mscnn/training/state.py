@@ -108,6 +108,10 @@ def check_same_run(
         before, now = getattr(stored, name), getattr(recipe, name)
         if not fault and before != now:
             fault = f"The run in --out was started with {option_name(name)} {before}, not {now}"
+    # Where nothing decays, timm makes one group of all parameters, otherwise two.
+    before, now = stored.weight_decay, recipe.weight_decay
+    if not fault and recipe.layer_decay == 1 and bool(before) != bool(now):
+        fault = f"The run in --out was started with --weight-decay {before}, not {now}"
     if fault:
         raise TrainingError(f"{fault}; give the same again, or another --out for a new run.")
 

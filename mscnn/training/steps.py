@@ -38,10 +38,15 @@ def optimiser_and_schedule(
             model, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay,
             layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
         )  # fmt: skip
-    except (ValueError, TypeError) as error:
+    # The last two: those of packages that are not here, or that need CUDA.
+    except (ValueError, TypeError, AssertionError, ImportError) as error:
         raise OptionError(
             f"--opt is {recipe.opt!r}, which timm cannot use here; try muon, sgd or adamw."
         ) from error
+    if getattr(optimizer, "is_second_order", False):  # such as adahessian
+        raise OptionError(
+            f"--opt is {recipe.opt!r}, which needs second derivatives; try muon, sgd or adamw."
+        )
     try:
         scheduler, _ = create_scheduler_v2(
             optimizer,

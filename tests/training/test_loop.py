@@ -88,8 +88,11 @@ def test_a_run_is_not_overwritten_by_accident(folder, recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"), [({"opt": "nope"}, "--opt"), ({"warmup_epochs": 2.0}, "--warmup-epochs")]
-)
+    ("changes", "named"), [
+        ({"opt": "nope"}, "--opt"), ({"opt": "fusedsgd"}, "--opt"),
+        ({"opt": "adahessian"}, "--opt"), ({"warmup_epochs": 2.0}, "--warmup-epochs"),
+    ],
+)  # fmt: skip
 def test_options_that_timm_refuses_are_named(folder, recipe, tmp_path, changes, named):
     with pytest.raises(OptionError, match=named):
         Trainer(ARCHITECTURE, open_data(folder), tmp_path, recipe(**changes), CPU)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from mscnn.data.layouts import open_data
 from mscnn.data.processes import Processes, sharing
-from mscnn.errors import OptionError
+from mscnn.errors import DeviceError, OptionError
 from mscnn.training.loop import Trainer
 from mscnn.training.recipe import Recipe
 
@@ -73,4 +73,12 @@ def test_alone_nothing_is_joined(monkeypatch):
         assert processes == Processes(CPU, 0, 1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(OptionError, match="mps"), sharing(torch.device("mps")):
+        pass
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="GPU"), sharing(torch.device("cuda")):
         pass

@@ -37,8 +37,9 @@ def test_without_phases_the_model_says_the_size():
     ("epochs", 0), ("batch_size", 1), ("lr", 0.0), ("lr", float("nan")), ("smoothing", 1.0),
     ("zoom_in", 0.0), ("zoom_out", 0.5), ("zoom_out_prob", 1.5), ("seed", -1), ("amp", "fp8"),
     ("schedule", "magic"), ("warmup_epochs", 11.0), ("sizes", ((8, 1),)), ("sizes", ((64, 0),)),
-    ("randaugment", "auto"), ("randaugment", "rand-q9"), ("layer_decay", 0.0), ("patience", -1),
-    ("val_share", 1.0),
+    ("randaugment", "auto"), ("randaugment", "rand-q9"), ("randaugment", "rand-m9.5"),
+    ("randaugment", "rand-m9-n1.5"), ("randaugment", "rand-m9-tweight"), ("layer_decay", 0.0),
+    ("patience", -1), ("val_share", 1.0),
 ])  # fmt: skip
 def test_values_out_of_range_name_the_option(name, value):
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')}"):

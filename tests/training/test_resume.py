@@ -357,6 +357,16 @@ def test_a_broken_checkpoint_says_what_to_do(tmp_path):
         load_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize(("was", "now"), [(0.1, 0.0), (0.0, 0.1)])
+def test_weight_decay_neither_begins_nor_ends_in_a_run(folder, recipe, tmp_path, was, now):
+    """It would leave the optimiser's memory without its groups of parameters."""
+    data = open_data(folder)
+    Trainer(NAME, data, tmp_path, recipe(epochs=1, weight_decay=was), CPU).run()
+    again = Trainer(NAME, data, tmp_path, recipe(epochs=2, weight_decay=now), CPU)
+    with pytest.raises(TrainingError, match=f"--weight-decay {was}, not {now}"):
+        again.resume()
+
+
 def test_what_may_change_when_a_run_is_resumed_does(folder, recipe, tmp_path):
     """The optimiser's memory comes from the checkpoint, its settings from the recipe."""
     data = open_data(folder)
@@ -367,3 +377,21 @@ def test_what_may_change_when_a_run_is_resumed_does(folder, recipe, tmp_path):
     assert decays == {0.0, 0.3}
     half = Trainer(NAME, data, tmp_path, recipe(epochs=2, amp="fp16"), CPU)
     assert half.resume()
+
+
+def test_a_run_that_goes_on_with_other_options_says_so(folder, recipe, tmp_path):
+    """As one does where they are left out beside ``--resume``."""
+    with pytest.raises(Killed):
+        train(folder, tmp_path, recipe(epochs=3), die_at=(1, 3))
+    said: list[str] = []
+    data, settings = open_data(folder), recipe(epochs=3, lr=0.02, workers=1)
+    again = Trainer(NAME, data, tmp_path, settings, CPU, notice=said.append)
+    assert again.resume()
+    assert [sentence.partition(": ")[2] for sentence in said] == ["--lr 0.02 (was 0.01)."]
+    short = Trainer(NAME, data, tmp_path, recipe(epochs=1), CPU)
+    with pytest.raises(TrainingError, match=r"--epochs is 1, .* in epoch 2"):
+        short.resume()
+    again.at.epoch, again.at.step = 2, 0  # as where a run is stopped, or done
+    again.save()
+    with pytest.raises(TrainingError, match=r"--epochs is 1, .* in epoch 2"):
+        short.resume()
