@@ -90,8 +90,8 @@ def starters() -> str:
         "top-1 prediction / among the top five; `python -m scripts.accuracy` and the tests measure "
         "it again. "
         "Training (PFLOP): 3 forwards per image, 2 operations per multiply-accumulate, at the "
-        "sizes of the recipe. Hours: wall time on one CPU thread of a machine that did other work "
-        "meanwhile, so rows do not compare.",
+        "sizes of the recipe. Hours: wall time on one or two CPU threads of machines that did "
+        "other work meanwhile, so rows do not compare.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -193,7 +193,8 @@ def evaluate(
     classes and of the confusions, a picture of each, reliability.png and manifest.json. With
     --report it writes a page that needs no server: accuracy, confusions, at most 60 mistakes with
     their maps and, with --against, a test of the difference and at most 24 photos with the maps of
-    both models. Under torchrun the work is shared.
+    both models. A model folder without reliability.json gets one, which the page reads. Under
+    torchrun the work is shared.
     """
     from mscnn.data.evaluation import evaluate as measure
     from mscnn.data.evaluation import evaluate_and_show, write_reliability
@@ -272,7 +273,8 @@ def map_photos(
             found = work(load(), Path(folder), out, **how, **shared)
         except KeyboardInterrupt:
             if (part := part_folder(out.resolve())).is_dir():  # not yet, during a download
-                say(f"what was done is kept in {part}: the same command goes on", err=True)
+                same = "the same command" + " without --restart" * bool(how.get("restart"))
+                say(f"what was done is kept in {part}: {same} goes on", err=True)
             raise
     if not first:
         return

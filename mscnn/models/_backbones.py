@@ -182,10 +182,9 @@ BACKBONES: tuple[BackboneSpec, ...] = (
     _starter("ResNet", 2_645_712, 0.2904, (None, "It is itself the plain partner of the others."),
              "one 3x3 convolution per block."),
     _starter("Res2NeXt", 2_542_096, 0.2805, ("starter_resnet",
-             "Same channels, data and first ten epochs and nearly the same cost, but the ResNet "
-             "has learnt for four epochs more: part of any gap is training."),
+             "Same recipe, data and epochs, same channels and nearly the same cost."),
              "4 chained splits inside each block, each of 8 groups of channels.",
-             epochs=10, scales=4, cardinality=8),
+             scales=4, cardinality=8),
     _starter("ResNeSt", 2_850_744, 0.3309, ("starter_resnet",
              "Same channels, data and first ten epochs, but a seventh more multiply-accumulates, "
              "and the ResNet has learnt for four epochs more: part of any gap is training."),

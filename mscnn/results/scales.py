@@ -360,6 +360,7 @@ class SweepCurve:
             its best, in factors of two, interpolated; None where the class is unknown.
         mean_probability: area under probability over log size, divided by the range, 0..1.
         note: why something is missing, fit to show; "" where nothing is.
+        is_only: whether the network has no other class, so that the rank is always 1.
     """
 
     model: str
@@ -370,6 +371,7 @@ class SweepCurve:
     mean_probability: float | None = field(metadata=column(before="steps"))
     note: str = field(default="", metadata=column(before="steps"))
     seconds: float = field(default=0.0, metadata=column(before="steps"))
+    is_only: bool = field(default=False, repr=False, metadata=HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
