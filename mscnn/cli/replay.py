@@ -105,12 +105,16 @@ def _photo(made: MadeBy, given: str | None, beside: Path) -> str:
     folders = (Path(),) if given else (beside, beside.parent, Path())
     places = [place for folder in folders if (place := folder / name).is_file()]
     for place in (*places, *(() if given else (example.path for example in examples()))):
-        if hashlib.sha256(place.read_bytes()).hexdigest() == made.photo.get("sha256"):
+        if _is_photo(made, place):
             return str(place)
     if places:
         said = f"{shown_name(name)} is another photo than that of the manifest (by its sha256)"
         raise ImageError(f"{said}; give the original file as --photo.")
     raise ImageError(f"The photo {shown_name(name)} was not found; give it as --photo.")
+
+
+def _is_photo(made: MadeBy, place: Path) -> bool:
+    return hashlib.sha256(place.read_bytes()).hexdigest() == made.photo.get("sha256")
 
 
 def _check_weights(made: MadeBy, *, named: bool = False) -> str:
@@ -147,7 +151,7 @@ def _measure(made: MadeBy, image: str, folder: Path, device: str) -> None:
     from mscnn.models.examples import examples
 
     given: Any = made.options
-    others = [e.path for e in examples() if given.get("many") and e.label != made.photo.get("name")]
+    others = [e.path for e in examples() if given.get("many") and not _is_photo(made, e.path)]
     try:
         name, (x, y) = str(given["model"]), (min(float(side), 1 - 1e-6) for side in given["point"])
         asked = [str(unit).partition("/") for unit in given["units"]]

@@ -139,7 +139,9 @@ def evaluate_and_show(
         raise OptionError(f"{against.name} is the same model; compare it with another one.")
     if networks[-1].labels.names != classifier.labels.names:
         what = "has other classes, or has them in another order; choose a model with the classes of"
-        raise OptionError(f"{networks[-1].name} {what} {classifier.name}.")
+        # By their weights too: both may be of one architecture.
+        names = [f"{n.name} ({n.weights.source})" for n in (networks[-1], classifier)]
+        raise OptionError(f"{names[0]} {what} {names[1]}.")
     processes, data = processes or Processes(classifier.device), find_labelled(root)
     how: dict[str, Any] = {"data": data, "loading": loading, "on_progress": on_progress}
     how |= {"processes": processes}

@@ -34,6 +34,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import astuple, dataclass, field, replace
+from filecmp import cmp
 from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
@@ -386,9 +387,11 @@ class _Folder:
     def _check_out(self) -> None:
         """Refuse a folder with results of other settings."""
         known, wanted = _manifest(self.out), [part.rows.settings for part in self.parts]
+        old, given_up = self.out / "manifest.json", part_files.part_folder(self.out) / "old.json"
         if self.restart:
             part_files.forget(self.out)
-        elif known:
+        # What a run with --restart that was stopped was to replace.
+        elif known and not (given_up.is_file() and cmp(given_up, old, shallow=False)):
             pairs: Any = zip_longest(known.get("settings", ()), wanted, fillvalue={})
             if names := dict.fromkeys(
                 name for pair in pairs for name in part_files.differing(*pair)
@@ -400,6 +403,8 @@ class _Folder:
         with part_files.writing(self.out):
             for k, part in enumerate(self.parts):
                 part_files.settle(self.out, part.rows, str(k))
+            if self.restart and known:
+                shutil.copyfile(old, given_up)
 
     def _report(self, k: int, done: int, total: int) -> None:
         self.on_progress(k * total + done, len(self.parts) * total)

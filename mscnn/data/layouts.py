@@ -481,11 +481,12 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     if splits <= {"", "train"}:
         return _Layout(lambda: part(None), lambda: part(None))
     others = sorted(splits - {"train", val})
+    called = _VAL if val.startswith("val") else f"the {val} part"
     left_out = f"the table's {val} part; its {' and '.join(others)} part is left out"
     return _Layout(
-        lambda: part(val, _VAL) if val in splits else part("train"),
+        lambda: part(val, called) if val in splits else part("train"),
         lambda: part("train"),
-        lambda: part(val, _VAL),
+        lambda: part(val, called),
         left_out if others else OWN_PART,
     )
 
@@ -504,9 +505,9 @@ def _saved(root: Path, account: Account) -> _Layout:
     learnt_from = learnt_from or next(others, measured_with)
     train = tables[learnt_from]
     val = tables.get(measured_with) if measured_with != learnt_from else None
-    taken = {learnt_from, measured_with} if val is not None else {learnt_from}
-    if left := [name for name in tables if name not in taken]:
-        account.notices.append(f"Of the saved data set {_names(left)} is left out.")
+    if left := [name for name in tables if name not in (learnt_from, measured_with)]:
+        verb = "is" if len(left) == 1 else "are"
+        account.notices.append(f"Of the saved data set {_names(left)} {verb} left out.")
     image, label = _columns(root, train)
     known = getattr(train.features[label], "names", None) or []
 
@@ -543,7 +544,7 @@ def _saved(root: Path, account: Account) -> _Layout:
         samples = Samples(photos, [index[labels[name][i]] for i in kept], kept)
         return Part(tuple(map(str, values)), samples, words)
 
-    words = _ALL if taken == set(tables) else f"the part {learnt_from!r}"
+    words = f"the part {learnt_from!r}" if left else _ALL
     learnt, own = partial(part, train, "train", words), partial(part, val, "val", _VAL)
 
     @cache

@@ -44,7 +44,6 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Done = tuple[int, Arrays, Flags]
 """A batch: its number, its rows of each array, and which of them are photographs."""
 _WAIT_S = 0.2
-_SUFFIXES = frozenset((".csv", ".json", ".npy", ".npz", ".parquet", ".part", ".safetensors"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +183,8 @@ def settle(out: Path, plan: Plan, within: str = "") -> None:
     if names := differing(known, wanted):
         raise OutputError(
             f"{part_folder(out).name!r} holds what an earlier run began that was different "
-            f"({', '.join(names)}); give the same command to go on with it, --restart to begin "
-            "anew, or another --out."
+            f"({', '.join(names)}); with all of that as it was, the same command goes on with "
+            "it; give --restart to begin anew, or another --out."
         )
 
 
@@ -287,16 +286,21 @@ def part_folder(out: Path) -> Path:
 
 def forget(out: Path) -> None:
     """Delete what an earlier run kept for ``out``."""
-    if not _is_foreign(part_folder(out)):
-        shutil.rmtree(part_folder(out), ignore_errors=True)
+    folder = part_folder(out)
+    if _is_foreign(folder):
+        return
+    for path in [*folder.rglob("*")]:  # the plans last: by them it is known as a run's own
+        if path.name != "plan.json" and not path.is_dir():
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_foreign(folder: Path) -> bool:
     """Whether a folder so called holds files that no run wrote."""
-    files = [path for path in folder.rglob("*") if not path.is_dir()]
-    # A kill may have come before the plan was there, or when it was gone again.
-    planned = any(path.name == "plan.json" for path in files)
-    return not planned and any(path.suffix not in _SUFFIXES for path in files)
+    files = {path.name for path in folder.rglob("*") if not path.is_dir()}
+    # A kill may have come before the plan had its name.
+    return "plan.json" not in files and not files <= {"plan.json.part"}
 
 
 @contextmanager

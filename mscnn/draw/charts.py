@@ -402,8 +402,9 @@ def ablation_chart(
             sees = "" if cut.rf_max_px is None else f", sees {cut.rf_max_px} px"
             one = f", split {cut.index}" if len(own) > 1 else ""
             words = (
-                f"Without {look.place(name)} ({name}){one}{sees}: probability "
-                f"{100 * cut.probability_change:+.1f} points, top-1 {cut.top.label}; "
+                f"Without {look.place(name)} ({name}){one}{sees}: the logit "
+                f"{'loses' if height >= 0 else 'gains'} {look.number_text(abs(height))}, "
+                f"probability {100 * cut.probability_change:+.1f} points, top-1 {cut.top.label}; "
                 f"it held {cut.share:.1%} of the block's evidence"
             )
             look.mark(bar, f"part:{name}/{cut.index}", words)

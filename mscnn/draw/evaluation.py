@@ -27,6 +27,7 @@ SETTING_WORDS = {
     "shuffled": "pixels shuffled (control)",
 }
 _NAMED, _NUMBERED = 40, 14  # so many classes leave room for their names, and for numbers in cells
+_TILTED, _UPRIGHT = 12, 36  # so many names have room below a chart of a study
 
 
 def training_curves(
@@ -93,7 +94,7 @@ def confusion_figure(counts: npt.NDArray[np.int64], names: Sequence[str], title:
         axis.set_yticks(range(n), shown, parse_math=False)
     if n <= _NUMBERED:
         for row, column in np.argwhere(counts > 0):
-            ink = "white" if fractions[row, column] < 0.6 else "black"
+            ink = "white" if fractions[row, column] < 0.45 else "black"  # 4.5 : 1 or nearly
             words = str(counts[row, column])
             axis.text(column, row, words, ha="center", va="center", color=ink, fontsize=look.SMALL)
     bar = figure.colorbar(picture, ax=axis, shrink=0.8)
@@ -266,7 +267,8 @@ def _changes(axis: Axes, model: Mapping[str, Any], compared: Mapping[str, float]
     axis.axhline(0, color=look.SOFT, linewidth=0.8)
     large, small = (f"{compared[name]:g}\N{MULTIPLICATION SIGN}" for name in ("large", "small"))
     look.style(axis, title=f"Change of the untouched split's fraction, from {large} to {small}")
-    axis.set_xticks(range(len(blocks)), blocks, rotation=30)
+    step = -(-len(blocks) // _TILTED) or 1
+    axis.set_xticks(range(0, len(blocks), step), blocks[::step], rotation=30)
     look.axis_legend(axis)
 
 
@@ -278,7 +280,8 @@ def _fields(axis: Axes, model: Mapping[str, Any]) -> None:
     title = "Side of the square that holds half of the gradient, px"
     look.style(axis, title=title, x="stage.block/split, timm's order")
     names = [f"{row['block'].removeprefix('layer')}/{row['split']}" for row in rows]
-    axis.set_xticks(range(len(rows)), names, rotation=90, fontsize=8)
+    step = -(-len(rows) // _UPRIGHT) or 1  # of a deep network every fourth: one split of each block
+    axis.set_xticks(range(0, len(rows), step), names[::step], rotation=90, fontsize=8)
     axis.set_ylim(0, None)
     look.axis_legend(axis)
 

@@ -114,7 +114,8 @@ def checks_chart(
     for row, (name, value) in enumerate(bars):
         words = "flat" if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
         length = value or 0.0
-        look.mark(axis.barh(row, length, 0.62, color=look.SERIES[0])[0], f"check:{row}", name)
+        (bar,) = axis.barh(row, length, 0.62, color=look.SERIES[0])
+        look.mark(bar, f"check:{row}", f"{name}: {words}")
         look.note(axis, words, (max(length, 0.0), row), xytext=(4, 0), va="center")
     axis.set_yticks(range(len(bars)), [name for name, _ in bars])
     axis.set_xlim(min(0.0, *(1.1 * (value or 0.0) for _, value in bars), 0.0), 1.12)

@@ -187,7 +187,9 @@ class Network:
     def targets(self, wanted: Sequence[str | int] | str | int) -> Targets:
         """Settle the classes to explain: indices, names, ``"top1"`` or ``"top5"``."""
         self._check_classes()
-        items = [wanted] if isinstance(wanted, (str, SupportsIndex)) else list(wanted)
+        given: Any = wanted  # an array of several indices claims to be an index, too
+        one = isinstance(given, (str, SupportsIndex)) and not getattr(given, "ndim", 0)
+        items = [given] if one else list(given)
         if not items:
             raise OptionError('No class was named; give a class, "top1" or "top5".')
         if items in (["top5"], ["top-5"]):
@@ -505,7 +507,10 @@ class Network:
         if len(steps) == len(plan.factors):
             octaves, mean = sweep.score(plan.factors, [s.probability for s in steps])
         label = self.labels.display(index)
-        return SweepCurve(self.name, index, label, tuple(steps), octaves, mean, seconds=seconds)
+        return SweepCurve(
+            self.name, index, label, tuple(steps), octaves, mean, seconds=seconds,
+            is_only=len(self.labels) == 1,
+        )  # fmt: skip
 
     def ablate(
         self,

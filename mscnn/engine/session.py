@@ -17,6 +17,7 @@ from mscnn.models.owners import OwnersModels
 from mscnn.models.sources import is_path, like_path
 
 Key = tuple[str, str, tuple[tuple[int, int], ...]]
+_MOST_BYTES = 4 * 2**30  # of all weights that are kept; a free Space has 16 GiB for everything
 _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
 
 
@@ -46,7 +47,7 @@ def load(
 
 
 class Session:
-    """Networks by name, at most ``capacity`` of them at a time; ``device`` as in ``load``.
+    """Networks by name, at most ``capacity`` and 4 GiB at a time; ``device`` as in ``load``.
 
     The least recently used one goes first; requests that still run on it finish undisturbed. An
     ``offline`` session never asks the hub. ``owners`` are the model folders that may be named, by
@@ -139,8 +140,14 @@ class Session:
         for other in [k for k in self._networks if k[:2] == key[:2]]:
             del self._networks[other]
         self._networks[key] = network
-        while len(self._networks) > self.capacity:
+        while len(self._networks) > self.capacity or (
+            len(self._networks) > 1 and sum(map(_bytes, self._networks.values())) > _MOST_BYTES
+        ):
             self._networks.popitem(last=False)
+
+
+def _bytes(network: Network) -> int:
+    return sum(weight.nbytes for weight in network.loaded.model.parameters())
 
 
 def _key(name: str, weights: str | Path | None) -> Key:

@@ -8,6 +8,7 @@ network to the GPU and sends NumPy back.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ import torch
 
 from mscnn.engine.network import Network
 from mscnn.engine.session import Session
-from mscnn.errors import MscnnError
+from mscnn.errors import DeviceError, MscnnError
 
 _REMOTE = (
     *("predict", "explain", "scales", "split_attention", "effective_receptive_field", "sweep"),
@@ -75,6 +76,22 @@ class ZeroGpuSession(Session):
             return error
 
 
+def _refusal(error: Exception) -> DeviceError | None:
+    """What ZeroGPU says where it gives no GPU, or not for long enough; None for other failures.
+
+    It raises gradio's error with a title, such as "ZeroGPU quota exceeded", and a message that may
+    hold HTML. Of what is raised inside the worker that message is the name of its class.
+    """
+    title, said = str(getattr(error, "title", "")), str(getattr(error, "message", ""))
+    if not title.startswith("ZeroGPU "):
+        return None
+    if title == "ZeroGPU worker error":
+        taken = "The GPU was taken back before the answer was done; try again, or a quicker method."
+        return DeviceError(taken) if said == "GPU task aborted" else None
+    said = " ".join(re.sub("<[^>]*>", " ", said).split()).rstrip(".")
+    return DeviceError(f"There is no GPU for this now: {said}.")
+
+
 class _Remote:
     """A network that computes elsewhere and answers all else itself."""
 
@@ -90,7 +107,12 @@ class _Remote:
         def call(*args: Any, **options: Any) -> Any:
             # Neither progress nor Stop crosses to the worker, and functions cannot be pickled.
             options = {k: v for k, v in options.items() if not callable(v)}
-            found = self._compute(self._name, self._weights, attribute, args, options)
+            try:
+                found = self._compute(self._name, self._weights, attribute, args, options)
+            except Exception as error:
+                if refusal := _refusal(error):
+                    raise refusal from error
+                raise
             if isinstance(found, MscnnError):
                 raise found
             return found

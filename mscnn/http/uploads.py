@@ -36,7 +36,7 @@ class FileSet(set[str]):
     def __iter__(self) -> Iterator[str]:
         return iter(frozenset(self))
 
-    def __isub__(self, gone: Set[object]) -> FileSet:  # type: ignore[override,misc]
+    def __isub__(self, gone: Set[object]) -> FileSet:
         """Forget files that gradio deleted, and delete the folders that held our answers."""
         for path in gone:
             folder = Path(str(path)).parent

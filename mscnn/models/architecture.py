@@ -61,13 +61,13 @@ class Blueprint:
         layer = first if isinstance(first, str) else first[0]
         # A file may keep it in any nesting, under a name with any prefix.
         known = re.compile(rf"(^|[./]){re.escape(layer)}\.weight$")
-        kernels = (tensor for name, tensor in tensors.items() if known.search(name))
-        # More than four are another network's, of which the comparison with its tensors says more.
-        found = [k.shape[1] for k in kernels if k.ndim == 4 and 1 <= k.shape[1] <= 4]
         # Deeper layers may be called alike, and depthwise ones read one channel each.
-        if not found or cfg["input_size"][0] in found:
+        kernel = tensors.get(min(filter(known.search, tensors), key=len, default=""))
+        channels = kernel.shape[1] if kernel is not None and kernel.ndim == 4 else 0
+        # More than four are another network's, of which the comparison with its tensors says more.
+        if not 1 <= channels <= 4 or channels == cfg["input_size"][0]:
             return bounded
-        return replace(bounded, pretrained_cfg=in_channels(self.name, cfg, found[0]))
+        return replace(bounded, pretrained_cfg=in_channels(self.name, cfg, channels))
 
     def build(
         self, *, device: str = "cpu", classes: int | None = None, pretrained: bool = False

@@ -286,7 +286,13 @@ def _sentence(error: Exception, name: str, hub_file: HubFile) -> str | None:
             f"The hub does not give out the weights of {name} without permission; ask for access "
             f"to {hub_file.repo_id} there and set HF_TOKEN, or {_INSTEAD}."
         )
-    # The hub answers 401 for repositories that do not exist.
+    # The hub answers 401 for repositories that do not exist, but to a token that counts with 404.
+    request = getattr(getattr(error, "response", None), "request", None)
+    if status == 401 and getattr(request, "headers", {}).get("authorization"):
+        return (
+            f"{_absent(name)}, and the hub refuses your access token, which may have expired; "
+            f"renew or remove it (HF_TOKEN, or 'hf auth logout'), or {_INSTEAD}."
+        )
     if isinstance(error, missing) and status in (401, 404):
         return f"The hub has no weights at {hub_file.repo_id} for {name}; {_INSTEAD}."
     if _broke_midway(error):

@@ -141,7 +141,7 @@ class Answering:
         context = self._context(job, tell)
         photo = context.photo(request)
         said = notices_of(photo.image)
-        more, method = False, [request.method] if "method" in lens.needs else []
+        more = False
         for answer in lens.answer(request, context):
             if job.overtaken:
                 raise Cancelled("Stopped.")
@@ -168,7 +168,7 @@ class Answering:
                 "cite": render(
                     "cite.html",
                     networks=[*filter(None, map(registry.find, context.used))],
-                    bibtex=bibtex(*context.used, *method, lens.id, "timm", "mscnn"),
+                    bibtex=bibtex(*context.used, *context.methods, lens.id, "timm", "mscnn"),
                 ),
                 **answer,
                 "view": view,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 # Before gradio is imported: it would ask its own servers for a newer version.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -156,8 +157,12 @@ def serve(
     Raises ``OptionError``: the page cannot listen there; ``OutputError``: temporary files cannot be
     written; and what ``open_files`` and ``OwnersModels`` raise.
     """
+    host = host or os.environ.get("GRADIO_SERVER_NAME")
     _check_address(host, port)
     _check_uploads()
+    _ask_no_proxy(host)
+    if host and ":" in host:  # gradio makes an address of it, where IPv6 has brackets
+        host = f"[{host.strip('[]')}]"
     files, owners = open_files(features), OwnersModels(models, shelf=shelf)
     session = Session(device, owners=owners) if gpu is None else ZeroGpuSession(gpu, owners=owners)
     demo = build_app(Engine(session), files=files)
@@ -173,7 +178,7 @@ def serve(
 
 def _check_address(host: str | None, port: int | None) -> None:
     """Raise ``OptionError`` where gradio would try, and only say that it found no port."""
-    host = (host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    host = (host or "127.0.0.1").strip("[]")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port or 0), family=family).close()
@@ -184,6 +189,17 @@ def _check_address(host: str | None, port: int | None) -> None:
             errno.EACCES: f"port {port} needs a permission of the system; give --port 1024 or more",
         }.get(number, f"{host!r} is no address of this machine; give another --host")
         raise OptionError(f"The page cannot be served: {why}.") from error
+
+
+def _ask_no_proxy(host: str | None) -> None:
+    """Have this process ask itself without a proxy, which gradio does at the start and for MCP."""
+    found = getproxies()
+    # A list with "*" in it would no longer mean all hosts to urllib and requests.
+    if (found.get("http") or found.get("all")) and found.get("no") != "*":
+        for kind, address in found.items():  # a system's own count only where none are named here
+            os.environ.setdefault(f"{kind}_proxy", address)
+        own = [found.get("no", ""), "localhost", "127.0.0.1", "::1", (host or "").strip("[]")]
+        os.environ["no_proxy"] = ",".join(filter(None, own))
 
 
 def _check_uploads() -> None:

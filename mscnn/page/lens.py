@@ -52,6 +52,7 @@ class Context:
         adopt: what of the visitor's state the answer settles, such as the model's name.
         classes: names of the classes of the network that answers, where a class was looked up.
         used: names of the networks that the answer is from, each once.
+        methods: names of the methods, and contrasts, that its maps are made by.
         has_downloaded: that is what the visitor agreed to, and to nothing else that it costs.
     """
 
@@ -66,6 +67,7 @@ class Context:
     adopt: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None
     used: dict[str, None] = field(default_factory=dict)
+    methods: dict[str, None] = field(default_factory=dict)
     has_downloaded: bool = False
 
     @property
@@ -201,8 +203,10 @@ class Context:
         self, files: Files, request: Request, networks: Iterable[Network], command: str, **how: Any
     ) -> Files:
         """Return files whose manifest says which command, with which options, makes them again."""
-        photo, weights = self.photo(request), {n.name: n.weights.sha256 for n in networks}
-        return recorded(files, command, how, (photo.name, photo.digest), weights)
+        # The name of its file, by which "replay" finds it: an example is shown by another one.
+        name, digest = self.photos.path(request).name, self.photo(request).digest
+        weights = {n.name: n.weights.sha256 for n in networks}
+        return recorded(files, command, how, (name, digest), weights)
 
 
 def model_key(network: Network) -> Hashable:

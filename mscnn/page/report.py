@@ -63,12 +63,16 @@ def kept(
         parts.append(part | {"notices": own.notices})
     name, example = found.model(first), found.photos.examples.get(first.example)
     spec, method, model = registry.find(name), METHODS[first.method], model_title(name)
+    # The maps of the other lenses are made in their own way, whatever is chosen.
+    by = " and ".join(LENSES[one.lens].title for one in requests
+                      if "method" in LENSES[one.lens].needs)  # fmt: skip
     settings = {
         "Photo": f"{photo.name}, {photo.image.width} x {photo.image.height} px",
         "Its source": example and example.credit, "Its sha256": photo.digest, "Network": model,
         "Its licence": spec and "; ".join(filter(None, (spec.licence, spec.licence_note))),
         "Beside it": ", ".join(map(model_title, first.models)), "Class": first.target,
-        "Stage": first.layer, "Method": f"{method.title} ({method.paper})",
+        "Stage": first.layer,
+        "Method": by and f"{method.title} ({method.paper}), in {by}",
         "Point": ", ".join(map(percent, first.point or ())),
         "Box": ", ".join(map(percent, first.box or ())),
     }  # fmt: skip

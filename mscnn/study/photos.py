@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,8 +83,10 @@ def choose(
     """Take up to ``limit`` photographs that every network classifies alike, and correctly.
 
     What is right is the file's class, or, where it has none, the first network's answer. Raises
-    ``DatasetError``: no photograph is left; ``WeightsError``.
+    ``DatasetError``: no photograph is left, or a network knows none of the classes;
+    ``WeightsError``.
     """
+    _check_names(networks, files)
     chosen = Chosen()
     for start in range(0, len(files), BATCH):
         read: list[tuple[Path, str | None, list[RgbArray]]] = []
@@ -115,6 +118,18 @@ def choose(
             * bool(chosen.unreadable)
         )
     return chosen
+
+
+def _check_names(networks: Sequence[Network], files: Sequence[tuple[Path, str | None]]) -> None:
+    """Raise ``DatasetError``, which names the classes, where a network knows none of them."""
+    names = sorted({label for _, label in files if label is not None})
+    for network in networks:
+        for name in names:
+            with suppress(DatasetError):
+                map_classes([name], network.labels)
+                break
+        else:
+            map_classes(names, network.labels)
 
 
 @torch.inference_mode()

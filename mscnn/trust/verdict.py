@@ -133,7 +133,7 @@ def disagreement(rows: Sequence[RankRow]) -> str:
         best, *others = (row for row in rows if getattr(row.ranks, name) == top)
         map_name = _name(best) if several else "the map"
         # Equal is not better, as in the verdict: a map as good as a control is not preferred.
-        tied = best.kind == "map" and any(row.kind != "map" for row in others)
+        tied = any((row.kind == "map") != (best.kind == "map") for row in others)
         liked["neither the map nor a control" if tied else _KINDS.get(best.kind, map_name)] += 1
     if len(liked) < 2:
         return "".join(f"All {count} scores prefer {what}." for what, count in liked.items())

@@ -244,3 +244,16 @@ def test_where_there_is_no_canvas_the_drawn_picture_stands(visit):
     look.tab("Compare")
     look.ready("compare")
     expect(look.page.locator("section.agreement:visible")).to_have_count(1)
+
+
+def test_a_caption_that_stays_is_not_announced_again(visit):
+    look = visit().ready()
+    look.page.evaluate("""() => {
+      window.told = 0;
+      new MutationObserver(all => { window.told += all.length; })
+        .observe(document.querySelector('#caption'), {childList: true, subtree: true});
+    }""")
+    look.page.locator("#panel-look summary", has_text="In numbers").click()
+    frame = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    look.page.evaluate(frame)
+    assert look.page.evaluate("window.told") == 0

@@ -287,11 +287,19 @@ def test_where_nothing_can_be_copied_the_link_is_shown_with_a_word(visit, my_png
     ("?layer=-1&example=unicorn&method=%3Cscript%3E&tour=1.5",
      "example=unicorn, layer=-1, method=<script>, tour=1.5"),
     ("?class=unheard-of", "top-1 prediction is shown instead"),
+    ("?tab=constructor", "tab=constructor"),
+    ("?tab=look&models=a,b,c,d,e,f,resnet18", "ignored: models=resnet18."),
 ])  # fmt: skip
 def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):
     look = visit(query).ready()
     expect(look.notice()).to_contain_text(words)
     assert len(look.labels()) == 5
+
+
+def test_a_typed_link_to_a_method_with_pluses_is_that_method(visit):
+    look = visit("?method=gradcam++").ready()
+    expect(look.page.locator("#method")).to_have_value("gradcam++")
+    expect(look.notice()).not_to_contain_text("ignored")
 
 
 def test_a_link_to_a_model_that_is_not_here_waits_for_the_button(visit):

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_access import AXE, FAINT
+from tests.page.serving import MODELS
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +88,15 @@ def test_only_what_was_looked_at_for_this_photo_is_kept(visit, tmp_path):
     with zipfile.ZipFile(look.download("#keep")) as archive:
         folders = {name.partition("/")[0] for name in archive.namelist()}
     assert folders == {"zoom", "coffee.png", "report.html"}
+
+
+def test_a_tab_whose_answer_is_of_another_choice_is_said_to_be_left_out(visit):
+    look = visit("?example=lion").ready()
+    look.tab("Zoom")
+    look.ready("zoom")
+    look.page.locator("#model").select_option(MODELS[1])
+    look.ready("zoom")
+    with zipfile.ZipFile(look.download("#keep")) as archive:
+        assert not any(name.startswith("look/") for name in archive.namelist())
+    expect(look.notice()).to_contain_text("Not in the report")
+    expect(look.notice()).to_contain_text("Look.")

@@ -1,7 +1,9 @@
 """The Zoom lens: a slider of sizes that asks nothing, a box that is dragged, the class carried."""
 
+import json
 import re
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -191,3 +193,6 @@ def test_networks_and_canvas_are_chosen_in_the_fold(zoom):
     )
     path = zoom.download("#zoom-download")
     assert path.name.startswith("mscnn-zoom-")
+    with zipfile.ZipFile(path) as archive:
+        made = json.loads(archive.read("manifest.json"))["replay"]["options"]
+    assert (made["canvas"], made["models"]) == ("noise", [RES2NET, RESNET])

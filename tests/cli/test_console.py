@@ -2,15 +2,18 @@
 
 import json
 import logging
+import os
 import socket
 import tempfile
 from pathlib import Path
+from urllib.request import proxy_bypass
 
 import pytest
 
 from mscnn.cli import console, main, options
 from mscnn.cli.app import _Visible, guarded
 from mscnn.errors import OptionError
+from mscnn.page.app import _ask_no_proxy
 from mscnn.training.networks import fresh
 from mscnn.training.results import export_folder
 
@@ -185,6 +188,17 @@ def test_what_the_system_refuses_is_named(monkeypatch, capsys):
     assert "the disk is full" in full
     with pytest.raises(ZeroDivisionError):
         guarded(refused(ZeroDivisionError()))
+
+
+def test_the_page_asks_itself_without_a_proxy(monkeypatch):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    monkeypatch.setenv("no_proxy", "intranet")
+    _ask_no_proxy("192.0.2.1")
+    for host in ("127.0.0.1", "localhost", "192.0.2.1", "intranet"):
+        assert proxy_bypass(host)
+    assert not proxy_bypass("huggingface.co")
 
 
 def test_serve_says_which_address_it_cannot_use(bundled, capsys, monkeypatch):

@@ -264,6 +264,22 @@ def test_results_of_other_settings_are_replaced_when_asked_for(network, data, tm
         explain_folder(net, data / "thing 5", out, **HERE)
 
 
+def test_a_run_with_restart_that_was_stopped_goes_on_without(network, data, tmp_path):
+    net, out = network("resnet", fresh=True), tmp_path / "o"
+    explain_folder(net, data, out, layer="layer3", **HERE)
+
+    def stop(done, total):
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain_folder(net, data, out, restart=True, on_progress=stop, **HERE)
+    assert explain_folder(net, data, out, **HERE).computed == 2
+    assert not part_folder(out).exists()
+    with pytest.raises(OutputError, match=r"'o' holds the results.*\(maps.*--restart"):
+        explain_folder(net, data, out, layer="layer3", **HERE)
+
+
 def test_a_comparison_of_fewer_models_is_another_one(network, data, tmp_path):
     several, out = [*nets(network), network("resnext", fresh=True)], tmp_path / "o"
 

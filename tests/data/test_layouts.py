@@ -87,6 +87,12 @@ def test_a_table_with_a_validation_part(tmp_path):
     assert find_labelled(table).names == ("y",)  # the model need not know the other classes
 
 
+def test_a_tables_test_part_is_called_so(tmp_path):
+    table = make(tmp_path, {"a": 2}) / "t.csv"
+    table.write_text("path,label,split\na/00.png,x,test\na/01.png,y,test\n")
+    assert find_labelled(table).words == "the test part"
+
+
 @pytest.mark.parametrize(("prepare", "words"), [
     (lambda root: None, "is empty"), (lambda root: (root / "a").mkdir(), "no image"),
     (lambda root: (root / "a.jpg").touch(), "1 images but nothing says"),

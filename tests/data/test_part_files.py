@@ -104,9 +104,10 @@ def test_where_space_cannot_be_reserved_it_is_filled(tmp_path, monkeypatch):
     assert PartFiles(out, plan()).done() == [0]
 
 
-def test_a_folder_of_the_users_own_is_not_taken_for_what_a_run_left(tmp_path):
+@pytest.mark.parametrize("name", ["1.jpg", "labels.csv"])
+def test_a_folder_of_the_users_own_is_not_taken_for_what_a_run_left(tmp_path, name):
     out = tmp_path / "maps"
-    own = part_folder(out) / "holiday" / "1.jpg"
+    own = part_folder(out) / "holiday" / name
     own.parent.mkdir(parents=True)
     own.touch()
     with pytest.raises(OutputError, match=r"'maps\.part' holds files that no run.*--out"):

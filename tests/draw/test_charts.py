@@ -403,6 +403,8 @@ def test_a_cut_is_a_bar_of_what_the_logit_loses():
     for cut in cuts:
         own = bar(figure, f"part:{cut.block}/{cut.index}")
         assert own.get_height() == cut.index
+        told = marks(figure)[f"part:{cut.block}/{cut.index}"]
+        assert f": the logit loses {cut.index}, probability +0.0 points" in told
         assert (
             to_hex(own.get_facecolor())
             == charts.split_colours([c.rf_max_px for c in cuts if c.block == cut.block])[cut.index]

@@ -73,6 +73,7 @@ def test_bars_say_how_alike_the_map_stays():
     bars = [bar for bar in axis.patches if isinstance(bar, Rectangle)]
     assert [bar.get_width() for bar in bars] == [-0.25, 0, 0.75]
     assert [text.get_text() for text in axis.texts] == ["\N{MINUS SIGN}0.25", "flat", "0.75"]
+    assert marks(figure)["check:1"] == "random: the first layers: flat"
     names = [label.get_text() for label in axis.get_yticklabels()]
     assert names == ["random: the classifier", "random: the first layers", "photo flipped"]
     assert axis.get_xlim()[0] < -0.25

@@ -124,7 +124,7 @@ NAMES = (
 
 @pytest.mark.parametrize(("wanted", "expected"), [
     ("lion", (0,)), (1, (1,)), (np.int64(2), (2,)), (["keypad", "lion", 0], (1, 0)), ("3", (3,)),
-    ("maillot (tank suit)", (3,)),
+    ("maillot (tank suit)", (3,)), (np.array([2, 0]), (2, 0)),
 ], ids=str)  # fmt: skip
 def test_classes_by_name_and_index(wanted, expected, network, photo):
     explained = network("resnet", names=NAMES).explain(photo, targets=wanted)

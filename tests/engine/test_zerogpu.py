@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from PIL import Image
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.engine.zerogpu import ZeroGpuSession
-from mscnn.errors import UnsupportedModelError
+from mscnn.errors import DeviceError, UnsupportedModelError
 
 
 class PicklingGpu:
@@ -29,7 +30,7 @@ class PicklingGpu:
             try:
                 found = function(*pickle.loads(pickle.dumps(args)))
             except Exception as error:  # all that spaces lets through of one
-                raise RuntimeError(f"ZeroGPU worker error: {type(error).__name__}") from None
+                raise gr.Error(type(error).__name__, title="ZeroGPU worker error") from None
             return pickle.loads(pickle.dumps(found))
 
         return through_pickle
@@ -96,8 +97,28 @@ def test_an_expected_error_keeps_its_kind_and_its_sentence(weights, picture):
     network = remote.session.network("starter_res2net", weights)
     with pytest.raises(UnsupportedModelError, match="split attention"):
         network.split_attention(picture)
-    with pytest.raises(RuntimeError, match="TypeError"):
+    with pytest.raises(gr.Error, match="TypeError"):
         network.predict(picture, top_k="five")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("title", "message", "said"), [
+    ("ZeroGPU quota exceeded", "You have <b>exceeded</b> your quota. Try again in 3:12:00.",
+     r"no GPU for this now: You have exceeded your quota\. Try again in 3:12:00\.$"),
+    ("ZeroGPU queue timeout", "No GPU was available", r"this now: No GPU was available\.$"),
+    ("ZeroGPU worker error", "GPU task aborted", "taken back"),
+])  # fmt: skip
+def test_what_the_platform_refuses_is_a_sentence(weights, picture, title, message, said):
+    """With less, the page would call it unexpected, and offer to try again."""
+
+    def gpu(_):
+        def refuse(*_):
+            raise gr.Error(message, title=title, print_exception=False)
+
+        return refuse
+
+    network = ZeroGpuSession(gpu, device="cpu").network("starter_res2net", weights)
+    with pytest.raises(DeviceError, match=said):
+        network.predict(picture)
 
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="needs fork")

@@ -124,6 +124,7 @@ def no_outside(tmp_path, monkeypatch):
     for name in ("HF_HUB_OFFLINE", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("MSCNN_ASSETS", str(tmp_path / "assets"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

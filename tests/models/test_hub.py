@@ -142,6 +142,16 @@ def test_hub_says_no(fake_hub, status, code, text):
     assert "http" not in str(raised.value)
 
 
+@pytest.mark.parametrize("code", ["", "RepoNotFound"])
+def test_a_token_that_has_expired_is_named(fake_hub, monkeypatch, code):
+    """Also for public files, and then with the words for a repository that does not exist."""
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    fake_hub.status, fake_hub.error_code = 401, code
+    with pytest.raises(DownloadError, match="refuses your access token") as raised:
+        fetch(NAME)
+    assert "hf_old" not in str(raised.value)
+
+
 def test_nobody_listens():
     started = time.monotonic()
     with pytest.raises(DownloadError, match="not on this machine, and the hub cannot be reached"):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import mscnn.page.photos as photos_module
+from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.errors import Cancelled
@@ -118,8 +119,9 @@ def test_it_says_how_often_answers_as_sure_as_this_were_right(ask, monkeypatch):
     monkeypatch.setattr(look, "reliability_of", lambda *_: known)
     html = ask()[-1]["html"]
     probability = ask()[-1]["html"].partition('class="value">')[2].partition(" %")[0]
-    assert ("Not sure." in html) == (float(probability) < 50)
-    assert "were right" in html
+    unsure = float(probability) < 50
+    assert ("Not sure." in html) == unsure
+    assert f"{25 if unsure else 90} % were right" in html
 
 
 def test_what_an_owner_measured_of_a_model_of_theirs_is_said(tmp_path):
@@ -194,6 +196,22 @@ def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_the
     for one in before:
         assert one["title"] == f"Stage {one['stage']}, Grad-CAM"
         assert "This is Grad-CAM: AblationCAM at every stage would take too" in one["caption"]
+
+
+@pytest.mark.slow
+def test_a_slow_method_measures_the_class_that_is_asked_for_once(ask, monkeypatch):
+    measured, explain = [], Network.explain
+
+    def counted(self, *given, **how):
+        measured.append((how["method"], how["targets"]))
+        return explain(self, *given, **how)
+
+    monkeypatch.setattr(Network, "explain", counted)
+    wanted = {"target": "espresso", "method": "ablationcam"}
+    assert "measures every channel" in ask(**wanted)[0]["need"]["sentence"]
+    assert ask(agreed=True, **wanted)[-1]["label"] == "espresso"
+    assert [target for method, target in measured if method == "ablationcam"] == [2]
+    assert ask(**wanted)[-1]["label"] == "espresso", "it is there, so nothing is asked"
 
 
 def test_who_agrees_to_a_download_agrees_to_nothing_else(ask, monkeypatch):
@@ -305,16 +323,21 @@ def visitor_called(name):
     return SimpleNamespace(session_hash=name)
 
 
-def test_progress_comes_before_the_answer(ask, toy):
+def test_progress_comes_before_the_answer(answering, toy):
+    seen = threading.Event()
+
     def answer(request, context):
         context.progress(1, 2, "Half")
+        seen.wait(30)  # else the answer may overtake it
         yield {"html": "done"}
 
     toy(answer)
-    messages = ask(lens="toy", with_progress=True)
-    assert messages[-1]["html"] == "done"
-    assert messages[-1]["lens"] == "toy"
-    assert all("progress" in m for m in messages[:-1])
+    event: Any = SimpleNamespace(_data={"serial": 1, "lens": "toy", "example": "lion"})
+    asked = answering.ask(event, visitor_called("a"))
+    assert next(asked) == {"serial": 1, "progress": {"done": 1, "total": 2, "what": "Half"}}
+    seen.set()
+    (last,) = asked
+    assert (last["lens"], last["html"]) == ("toy", "done")
 
 
 def test_an_unexpected_error_is_logged_and_hidden(ask, toy, caplog):
@@ -440,6 +463,7 @@ def test_the_cache_keeps_to_its_bytes_and_computes_once():
 def test_the_pages_template_holds_nothing_that_gradio_would_interpret(engine):
     viewer = build_viewer(PhotoStore(), model=RES2NET, offered=["mine"], max_bytes=1, pack=dict)
     assert "starter_res2net" not in viewer.html_template
+    assert not [text for text in ("{{", "${", "`", "\\") if text in viewer.html_template]
     assert viewer.api_info() == {"type": "object"}
     config = viewer.postprocess(viewer.value)["config"]
     assert config["choices"]["models"][0]["items"] == [["mine", "mine"]]

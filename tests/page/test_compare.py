@@ -127,6 +127,13 @@ def test_a_download_is_asked_for_and_the_others_are_shown(ask, answering):
     assert [m["model"] for m in shown["models"]] == list(MODELS), "files download nothing"
 
 
+def test_one_network_alone_names_no_command_that_compares(answering):
+    packed = answering.pack({"serial": 0, "lens": "compare", "example": "lion",
+                             "models": ["resnet50.tv_in1k", RES2NET]})  # fmt: skip
+    with zipfile.ZipFile(packed["path"]) as archive:
+        assert "replay" not in json.loads(archive.read("manifest.json"))
+
+
 @pytest.mark.parametrize(("chosen", "models"), [
     ([RESNET], [RES2NET, RESNET]), ([RES2NET], [RES2NET, RESNET]), ([], [RES2NET, RESNET]),
 ])  # fmt: skip

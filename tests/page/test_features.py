@@ -146,3 +146,11 @@ def test_files_are_read_when_the_page_starts(tmp_path, animals):
         open_files([(tmp_path / "a.npz", tmp_path / "none")])
     with pytest.raises(DatasetError, match="no feature file"):
         open_files([(tmp_path / "a.npz", animals)])
+
+
+def test_a_folder_without_the_photographs_is_refused(engine, animals, tmp_path):
+    out, elsewhere = tmp_path / "animals.npz", tmp_path / "elsewhere"
+    extract(engine.session.network(RESNET), animals, out, loading=Loading(workers=0))
+    elsewhere.mkdir()
+    with pytest.raises(DatasetError, match=r"No photograph of 'animals.npz' lies in"):
+        open_files([(out, elsewhere)])

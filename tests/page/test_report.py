@@ -111,6 +111,7 @@ def test_the_map_of_a_stage_can_be_replayed(answering, tmp_path, capsys):
     assert main(["replay", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["options"]["layer"] == "layer2"
+    assert found["photo"]["name"] == "coffee.png", "by which Keep packs it"
     assert found["weights"].keys() == {RESNET}
     assert found["changed"] == {}
 
@@ -132,6 +133,16 @@ def test_measured_units_can_be_replayed(keep, tmp_path, capsys, options):
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
         assert "unexpected" not in err
+
+
+@pytest.mark.slow
+def test_an_upload_that_is_an_example_is_not_among_the_others(keep, cache, tmp_path, capsys):
+    copied = cache / "up-example" / "mine.jpg"
+    copied.parent.mkdir()
+    copied.write_bytes(EXAMPLE.path.read_bytes())
+    unpack(keep("rf", example="", photo=str(copied), options={"many": True}), tmp_path)
+    assert main(["replay", str(tmp_path / "rf"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same"]
 
 
 def test_what_is_the_visitors_is_escaped(keep, cache):
@@ -167,6 +178,12 @@ def test_a_part_that_fails_is_said_and_the_others_are_kept(keep):
     files = keep("look", "scales", options={"cut": True}, models=["resnet50.tv_in1k"])
     assert "This part could not be kept: " in files["report.html"].decode()
     assert not any(name.startswith("scales/") for name in files)
+
+
+def test_a_method_is_that_of_the_parts_that_have_one(keep):
+    page = keep("look", "compare", method="layercam")["report.html"].decode()
+    assert "LayerCAM (Jiang et al., IEEE TIP 2021), in Look<" in page
+    assert "LayerCAM" not in keep("compare", method="layercam")["report.html"].decode()
 
 
 def test_what_takes_long_is_kept_only_as_far_as_it_is_there(keep, monkeypatch):

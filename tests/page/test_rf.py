@@ -103,6 +103,15 @@ def test_a_block_is_measured_with_all_its_splits(ask, engine):
     assert next(iter(by_id(ask(options={"block": "layer9.9"})[-1]))) == "layer1", "as if not chosen"
 
 
+@pytest.mark.parametrize(("model", "block", "words"), [
+    (RES2NET, "layer3.1", "Stage 3, block 2 and its splits, the parts that see squares"),
+    (RES2NET, "layer3.0", "Stage 3, block 1 and its splits, which stand side by side</h2>"),
+    (RESNET, "layer3.1", "<h2>Stage 3, block 2</h2>"),
+])  # fmt: skip
+def test_a_block_is_said_to_have_the_splits_that_it_has(ask, model, block, words):
+    assert words in ask(model=model, options={"block": block})[-1]["html"]
+
+
 def test_random_weights_the_logarithm_and_more_photos_are_measured_on_request(ask, engine):
     last = ask(options={"random": True, "log": True, "many": True})[-1]
     maps = by_id(last)
@@ -113,6 +122,8 @@ def test_random_weights_the_logarithm_and_more_photos_are_measured_on_request(as
         np.testing.assert_allclose(numbers(maps[name]), glow(one, log=True), atol=0.06)
         assert f"within {one.log_squares[0].side_px} px" in last["html"]
     assert f"Averaged over {len(photos)} photos" in last["html"]
+    assert "half of the logarithm of what moves it lies within" in last["html"]
+    assert "half of what moves it" not in last["html"]
 
 
 def test_a_point_that_was_cut_off_is_a_sentence_beside_the_theory(ask):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscnn.page.lens import Context
 from mscnn.page.lenses import zoom
 from mscnn.photos.imaging import load_photo
 from mscnn.results.scales import SweepCurve
@@ -60,14 +61,20 @@ def test_a_point_of_the_composed_picture_is_a_point_of_the_photo(engine, box):
         assert found == pytest.approx(step.rect, abs=1.01)
 
 
-def test_the_second_network_follows_the_first_and_counts_on(ask):
-    messages = ask(with_progress=True)
-    found = [m for m in messages if "progress" not in m]
+def test_the_second_network_follows_the_first_and_counts_on(ask, monkeypatch):
+    done, tell = [], Context.progress
+
+    def progress(self, *how):  # of the messages only the newest comes through
+        done.append(how[:2])
+        tell(self, *how)
+
+    monkeypatch.setattr(Context, "progress", progress)
+    found = ask()
     assert found[0]["more"]
     assert "Not done yet: Starter ResNet" in found[0]["html"]
-    done = [(m["progress"]["done"], m["progress"]["total"]) for m in messages if "progress" in m]
     assert done == sorted(done)
-    assert {total for _, total in done} <= {24}
+    assert {total for _, total in done} == {24}
+    assert [count for count, _ in done if count in (12, 24)] == [12, 24]
 
 
 def test_the_models_and_the_class_of_the_state_are_those_swept(ask, engine):
@@ -117,8 +124,8 @@ def test_a_sweep_is_kept_for_all_visitors(ask, engine, monkeypatch):
     assert len(by_id(ask(example="coffee")[-1])) == 24
 
 
-def step(factor, rank):
-    return SimpleNamespace(factor=factor, rank=rank, probability=1 / rank)
+def step(factor, rank, probability=None):
+    return SimpleNamespace(factor=factor, rank=rank, probability=probability or 1 / rank)
 
 
 @pytest.mark.parametrize(("ranks", "sentence"), [
@@ -130,6 +137,12 @@ def test_known_down_to_in_one_sentence(ranks, sentence):
     steps = tuple(step(f, r) for f, r in zip(FACTORS, ranks, strict=False))
     curve = SweepCurve(RES2NET, 0, "lion", steps, None, None, "not here")
     assert sentence in zoom.known_down_to(curve).replace("\N{MULTIPLICATION SIGN}", "x")
+
+
+def test_an_only_class_is_known_where_it_is_more_probable_than_not():
+    steps = tuple(step(f, 1, 0.9 if k < 3 else 0.2) for k, f in enumerate(FACTORS))
+    curve = SweepCurve(RES2NET, 0, "defect", steps, None, None, is_only=True)
+    assert zoom.known_down_to(curve).endswith("its top-1 at 3 of 12 sizes.")
 
 
 def test_without_a_canvas_the_drawn_sizes_come_along(ask):

@@ -127,6 +127,12 @@ def test_all_photographs_of_folders_named_by_wordnet_count(networks, photos, tmp
     assert len(choose([network], found, limit=PHOTOS).photos) == min(12, PHOTOS)
 
 
+def test_class_folders_that_a_network_does_not_know_are_named(networks, photos):
+    files = [(path, "my cups") for path, _ in find_photos(photos, 0)[0]]
+    with pytest.raises(DatasetError, match=r"1 of the data's 1 classes.*'my cups'.*name folders"):
+        choose(networks, files, limit=PHOTOS)
+
+
 def test_a_network_without_classes_is_refused(networks, photos):
     headless = copy.copy(networks[0])
     headless.labels = LabelSet(())
@@ -350,3 +356,11 @@ def test_how_often_something_is_so_has_wilsons_interval(count, of):
 
 def test_how_often_is_not_known_of_nothing():
     assert np.isnan([share([]).mean, share([float("nan")]).low]).all()
+
+
+def test_names_of_a_deep_network_do_not_lie_on_each_other(study):
+    shown = document(study)
+    scaled = next(model for model in shown["models"] if model["changes"])
+    rows = scaled["effective_fields"]
+    scaled["effective_fields"] = rows * -(-120 // len(rows))
+    assert 0 < len(study_figure(shown).axes[5].get_xticks()) <= 36

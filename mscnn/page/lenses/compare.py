@@ -294,17 +294,24 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     """The comparison at the stage that is shown, of the networks that are here."""
     *_, found = _steps(replace(request, agreed=False), context)
     label, layer, look = found.one.label, request.layer, drawing(request)
-    # The visitor's names: two folders of the owner's may be called the same.
-    at = found.at(None if layer == "last" else int(layer))
-    columns = [replace(column, model=registry.full_name(name)) for name, column in at]
+    at = [*found.at(None if layer == "last" else int(layer))]
+    own = [column.model for _, column in at]
+    # As the command calls them; the visitor's names where two of the owner's folders have one.
+    columns = [
+        replace(column, model=registry.full_name(name)) if own.count(column.model) > 1 else column
+        for name, column in at
+    ]
     made = comparison_files(
         summarise(label, layer, columns), context.photo(request).image, drawing=look
     )
     networks = [context.network(request, name) for name in found.stages]
-    made = context.recorded(
-        made, request, networks, "compare", models=[network.name for network in networks],
-        target=label, layer=layer, **asdict(look),
-    )  # fmt: skip
+    # The command compares two networks or more, of different names, at a stage that all have.
+    are_enough = len({network.name for network in networks}) == len(networks) >= MIN_COMPARED
+    if are_enough and (layer == "last" or int(layer) <= min(map(len, found.stages.values()))):
+        made = context.recorded(
+            made, request, networks, "compare", models=[network.name for network in networks],
+            target=label, layer=layer, **asdict(look),
+        )  # fmt: skip
     return f"mscnn-compare-{label}-{layer}", made
 
 

@@ -67,7 +67,8 @@ def open_files(pairs: Sequence[tuple[Path, Path]]) -> tuple[OwnersFile, ...]:
         pairs: a feature file, and the folder that ``mscnn features`` was given.
 
     Raises:
-        DatasetError: a file is no feature file or holds nothing, or the folder is missing.
+        DatasetError: a file is no feature file or holds nothing, or the folder is missing
+            or has none of the photographs.
         OptionError: its name ends in no known kind.
     """
     opened = []
@@ -80,7 +81,16 @@ def open_files(pairs: Sequence[tuple[Path, Path]]) -> tuple[OwnersFile, ...]:
         content = read_feature_file(path)
         if not content.paths:
             raise DatasetError(f"{path.name!r} holds no photographs; make it again.")
-        opened.append(OwnersFile(content.head, content.paths, content.features, path.name, folder))
+        file = OwnersFile(content.head, content.paths, content.features, path.name, folder)
+        step = len(file.paths) // 1000 + 1  # a look at each of a million takes long
+        places = map(file.photo, range(0, len(file.paths), step))
+        if not any(place is not None and place.is_file() for place in places):
+            raise DatasetError(
+                f"No photograph of {path.name!r} lies in {str(folder)!r}, such as "
+                f"{file.paths[0]!r}; give the folder that 'mscnn features' was given, where it "
+                "is now."
+            )
+        opened.append(file)
     return tuple(opened)
 
 

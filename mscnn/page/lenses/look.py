@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.overlay import COLOUR_MAPS
@@ -29,11 +30,13 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
     """Five classes with their maps of the last stage first, then all their stages."""
     photo, network = context.photo(request), context.network(request)
     found = _Found(photo, network, request.method, context)
-    found.consent(request)
     context.layer(request, network)
     index = context.target(request, network)
-    first = found.last_stage(None)
-    asked = found.last_stage(index) if index is not None else first
+    found.consent(request, index)
+    # Of a slow method each class costs as much: the best one's map comes along where it is there.
+    best = index is None or not METHODS[request.method].is_slow or found.knows(None)
+    first = found.last_stage(None if best else index)
+    asked = found.last_stage(index) if index is not None and best else first
     shown = asked.targets[0]
     explanations = [first] if asked is first else [first, asked]
     yield found.message(explanations, shown, more=True)
@@ -63,10 +66,10 @@ class _Found:
         # Prepared once for all the classes: a large photo takes longer than a small network.
         self.input = context.cached(("input", *self.key), lambda: network.preprocess(photo.image))
 
-    def consent(self, request: Request) -> None:
-        """Ask before a method that takes minutes."""
+    def consent(self, request: Request, target: int | None) -> None:
+        """Ask before a method that takes minutes, unless the map of the class is there."""
         method = METHODS[self.method]
-        if not method.is_slow or self.context.is_agreed(request):
+        if not method.is_slow or self.context.is_agreed(request) or self.knows(target):
             return
         seconds = self.network._estimate(self.method, self.photo.image, "last")
         raise NeedsConsent(
@@ -76,8 +79,20 @@ class _Found:
 
     def last_stage(self, target: int | None) -> Explanation:
         """The five best classes (one, where each costs), or another one, at the last stage."""
+        return self._explained(self._at_last(target), None, self.method)
+
+    def knows(self, target: int | None) -> bool:
+        """Whether ``last_stage`` is there already."""
+        return self._key_of(self._at_last(target), None, self.method) in self.context.results
+
+    def _at_last(self, target: int | None) -> list[str | int]:
         best = "top5" if METHODS[self.method].one_pass else "top1"
-        return self._explained([best] if target is None else [target], None, self.method)
+        return [best] if target is None else [target]
+
+    def _key_of(
+        self, targets: list[str | int], layers: list[str] | None, method: str
+    ) -> tuple[Any, ...]:
+        return "explain", *self.key, tuple(targets), tuple(layers or ()), method
 
     def stages(self, target: int) -> Explanation:
         """One class at the other stages, by another method where the one asked for is slow."""
@@ -89,9 +104,10 @@ class _Found:
         self, targets: list[str | int], layers: list[str] | None, method: str
     ) -> Explanation:
         context = self.context
+        context.methods[method] = None
         tell = partial(context.progress, what=f"{METHODS[method].title}: channels measured")
         return context.cached(
-            ("explain", *self.key, tuple(targets), tuple(layers or ()), method),
+            self._key_of(targets, layers, method),
             lambda: self.network.explain(
                 self.input, targets=targets[0] if len(targets) == 1 else targets,
                 layers=layers, method=method, name=self.photo.name, on_progress=tell,
@@ -156,8 +172,9 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
     """The map that is shown: picture, raw numbers and manifest, as a ZIP."""
     photo, network = context.photo(request), context.network(request)
     found = _Found(photo, network, request.method, context)
-    found.consent(request)
-    explanation = found.last_stage(context.target(request, network))
+    index = context.target(request, network)
+    found.consent(request, index)
+    explanation = found.last_stage(index)
     target, layer = explanation.targets[0], context.layer(request, network)
     if layer != network.last_stage:
         explanation = found.stages(target.index)

@@ -250,13 +250,14 @@ def _map(found: _Found, one: EffectiveField) -> Message:
         place = place if one.trained else {"stage": "random"}
     held = ", ".join(f"{share} % of it within {s.side_px} px" for share, s in squares.items())
     what = "the glow is what moves the unit" if held else "no pixel of this photo moves the unit"
+    moves = "The logarithm of what moves it" if found.is_log else "What moves it"
     return {
         **place, "id": _id(one), "group": _id(one), "title": _name(one), "boxes": boxes,
         "data": messages.packed(heat, half=True), "half": True, "shape": list(heat.shape),
         "rect": messages.rect_of(one.geometry), "divisor": 1.0, "top": 100.0,
         "unit": "% of the strongest effect", "caption": f"{_name(one)}: {what} at the cross.",
         "field": found.message(one.layer, one.split, _name(one)),
-        "alt": f"It can see {_can_see(one) or '?'} px. What moves it: {held or 'nothing'}.",
+        "alt": f"It can see {_can_see(one) or '?'} px. {moves}: {held or 'nothing'}.",
     }  # fmt: skip
 
 
@@ -269,12 +270,13 @@ def _said(found: _Found, one: EffectiveField) -> Message:
     """A unit in words, and the key of its boxes."""
     most, held = _can_see(one), _squares(one, found.is_log)
     key = [(SEES_TONE, "can see", most)] if most else []
-    key += [(TONES[n], f"{n} % of what moves it", s.side_px) for n, s in held.items()]
+    what = "the logarithm of what moves it" if found.is_log else "what moves it"
+    key += [(TONES[n], f"{n} % of {what}", s.side_px) for n, s in held.items()]
     label = "Whole block" if found.block else stage_name(one.layer)
     label = label if one.split is None else f"Split {one.split}"
     return {"name": _name(one), "most": most, "whole": max(one.geometry.view), "label": label,
-            "half": held[50].side_px if held else None, "key": key, "trained": one.trained,
-            "averaged": one.inputs}  # fmt: skip
+            "half": held[50].side_px if held else None, "what": what, "key": key,
+            "trained": one.trained, "averaged": one.inputs}  # fmt: skip
 
 
 def _stage(found: _Found, number: int, stage: str) -> Message:

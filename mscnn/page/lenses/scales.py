@@ -219,7 +219,8 @@ def _cut(seen: _Seen, width: int) -> Message | None:
     """What the page says of cuts, and their charts."""
     if seen.ablation is None:
         return None
-    label, cuts = seen.ablation.target.label, seen.ablation.cuts
+    target, cuts = seen.ablation.target, seen.ablation.cuts
+    label = target.label
     least = min(cuts, key=lambda cut: cut.probability_change)
     where = stage_name(least.block).lower() + (
         f", split {least.index}" if seen.report.has_splits else ""
@@ -227,7 +228,10 @@ def _cut(seen: _Seen, width: int) -> Message | None:
     lost = 100 * -least.probability_change
     points = "point" if round(lost) == 1 else "points"
     said = f"Without {where}, {label} loses most: {lost:.0f} percentage {points}."
-    if lost < 1:
+    if target.probability < 0.01:
+        had = percent(target.probability)
+        said = f"{label} has {had} to lose, too little to tell which part it needs."
+    elif lost < 1:
         said = f"No single part is needed: whichever is cut, {label} loses less than a point."
     chart = ablation_chart(seen.ablation, title="", width=width)
     found: Message = {
@@ -255,7 +259,7 @@ def _said_of_cap(curve: CapCurve) -> str:
     if curve.beats_control is not None:
         verdict = f" Cutting as many {curve.drawn_at_random} at random costs "
         if not curve.beats_control:
-            verdict += "as much, so that says nothing about the receptive field."
+            verdict += "about as much, or more, so that says nothing about the receptive field."
         elif curve.whole_blocks:
             verdict += (
                 "less, but they have fewer channels on average: that need not be due to the "

@@ -172,6 +172,8 @@ class _Work:
     ) -> Message:
         """Everything that is known so far, as an answer."""
         found, request, grid = self.found(done), self.request, done.get("grid")
+        shown = (*found.maps, *(grid.maps if grid else ()))
+        self.context.methods |= dict.fromkeys(one.method for one in shown)
         made, label, how = found.maps[0], found.target.label, {"width": request.chart_px}
         chart = checked = ""
         if made.candidates:

@@ -180,8 +180,9 @@ def whole_on(step: SweepStep, box: PhotoBox, photo: tuple[int, int]) -> list[flo
 
 
 def known_down_to(curve: SweepCurve) -> str:
-    """At which sizes the class is a network's top-1."""
-    title, known = model_title(curve.model), [step for step in curve.steps if step.rank == 1]
+    """At which sizes the class is a network's top-1; an only class: more probable than not."""
+    title, least = model_title(curve.model), 0.5 if curve.is_only else -1.0
+    known = [step for step in curve.steps if step.rank == 1 and step.probability > least]
     if not curve.steps:
         return f"{title}: {curve.note or 'nothing was done.'}"
     if not known:

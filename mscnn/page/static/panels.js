@@ -57,6 +57,7 @@ function renderPanels() {
 }
 function press(panel = get('panel-' + state.tab)) {
   for (const button of all('[data-set], [data-show]', panel)) {
+    if (button.matches('.quiet, #cut-run, .bar > button')) continue;  // does something once: nothing to be pressed
     const {set: change, show} = button.dataset;
     button.setAttribute('aria-pressed', String(holds(parsed(change ?? show), !change)));
   }

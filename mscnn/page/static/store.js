@@ -249,14 +249,17 @@ async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agr
 function keep(button) {
   if (button.ariaDisabled === 'true') return;  // it is being made
   const seen = Object.keys(LENSES).filter(id => !differs(id) && !answers[id].message.more);
-  if (!seen.length) return notice('There is no answer to keep yet.');
+  if (!seen.length) return remark('There is no answer to keep yet.');
+  const left = Object.keys(LENSES).filter(id => !seen.includes(id) && answers[id]?.at.photo?.id === state.photo?.id)
+    .map(id => get('tab-' + id).textContent);
   const making = 'The report is being made …';
-  notice(making);
+  remark(making);
   return pack(button, seen.map(id => ({...wire(id), serial: 0, agreed: agreedTo(id)})))
     .then(() => {
       if (!get('notice').textContent.endsWith(making)) return;
       noticeOfAnswer();
       refresh();  // a question stays beside its button
+      if (left.length) remark(`Not in the report, as it has no finished answer to what is chosen now: ${left.join(', ')}.`);
     });
 }
 
@@ -341,16 +344,20 @@ function readAddress() {
   read('model', 'model', text(200));
   read('models', 'models', value => {
     const names = value.split(',').map(name => name.trim().replaceAll('%2C', ',')).filter(Boolean);
-    return names.length && value.length <= 1200 ? names.slice(0, CONFIG.max_compared) : undefined;
+    const rest = names.splice(CONFIG.max_compared);
+    if (rest.length) ignored.push(`models=${rest.join(',').slice(0, 60)}`);
+    return names.length && value.length <= 1200 ? names : undefined;
   });
-  read('tab', 'tab', value => LENSES[value] ? value : undefined);
+  read('tab', 'tab', value => Object.hasOwn(LENSES, value) ? value : undefined);
   read('example', 'example', value => exampleOf(value.toLowerCase())?.id);
   read('class', 'target', text(300));
   read('layer', 'layer', value => {
     const number = value.replace(/^(layer|stage)/, '');
     return number === 'last' || /^[1-9]$/.test(number) ? number : undefined;
   });
-  read('method', 'method', value => CONFIG.choices.methods[0].items.some(([name]) => name === value) ? value : undefined);
+  // In an address that was typed, the pluses of gradcam++ are read as spaces.
+  const method = (query.get('method') ?? '').replaceAll(' ', '+');
+  read('method', 'method', value => [method, value].find(one => CONFIG.choices.methods[0].items.some(([name]) => name === one)));
   read('tour', 'step', value => STEPS[value - 1] && Number(value) - 1);
   if (found.models && !found.tab && LENSES.compare) found.tab = 'compare';
   return {found, ignored};

@@ -5,6 +5,8 @@ const DIMMED = 0.4;
 const TONES = ['#fbbf24', '#34d399', '#60a5fa', '#f472b6'];
 function bytes(data) { return Uint8Array.from(atob(data), c => c.charCodeAt(0)); }
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+// Words of a live region; those that stand there already would be announced again.
+function tell(id, words) { if (get(id).textContent !== words) get(id).textContent = words; }
 
 // A map's numbers, as they are drawn: without what is below 0, unless it is signed.
 function valuesOf(map) {
@@ -208,8 +210,8 @@ const viewer = {
     const map = this.first(), stale = !!this.answer() && differs(state.tab);
     get('overlay').classList.toggle('stale', !!stale);
     get('opacity').disabled = !map;
-    get('caption').textContent = this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
-      ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0');
+    tell('caption', this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
+      ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0'));
   },
   showPicture() {
     const pictures = this.view().pictures ?? {}, map = this.map(), path = map && pictures[map.id];
@@ -217,7 +219,7 @@ const viewer = {
     image.hidden = false;
     image.src = path ? fileURL(path) : this.imageURL ?? '';
     image.alt = this.description(map);
-    get('caption').textContent = map?.caption ?? '';
+    tell('caption', map?.caption ?? '');
   },
   description(map) {
     const name = state.photo?.name ?? 'No photo yet';
@@ -351,7 +353,7 @@ const viewer = {
     }).filter(Boolean) : [];
     const field = point && this.fieldAt(...point);
     if (field) texts.push(`${field.title}: sees ${field.box[2] - field.box[0] >= this.photo().width ? 'all of the photo’s width' : `${Math.round(100 * (field.box[2] - field.box[0]) / this.photo().width)} % of the width`}`);
-    get('readout').textContent = texts.join(' · ');
+    tell('readout', texts.join(' · '));
   },
   zoomTo(zoom, about) {
     const before = this.window(), photo = this.photo();
