@@ -42,7 +42,7 @@ def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]
 
 def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -> dict[str, int]:
     wanted = [name for name in names if are_wnids([name])]
-    if wanted and (index := _timms_ids(len(labels), labels.names)):
+    if wanted and (index := _timms_ids(labels.names)):
         # By id, because ImageNet has two classes of one name (crane, the bird and the machine).
         return {wnid: index[wnid] for wnid in wanted if wnid in index}
     found = {}
@@ -57,12 +57,12 @@ def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -
 
 
 @lru_cache(maxsize=8)
-def _timms_ids(count: int, names: tuple[str, ...]) -> dict[str, int]:
+def _timms_ids(names: tuple[str, ...]) -> dict[str, int]:
     """The classes by WordNet id, where they are those of a part of ImageNet that timm knows."""
     from timm.data import ImageNetInfo
     from timm.data.imagenet_info import infer_imagenet_subset
 
-    if (subset := infer_imagenet_subset({"num_classes": count})) is None:
+    if (subset := infer_imagenet_subset({"num_classes": len(names)})) is None:
         return {}
     info = ImageNetInfo(subset)
     same = names == tuple(info.label_descriptions())
