@@ -40,17 +40,19 @@ class Cache:
             is_whole: whether the value may be kept; who waits for one that may not makes another.
             waiting: called again and again while another request makes it; may raise.
         """
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return cast(T, self._values[key][0])
-            making = self._making.setdefault(key, threading.Lock())
-        while not making.acquire(timeout=0.1):
-            waiting()
-        try:
+        while True:
             with self._lock:
                 if key in self._values:
+                    self._values.move_to_end(key)
                     return cast(T, self._values[key][0])
+                making = self._making.setdefault(key, threading.Lock())
+            while not making.acquire(timeout=0.1):
+                waiting()
+            with self._lock:
+                if self._making.get(key) is making:
+                    break
+            making.release()  # who held it is done: the value is there, or is made by another lock
+        try:
             value = make()
             if is_whole(value):
                 self._keep(key, value, weight_of(value))

@@ -460,6 +460,33 @@ def test_the_cache_keeps_to_its_bytes_and_computes_once():
     assert cache.get("bad", lambda: 5) == 5
 
 
+def test_one_request_at_a_time_makes_a_value_after_the_first_was_cut_short():
+    cache, at_work, most = Cache(1000), list[str](), list[int]()
+    begun, go, queued = ({name: threading.Event() for name in "abc"} for _ in range(3))
+
+    def make(name):
+        at_work.append(name)
+        most.append(len(at_work))
+        begun[name].set()
+        go[name].wait(30)
+        at_work.remove(name)
+
+    threads = []
+    for name, before in (("a", None), ("b", queued["b"]), ("c", queued["c"])):
+        how = partial(make, name), lambda _: False, queued[name].set
+        threads.append(threading.Thread(target=cache.get, args=("z", *how)))
+        threads[-1].start()
+        assert (before or begun["a"]).wait(10), "it waits for the one before"
+        if name == "b":
+            go["a"].set()
+            begun["b"].wait(30)
+    go["b"].set()
+    go["c"].set()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1, 1, 1]
+
+
 def test_the_pages_template_holds_nothing_that_gradio_would_interpret(engine):
     viewer = build_viewer(PhotoStore(), model=RES2NET, offered=["mine"], max_bytes=1, pack=dict)
     assert "starter_res2net" not in viewer.html_template
