@@ -148,6 +148,7 @@ class Answering:
             stopped = job.is_cancelled()
             unfinished = bool(answer.get("more"))
             more = unfinished and not stopped
+            need = answer.get("need") or (_REST if unfinished and stopped else None)
             view = dict(answer.get("view", {}))
             if request.static and not more:  # the browser has no canvas
                 look, maps = drawing(request), view.get("maps", ())
@@ -173,7 +174,8 @@ class Answering:
                 **answer,
                 "view": view,
                 "more": more,
-                "need": answer.get("need") or (_REST if unfinished and stopped else None),
+                "need": need,
+                "cut_short": stopped and need is not None,
             }
             if stopped:
                 return

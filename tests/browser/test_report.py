@@ -1,10 +1,12 @@
 """Keep: one click gives an archive whose page opens without a server and asks for nothing."""
 
+import time
 import zipfile
 
 import pytest
 from playwright.sync_api import expect
 
+from mscnn.page.lenses import zoom
 from tests.browser.test_access import AXE, FAINT
 from tests.page.serving import MODELS
 
@@ -100,3 +102,23 @@ def test_a_tab_whose_answer_is_of_another_choice_is_said_to_be_left_out(visit):
         assert not any(name.startswith("look/") for name in archive.namelist())
     expect(look.notice()).to_contain_text("Not in the report")
     expect(look.notice()).to_contain_text("Look.")
+
+
+def test_what_was_stopped_is_said_to_be_left_out(visit, monkeypatch):
+    curve = zoom._curve
+
+    def waiting(network, index, asked, context, photo, tell):
+        if network.name == MODELS[1]:
+            tell(1, 12)  # only work that says how far it is can be stopped
+            while not context.is_cancelled():
+                time.sleep(0.01)
+        return curve(network, index, asked, context, photo, tell)
+
+    monkeypatch.setattr(zoom, "_curve", waiting)
+    look = visit("?example=pizza").ready()
+    look.tab("Zoom")
+    look.page.locator("#stop").click()
+    expect(look.page.locator("#run")).to_have_text("Do the rest")
+    with zipfile.ZipFile(look.download("#keep")) as archive:
+        assert not any(name.startswith("zoom/") for name in archive.namelist())
+    expect(look.notice()).to_contain_text("no finished answer to what is chosen now: Zoom.")

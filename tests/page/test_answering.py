@@ -508,6 +508,7 @@ def test_what_stop_cut_short_offers_to_do_the_rest(ask, pressing_stop, lens, ste
     assert (stopped["notice"], stopped["more"]) == ("Stopped.", False)
     assert stopped["need"] == {"sentence": "", "button": "Do the rest"}
     assert whole["need"] is None
+    assert (stopped["cut_short"], whole["cut_short"]) == (True, False)
 
 
 def test_a_folder_that_is_described_anew_under_its_name_is_another_network(engine, monkeypatch):

@@ -245,10 +245,12 @@ async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agr
   } finally { button.ariaDisabled = 'false'; }
 }
 
-// A report of all lenses with an answer for the state, and their files. What was not agreed to stays out.
+// A report of all lenses with an answer for the state, and their files. What was not agreed to stays out, and what
+// was stopped: it would be done to its end.
 function keep(button) {
   if (button.ariaDisabled === 'true') return;  // it is being made
-  const seen = Object.keys(LENSES).filter(id => !differs(id) && !answers[id].message.more);
+  const isDone = ({more, cut_short}) => !more && !cut_short;
+  const seen = Object.keys(LENSES).filter(id => !differs(id) && isDone(answers[id].message));
   if (!seen.length) return remark('There is no answer to keep yet.');
   const left = Object.keys(LENSES).filter(id => !seen.includes(id) && answers[id]?.at.photo?.id === state.photo?.id)
     .map(id => get('tab-' + id).textContent);
