@@ -64,7 +64,8 @@ class Answering:
         data = getattr(event, "_data", None)
         serial = data.get("serial") if isinstance(data, dict) else None
         serial = serial if isinstance(serial, int) and 0 <= serial < MAX_SERIAL else None
-        with self.jobs.running(str(http.session_hash), serial or 0) as job:
+        model = data.get("model") if isinstance(data, dict) else None
+        with self.jobs.running(str(http.session_hash), serial or 0, model) as job:
             for message in self._messages(data, job):
                 yield {"serial": serial, **message}
                 if job.overtaken:
@@ -79,7 +80,7 @@ class Answering:
 
         Of a list of requests, one for each lens: all there is to keep; see ``report.kept``.
         """
-        context = partial(self._context, Job(), lambda _: None)
+        context = partial(self._context, Job())
         try:
             if isinstance(data, list):
                 name, files = kept([Request.parse(one) for one in data[: len(LENSES) + 1]], context)
@@ -97,17 +98,16 @@ class Answering:
             log.exception("unexpected error in a download")
             return {"error": UNEXPECTED}
 
-    def _context(self, job: Job, tell: Callable[[Message], None]) -> Context:
-        return Context(
-            self.engine, self.photos, self.results, job, tell, self.first_model, self.files
-        )
+    def _context(self, job: Job) -> Context:
+        return Context(self.engine, self.photos, self.results, job, self.first_model, self.files)
 
     def _messages(self, data: Any, job: Job) -> Iterator[Message]:
         """Run the lens in a thread of its own, so that its progress can be told meanwhile."""
         told: queue.Queue[Message | None] = queue.Queue()
+        job.tell = told.put
         # gradio and ZeroGPU know the visitor by context variables.
         work = contextvars.copy_context().run
-        thread = threading.Thread(target=work, args=(self._work, data, job, told), daemon=True)
+        thread = threading.Thread(target=work, args=(self._work, data, job), daemon=True)
         thread.start()
         while (message := told.get()) is not None:
             while "progress" in message and not told.empty():  # the newest will do
@@ -117,28 +117,28 @@ class Answering:
                 message = following
             yield message
 
-    def _work(self, data: Any, job: Job, told: queue.Queue[Message | None]) -> None:
+    def _work(self, data: Any, job: Job) -> None:
         try:
-            for message in self._answers(data, job, told.put):
-                told.put(message)
+            for message in self._answers(data, job):
+                job.tell(message)
         except NeedsConsent as question:
-            told.put({"need": question.message})
+            job.tell({"need": question.message})
         except Cancelled as error:
-            told.put({"stopped": str(error) or "Stopped."})
+            job.tell({"stopped": str(error) or "Stopped."})
         except MscnnError as error:
-            told.put({"error": str(error)})
+            job.tell({"error": str(error)})
         except Exception:
             log.exception("unexpected error in an answer")
-            told.put({"error": UNEXPECTED})
+            job.tell({"error": UNEXPECTED})
         finally:
-            told.put(None)
+            job.tell(None)
 
-    def _answers(self, data: Any, job: Job, tell: Callable[[Message], None]) -> Iterator[Message]:
+    def _answers(self, data: Any, job: Job) -> Iterator[Message]:
         request = Request.parse(data)
         lens = LENSES.get(request.lens)
         if lens is None:
             raise OptionError(UNREADABLE)
-        context = self._context(job, tell)
+        context = self._context(job)
         photo = context.photo(request)
         said = notices_of(photo.image)
         more = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from mscnn.models.architecture import typed_bytes
 from mscnn.models.sources import locate
 from mscnn.page.cache import Cache
 from mscnn.page.jobs import Job
-from mscnn.page.messages import Message, model_title
+from mscnn.page.messages import model_title
 from mscnn.page.photos import Photo, PhotoStore
 from mscnn.page.request import Request
 from mscnn.results.replay import recorded
@@ -45,7 +45,6 @@ class Context:
         photos: likewise.
         results: likewise; see ``cached``.
         job: the visitor's running job.
-        tell: sends a message at once.
         first_model: for requests that name none.
         files: the owner's feature files.
         notices: sentences for the visitor, beside the answer.
@@ -60,7 +59,6 @@ class Context:
     photos: PhotoStore
     results: Cache
     job: Job
-    tell: Callable[[Message], None]
     first_model: Callable[[], str]
     files: tuple[Any, ...] = ()
     notices: list[str] = field(default_factory=list)
@@ -77,7 +75,7 @@ class Context:
 
     def progress(self, done: int, total: int | None, what: str = "") -> None:
         """Show how far the work is."""
-        self.tell({"progress": {"done": done, "total": total, "what": what}})
+        self.job.progress(done, total, what)
 
     def photo(self, request: Request) -> Photo:
         """Return the request's photo; see ``PhotoStore.get``."""
@@ -99,6 +97,8 @@ class Context:
     def network(self, request: Request, name: str | None = None) -> Network:
         """Return the request's network, or another one by name.
 
+        A download that has begun goes on for the visitor's newer requests about the same model.
+
         Raises:
             NeedsConsent: its weights must be downloaded, and the visitor was not asked yet.
             MscnnError: it cannot be had.
@@ -106,15 +106,22 @@ class Context:
         name = self.model(request) if name is None else name
         self.used[name] = None
         self.consent_to_download(request, [name])
+        has_begun = False
 
         def loading(done: int, total: int | None) -> None:
-            mb = 10**6
+            nonlocal has_begun
+            has_begun, mb = True, 10**6
             total_mb = None if total is None else total // mb
-            self.progress(done // mb, total_mb, f"Downloading {model_title(name)} (MB)")
+            for job in {self.job, self.job.newest}:
+                job.progress(done // mb, total_mb, f"Downloading {model_title(name)} (MB)")
 
-        return self.engine.session.network(
-            name, on_progress=loading, is_cancelled=self.is_cancelled
-        )
+        def is_over() -> bool:
+            return (self.job.newest if has_begun else self.job).is_cancelled()
+
+        network = self.engine.session.network(name, on_progress=loading, is_cancelled=is_over)
+        if self.job.overtaken:
+            raise Cancelled("Stopped.")
+        return network
 
     def is_agreed(self, request: Request) -> bool:
         """Whether the visitor agreed to what this answer costs beside a download that it began."""
@@ -126,18 +133,22 @@ class Context:
             return locate(self.engine.session.place(name)).kind != "download"
         return False
 
-    def consent_to_download(self, request: Request, names: list[str]) -> None:
-        """Ask the visitor first where weights must be downloaded; raises ``NeedsConsent``."""
+    def consent_to_download(self, request: Request, names: Sequence[str]) -> None:
+        """Ask the visitor first where weights must be downloaded; raises ``NeedsConsent``.
+
+        To all of ``names`` at once, and only once.
+        """
         session = self.engine.session
         missing = []
-        for name in names:
+        for name in dict.fromkeys(names):
+            if name in self.job.agreed:
+                continue
             with suppress(UnknownModelError, WeightsError):  # said where it is loaded
                 found = locate(session.place(name))
                 if found.kind == "download":
                     size = found.download_bytes
                     missing.append((name, typed_bytes(name) if size is None else size))
-        self.has_downloaded |= bool(missing) and request.agreed
-        if missing and not request.agreed:
+        if missing and not self.is_agreed(request):
             mb = f"{sum(size for _, size in missing) / 1e6:.0f} MB"
             titles = ", ".join(model_title(name) for name, _ in missing)
             verb = "is" if len(missing) == 1 else "are"
@@ -145,6 +156,8 @@ class Context:
                 f"{titles} {verb} not on this machine yet: {mb} to download first.",
                 f"Download {mb} and show it",
             )
+        self.has_downloaded |= bool(missing)
+        self.job.agreed |= {name for name, _ in missing}
 
     def target(self, request: Request, network: Network) -> int | None:
         """Return the index of the class asked for; None for the top-1 prediction.

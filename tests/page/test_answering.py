@@ -386,6 +386,60 @@ def test_a_newer_request_overtakes_and_stop_stops_only_the_own(answering, toy):
     assert seen[-1] == {"serial": 3, "stopped": "Stopped."}
 
 
+@pytest.mark.parametrize(("change", "stops", "ended"), [
+    ({"layer": "2"}, False, "whole"), ({"layer": "2"}, True, "cancelled"),
+    ({"model": RESNET}, False, "cancelled"),
+])  # fmt: skip
+def test_a_download_goes_on_for_a_newer_request_of_the_same_model(
+    toy, monkeypatch, change, stops, ended
+):
+    absent, loads, seen = SimpleNamespace(kind="download", download_bytes=10**6), [], []
+    monkeypatch.setattr("mscnn.page.lens.locate", lambda _: absent)
+    begun, shown, go, over = (threading.Event() for _ in range(4))
+
+    def load(place, weights, *, on_progress, is_cancelled, offline):
+        while not go.wait(0.01):
+            on_progress(10**6, 2 * 10**6)
+            begun.set()
+            if is_cancelled():
+                loads.append("cancelled")
+                over.set()
+                raise Cancelled("The download was cancelled.")
+        loads.append("whole")
+        over.set()
+        return load_model(place)
+
+    monkeypatch.setattr("mscnn.engine.session.load_model", load)
+    toy(lambda request, context: iter([{"html": context.network(request).name}]))
+    engine = Engine(Session("cpu", offline=True, owners=OwnersModels()))
+    answering = Answering(engine, PhotoStore(), lambda: RES2NET)
+
+    def run(serial, **fields):
+        data = {"serial": serial, "lens": "toy", "example": "lion", "model": RES2NET, **fields}
+        event: Any = SimpleNamespace(_data=data)
+        for message in answering.ask(event, visitor_called("a")):
+            seen.append(message)
+            if serial == 2:
+                shown.set()
+
+    first = threading.Thread(target=run, args=(1,), kwargs={"agreed": True})
+    second = threading.Thread(target=run, args=(2,), kwargs=change)
+    first.start()
+    assert begun.wait(30)
+    second.start()
+    assert shown.wait(30), "how far it is, or the question about the other model"
+    first.join(30)
+    assert not first.is_alive(), "it keeps no other request waiting"
+    if stops:
+        answering.stop(visitor_called("a"))
+    elif ended == "whole":
+        go.set()
+    second.join(30)
+    assert over.wait(30)
+    assert loads in ([ended], ["cancelled"] * 2), "the second one may have begun when Stop came"
+    assert [m["html"] for m in seen if "html" in m] == [RES2NET] * (ended == "whole")
+
+
 def test_a_job_leaves_nothing_behind():
     jobs = Jobs()
     with jobs.running("a") as job:

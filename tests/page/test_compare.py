@@ -118,6 +118,8 @@ def test_a_download_is_asked_for_and_the_others_are_shown(ask, answering):
     assert "Not downloaded" in last["html"]
     assert len([m for m in last["view"]["maps"] if m["stage"] == "4"]) == 2
     assert "need" in ask(models=["resnet50.tv_in1k", "res2net50_26w_4s.in1k"])[-1]
+    two = ask(models=["resnet50.tv_in1k", "res2net50_26w_4s.in1k", RESNET], agreed=True)[-1]
+    assert two["html"].count("downloads are off") == 2, "agreed to at once"
     packed = answering.pack({"serial": 0, "lens": "compare", "example": "lion", "agreed": True,
                              "models": ["resnet50.tv_in1k", *MODELS]})  # fmt: skip
     with zipfile.ZipFile(packed["path"]) as archive:

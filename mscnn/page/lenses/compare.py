@@ -104,6 +104,8 @@ def models_of(request: Request, context: Context) -> tuple[str, ...]:
 def _steps(request: Request, context: Context) -> Iterator[_Found]:
     names, missing = models_of(request, context), []
     found = _Found(names, OneClass(request.target or "top1"), {}, {})
+    if request.agreed:
+        context.consent_to_download(request, names)
     for number, name in enumerate(names):
         context.progress(number, len(names), "Networks compared:")
         try:

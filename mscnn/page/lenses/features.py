@@ -160,7 +160,7 @@ def _searches(
     second = also != "" and registry.full_name(also) != own
     if second:
         try:
-            context.consent_to_download(replace(request, agreed=context.is_agreed(request)), [also])
+            context.consent_to_download(request, [also])
         except NeedsConsent as question:
             second, need = False, question
         except MscnnError:

@@ -119,7 +119,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
     own_name = registry.full_name(context.adopt["model"])
     others = (name for name in request.models if registry.full_name(name) != own_name)
     names = [context.adopt["model"], *others][:MAX_SWEPT]
-    context.consent_to_download(replace(request, agreed=context.is_agreed(request)), names)
+    context.consent_to_download(request, names)
     key = *photo.key, model_key(seen.network), index
     ablation = context.cached(
         ("ablation", *key),
