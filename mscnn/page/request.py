@@ -21,6 +21,8 @@ Box = tuple[float, float, float, float]
 Option = str | float | bool | tuple[str | float | bool, ...]
 MAX_SERIAL = 2**31
 _MAX_TEXT, _MAX_ITEMS, _MAX_OPTIONS = 300, 32, 24
+_MAX_CLASS = 10_000
+"""Letters of a class's name: those of a model of one's own may be whole sentences."""
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What no file name, or no UTF-8, can hold: NUL, and halves of a letter, which JSON may have."""
 
@@ -88,7 +90,8 @@ class Request:
             serial=serial, lens=_text(data, "lens"),
             photo=_upload(_text(data, "photo", longest=4096)), example=_text(data, "example"),
             model=_text(data, "model").strip(), models=_names(data.get("models")),
-            target=_text(data, "target").strip(), layer=_layer(_text(data, "layer")),
+            target=_text(data, "target", longest=_MAX_CLASS).strip(),
+            layer=_layer(_text(data, "layer")),
             method=get_method(_text(data, "method") or "gradcam").name,
             point=None if point is None else (point[0], point[1]),
             box=None if box is None else (box[0], box[1], box[2], box[3]),
@@ -165,7 +168,7 @@ def _options(value: Any) -> dict[str, Option]:
 def _option(item: Any) -> str | float | bool:
     if isinstance(item, bool):
         return item
-    if isinstance(item, str) and len(item) <= _MAX_TEXT and not _NO_TEXT.search(item):
+    if isinstance(item, str) and len(item) <= _MAX_CLASS and not _NO_TEXT.search(item):
         return item
     # Python reads whole numbers of any length; one of a visitor's fits a float.
     _check(isinstance(item, int | float) and abs(item) < 1e12 and math.isfinite(item))

@@ -33,6 +33,12 @@ def test_a_sound_request_is_read(cache):
     assert request.changed == "model"
 
 
+def test_a_class_of_ones_own_may_have_a_name_of_many_sentences():
+    name = "A crack, seen from above. " * 300
+    request = Request.parse({**SOUND, "target": name, "options": {"against": name}})
+    assert (request.target, request.options["against"]) == (name.strip(), name)
+
+
 def test_what_is_left_out_has_its_default():
     request = Request.parse({**SOUND, "layer": "", "method": None, "options": None})
     assert request == Request(1, "look")
@@ -42,7 +48,7 @@ def test_what_is_left_out_has_its_default():
     {"serial": True}, {"serial": -1}, {"serial": "1"}, {"serial": 2**40}, {"serial": None},
     {"lens": 3}, {"lens": ["look"]}, {"model": {"a": 1}}, {"model": "x" * 301},
     {"model": "a\0b"}, {"target": "\udcff"}, {"models": "a,b"}, {"models": [1]},
-    {"models": ["a"] * 7},
+    {"models": ["a"] * 7}, {"target": "x" * 10_001},
     {"target": 7}, {"layer": "0"}, {"layer": "12"}, {"layer": "٣"}, {"layer": "layer4"},
     {"point": [0.5]}, {"point": [0, 1.01]}, {"point": [math.nan, 0]}, {"point": "ab"},
     {"point": [True, 0]}, {"box": [0, 0, 0, 1]}, {"box": [0, 0, 1, math.inf]},

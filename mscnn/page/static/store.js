@@ -303,6 +303,7 @@ function forgetUpload() { uploads += 1; viewer.previewed = null; }  // one under
 
 // ---- the address bar ------------------------------------------------------------------------
 
+const LONGEST = 300;  // letters of a class in an address: servers refuse longer ones
 function address() {
   const url = new URL(location.href), query = url.searchParams;
   const values = {
@@ -311,7 +312,7 @@ function address() {
     example: state.photo?.example ?? '',
     model: state.model,
     models: state.models.map(name => name.replaceAll(',', '%2C')).join(','),  // an owner's folder may have one
-    class: state.target ?? '',
+    class: state.target?.length > LONGEST ? '' : state.target ?? '',
     layer: state.layer === 'last' ? '' : state.layer,
     method: state.method === 'gradcam' ? '' : state.method,
     tour: tour.at + 1 || '',
@@ -352,7 +353,7 @@ function readAddress() {
   });
   read('tab', 'tab', value => Object.hasOwn(LENSES, value) ? value : undefined);
   read('example', 'example', value => exampleOf(value.toLowerCase())?.id);
-  read('class', 'target', text(300));
+  read('class', 'target', text(LONGEST));
   read('layer', 'layer', value => {
     const number = value.replace(/^(layer|stage)/, '');
     return number === 'last' || /^[1-9]$/.test(number) ? number : undefined;
