@@ -86,6 +86,7 @@ def test_neighbours_are_scipys_without_the_photo_itself(ask, engine, layer, stag
     assert [value for _, value in found] == pytest.approx([s for _, s in wanted], abs=1e-4)
     assert "your photo itself: Lion" in message["html"]
     assert message["html"].count("<img") == len(paths)
+    assert "averaged" not in message["html"], "a VGG's are not"
     pictures = re.findall(r'file=(\S+?)"', message["html"])
     assert len(pictures) == len(paths)
     assert all(Path(picture).is_file() for picture in pictures)
