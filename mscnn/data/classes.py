@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +41,9 @@ def map_classes(names: Sequence[str], labels: LabelSet) -> npt.NDArray[np.int64]
 
 def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -> dict[str, int]:
     wanted = [name for name in names if are_wnids([name])]
-    if wanted and (index := _timms_ids(labels.names)):
-        # By id, because ImageNet has two classes of one name (crane, the bird and the machine).
+    if labels.wnids:
+        # ImageNet has two classes of one name (crane, the bird and the machine).
+        index = {wnid: i for i, wnid in enumerate(labels.wnids)}
         return {wnid: index[wnid] for wnid in wanted if wnid in index}
     found = {}
     for wnid in wanted:
@@ -54,19 +54,6 @@ def _wordnet_ids(names: Sequence[str], labels: LabelSet, full: dict[str, int]) -
         if key in full:
             found[wnid] = full[key]
     return found
-
-
-@lru_cache(maxsize=8)
-def _timms_ids(names: tuple[str, ...]) -> dict[str, int]:
-    """The classes by WordNet id, where they are those of a part of ImageNet that timm knows."""
-    from timm.data import ImageNetInfo
-    from timm.data.imagenet_info import infer_imagenet_subset
-
-    if (subset := infer_imagenet_subset({"num_classes": len(names)})) is None:
-        return {}
-    info = ImageNetInfo(subset)
-    same = names == tuple(info.label_descriptions())
-    return {wnid: i for i, wnid in enumerate(info.label_names())} if same else {}
 
 
 def _named(name: str, labels: LabelSet) -> int | None:

@@ -314,20 +314,24 @@ class OneClass:
 def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     """Find the class ``index`` of ``known`` among the classes of another model.
 
-    By index in the same list of classes, else by the full name, first to the letter, else by the
-    first synonym; part of a name does not do, unlike in a name that a user types: "tiger" is not
-    "tiger shark". Nor does what two classes of ``known`` are both called: ImageNet's Cardigan, a
-    corgi, is no cardigan, and of its two cranes only one is a machine. Raises
-    ``UnknownClassError``: no class, or more than one, has this name.
+    By the WordNet id where both have these, or by index in the same list of classes, else by the
+    full name, first to the letter, else by the first synonym; part of a name does not do, unlike in
+    a name that a user types: "tiger" is not "tiger shark". Nor does what two classes of ``known``
+    are both called: ImageNet's Cardigan, a corgi, is no cardigan, and of its two cranes only one is
+    a machine. Raises ``UnknownClassError``: no class, or more than one, has this name.
     """
-    if labels.names == known.names:
+    if known.wnids and labels.wnids:
+        if (wnid := known.wnids[index]) in labels.wnids:
+            return labels.wnids.index(wnid)
+    elif labels.names == known.names:
         return index
-    wanted = known.names[index]
-    for alike in (str, folded, lambda name: folded(short(name))):
-        own = [name for name in known.names if alike(name) == alike(wanted)]
-        found = [i for i, name in enumerate(labels.names) if alike(name) == alike(wanted)]
-        if len(found) == len(own) == 1:
-            return found[0]
+    else:
+        wanted = known.names[index]
+        for alike in (str, folded, lambda name: folded(short(name))):
+            own = [name for name in known.names if alike(name) == alike(wanted)]
+            found = [i for i, name in enumerate(labels.names) if alike(name) == alike(wanted)]
+            if len(found) == len(own) == 1:
+                return found[0]
     raise UnknownClassError(
         f"This model has no class {known.display(index)!r} of its own, so there is no map of it."
     )

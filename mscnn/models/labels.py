@@ -39,9 +39,14 @@ class LabelSet:
     """The classes of one model, in the order of its logits.
 
     The word ``"top1"`` is reserved: callers answer it from a prediction before they ask here.
+
+    Attributes:
+        wnids: their WordNet ids, such as ``"n02012849"``, which also tell classes of one name
+            apart; empty where only the names are known.
     """
 
     names: tuple[str, ...]
+    wnids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -230,7 +235,8 @@ class LabelSet:
 @functools.lru_cache(maxsize=1)
 def imagenet_labels() -> LabelSet:
     """Return the 1000 names of ImageNet-1k, in the order of timm's (and torchvision's) logits."""
-    return LabelSet(tuple(wordnet_lemmas(_timm_info("imagenet_synsets.txt").splitlines())))
+    wnids = _timm_info("imagenet_synsets.txt").splitlines()
+    return LabelSet(tuple(wordnet_lemmas(wnids)), tuple(wnids))
 
 
 def wordnet_lemmas(wnids: Sequence[str]) -> list[str]:

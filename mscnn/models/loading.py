@@ -22,7 +22,7 @@ from mscnn.models.checkpoint import Checkpoint, read_checkpoint
 from mscnn.models.files import sha256_of
 from mscnn.models.fitting import classifiers, fit
 from mscnn.models.hub import IsCancelled, OnProgress
-from mscnn.models.labels import LabelSet, are_wnids, imagenet_labels, wordnet_lemmas
+from mscnn.models.labels import LabelSet, are_wnids, wordnet_lemmas
 from mscnn.models.manifest import load_manifest
 from mscnn.models.seeding import seeded
 from mscnn.models.sources import Source
@@ -134,13 +134,16 @@ def _class_names(
 
 
 def _labels(names: tuple[str, ...] | None, classes: int) -> LabelSet:
-    if names is not None:
-        return LabelSet(tuple(wordnet_lemmas(names)) if are_wnids(names) else names)
-    if classes == 1000:
-        return imagenet_labels()
+    if names is not None and are_wnids(names):
+        return LabelSet(tuple(wordnet_lemmas(names)), names)
     subset = infer_imagenet_subset({"num_classes": classes})
     if subset is not None:
-        return LabelSet(tuple(ImageNetInfo(subset).label_descriptions()))
+        info = ImageNetInfo(subset)
+        known = LabelSet(tuple(info.label_descriptions()), tuple(info.label_names()))
+        if names in (None, known.names):
+            return known
+    if names is not None:
+        return LabelSet(names)
     return LabelSet(tuple(f"class {index}" for index in range(classes)))
 
 

@@ -58,7 +58,7 @@ def test_all_wordnet_ids_of_imagenet_in_order():
 def test_wordnet_ids_of_a_larger_imagenet_are_told_apart_too():
     info = ImageNetInfo("imagenet-12k")
     wnids = ["n03126707", "n02012849"]  # the cranes
-    known = LabelSet(tuple(info.label_descriptions()))
+    known = LabelSet(tuple(info.label_descriptions()), tuple(info.label_names()))
     assert map_classes(wnids, known).tolist() == [info.label_names().index(w) for w in wnids]
 
 
@@ -67,3 +67,6 @@ def test_a_model_trained_on_folders_of_wordnet_ids():
     assert map_classes(wnids, LabelSet(wnids)).tolist() == [0, 1]
     lemmas = LabelSet(tuple(wordnet_lemmas(wnids)))
     assert map_classes(wnids[::-1], lemmas).tolist() == [1, 0]
+    cranes = "n02012849", "n03126707"
+    both = LabelSet(tuple(wordnet_lemmas(cranes)), cranes)
+    assert map_classes(cranes, both).tolist() == [0, 1]

@@ -12,9 +12,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.data import ImageNetInfo
 from timm.models import save_for_hf
 
+from mscnn.data.classes import map_classes
 from mscnn.engine.network import Network
+from mscnn.engine.pipeline import same_class
 from mscnn.errors import UnknownModelError, UnsupportedModelError, WeightsError
 from mscnn.models.architecture import check_supported, from_name, on_meta
 from mscnn.models.checkpoint import read_checkpoint
@@ -193,6 +196,23 @@ def test_folder_in_the_working_directory(tmp_path, monkeypatch):
 def test_folder_labels(tmp_path, config, names):
     write_run(tmp_path / "run", **config)
     assert load_model(str(tmp_path / "run")).labels.names == names
+
+
+def test_two_cranes_are_told_apart_by_their_wordnet_ids(tmp_path):
+    cranes = ["n02012849", "n03126707", "n02129165"]  # and a lion
+    write_run(tmp_path / "run", label_names=cranes)
+    mine = load_model(str(tmp_path / "run")).labels
+    assert mine.names[:2] == ("crane", "crane")
+    assert map_classes(cranes, mine).tolist() == [0, 1, 2]
+    larger = ImageNetInfo("imagenet-12k")
+    # As timm writes its own networks.
+    config = {"label_descriptions": larger.label_descriptions(as_dict=True)}
+    write_run(tmp_path / "timms", classes=11821, label_names=larger.label_names(), **config)
+    theirs = load_model(str(tmp_path / "timms")).labels
+    for labels in (theirs, imagenet_labels()):
+        found = [same_class(mine, index, labels) for index in range(3)]
+        assert [labels.wnids[index] for index in found] == cranes
+        assert [same_class(labels, index, mine) for index in found] == [0, 1, 2]
 
 
 def test_weights_of_ones_own_for_a_starter_have_its_classes(tmp_path, monkeypatch):
