@@ -120,7 +120,8 @@ def compare_folder(
 
     As ``explain_folder``, with Grad-CAM. A later network's rows also have its agreement with each
     earlier one (``spearman_<model>`` and ``iou_top20_<model>``, those of ``Agreement``) and
-    ``same_top1_<model>``, 1 or 0. Where it does not know the class, its cells are empty, its map 0.
+    ``same_top1_<model>``, 1 or 0, or empty where the classes of one are only numbered. Where it
+    does not know the class, its cells are empty, its map 0.
     """
     check_names(names := [network.name for network in networks])
     check_models(names, MIN_COMPARED, MAX_COMPARED)
@@ -372,7 +373,7 @@ class _Folder:
         for part in self.parts:
             if without := int(np.isnan(part.numbers[readable, 0, 0]).sum()):
                 unfit = "it is the one set against, or the network sees nothing of the box"
-                why = unfit if self.command == "trust" else "it has none such"
+                why = unfit if self.command == "trust" else "it is not known to have the class"
                 notices.append(f"{without} photographs have no map of {part.network.name}: {why}.")
         notices += [*self.account.notices, *self.account.lines()]
         found = FolderMaps(
@@ -550,8 +551,11 @@ def _agreed(other: _Part, network: Network, number: int, own: CamMap, best: int)
         return np.full(len(_AGREE), np.nan)
     ends = map(tuple, other.files.arrays["geometry"][number].reshape(4, 2).tolist())
     pair = agreement("", "", other.cam(number, 0, ViewGeometry(*ends)), own)
-    theirs = _same(other.network, network, other.numbers[number, 0, 2])
-    return np.array([pair.spearman, pair.iou_top20, theirs == best], dtype=np.float64)
+    same: bool | None = None
+    with suppress(UnknownClassError):
+        other.network.labels.check_comparable(network.labels)
+        same = _same(other.network, network, other.numbers[number, 0, 2]) == best
+    return np.array([pair.spearman, pair.iou_top20, same], dtype=np.float64)
 
 
 def _statistics(maps: FloatMap) -> Doubles:

@@ -318,8 +318,10 @@ def same_class(known: LabelSet, index: int, labels: LabelSet) -> int:
     full name, first to the letter, else by the first synonym; part of a name does not do, unlike in
     a name that a user types: "tiger" is not "tiger shark". Nor does what two classes of ``known``
     are both called: ImageNet's Cardigan, a corgi, is no cardigan, and of its two cranes only one is
-    a machine. Raises ``UnknownClassError``: no class, or more than one, has this name.
+    a machine. Raises ``UnknownClassError``: no class, or more than one, has this name, or those of
+    one network are only numbered.
     """
+    known.check_comparable(labels)
     if known.wnids and labels.wnids:
         if (wnid := known.wnids[index]) in labels.wnids:
             return labels.wnids.index(wnid)

@@ -43,10 +43,13 @@ class LabelSet:
     Attributes:
         wnids: their WordNet ids, such as ``"n02012849"``, which also tell classes of one name
             apart; empty where only the names are known.
+        numbered_in: sha256 of the weights whose classes nobody has named, so that they are only
+            numbered here; "" where the names are names.
     """
 
     names: tuple[str, ...]
     wnids: tuple[str, ...] = ()
+    numbered_in: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,6 +94,14 @@ class LabelSet:
             return self._checked(int(key.lstrip("0")[:20] or "0"))
         exact = exact or [i for i in range(len(self)) if key in self._synonym_keys[i]]
         return self._only(query, exact) if exact else self._partial(query, key)
+
+    def check_comparable(self, other: LabelSet) -> None:
+        """Raise ``UnknownClassError`` where nothing says which classes of two sets are the same."""
+        if (self.numbered_in or other.numbered_in) and self != other:
+            raise UnknownClassError(
+                "Which classes of these networks are the same is not known, because those of one "
+                "are only numbered; name them as label_names in the config.json of its folder."
+            )
 
     def is_exactly(self, index: int, name: str) -> bool:
         """Whether ``name`` is all of a class's name, its display name or a synonym, in any case."""

@@ -78,10 +78,11 @@ def load_model(
         model = blueprint.build(classes=found.classes)
     model.load_state_dict(found.tensors, strict=False)  # which holds all that counts
     classes = int(model.num_classes)  # type: ignore[arg-type]  # nn.Module
-    labels, unnamed = _labels(names, classes), ""
+    sha256 = sha256_of(path)
+    labels, unnamed = _labels(names, classes, sha256), ""
     if not classes:
         unnamed = f"{path.name} has no classifier that fits, so it gives features, not classes."
-    elif names is None and labels.names[0] == "class 0":
+    elif labels.numbered_in:
         unnamed = f"{path.name} does not name its {classes} classes, so they are numbered."
     kind = "hub" if source.kind == "download" else source.kind
     part = f" ({found.part})" if found.part else ""
@@ -89,7 +90,7 @@ def load_model(
         name=blueprint.name,
         model=model,
         labels=labels,
-        weights=WeightsInfo(kind, source.label + part, sha256_of(path)),
+        weights=WeightsInfo(kind, source.label + part, sha256),
         data_config=resolve_model_data_config(model),
         stages=stages,
         head=_pooled_linear_head(model),
@@ -133,7 +134,7 @@ def _class_names(
     )
 
 
-def _labels(names: tuple[str, ...] | None, classes: int) -> LabelSet:
+def _labels(names: tuple[str, ...] | None, classes: int, sha256: str) -> LabelSet:
     if names is not None and are_wnids(names):
         return LabelSet(tuple(wordnet_lemmas(names)), names)
     subset = infer_imagenet_subset({"num_classes": classes})
@@ -144,7 +145,7 @@ def _labels(names: tuple[str, ...] | None, classes: int) -> LabelSet:
             return known
     if names is not None:
         return LabelSet(names)
-    return LabelSet(tuple(f"class {index}" for index in range(classes)))
+    return LabelSet(tuple(f"class {index}" for index in range(classes)), numbered_in=sha256)
 
 
 def _pooled_linear_head(model: nn.Module) -> str | None:

@@ -84,7 +84,7 @@ def choose(
 
     What is right is the file's class, or, where it has none, the first network's answer. Raises
     ``DatasetError``: no photograph is left, or a network knows none of the classes;
-    ``WeightsError``.
+    ``UnknownClassError``: see ``_check_names``; ``WeightsError``.
     """
     _check_names(networks, files)
     chosen = Chosen()
@@ -121,7 +121,13 @@ def choose(
 
 
 def _check_names(networks: Sequence[Network], files: Sequence[tuple[Path, str | None]]) -> None:
-    """Raise ``DatasetError``, which names the classes, where a network knows none of them."""
+    """Raise ``DatasetError``, which names the classes, where a network knows none of them.
+
+    ``UnknownClassError``: what is right would be another network's answer, but the classes of one
+    are only numbered.
+    """
+    for network in networks if any(label is None for _, label in files) else ():
+        networks[0].labels.check_comparable(network.labels)
     names = sorted({label for _, label in files if label is not None})
     for network in networks:
         for name in names:

@@ -188,6 +188,16 @@ def test_a_class_that_one_model_lacks(network, data, tmp_path):
     assert often.high == pytest.approx(1.959964**2 / (7 + 1.959964**2), abs=1e-6)
 
 
+def test_nobody_knows_whether_an_answer_is_the_same_where_classes_are_numbered(
+    network, data, tmp_path, monkeypatch
+):
+    first, second = nets(network)
+    monkeypatch.setattr(second, "labels", replace(second.labels, numbered_in="b" * 64))
+    found = compare_folder([first, second], data, tmp_path / "o", **HERE)
+    assert "same_top1_tiny_resnet" not in found.maps[1].means
+    assert any("not known to have the class" in notice for notice in found.notices)
+
+
 @pytest.mark.slow
 def test_trust_is_that_of_each_photo(network, data, tmp_path):
     net = network("resnet", fresh=True)

@@ -13,9 +13,10 @@ import torch
 from mscnn import errors as e
 from mscnn.engine import pipeline
 from mscnn.engine import session as session_module
-from mscnn.engine.pipeline import Engine, counted_gmacs, model_facts
+from mscnn.engine.pipeline import Engine, counted_gmacs, model_facts, same_class
 from mscnn.engine.session import Session
 from mscnn.maps.agreement import density
+from mscnn.models.labels import LabelSet
 from mscnn.photos.imaging import load_photo
 
 THINGS = tuple(f"thing {i}" for i in range(12))
@@ -142,6 +143,15 @@ def test_the_same_class_by_name_in_other_label_sets(models, target, expected, en
         assert len(column.explanation.prediction.top) == 5
         assert column.facts is not None
     assert len(result.agreements) == (len(expected) * (len(expected) - 1)) // 2
+
+
+def test_numbered_classes_are_the_same_in_the_same_weights_only():
+    mine = LabelSet(("class 0", "class 1"), numbered_in="a" * 64)
+    assert same_class(mine, 1, LabelSet(mine.names, numbered_in="a" * 64)) == 1
+    for other in (LabelSet(mine.names, numbered_in="b" * 64), LabelSet(mine.names)):
+        for known, labels in ((mine, other), (other, mine)):
+            with pytest.raises(e.UnknownClassError, match="only numbered; name them"):
+                same_class(known, 1, labels)
 
 
 def test_when_the_first_model_does_not_know_the_class_the_next_settles_it(engine, photo):

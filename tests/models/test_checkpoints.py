@@ -238,6 +238,7 @@ def test_a_head_of_another_size_names_its_classes_or_numbers_them(tmp_path, besi
     loaded = load_model(TINY, tmp_path / "a.pth")
     assert loaded.labels.names == tuple(names)
     assert (unnamed in loaded.notices[1]) if unnamed else loaded.notices[1] == ""
+    assert loaded.labels.numbered_in == (loaded.weights.sha256 if unnamed else "")
     assert equal(loaded)
 
 

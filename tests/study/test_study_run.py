@@ -6,6 +6,8 @@ import io
 import json
 import math
 import shutil
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,13 @@ from mscnn.draw.evaluation import study_figure
 from mscnn.draw.files import study_files
 from mscnn.engine.device import choose_device
 from mscnn.engine.network import Network
-from mscnn.errors import DatasetError, OptionError, UnsupportedModelError, WeightsError
+from mscnn.errors import (
+    DatasetError,
+    OptionError,
+    UnknownClassError,
+    UnsupportedModelError,
+    WeightsError,
+)
 from mscnn.models.labels import LabelSet, wordnet_lemmas
 from mscnn.models.loading import load_model
 from mscnn.results.schema import document
@@ -86,6 +94,11 @@ def test_loose_photographs_count_by_the_first_models_answer(networks, photos):
         with torch.inference_mode():
             best = int(networks[0].model(pre.tensor_of(view)).argmax())
         assert photo.targets == (best,)
+    numbered: Any = [
+        SimpleNamespace(labels=LabelSet(("class 0",), numbered_in=file)) for file in ("a", "b")
+    ]
+    with pytest.raises(UnknownClassError, match="only numbered"):
+        choose(numbered, files, limit=3)
 
 
 def test_a_picture_beside_class_folders_does_not_stand_for_them(tmp_path):
