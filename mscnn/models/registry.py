@@ -48,9 +48,9 @@ def without_prefix(name: str) -> str:
 
 
 def full_name(name: str) -> str:
-    """Return the name with its tag where the backbone is in the list, else ``name`` itself."""
+    """Return a name without the hub's prefixes; of a backbone of the list with its tag."""
     spec = find(name)
-    return name if spec is None else spec.name
+    return without_prefix(name) if spec is None else spec.name
 
 
 def folder_name(name: str) -> str:

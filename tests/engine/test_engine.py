@@ -411,6 +411,7 @@ def test_alone_a_model_says_what_is_wrong(engine, photo):
     ("sweep", [], "0 model"), ("sweep", list("abcde"), "5 model"),
     ("sweep", ["one", "one"], "one was chosen twice"),
     ("sweep", ["resnet50", "timm/resnet50.tv_in1k"], r"resnet50\.tv_in1k was chosen twice"),
+    ("compare", ["resnet34", "one", "hf_hub:timm/resnet34"], "resnet34 was chosen twice"),
 ])  # fmt: skip
 def test_a_choice_of_models_that_is_refused(use, models, says, engine, photo, asked):
     with pytest.raises(e.OptionError, match=says):
