@@ -79,6 +79,7 @@ class Trusting:
         if len(set(self.chosen)) < len(self.chosen):
             raise OptionError("A class was named twice; it can only be contrasted with others.")
         self.maps: list[MapTrust] = []
+        self.refused: MethodError | UnknownLayerError | None = None
         self.notices: list[str] = []
         self.done, self.seconds = 0, self.prediction.seconds
         self.squares = scores.squares(*self.view_size[::-1])
@@ -143,6 +144,8 @@ class Trusting:
             if not self.maps:
                 raise Cancelled(STOPPED) from None
             stopped = True
+        if self.refused is not None and all(made.cam is None for made in self.maps):
+            raise self.refused
         ranks = verdict.ranks(self.maps)
         network, logits = self.network, self.prediction.logits
         target, *against = (network._score(index, logits) for index in self.chosen)
@@ -164,9 +167,7 @@ class Trusting:
         try:
             raw, _, took = self._map(method, layer, self.shown.x)
         except (MethodError, UnknownLayerError) as error:
-            if len(self.pairs) == 1:
-                raise
-            why = str(error)
+            self.refused, why = error, str(error)
             self.maps.append(MapTrust(method, layer, 0.0, None, verdict.undecided(why), note=why))
             return
         cam = CamMap(layer, self.index, method, raw, self.shown.geometry)

@@ -263,7 +263,9 @@ class Functions:
         """
         plan = Plan(methods=(method,), layers=(layer,), box=parse_box(box))
         found = self.engine.trust(image, model, target=target, plan=plan, name="")
-        chart = trust_chart(found.maps[0], found.target.label)
+        # Of "stages" a method may refuse the first ones.
+        made = next(made for made in found.maps if made.candidates)
+        chart = trust_chart(made, found.target.label)
         return document(found), ("trust.png", png(chart, 1200))
 
 

@@ -30,6 +30,7 @@ from mscnn.errors import (
     UnknownClassError,
     UnknownLayerError,
 )
+from mscnn.maps import packaged
 from mscnn.maps.methods import METHODS, Method
 from mscnn.maps.single_pass import RawMaps
 from mscnn.models.labels import LabelSet
@@ -432,6 +433,15 @@ def test_what_is_named_twice_is_done_once():
 def test_what_this_model_cannot_do_is_said_at_once(network, photo, how, error, words):
     with pytest.raises(error, match=words):
         network("res2net").trust(photo, **how, is_cancelled=lambda: pytest.fail("too late"))
+
+
+def test_what_a_method_refuses_is_left_out_unless_nothing_remains(network, photo, monkeypatch):
+    plan, net = Plan(methods=("kpcacam",), layers=("stages",), parts=()), network("resnet")
+    monkeypatch.setattr(packaged, "MOST_COMPARED", 10)  # of 24 x 24 to 3 x 3 positions
+    assert [made.cam is None for made in net.trust(photo, plan=plan).maps] == [True] * 3 + [False]
+    monkeypatch.setattr(packaged, "MOST_COMPARED", 1)
+    with pytest.raises(MethodError, match="compares all pairs of positions"):
+        net.trust(photo, plan=plan)
 
 
 def test_a_layer_that_keeps_channels_last_is_refused_as_by_explain(detector, red):

@@ -17,6 +17,7 @@ from mscnn.engine.lens_options import fair_baseline
 from mscnn.errors import UnknownClassError, UnsupportedModelError
 from mscnn.http.endpoints import ENDPOINTS, Functions
 from mscnn.http.uploads import PhotoInput
+from mscnn.maps import packaged
 from mscnn.models.labels import LabelSet
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.schema import document
@@ -205,3 +206,9 @@ def test_trust_equals_the_engine(site, ask, photo_file, photo, monkeypatch):
     shown = document(expected)
     assert differences(numbers, shown) == []
     assert_drawn(picture, png(trust_chart(expected.maps[0], "sea lion"), 1200))
+    # A method that refuses the first stages: KPCA-CAM, of large maps.
+    monkeypatch.setattr(packaged, "MOST_COMPARED", 100)
+    monkeypatch.setitem(Plan.__init__.__kwdefaults__, "parts", ("scores",))
+    numbers, _ = Functions(site.engine).trust(photo, RESNET, method="kpcacam", layer="stages")
+    first, *_, last = numbers["maps"]
+    assert ("all pairs" in first["note"], last["note"]) == (True, "")
