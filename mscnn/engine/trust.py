@@ -345,6 +345,7 @@ class Trusting:
         empty = background(
             self.image, self.content, plan.canvas, self.view_size, preprocess.mean_colour
         )
+        empty = np.asarray(preprocess.as_seen(Image.fromarray(empty)))
 
         def everywhere(cam: FloatMap, rect: tuple[int, int, int, int]) -> Any:
             every = [("map", None, cam), *controls(cam, plan.draws, rng)]

@@ -90,6 +90,7 @@ class Plan:
         empty = background(
             image, content, self.canvas, preprocess.view_size, preprocess.mean_colour
         )
+        empty = np.asarray(preprocess.as_seen(Image.fromarray(empty)))
         for start in range(0, len(self.factors), size):
             factors = self.factors[start : start + size]
             shown = [(factor, *paste(content, factor, empty)) for factor in factors]

@@ -15,7 +15,7 @@ from mscnn.errors import BoxError, OptionError
 from mscnn.photos.preprocess import Preprocessor
 from mscnn.results.scales import SweepStep
 from mscnn.scales import splits
-from mscnn.scales.canvas import compose, whole
+from mscnn.scales.canvas import CANVASES, compose, whole
 from mscnn.scales.receptive_field import fields
 from mscnn.scales.sweep import FACTORS, Plan, energy_ratio, measure, score
 from mscnn.scales.topology import trace
@@ -255,6 +255,16 @@ def test_batches_are_the_composed_views(photo, preprocess):
                 assert (shown.factor, shown.rect) == (factor, rect)
                 assert np.array_equal(shown.view, view)
                 assert torch.equal(shown.x, preprocess.tensor_of(view))
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_the_view_of_a_grey_network_is_grey_on_every_canvas(canvas, photo, loaded):
+    config = {"input_size": (1, 96, 96), "mean": (0.45,), "std": (0.22,)}
+    grey = Preprocessor(loaded("resnet", **config).data_config)
+    shown = next(Plan(factors=(0.5,), canvas=canvas).batches(photo, grey))[0]
+    assert np.ptp(shown.view, axis=2).max() == 0
+    expected = (shown.view[..., 0] / 255 - 0.45) / 0.22
+    np.testing.assert_allclose(shown.x[0, 0].numpy(), expected, atol=1e-5)
 
 
 def test_the_mean_canvas_is_zero_to_the_network(preprocess):
