@@ -24,7 +24,7 @@ from torch import nn
 from mscnn.errors import Cancelled, MethodError
 from mscnn.geometry import Floats
 from mscnn.maps.methods import METHODS, Call
-from mscnn.maps.recorder import record
+from mscnn.maps.recorder import record, unused
 from mscnn.maps.single_pass import RawMaps, Targets
 from mscnn.models.seeding import seeded
 
@@ -117,6 +117,18 @@ class _EigenGradCAM(package.EigenGradCAM):  # type: ignore[misc]  # the package 
         return _first_component(grads * activations)
 
 
+class _KPCACAM(package.KPCA_CAM):  # type: ignore[misc]  # the package is untyped
+    def get_cam_image(
+        self, input_tensor: Any, target_layer: Any, targets: Any, activations: Any, *more: Any
+    ) -> Floats:
+        # Of positions that are all alike its solver makes an error, or rounding errors.
+        if not np.ptp(activations, axis=(2, 3)).any():
+            return np.zeros_like(activations[:, 0])
+        given = input_tensor, target_layer, targets, activations
+        found: Floats = super().get_cam_image(*given, *more)
+        return found
+
+
 class _AblationCAM(package.AblationCAM):  # type: ignore[misc]  # the package is untyped
     """AblationCAM (Desai and Ramaswamy, WACV 2020), its weights relative to the logit's magnitude.
 
@@ -181,7 +193,7 @@ _CLASSES: dict[str, Any] = {
     "gradcam-elementwise": package.GradCAMElementWise,
     "eigengradcam": type("EigenGradCAM", (_Oriented, _EigenGradCAM), {}),
     "eigencam": type("EigenCAM", (_Oriented, _EigenCAM), {}),
-    "kpcacam": type("KPCA_CAM", (_Oriented, package.KPCA_CAM), {}),
+    "kpcacam": type("KPCA_CAM", (_Oriented, _KPCACAM), {}),
     "scorecam": _StreamedScoreCAM,
     "ablationcam": _AblationCAM,
 }
@@ -280,8 +292,8 @@ def packaged_map(
     are classes to set it in contrast to, by FinerCAM on the method (Zhang et al., CVPR 2025,
     arXiv:2501.11309): the differences of logits, weighted by the others' probabilities. Returns
     ``(h, w)`` float32, before the package's ReLU and rescaling. Raises ``UnknownLayerError``: there
-    is no such layer, or it gives no map; ``MethodError``: its map is too large for the method;
-    ``Cancelled``.
+    is no such layer, it gives no map, or nothing reads it; ``MethodError``: its map is too large
+    for the method; ``Cancelled``.
     """
     call = call or Call()
     with torch.no_grad(), record(model, [layer]) as seen:
@@ -297,7 +309,7 @@ def packaged_map(
     inner = copy.deepcopy(model) if method == "ablationcam" else model
     watched = _Watched(inner, total, call).eval()
     wanted = _Contrast(target, others) if others else target
-    raw = _run(watched, inner.get_submodule(layer), x, wanted, method)
+    raw = _run(watched, layer, x, wanted, method)
     return np.nan_to_num(np.asarray(raw, dtype=np.float32))
 
 
@@ -331,8 +343,8 @@ def road(
 
 
 @torch.inference_mode(False)
-def _run(watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, method: str) -> Floats:
-    kept: list[Floats] = []
+def _run(watched: _Watched, layer: str, x: torch.Tensor, target: Any, method: str) -> Floats:
+    kept, module = list[Floats](), watched.model.get_submodule(layer)
     # The default is one object shared by all instances of the class.
     fresh = {"ablation_layer": _Zeros()} if method == "ablationcam" else {}
     x = x.detach().clone()
@@ -349,6 +361,8 @@ def _run(watched: _Watched, module: nn.Module, x: torch.Tensor, target: Any, met
     make = cam.get_cam_image
 
     def keep(*args: Any, **kwargs: Any) -> Floats:
+        if METHODS[method].cost == "gradient" and args[4] is None:
+            raise unused(layer)
         kept.append(np.asarray(make(*args, **kwargs)))
         return kept[-1]
 

@@ -79,7 +79,12 @@ def record(
         yield seen
         missing = [name for name in layers if name not in seen.outputs]
         for name in [*missing, *(name for name in inputs if name not in seen.inputs)]:
-            raise UnknownLayerError(f"The layer {name!r} takes no part in the model's answer.")
+            raise unused(name)
+
+
+def unused(layer: str) -> UnknownLayerError:
+    """Return the error for a layer that the model does not run, or whose output nothing reads."""
+    return UnknownLayerError(f"The layer {layer!r} takes no part in the model's answer.")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from mscnn.geometry import FloatMap, Floats
-from mscnn.maps.recorder import record
+from mscnn.maps.recorder import record, unused
 from mscnn.models.probabilities import check_finite
 
 
@@ -169,13 +169,17 @@ def _by_autograd(
     names = list(dict.fromkeys(layers))
     with record(model, names, with_graph=True) as seen:
         logits = model(x)[0]
+    if not logits.requires_grad:
+        raise unused(names[0])
     chosen = targets.choose(logits.detach().float())
     activations = [seen.outputs[name] for name in names]
     maps: dict[tuple[str, int], Floats] = {}
     for i, target in enumerate(chosen):
         gradients = torch.autograd.grad(
-            logits[target], activations, retain_graph=i + 1 < len(chosen)
+            logits[target], activations, retain_graph=i + 1 < len(chosen), allow_unused=True
         )
         for name, activation, gradient in zip(names, activations, gradients, strict=True):
+            if gradient is None:
+                raise unused(name)
             maps[name, target] = cams(gradient, activation.detach())[0]
     return RawMaps(logits.detach().float().cpu().numpy(), chosen, maps)

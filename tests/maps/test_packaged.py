@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from sklearn.decomposition import KernelPCA
+from torch import nn
 
-from mscnn.errors import Cancelled, UnknownClassError
+from mscnn.errors import Cancelled, UnknownClassError, UnknownLayerError
 from mscnn.maps import packaged
 from mscnn.maps.methods import METHODS, Call
 from mscnn.maps.packaged import packaged_map, packaged_maps, seconds_needed
@@ -124,6 +126,33 @@ def test_the_activations_are_those_before_layers_in_place_wrote_over_them(layer,
     expected = (g * seen[0]).sum(dim=1)[0].detach().numpy()
     raw = packaged_map(model, x, layer, 1, "hirescam")
     np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-6)
+
+
+class Beside(nn.Module):
+    """A layer that runs beside the others, as in timm's DLAs, and gives zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.beside, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+        for parameter in self.beside.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x):
+        y = self.conv(x)
+        self.beside(y)
+        return self.fc(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_layer_that_nothing_reads(method, x):
+    """The map is all zeros, or a sentence where the method needs a gradient."""
+    model = Beside().eval().requires_grad_(False)
+    compute = partial(METHODS[method].compute, model, x, ["beside"], Targets([1]))
+    if METHODS[method].cost == "gradient":
+        with pytest.raises(UnknownLayerError, match="'beside' takes no part"):
+            compute()
+    else:
+        assert not compute().maps["beside", 1].any()
 
 
 @pytest.mark.parametrize("best", [True, False])
