@@ -101,6 +101,7 @@ def _finish(part: PartFiles, photos: PhotoList, unreadable: Sequence[tuple[str, 
         rows=images - len(unreadable), width=known["width"], model=known["model"],
         weights_sha256=known["weights_sha256"], stage=known["stage"] or "",
         split="" if known["split"] is None else str(known["split"]),
+        preparation=known["preparation"],
         unreadable=tuple(name for name, _ in unreadable),
     )  # fmt: skip
     whole = part.folder / f"whole{part.out.suffix.lower()}"

@@ -2,7 +2,8 @@ r"""Feature files: ``.npz``, ``.safetensors`` and ``.parquet``, written and read
 
 All three hold ``features``, ``(n, d)`` float32, and ``paths``, relative to the folder and with
 ``/``, of the photographs that could be read; and say ``model``, ``weights_sha256``, ``stage`` and
-``split`` ("" where none was chosen), and which photographs were ``unreadable``.
+``split`` ("" where none was chosen), the ``preparation`` of the photographs (timm's data
+configuration as JSON; files of earlier versions lack it), and which were ``unreadable``.
 
 - ``.npz``: each of these is an array; text is of NumPy's ``str`` type, nothing is pickled.
 - ``.safetensors``: ``features``, and ``paths`` as uint8, UTF-8 text with ``\0`` between two paths
@@ -33,6 +34,7 @@ from mscnn.results.writing import replacing
 
 SUFFIXES = (".npz", ".parquet", ".safetensors")
 _ROW_GROUP = 8192
+_LISTS = ("paths", "unreadable")
 # Of a file read: rows, their paths, texts, and which photographs could not be read.
 _Content = tuple[Rows, "tuple[str, ...]", "dict[str, str]", "Iterable[str]"]
 
@@ -102,8 +104,8 @@ def _write_npz(path: Path, head: FeatureHead, paths: Iterable[str], rows: Rows) 
 
 def _read_npz(path: Path) -> _Content:
     with np.load(path, allow_pickle=False) as archive:
-        texts = {key: str(archive[key]) for key in ("model", "weights_sha256", "stage", "split")}
-        paths, unreadable = (tuple(archive[key].tolist()) for key in ("paths", "unreadable"))
+        texts = {key: str(archive[key]) for key in archive if key not in ("features", *_LISTS)}
+        paths, unreadable = (tuple(archive[key].tolist()) for key in _LISTS)
         return archive["features"], paths, texts, unreadable
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ class FeatureHead:
     Attributes:
         stage: layer; "" for the network's own pooled features.
         split: number of a split of the block ``stage``, as text; "" for none.
+        preparation: timm's data configuration, by which the photographs were prepared; empty where
+            a file of an earlier version does not say it.
         unreadable: paths of the photographs that were left out.
     """
 
@@ -34,12 +37,14 @@ class FeatureHead:
     weights_sha256: str
     stage: str = ""
     split: str = ""
+    preparation: dict[str, Any] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
 
     def texts(self) -> dict[str, str]:
         """Return what metadata of text holds."""
         own = {key: getattr(self, key) for key in _TEXTS}
-        return {**own, "unreadable": json.dumps(self.unreadable)}
+        lists = {key: json.dumps(getattr(self, key)) for key in ("preparation", "unreadable")}
+        return {**own, **lists}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,11 @@ class FeatureFile:
 
 def head_of(features: Rows, texts: dict[str, str], unreadable: Iterable[str]) -> FeatureHead:
     """Return what a file that was read says of itself."""
-    own = {key: texts[key] for key in _TEXTS}
+    own: dict[str, Any] = {key: texts[key] for key in _TEXTS}
     return FeatureHead(
-        rows=len(features), width=features.shape[1], unreadable=tuple(unreadable), **own
-    )
+        rows=len(features), width=features.shape[1], unreadable=tuple(unreadable),
+        preparation=dict(json.loads(texts.get("preparation", "{}"))), **own,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,7 @@ def test_a_file_holds_what_single_photos_give(network, data, tmp_path, stage, sp
     assert file.head.unreadable == ("thing 3/bad.png",)
     assert found.not_used is None
     assert (file.head.stage, file.head.split) == (stage or "", "" if split is None else str(split))
+    assert file.head.preparation["crop_pct"] == net.loaded.data_config["crop_pct"]
     assert (file.head.model, file.head.weights_sha256) == ("tiny_res2net", "0" * 64)
     assert (found.images, found.width, found.computed) == (14, expected.shape[1], 15)
     assert not part_folder(tmp_path / "f.npz").exists()
@@ -146,6 +147,8 @@ def test_other_settings_do_not_go_on(network, data, tmp_path):
         extract(net, data, out, loading=HERE, on_progress=stop)
     with pytest.raises(OutputError, match="stage"):
         extract(net, data, out, stage="layer2", loading=HERE)
+    with pytest.raises(OutputError, match=r"\(preparation\)"):
+        extract(network("resnet", fresh=True, crop_pct=0.5), data, out, loading=HERE)
     extract(net, data, out, stage="layer2", loading=HERE, restart=True)
     assert read_feature_file(out).head.stage == "layer2"
 

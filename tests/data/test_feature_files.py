@@ -16,7 +16,7 @@ ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 NAMES = ["a/1.png", "ü.jpg", *(f"{'x' * i}.png" for i in range(5))]
 HEAD = FeatureHead(
     rows=7, width=3, model="resnet50", weights_sha256="ab" * 32, stage="layer3.1", split="2",
-    unreadable=("b/bad.png", "b/wörse.png"),
+    unreadable=("b/bad.png", "b/wörse.png"), preparation={"crop_pct": 0.95, "mean": [0.5] * 3},
 )  # fmt: skip
 
 
@@ -35,11 +35,17 @@ def test_round_trip(tmp_path, suffix):
     assert (found.paths, found.head) == (tuple(NAMES), HEAD)
 
 
+def test_a_file_of_an_earlier_version_does_not_say_how_photos_were_prepared(tmp_path):
+    with np.load(write(tmp_path / "f.npz")) as archive:
+        older = {key: archive[key] for key in archive if key != "preparation"}
+    np.savez(tmp_path / "older.npz", **older)
+    assert feature_files.read_feature_file(tmp_path / "older.npz").head.preparation == {}
+
+
 def test_numpy_reads_npz(tmp_path):
     with np.load(write(tmp_path / "f.npz")) as archive:
-        assert sorted(archive) == sorted(
-            ["features", "paths", "model", "weights_sha256", "stage", "split", "unreadable"]
-        )
+        told = {"model", "weights_sha256", "stage", "split", "preparation", "unreadable"}
+        assert {*archive} == {"features", "paths", *told}
         np.testing.assert_array_equal(archive["features"], ROWS)
         assert archive["paths"].tolist() == NAMES
         assert str(archive["model"]) == "resnet50"

@@ -121,11 +121,14 @@ def test_an_owners_file_is_asked_of_its_own_network(ask, owned, engine):
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"weights_sha256": "0" * 64}, "features of different weights cannot be compared"),
+    ({"preparation": {"crop_pct": 0.5}}, "crop pct"),
     ({"model": "my-old-folder"}, "my-old-folder, which is not offered here"),
 ])  # fmt: skip
-def test_a_file_of_other_weights_or_of_an_unknown_model_is_refused(ask, owned, change, said):
+def test_a_file_of_another_network_or_preparation_is_refused(ask, owned, change, said):
     other = replace(owned, head=replace(owned.head, **change))
     assert said in ask({"among": "0"}, files=[other])["error"]
+    older = replace(owned, head=replace(owned.head, preparation={}))
+    assert not ask({"among": "0"}, files=[older]).get("error"), "a file that does not say it"
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/passwd", "C:\\x.png", "a/../../x.png"])

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mscnn.data.feature_files import read_feature_file
 from mscnn.data.neighbours import nearest
+from mscnn.data.part_files import differing
 from mscnn.draw.files import features_files
 from mscnn.engine.network import Network
 from mscnn.errors import (
@@ -25,6 +26,7 @@ from mscnn.page.messages import Message, bare, model_title, render, stage_name
 from mscnn.page.photos import is_same
 from mscnn.page.request import Request
 from mscnn.results.features import FeatureFile, FeatureHead
+from mscnn.results.schema import plain
 
 SHOWN = 12
 """Neighbours with a picture."""
@@ -189,7 +191,8 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
     """Return the network that a file was made with: the owner's of that name, or a listed one.
 
     Raises:
-        OptionError: it is not offered here, or has other weights by now.
+        OptionError: it is not offered here, or has other weights or prepares photos in another way
+            by now.
     """
     session, own = context.engine.session, model_title(file.head.model)
     names = [n for n in session.offered() if Path(session.place(n)).name == own]
@@ -204,19 +207,26 @@ def _network_of(file: OwnersFile, request: Request, context: Context) -> Network
             ) from error
     networks = [context.network(request, name) for name in names]
     sha256 = file.head.weights_sha256
+    why = (
+        f"was made with weights {sha256[:12]} of {own}, but here it has "
+        f"{networks[0].weights.sha256[:12]}, and features of different weights cannot be compared"
+    )
     for network in networks:
-        if network.weights.sha256 == sha256:
+        if network.weights.sha256 != sha256:
+            continue
+        made, now = file.head.preparation, plain(network.loaded.data_config)
+        if not (changed := differing(made, now) if made else []):
             if own != model_title(context.model(request)):
                 context.notices.append(
                     f"{file.name} holds features of {own}, so your photo is shown to {own} here, "
                     f"not to {model_title(context.model(request))}."
                 )
             return network
-    raise OptionError(
-        f"{file.name} was made with weights {sha256[:12]} of {own}, but here it has "
-        f"{networks[0].weights.sha256[:12]}, and features of different weights cannot be compared; "
-        "make the file again with 'mscnn features'."
-    )
+        why = (
+            f"is of photos that {own} did not prepare as it does here ({', '.join(changed)}), and "
+            "such features cannot be compared"
+        )
+    raise OptionError(f"{file.name} {why}; make the file again with 'mscnn features'.")
 
 
 def _search(
