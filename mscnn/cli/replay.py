@@ -39,7 +39,7 @@ def replay(
     context: typer.Context,
     manifest: Annotated[Path, Argument(metavar="MANIFEST", help="manifest.json, or its folder.")],
     photo: Annotated[
-        str | None, Option(metavar="PATH", help="The photo, if it is not found otherwise.")
+        Path | None, Option(metavar="PATH", help="The photo, if it is not found otherwise.")
     ] = None,
     out: Annotated[Path | None, options.optional_out("Folder for the new files.")] = None,
     device: options.Device = "auto",
@@ -96,12 +96,14 @@ def replay(
         raise typer.Exit(1)
 
 
-def _photo(made: MadeBy, given: str | None, beside: Path) -> str:
+def _photo(made: MadeBy, given: Path | None, beside: Path) -> str:
     """The path of the photo, which has the sha256 that the manifest says."""
     from mscnn.models.examples import examples
-    from mscnn.photos.imaging import shown_name
+    from mscnn.photos.imaging import load_photo, shown_name
 
-    name = given or bare_name(made.photo.get("name"))
+    if given is not None:
+        load_photo(given)  # says what is wrong with that file
+    name = str(given or bare_name(made.photo.get("name")))
     folders = (Path(),) if given else (beside, beside.parent, Path())
     places = [place for folder in folders if (place := folder / name).is_file()]
     for place in (*places, *(() if given else (example.path for example in examples()))):

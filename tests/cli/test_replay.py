@@ -291,7 +291,10 @@ def test_a_record_that_shows_only_after_the_run_to_be_wrong(what, words, made, c
 def test_arguments_that_are_refused(made, capsys):
     for arguments, words in (
         (["--out", "e"], "--out is the folder of the manifest"),
-        (["--photo", "no.png"], "The photo 'no.png' was not found"),
+        (["--photo", "no.png"], "'no.png' does not exist; give a JPEG"),
+        (["--photo", "e"], "'e' is a folder; give a JPEG"),
+        (["--photo", "e/manifest.json"], "'manifest.json' is not a picture"),
+        (["--photo="], "--photo is empty"),
         (["--photo", "e/overlay.png"], "'overlay.png' is another photo"),
         (["--device", "tpu"], "tpu"),
     ):
