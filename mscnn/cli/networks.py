@@ -245,4 +245,4 @@ def _file_and_folder(text: str) -> tuple[Path, Path]:
             f"--features is {text!r}; give a file of 'mscnn features' and the folder it was made "
             "from, such as animals.npz=animals."
         )
-    return Path(found[1]), Path(found[2])
+    return options.at_home(Path(found[1])), options.at_home(Path(found[2]))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mscnn.cli import main
 from mscnn.cli.console import open_engine
+from mscnn.cli.networks import _file_and_folder
 from mscnn.models import registry
 from tests.cli.conftest import engine, run_json
 
@@ -72,6 +73,7 @@ def test_a_tilde_that_the_shell_left_is_the_home(bundled, tmp_path, monkeypatch,
     assert document["out"] == str(tmp_path / "fields")
     assert (tmp_path / "fields" / "rf.json").is_file()
     assert not Path("~").exists()
+    assert _file_and_folder("~/f.npz=~/x=y") == (tmp_path / "f.npz", tmp_path / "x=y")
 
 
 @pytest.mark.parametrize("command", [
