@@ -51,6 +51,20 @@ def _sharing(
         yield load, {"loading": loading, "processes": processes, **told}
 
 
+@contextmanager
+def _kept(out: Path, restart: bool) -> Iterator[None]:
+    """After Ctrl-C, say where what was done is kept, and how to go on."""
+    from mscnn.data.part_files import part_folder
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (part := part_folder(out.resolve())).is_dir():  # not yet, during a download
+            same = "the same command" + " without --restart" * restart
+            say(f"what was done is kept in {part}: {same} goes on", err=True)
+        raise
+
+
 def study(
     folder: Annotated[
         Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
@@ -133,7 +147,8 @@ def features(
     block, number = _hook_point(stage, split)
     check_format(out)
     check_writable(out)
-    with _sharing([settle_model(model)], weights, device, batch_size, workers) as (load, shared):
+    sharing = _sharing([settle_model(model)], weights, device, batch_size, workers)
+    with _kept(out, restart), sharing as (load, shared):
         found = extract(
             load()[0], folder, out, stage=block, split=number, restart=restart, **shared
         )  # fmt: skip
@@ -260,22 +275,16 @@ def map_photos(
     ``work`` is called with the networks, the folder and ``out``, and with ``how`` and the rest of
     what ``mscnn.data.folders`` describes.
     """
-    from mscnn.data.part_files import part_folder
 
     def estimate(seconds: float) -> None:
         said = f"{max(seconds, 1):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
         say(f"about {said} here", err=True)
 
-    with _sharing(models, weights, device, batch_size, workers) as (load, shared):
+    sharing = _sharing(models, weights, device, batch_size, workers)
+    with _kept(out, how["restart"]), sharing as (load, shared):
         first = shared["processes"].is_first
-        try:
-            shared["on_estimate"] = estimate if first and not json else None
-            found = work(load(), Path(folder), out, **how, **shared)
-        except KeyboardInterrupt:
-            if (part := part_folder(out.resolve())).is_dir():  # not yet, during a download
-                same = "the same command" + " without --restart" * bool(how.get("restart"))
-                say(f"what was done is kept in {part}: {same} goes on", err=True)
-            raise
+        shared["on_estimate"] = estimate if first and not json else None
+        found = work(load(), Path(folder), out, **how, **shared)
     if not first:
         return
     for name, reason in found.unreadable:

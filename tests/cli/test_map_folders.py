@@ -56,9 +56,11 @@ def test_files_of_a_folder(command, maps, data, capsys):
     assert ("about" in err) == command.startswith("trust")
 
 
-@pytest.mark.parametrize("out", ["o", "."])
-@pytest.mark.parametrize("during", ["data.part_files.fill", "cli.folders.open_engine"])
-def test_ctrl_c_says_how_to_go_on(during, out, data, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "out"), [("explain", "o"), ("explain", "."), ("features", "o.npz")]
+)
+@pytest.mark.parametrize("during", ["data.part_files.PartFiles.write", "cli.folders.open_engine"])
+def test_ctrl_c_says_how_to_go_on(during, command, out, data, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -66,11 +68,11 @@ def test_ctrl_c_says_how_to_go_on(during, out, data, capsys, monkeypatch):
     photos = str(Path("data").absolute())
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    assert main(["explain", photos, *QUICK, "--out", out]) == 130
-    part = Path("o.part" if out == "o" else "../elsewhere.part").resolve()
+    assert main([command, photos, "--device", "cpu", "--workers", "0", "--out", out]) == 130
+    part = Path("../elsewhere.part" if out == "." else f"{out}.part").resolve()
     said = f"what was done is kept in {part}: the same command goes on"
     err = capsys.readouterr().err
-    assert (part.is_dir(), said in err, "kept" in err) == ((during.endswith("fill"),) * 3)
+    assert (part.is_dir(), said in err, "kept" in err) == ((during.endswith("write"),) * 3)
 
 
 @pytest.mark.parametrize(
