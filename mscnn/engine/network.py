@@ -44,6 +44,7 @@ from mscnn.trust.plan import Plan
 
 logger = logging.getLogger(__name__)
 
+ONE_CLASS = "One class is explained at a time; give a name, an index or top1."
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Photo = Any
 """A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array (see ``load_photo``), or, but
@@ -208,7 +209,7 @@ class Network:
     def _one_target(self, target: str | int) -> Targets:
         chosen = self.targets([target])
         if len(chosen.indices) != 1:
-            raise OptionError("One class is explained at a time; give a name, an index or top1.")
+            raise OptionError(ONE_CLASS)
         return chosen
 
     def _index_of(self, target: str | int, photo: Photo) -> int:

@@ -22,7 +22,7 @@ from mscnn.draw.files import DrawingOptions, explanation_files
 from mscnn.draw.sheets import comparison_sheet
 from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline, parse_box
-from mscnn.engine.network import Photo
+from mscnn.engine.network import ONE_CLASS, Photo
 from mscnn.engine.pipeline import MAX_COMPARED, MAX_SWEPT, Engine, check_models
 from mscnn.errors import ImageError, OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
@@ -331,7 +331,7 @@ def _read(name: str, value: Any, default: Any) -> Any:
         return default or ""  # a JSON null, as an empty text, is the default
     text = value.strip()
     if name == "target" and text.lower() in ("top5", "top-5"):
-        raise OptionError("One class is explained at a time; give a name, an index or top1.")
+        raise OptionError(ONE_CLASS)
     longest = LONGEST * (MAX_COMPARED if name == "models" else 1)
     if len(text) > longest:
         raise OptionError(f"{name} has {len(text):,} characters; give at most {longest:,}.")
