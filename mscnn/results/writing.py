@@ -92,10 +92,12 @@ def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
             path.mkdir(exist_ok=True)
             made.append(path)
         _write_through(folder, home, files)
-    except OSError as error:
+    except BaseException as error:
         for path in reversed(made):
             with contextlib.suppress(OSError):
                 path.rmdir()  # only where it is empty
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(f"{str(folder)!r} could not be written: {reason(error)}.") from error
     return list(files)
 
