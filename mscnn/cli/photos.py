@@ -455,8 +455,9 @@ def trust(
     sentence. Checks whether the map depends on what the network has learnt, how stable it is, and
     whether it finds the object (the whole photo, or --box) at known positions. Several methods or
     layers, or all stages, are ranked; with --against (may be repeated) the question is why this
-    class and not that. Writes trust.json, scores.csv, maps.npz, curves.npz, charts of each map and
-    manifest.json into --out. Ctrl-C stops and keeps what was done; the exit code is 130 then.
+    class and not that. Writes trust.json, scores.csv, methods.csv (a row for each map, with its
+    rank), maps.npz, curves.npz, charts of each map and manifest.json into --out. Ctrl-C stops and
+    keeps what was done; the exit code is 130 then.
 
     For a folder it writes what explain does, with maps-1-METHOD-LAYER.npy and so on where there are
     several, each score beside its controls, and on how many photos the map is better than all of

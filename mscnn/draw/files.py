@@ -298,11 +298,14 @@ def sweep_files(
     return _with_manifest(files, say, created)
 
 
-def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
+def trust_files(
+    found: Trust, grid: Trust | None = None, *, created: datetime | None = None
+) -> Files:
     """Make the files of a trust analysis, which may be partial.
 
-    ``trust.json``, ``scores.csv`` (maps and controls), ``maps.npz`` (signed, at the layer's
-    resolution: ``gradcam.layer4.map``, ``.blob``, ``.random0``, ``.weights.fc`` ...),
+    ``trust.json``, ``scores.csv`` (maps and controls), ``methods.csv`` (a row for each map of
+    ``grid``, by default of ``found``: its verdict, mean rank and scores), ``maps.npz`` (signed, at
+    the layer's resolution: ``gradcam.layer4.map``, ``.blob``, ``.random0``, ``.weights.fc`` ...),
     ``curves.npz`` (``gradcam.layer4.map.deletion_mean`` ...), per map
     ``curves-<method>-<layer>.png`` and, where there were checks, ``checks-<method>-<layer>.png``;
     and ``manifest.json``.
@@ -331,6 +334,7 @@ def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
     files = {
         "trust.json": _without_path(shown),
         "scores.csv": table(rows, ("method", "layer", *headings(Candidate))),
+        "methods.csv": table(_method_rows(grid or found)),
         "maps.npz": _npz(maps), "curves.npz": _npz(curves), **pictures,
     }  # fmt: skip
     methods = [*dict.fromkeys(made.method for made in found.maps)]
@@ -338,6 +342,19 @@ def trust_files(found: Trust, *, created: datetime | None = None) -> Files:
     say |= {"methods": methods, "files": [*files, "manifest.json"]}
     packages = dict.fromkeys(name for method in methods for name in method_of(method).packages)
     return _encoded({**files, "manifest.json": schema.manifest(say, created, [*packages])})
+
+
+def _method_rows(found: Trust) -> Iterator[dict[str, Cell]]:
+    """Which method, which layer; in how many steps and beside how many random maps."""
+    rank = {(row.method, row.layer): row.mean for row in found.ranks if row.kind == "map"}
+    best = found.recommended
+    for made in found.maps:
+        own = made.method, made.layer
+        yield {
+            **cells(made), "mean_rank": rank.get(own),
+            "recommended": best is not None and own == (best.method, best.layer),
+            **cells(made.scores), "steps": found.steps, "draws": found.draws,
+        }  # fmt: skip
 
 
 def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:

@@ -91,8 +91,8 @@ def test_means_by_kind_are_in_the_order_of_the_controls():
 def test_files_hold_scores_maps_and_curves():
     found = files.trust_files(trusted(made()))
     assert list(found) == [
-        *("trust.json", "scores.csv", "maps.npz", "curves.npz", "curves-gradcam-layer4.png"),
-        *("checks-gradcam-layer4.png", "manifest.json"),
+        *("trust.json", "scores.csv", "methods.csv", "maps.npz", "curves.npz"),
+        *("curves-gradcam-layer4.png", "checks-gradcam-layer4.png", "manifest.json"),
     ]
     rows = list(csv.DictReader(io.StringIO(found["scores.csv"].decode())))
     assert [(row["kind"], row["draw"]) for row in rows] == [
@@ -111,6 +111,26 @@ def test_files_hold_scores_maps_and_curves():
     assert manifest["methods"] == ["gradcam"]
     assert manifest["files"] == list(found)
     assert b"/home" not in found["trust.json"]
+
+
+def test_a_table_says_which_method_and_which_layer():
+    other = replace(made(), method="layercam", candidates=())
+    ranked = tuple(
+        results.RankRow("gradcam", "layer4", kind, mean, results.Scores())
+        for kind, mean in (("map", 1.5), ("blob", 2.5))
+    )
+    best = results.Recommendation("gradcam", "layer4", "It is the best.")
+    found = replace(trusted(made(), other), ranks=ranked, recommended=best)
+    for given in ((found,), (trusted(made()), found)):
+        first, second = csv.DictReader(
+            io.StringIO(files.trust_files(*given)["methods.csv"].decode())
+        )
+        assert (first["mean_rank"], first["recommended"]) == ("1.5", "True")
+        assert (first["verdict_level"], first["deletion_mean"]) == ("1", "0.3")
+        assert (first["map_seconds"], first["steps"], first["draws"]) == ("0.1", "2", "2")
+        assert (second["method"], second["layer"]) == ("layercam", "layer4")
+        assert (second["mean_rank"], second["deletion_mean"]) == ("", "")
+        assert second["recommended"] == "False"
 
 
 def test_the_chart_says_among_which_classes_its_probability_is(monkeypatch):

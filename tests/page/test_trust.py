@@ -182,11 +182,16 @@ def test_without_a_canvas_the_drawn_map_comes_along(ask):
 
 
 def test_the_download_holds_scores_maps_and_charts(answering):
-    asked = {"serial": 0, "lens": "trust", "example": "lion", "box": BOX, "agreed": True}
+    asked = {"serial": 0, "lens": "trust", "example": "lion", "box": BOX, "agreed": True,
+             "options": {"grid": True}}  # fmt: skip
     made = answering.pack(asked)
     with zipfile.ZipFile(made["path"]) as archive:
         names = set(archive.namelist())
         document = json.loads(archive.read("trust.json"))
+        methods = archive.read("methods.csv").decode().splitlines()
+    assert [row.split(",")[:2] for row in methods[1:]] == [
+        [method, f"layer{stage}"] for method in ("gradcam", "layercam") for stage in range(1, 5)
+    ]
     assert {"trust.json", "scores.csv", "maps.npz", "curves.npz", "manifest.json"} <= names
     assert {"curves-gradcam-layer4.png", "checks-gradcam-layer4.png"} <= names
     assert document["box"] == BOX

@@ -251,18 +251,20 @@ def _cell(made: MapTrust) -> str:
 
 
 def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]:
-    """Scores, maps, charts and manifest of the map that is shown; what was not agreed to is not."""
+    """The files of the map that is shown, with the grid; what was not agreed to is not there."""
     work = _Work(request, context)
-    wanted = [part for part in work.plans if part != "grid" and (request.agreed or not part
-                                                                 or work.knows(part))]  # fmt: skip
-    found = work.found({part: work.find(part) for part in wanted})
+    wanted = [part for part in work.plans if request.agreed or not part or work.knows(part)]
+    done = {part: work.find(part) for part in wanted}
+    found = work.found(done)
     name, label, made = work.network.name, found.target.label, found.maps[0]
     parts = [part for part in PARTS if ("scores" if part == "scores" else "checks") in wanted]
-    packed = trust_files(found) if not parts else context.recorded(
-        trust_files(found), request, [work.network], "trust", model=name, target=label,
-        methods=made.method, layers=made.layer, against=[one.label for one in found.against],
-        box=",".join(map(str, found.box or ())), parts=",".join(parts),
-    )  # fmt: skip
+    packed = trust_files(found, done.get("grid"))
+    if parts:
+        packed = context.recorded(
+            packed, request, [work.network], "trust", model=name, target=label,
+            methods=made.method, layers=made.layer, against=[one.label for one in found.against],
+            box=",".join(map(str, found.box or ())), parts=",".join(parts),
+        )  # fmt: skip
     return f"mscnn-trust-{name}-{label}", packed
 
 
