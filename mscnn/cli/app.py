@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import logging
 import os
@@ -192,9 +193,15 @@ def _is_debug(arguments: Sequence[str]) -> bool:
     return "--debug" in before_command or os.environ.get("MSCNN_DEBUG", "") not in ("", "0")
 
 
+@functools.cache
+def _command() -> Any:
+    """Read the options of all commands, which takes as long as many a command."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: list[str]) -> int:
     """Parse and run. typer's own ``main`` would print boxes, swallow Ctrl-C and leave Python."""
-    command = typer.main.get_command(app)
+    command = _command()
     try:
         with command.make_context(PROGRAM, arguments) as context:
             command.invoke(context)
