@@ -198,6 +198,16 @@ def photo():
 
 
 @pytest.fixture
+def few_steps(monkeypatch):
+    """What ``trust`` does by default, in few steps; gives its ``Plan``."""
+    from mscnn.trust.plan import Plan
+
+    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
+        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+    return Plan
+
+
+@pytest.fixture
 def x():
     """``(1, 3, 96, 96)`` float32: a seeded normalised input."""
     import torch

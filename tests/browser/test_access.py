@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from mscnn.page.lenses import LENSES
 
 pytest.importorskip("axe_playwright_python", reason="it comes with requirements-test.txt")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_steps")]
 
 AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 SIZES: dict[str, dict[str, Any]] = {

@@ -46,7 +46,7 @@ def site(folders, own, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_owners_model_comes_first_and_works_on_every_lens(visit, own):
+def test_the_owners_model_comes_first_and_works_on_every_lens(visit, own, few_steps):
     look = visit().ready()
     page = look.page
     assert sorted(look.labels()) == CLASSES

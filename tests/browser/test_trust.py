@@ -6,18 +6,13 @@ import pytest
 from playwright.sync_api import expect
 
 from mscnn.page.lenses import trust as lens
-from mscnn.trust.plan import Plan
 from tests.browser.test_access import findings
-
-QUICK = {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    for name, value in QUICK.items():
-        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+def _quick(few_steps, monkeypatch):
     monkeypatch.setattr(lens, "LONG", 1e9)
-    grid = Plan(methods=("gradcam", "layercam"), layers=("stages",), parts=("scores",))
+    grid = few_steps(methods=("gradcam", "layercam"), layers=("stages",), parts=("scores",))
     monkeypatch.setattr(lens, "GRID", grid)
 
 

@@ -197,22 +197,12 @@ def test_a_second_ctrl_c_ends_at_once(photo, capsys, monkeypatch):
     assert not Path("o").exists()
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """What ``trust`` does by default, in few steps."""
-    from mscnn.trust.plan import Plan
-
-    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
-        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
-    return Plan
-
-
-def test_trust_prints_and_writes_the_engines_numbers(photo, quick, capsys):
+def test_trust_prints_and_writes_the_engines_numbers(photo, few_steps, capsys):
     document = run_json(
         capsys, "trust", photo, "--model", RESNET, "--target", "lion", "--layers", "3,last",
         "--methods", "layercam, gradcam,", "--box", "25,0,75,100", "--out", "t",
     )  # fmt: skip
-    plan = quick(methods=("layercam", "gradcam"), layers=("3", "last"), box=(0.25, 0, 0.75, 1))
+    plan = few_steps(methods=("layercam", "gradcam"), layers=("3", "last"), box=(0.25, 0, 0.75, 1))
     expected = engine().trust(photo, RESNET, target=198, plan=plan)
     assert document["class"]["index"] == 198
     assert [(made["method"], made["layer"]) for made in document["maps"]] == [
@@ -229,12 +219,12 @@ def test_trust_prints_and_writes_the_engines_numbers(photo, quick, capsys):
         np.testing.assert_allclose(maps["gradcam.layer4.map"], expected.maps[-1].cam.raw, atol=1e-5)
 
 
-def test_trust_as_text_says_how_long_it_takes_then_the_verdict_and_why(photo, quick, capsys):
+def test_trust_as_text_says_how_long_it_takes_then_the_verdict_and_why(photo, few_steps, capsys):
     assert main(["trust", photo, "--target", "lion", "--against", "sea lion", "--out", "t"]) == 0
     out, err = capsys.readouterr()
     assert err.startswith("about ")
     assert err.endswith(" s here\n")
-    plan = quick(against=("sea lion",))
+    plan = few_steps(against=("sea lion",))
     (made,) = engine().trust(photo, RES2NET, target="lion", plan=plan).maps
     assert "lion" in out.splitlines()[1]
     assert "not sea lion" in out
@@ -244,7 +234,7 @@ def test_trust_as_text_says_how_long_it_takes_then_the_verdict_and_why(photo, qu
     assert row[2:] == ["higher", *(f"{mean:.3f}" for mean in means)]
 
 
-def test_ctrl_c_stops_trust_and_keeps_what_was_done(photo, quick, capsys, monkeypatch):
+def test_ctrl_c_stops_trust_and_keeps_what_was_done(photo, few_steps, capsys, monkeypatch):
     from mscnn.trust import checks
 
     def interrupted(*given):

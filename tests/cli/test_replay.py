@@ -28,15 +28,6 @@ COMMANDS = {
 }
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """What ``trust`` does by default, in few steps."""
-    from mscnn.trust.plan import Plan
-
-    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
-        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
-
-
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory):
     return tmp_path_factory.mktemp("made") / "e"
@@ -97,7 +88,7 @@ def change(folder, **what):
         for name in COMMANDS
     ],
 )
-def test_a_second_run_gives_the_same(command, photo, few, capsys):
+def test_a_second_run_gives_the_same(command, photo, few_steps, capsys):
     name = command.split()[0]
     run_json(capsys, name, photo, *COMMANDS[command], "--out", "o")
     found = run_json(capsys, "replay", "o/manifest.json", "--out", "again")

@@ -22,7 +22,6 @@ from mscnn.models.labels import LabelSet
 from mscnn.photos.imaging import to_png_bytes
 from mscnn.results.schema import document
 from mscnn.scales.receptive_field import known
-from mscnn.trust.plan import Plan
 from tests.page.serving import MODELS, differences
 
 RES2NET, RESNET = MODELS
@@ -194,14 +193,12 @@ def test_sweep_equals_the_lens(site, ask, photo_file, models, box):
     assert_drawn(picture, png(sweep_chart(expected), 1200))
 
 
-def test_trust_equals_the_engine(site, ask, photo_file, photo, monkeypatch):
-    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
-        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps):
     numbers, picture = ask(
         "/trust", image=handle_file(str(photo_file)), model=RESNET, target="sea lion",
         method="layercam", layer="3", box="25,0,75,100",
     )  # fmt: skip
-    plan = Plan(methods=("layercam",), layers=("layer3",), box=(0.25, 0.0, 0.75, 1.0))
+    plan = few_steps(methods=("layercam",), layers=("layer3",), box=(0.25, 0.0, 0.75, 1.0))
     expected = site.engine.trust(photo, RESNET, target="sea lion", plan=plan, name="")
     shown = document(expected)
     assert differences(numbers, shown) == []

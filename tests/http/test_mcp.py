@@ -62,11 +62,9 @@ def test_a_tool_reads_data_urls_as_the_page_does(tool, photo_bytes):
     assert (failed, text) == tool("predict", image=data_url(photo_bytes), model=MODEL)
 
 
-@pytest.mark.parametrize(
-    "name", [n if n != "trust" else pytest.param(n, marks=pytest.mark.slow) for n in ENDPOINTS]
-)
+@pytest.mark.parametrize("name", ENDPOINTS)
 def test_a_tools_answer_is_json_that_fits_its_published_schema(
-    mcp, ask, photo_bytes, photo_file, name
+    mcp, ask, photo_bytes, photo_file, few_steps, name
 ):
     (schema,) = (t["outputSchema"] for t in mcp("tools/list")["tools"] if t["name"] == name)
     arguments: dict[str, Any] = {"model": MODEL}

@@ -254,7 +254,9 @@ def test_the_file_of_what_is_shown(answering):
 
 
 @pytest.mark.parametrize("lens", ["look", "scales", "trust", "compare"])
-def test_files_hold_the_photos_own_name_whoever_asked_about_it_before(answering, upload, lens):
+def test_files_hold_the_photos_own_name_whoever_asked_about_it_before(
+    answering, upload, few_steps, lens
+):
     for name, other in (("hers.png", "his.png"), ("his.png", "hers.png")):
         request = {"serial": 0, "lens": lens, "photo": upload(name=name), "layer": "3"}
         with zipfile.ZipFile(answering.pack(request)["path"]) as archive:

@@ -29,7 +29,7 @@ def keys(text):
      "petsiuk2018rise rong2022road yeh2019infidelity adebayo2018sanity hedstrom2024fresh "
      "zhang2018excitation"),
 ])  # fmt: skip
-def test_an_answer_cites_its_networks_its_method_and_its_lens(ask, fields, cited):
+def test_an_answer_cites_its_networks_its_method_and_its_lens(ask, few_steps, fields, cited):
     models = MODELS if fields["lens"] == "compare" else [fields.get("model", MODELS[0])]
     told = ask(**fields)[-1]["cite"]
     assert keys(told) == {*cited.split(), "wightman2019timm", "mscnn"}

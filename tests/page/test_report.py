@@ -17,7 +17,6 @@ from PIL import Image
 
 from mscnn.cli import main
 from mscnn.page.lenses import LENSES
-from mscnn.trust.plan import Plan
 from tests.page.serving import EXAMPLE, MODELS
 
 RES2NET, RESNET = MODELS
@@ -25,11 +24,7 @@ NASTY = 'a <img src=x onerror="alert(1)"> & {{ 7 * 7 }} b.png'
 CONTROLS = r"<(?:button|input|select|label|fieldset|canvas|script|link|iframe|form|video)\b"
 SHARED = {"target": "sea lion", "layer": "3", "box": [0.2, 0.1, 0.7, 0.8], "agreed": True}
 
-
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
-    for name, value in {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}.items():
-        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+pytestmark = pytest.mark.usefixtures("few_steps")
 
 
 @pytest.fixture

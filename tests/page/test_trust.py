@@ -21,13 +21,10 @@ RES2NET, RESNET = MODELS
 LENS = "trust"
 LION = load_photo(EXAMPLE.path)
 BOX = [0.2, 0.1, 0.7, 0.8]
-QUICK = {"steps": 2, "draws": 2, "road": (), "factors": (0.6,)}
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    for name, value in QUICK.items():
-        monkeypatch.setitem(Plan.__init__.__kwdefaults__, name, value)
+def _quick(few_steps, monkeypatch):
     grid: Any = {"methods": ("gradcam", "layercam"), "layers": ("stages",), "baselines": ("blur",)}
     monkeypatch.setattr(lens, "GRID", Plan(**grid, parts=("scores",)))
     monkeypatch.setattr(lens, "LONG", 1e9)
