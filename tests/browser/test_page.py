@@ -283,11 +283,10 @@ def test_where_nothing_can_be_copied_the_link_is_shown_with_a_word(visit, my_png
 
 # What the server says of a model or a stage that is not there: tests/page/test_answering.py.
 @pytest.mark.parametrize(("query", "words"), [
-    ("?tab=nowhere&tour=7", "tab=nowhere, tour=7"),
+    ("?tab=constructor&tour=7", "tab=constructor, tour=7"),
     ("?layer=-1&example=unicorn&method=%3Cscript%3E&tour=1.5",
      "example=unicorn, layer=-1, method=<script>, tour=1.5"),
     ("?class=unheard-of", "top-1 prediction is shown instead"),
-    ("?tab=constructor", "tab=constructor"),
     ("?tab=look&models=a,b,c,d,e,f,resnet18", "ignored: models=resnet18."),
 ])  # fmt: skip
 def test_a_malformed_link_opens_the_page_and_says_what_was_ignored(visit, query, words):

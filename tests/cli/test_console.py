@@ -152,13 +152,11 @@ def test_names_of_models(texts, expected, bundled):
         options.split_names([" , ,"])
 
 
+# Beside those of test_errors.
 @pytest.mark.parametrize("line", [
-    "predict photo.png --model LONG", "predict photo.png --weights LONG", "download LONG",
-    "predict LONG", "rf LONG", "evaluate LONG", "features LONG --out f.npz",
-    "features . --out LONG.npz", "study LONG --models starter_resnet --out o",
-    "compare photo.png --models LONG,a --out o", "explain photo.png --out o --target LONG",
-    "explain photo.png --out o --layer LONG", "train LONG --model starter_resnet --out o",
-    "train . --model starter_resnet --out LONG", "serve --features LONG", "LONG", "predict --LONG",
+    "download LONG", "features . --out LONG.npz", "study LONG --models starter_resnet --out o",
+    "explain photo.png --out o --target LONG", "train LONG --model starter_resnet --out o",
+    "train . --model starter_resnet --out LONG", "serve --features LONG", "predict --LONG",
 ])  # fmt: skip
 def test_a_name_of_thousands_of_letters_is_one_short_line(line, photo, capsys):
     assert main(line.replace("LONG", "long-name" * 600).split()) == 2

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.errors import UnknownModelError
+from mscnn.models.architecture import from_name
 from mscnn.models.registry import fair_pair_hint, find, get, list_backbones
 from mscnn.starters import STARTER_NAMES  # importing it registers them with timm
 from scripts import readme
@@ -46,8 +47,7 @@ PUBLISHED: dict[str, tuple[float, float | None]] = {
 @functools.cache
 def built(name):  # timm is untyped
     """Return timm's model on the meta device: shapes without memory."""
-    with torch.device("meta"):
-        return timm.create_model(name, pretrained=False).eval()
+    return from_name(name).build(device="meta")
 
 
 def blocks(model):
