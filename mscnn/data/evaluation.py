@@ -133,12 +133,10 @@ def evaluate_and_show(
 
     Raises:
         OptionError: ``against`` has the same weights, or other classes.
-        UnknownClassError: the classes of one network are only numbered.
     """
     networks = [classifier, *([against] if against else [])]
     if against is not None and against.weights.sha256 == classifier.weights.sha256:
         raise OptionError(f"{against.name} is the same model; compare it with another one.")
-    classifier.labels.check_comparable(networks[-1].labels)
     if networks[-1].labels.names != classifier.labels.names:
         what = "has other classes, or has them in another order; choose a model with the classes of"
         # By their weights too: both may be of one architecture.

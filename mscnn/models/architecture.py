@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -175,13 +176,22 @@ def from_folder(folder: Path) -> Blueprint:
 
 def check_supported(blueprint: Blueprint) -> tuple[str, ...]:
     """Return the stages, first to last, or raise ``UnsupportedModelError`` without such maps."""
-    reason, stages = _examine(on_meta(blueprint.build(device="meta")))
+    if blueprint.pretrained_cfg is None:
+        reason, stages = _examine_timms(blueprint.architecture, blueprint.tag)
+    else:
+        reason, stages = _examine(on_meta(blueprint.build(device="meta")))
     if reason:
         raise UnsupportedModelError(
             f"{blueprint.name} cannot be explained here: {reason}; accepted are convolutional "
             "networks such as ResNet, Res2Net, ResNeSt, ConvNeXt or EfficientNet."
         )
     return stages
+
+
+@functools.lru_cache(maxsize=64)
+def _examine_timms(architecture: str, tag: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Examine one of timm's own networks, which is the same whenever it is built."""
+    return _examine(on_meta(Blueprint(architecture, architecture, tag).build(device="meta")))
 
 
 def _examine(model: nn.Module) -> tuple[str | None, tuple[str, ...]]:

@@ -193,7 +193,7 @@ def test_sweep_equals_the_lens(site, ask, photo_file, models, box):
     assert_drawn(picture, png(sweep_chart(expected), 1200))
 
 
-def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps):
+def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps, monkeypatch):
     numbers, picture = ask(
         "/trust", image=handle_file(str(photo_file)), model=RESNET, target="sea lion",
         method="layercam", layer="3", box="25,0,75,100",
@@ -205,7 +205,7 @@ def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps):
     assert_drawn(picture, png(trust_chart(expected.maps[0], "sea lion"), 1200))
     # A method that refuses the first stages: KPCA-CAM, of large maps.
     monkeypatch.setattr(packaged, "MOST_COMPARED", 100)
-    monkeypatch.setitem(Plan.__init__.__kwdefaults__, "parts", ("scores",))
+    monkeypatch.setitem(few_steps.__init__.__kwdefaults__, "parts", ("scores",))
     numbers, _ = Functions(site.engine).trust(photo, RESNET, method="kpcacam", layer="stages")
     first, *_, last = numbers["maps"]
     assert ("all pairs" in first["note"], last["note"]) == (True, "")

@@ -330,7 +330,9 @@ def test_unsupported(name, reason, fake_hub):
 
 
 def test_a_network_without_feature_stages():
-    bare: Any = SimpleNamespace(name="mine", build=lambda device: torch.nn.Linear(2, 2))
+    bare: Any = SimpleNamespace(
+        name="mine", pretrained_cfg={}, build=lambda device: torch.nn.Linear(2, 2)
+    )
     with pytest.raises(UnsupportedModelError, match="timm describes no feature stages for it"):
         check_supported(bare)
 
