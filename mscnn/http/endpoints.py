@@ -27,6 +27,7 @@ from mscnn.engine.pipeline import MAX_COMPARED, MAX_SWEPT, Engine, check_models
 from mscnn.errors import ImageError, OptionError, UnsupportedModelError
 from mscnn.http.feedback import http_errors
 from mscnn.http.uploads import NO_PHOTO, PhotoInput, cache_file
+from mscnn.photos.imaging import load_photo
 from mscnn.results.cuts import Ablation, Cap
 from mscnn.results.explanation import Comparison, Explanation, Prediction
 from mscnn.results.receptive_field import ReceptiveField
@@ -77,7 +78,8 @@ class Functions:
 
     Attributes:
         engine: shared with the page.
-        references: photos whose split attention is averaged beside a ResNeSt's.
+        references: photos whose split attention is averaged beside a ResNeSt's, but the one that
+            is asked about.
     """
 
     engine: Engine
@@ -155,8 +157,9 @@ class Functions:
         """
         report = self.engine.scales(image, model, target=target, name="")
         try:
+            others = [one for one in map(load_photo, self.references) if one != image]
             attention = self.engine.split_attention(
-                image, model, target=report.target.index, references=self.references
+                image, model, target=report.target.index, references=others
             )
             gates = [document(block) for block in attention.blocks]
         except UnsupportedModelError:

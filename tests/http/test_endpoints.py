@@ -14,12 +14,15 @@ from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
 from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline
+from mscnn.engine.pipeline import Engine
+from mscnn.engine.session import Session
 from mscnn.errors import UnknownClassError, UnsupportedModelError
 from mscnn.http.endpoints import ENDPOINTS, Functions
 from mscnn.http.uploads import PhotoInput
 from mscnn.maps import packaged
+from mscnn.models.examples import examples
 from mscnn.models.labels import LabelSet
-from mscnn.photos.imaging import to_png_bytes
+from mscnn.photos.imaging import load_photo, to_png_bytes
 from mscnn.results.schema import document
 from mscnn.scales.receptive_field import known
 from tests.page.serving import MODELS, differences
@@ -122,6 +125,19 @@ def test_scales_equals_the_lens(site, ask, photo_file, model, target):
     assert_drawn(picture, png(evidence_chart(expected), 1200))
 
 
+def test_mean_gates_are_those_of_the_other_examples(monkeypatch):
+    """As on the page."""
+    paths, given = [example.path for example in examples()], []
+
+    def split_attention(engine, image, model, *, target, references):
+        given.extend(references)
+        raise UnsupportedModelError("It has none.")
+
+    monkeypatch.setattr(Engine, "split_attention", split_attention)
+    Functions(Engine(Session("cpu", offline=True)), paths).scales(load_photo(paths[1]), RES2NET)
+    assert given == [load_photo(path) for path in paths[:1] + paths[2:]]
+
+
 def test_ablate_equals_the_engine(site, ask, photo_file):
     how = {"target": "espresso", "fill": "zero", "draws": 2}
     numbers, parts, curve = ask(
@@ -193,7 +209,7 @@ def test_sweep_equals_the_lens(site, ask, photo_file, models, box):
     assert_drawn(picture, png(sweep_chart(expected), 1200))
 
 
-def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps, monkeypatch):
+def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps):
     numbers, picture = ask(
         "/trust", image=handle_file(str(photo_file)), model=RESNET, target="sea lion",
         method="layercam", layer="3", box="25,0,75,100",
@@ -203,8 +219,12 @@ def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps, monkey
     shown = document(expected)
     assert differences(numbers, shown) == []
     assert_drawn(picture, png(trust_chart(expected.maps[0], "sea lion"), 1200))
-    # A method that refuses the first stages: KPCA-CAM, of large maps.
-    monkeypatch.setattr(packaged, "MOST_COMPARED", 100)
+
+
+def test_trust_draws_the_first_map_that_the_method_does_not_refuse(
+    site, photo, few_steps, monkeypatch
+):
+    monkeypatch.setattr(packaged, "MOST_COMPARED", 100)  # by KPCA-CAM
     monkeypatch.setitem(few_steps.__init__.__kwdefaults__, "parts", ("scores",))
     numbers, _ = Functions(site.engine).trust(photo, RESNET, method="kpcacam", layer="stages")
     first, *_, last = numbers["maps"]
