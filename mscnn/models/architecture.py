@@ -35,6 +35,11 @@ _MAX_STAGES = 6
 # network of convolutions takes 33,000 calls, and its largest has 1.3e9 numbers.
 _MAX_TENSOR, _MAX_CALLS, _MAX_NUMBERS = 2**29, 36_000, 2**31
 _HEAD_NUMBERS = 50_000_000  # a classifier that the file does not have may come on top
+# What layers draw with; a mode does not see what a torch function calls inside.
+_DRAWS = {
+    torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,17 @@ class Blueprint:
     def build(
         self, *, device: str = "cpu", classes: int | None = None, pretrained: bool = False
     ) -> nn.Module:
-        """Build in eval mode, fresh; ``WeightsError`` for a model folder that timm cannot build."""
+        """Build in eval mode, with weights of no meaning, which are there to be loaded.
+
+        Raises ``WeightsError`` for a model folder that timm cannot build.
+        """
         arguments = dict(self.model_args) | ({} if classes is None else {"num_classes": classes})
         arguments["pretrained"] = pretrained
         source = dict(self.pretrained_cfg) if self.pretrained_cfg is not None else self.tag
         is_timms = self.pretrained_cfg is None
         bounded = contextlib.nullcontext() if is_timms else _Bounded(self.max_numbers)
         try:
-            with torch.device(device), bounded:
+            with _Undrawn(), torch.device(device), bounded:
                 model = timm.create_model(self.architecture, pretrained_cfg=source, **arguments)
         except Exception as error:  # a folder's arguments may make timm fail anywhere
             if is_timms:
@@ -94,6 +102,17 @@ class Blueprint:
 
 class _WrongSize(ValueError):
     """A network of a size that no network of its kind has."""
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out random numbers: drawing them would take most of the time of building."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call one function of torch, but for those that fill a tensor at random."""
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _Bounded(TorchFunctionMode):

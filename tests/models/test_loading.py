@@ -98,6 +98,12 @@ def test_stages_and_labels():
     assert len(check_supported(from_name("convmixer_768_32"))) == 4
 
 
+def test_no_weight_is_drawn_that_another_replaces():
+    before = torch.get_rng_state()
+    from_name("starter_res2net").build()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_names_without_a_tag():
     # Of the registry: the fair partner of Res2Net, not timm's own default.
     assert from_name("resnet50").name == "resnet50.tv_in1k"
