@@ -193,15 +193,13 @@ def _is_debug(arguments: Sequence[str]) -> bool:
     return "--debug" in before_command or os.environ.get("MSCNN_DEBUG", "") not in ("", "0")
 
 
-@functools.cache
-def _command() -> Any:
-    """Read the options of all commands, which takes as long as many a command."""
-    return typer.main.get_command(app)
+# It reads the options of all commands, which takes as long as many a command.
+_click_command = functools.cache(typer.main.get_command)
 
 
 def _run(arguments: list[str]) -> int:
     """Parse and run. typer's own ``main`` would print boxes, swallow Ctrl-C and leave Python."""
-    command = _command()
+    command = _click_command(app)
     try:
         with command.make_context(PROGRAM, arguments) as context:
             command.invoke(context)
@@ -246,7 +244,7 @@ def _set_up_process(debug: bool) -> None:
 
 
 def _usage_sentence(error: Any, arguments: Sequence[str]) -> str:
-    commands = sorted(getattr(typer.main.get_command(app), "commands", ()))
+    commands = sorted(getattr(_click_command(app), "commands", ()))
     context = getattr(error, "ctx", None)
     typed = next((text for text in arguments if not text.startswith("-")), None)
     path = f"mscnn {typed}" if typed in commands else "mscnn"

@@ -115,9 +115,10 @@ def test_files_hold_scores_maps_and_curves():
 
 def test_a_table_says_which_method_and_which_layer():
     other = replace(made(), method="layercam", candidates=())
-    ranked = tuple(
-        results.RankRow("gradcam", "layer4", kind, mean, results.Scores())
-        for kind, mean in (("map", 1.5), ("blob", 2.5))
+    scores = results.Scores()
+    ranked = (
+        results.RankRow("gradcam", "layer4", "map", 1.5, scores),
+        results.RankRow("gradcam", "layer4", "blob", 2.5, scores),
     )
     best = results.Recommendation("gradcam", "layer4", "It is the best.")
     found = replace(trusted(made(), other), ranks=ranked, recommended=best)
