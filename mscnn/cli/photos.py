@@ -468,14 +468,15 @@ def trust(
     from mscnn.engine.lens_options import parse_box
     from mscnn.trust.plan import BRIEF, Plan
 
-    chosen, places, named = (
-        tuple(filter(None, map(str.strip, text.split(",")))) for text in (methods, layers, parts)
-    )
+    chosen, places = (tuple(map(str.strip, text.split(","))) for text in (methods, layers))
     if against and methods == "gradcam":
         chosen = ()  # what suits the contrast
+    where, rivals = parse_box(box), tuple(against or ())
+    layers_asked = tuple(filter(None, places))
+    named = tuple(filter(None, map(str.strip, parts.split(","))))
     whole = Plan() if named or not Path(image).is_dir() else BRIEF
     plan = replace(
-        whole, methods=chosen, layers=places, against=tuple(against or ()), box=parse_box(box),
+        whole, methods=chosen, layers=layers_asked, against=rivals, box=where,
         parts=named or whole.parts,
     )  # fmt: skip
     name = settle_model(model)

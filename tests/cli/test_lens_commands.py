@@ -200,7 +200,7 @@ def test_a_second_ctrl_c_ends_at_once(photo, capsys, monkeypatch):
 def test_trust_prints_and_writes_the_engines_numbers(photo, few_steps, capsys):
     document = run_json(
         capsys, "trust", photo, "--model", RESNET, "--target", "lion", "--layers", "3,last",
-        "--methods", "layercam, gradcam,", "--box", "25,0,75,100", "--out", "t",
+        "--methods", "layercam, gradcam", "--box", "25,0,75,100", "--out", "t",
     )  # fmt: skip
     plan = few_steps(methods=("layercam", "gradcam"), layers=("3", "last"), box=(0.25, 0, 0.75, 1))
     expected = engine().trust(photo, RESNET, target=198, plan=plan)
