@@ -229,24 +229,22 @@ element.addEventListener('input', event => {
   if (target.type === 'text') typing = target;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
-  else if (target.dataset.shows) return steady(target, () => show(parsed(target.dataset.shows)[target.value]));
+  else if (target.dataset.shows) {
+    const {top} = target.getBoundingClientRect();
+    show(parsed(target.dataset.shows)[target.value]);
+    // What stands above it may be taller now: it stays under the pointer.
+    return scrollBy(0, target.getBoundingClientRect().top - top);
+  }
   else return;
   viewer.draw();
 });
-// Makes a change: what the pointer is on stays under it, although what stands above may be taller then.
-function steady(part, change) {
-  const {top} = part.getBoundingClientRect();
-  change();
-  const moved = part.checkVisibility() ? part.getBoundingClientRect().top - top : 0;
-  if (moved) scrollBy(0, moved);
-}
 function hover(event, on) {
   const hit = event.target.closest?.('[data-hover], [data-mark][role=button]');
   if (!hit) return;
   const what = hit.dataset.mark ? answers[state.tab]?.message.marks?.[hit.dataset.mark]?.show ?? {map: hit.dataset.mark} : parsed(hit.dataset.show);
   if (what.map === undefined) return;
   viewer.hovered = on ? what.map : null;
-  steady(hit, () => viewer.update());
+  viewer.update();
 }
 for (const [name, on] of [['pointerover', true], ['pointerout', false], ['focusin', true], ['focusout', false]]) {
   element.addEventListener(name, event => hover(event, on));
