@@ -229,12 +229,7 @@ element.addEventListener('input', event => {
   if (target.type === 'text') typing = target;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
-  else if (target.dataset.shows) {
-    const {top} = target.getBoundingClientRect();
-    show(parsed(target.dataset.shows)[target.value]);
-    // What stands above it may be taller now: it stays under the pointer.
-    return scrollBy(0, target.getBoundingClientRect().top - top);
-  }
+  else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
   else return;
   viewer.draw();
 });

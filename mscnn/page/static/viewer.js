@@ -129,7 +129,6 @@ const viewer = {
   pointer: null,                 // photo px under the mouse, a finger or the keyboard
   chosen: null,                  // [lens, a map's id], chosen with data-show: ids are a lens's own
   hovered: null,                 // a map's id, while it is pointed at
-  parts: {},                     // by lens: the groups whose parts of the panel are shown
   drag: null,                    // {box: fractions of the photo} while one is drawn
   corner: null,                  // the first corner of a box that is drawn by two clicks, or with Enter
   image: null, imageURL: null, previewed: null, columns: [],
@@ -203,7 +202,7 @@ const viewer = {
       image.src = url;
     }
     this.thing = this.previewed ? url : thing;
-    this.showParts();
+    for (const part of all('[data-group]', get('panel-' + state.tab))) part.hidden = part.dataset.group !== (this.map()?.group ?? '');
     if (!this.canDraw) return this.showPicture();
     for (const map of view.maps ?? []) this.imageOf(map);
     this.layOut();
@@ -213,19 +212,6 @@ const viewer = {
     get('opacity').disabled = !map;
     tell('caption', this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
       ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0'));
-  },
-  // Of the parts that stand in one place, that of the map's group. Where the map has none there, what was shown
-  // stays: a slider or chart below must not move away from the pointer.
-  showParts() {
-    const group = this.map()?.group, was = this.parts[state.tab] ?? [];
-    const places = new Set(all('[data-group]', get('panel-' + state.tab)).map(part => part.parentElement));
-    this.parts[state.tab] = [...places].map(place => {
-      const parts = all(':scope > [data-group]', place);
-      const shown = parts.find(part => part.dataset.group === group) ?? parts.find(part => !part.hidden)
-        ?? parts.find(part => was.includes(part.dataset.group));
-      for (const part of parts) part.hidden = part !== shown;
-      return shown?.dataset.group;
-    });
   },
   showPicture() {
     const pictures = this.view().pictures ?? {}, map = this.map(), path = map && pictures[map.id];
