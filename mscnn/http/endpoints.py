@@ -85,6 +85,10 @@ class Functions:
     engine: Engine
     references: Sequence[Photo] = ()
 
+    @functools.cached_property
+    def _references(self) -> list[Image.Image]:
+        return [load_photo(one) for one in self.references]
+
     def predict(self, image: Image.Image, model: str, top_k: float = 5) -> Answer:
         """Classify a photo with a multi-scale CNN.
 
@@ -157,7 +161,7 @@ class Functions:
         """
         report = self.engine.scales(image, model, target=target, name="")
         try:
-            others = [one for one in map(load_photo, self.references) if one != image]
+            others = [one for one in self._references if one != image]
             attention = self.engine.split_attention(
                 image, model, target=report.target.index, references=others
             )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,13 +140,18 @@ def _labels(names: tuple[str, ...] | None, classes: int, sha256: str) -> LabelSe
         return LabelSet(tuple(wordnet_lemmas(names)), names)
     subset = infer_imagenet_subset({"num_classes": classes})
     if subset is not None:
-        info = ImageNetInfo(subset)
-        known = LabelSet(tuple(info.label_descriptions()), tuple(info.label_names()))
+        known = _imagenet(subset)
         if names in (None, known.names):
             return known
     if names is not None:
         return LabelSet(names)
     return LabelSet(tuple(f"class {index}" for index in range(classes)), numbered_in=sha256)
+
+
+@functools.lru_cache(maxsize=8)
+def _imagenet(subset: str) -> LabelSet:
+    info = ImageNetInfo(subset)
+    return LabelSet(tuple(info.label_descriptions()), tuple(info.label_names()))
 
 
 def _pooled_linear_head(model: nn.Module) -> str | None:
