@@ -107,13 +107,13 @@ def test_what_is_refused_or_costs_a_download_is_a_sentence(ask, request_, senten
 
 def test_stop_keeps_what_is_there_and_the_next_request_does_it_all(ask, pressing_stop):
     with pressing_stop("sizes"):
-        last = ask(example="cheetah")[-1]
+        last = ask(example="elephant")[-1]
     assert last["notice"] == "Stopped."
     assert not last["more"]
     assert 0 < len(by_id(last)) < 24
     assert last["need"] == {"sentence": "", "button": "Do the rest"}
     assert "Not done yet: Starter ResNet" in last["html"]
-    whole = ask(example="cheetah")[-1]
+    whole = ask(example="elephant")[-1]
     assert (len(by_id(whole)), whole["need"]) == (24, None)
     assert "Not done yet" not in whole["html"]
 
