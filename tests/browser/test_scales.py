@@ -118,6 +118,13 @@ def test_its_plain_counterpart_is_one_click_away(scales):
     assert page.link()["model"] == RESNET
 
 
+def test_the_photo_stays_in_sight_beside_a_long_answer(scales):
+    page = scales()
+    page.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    assert page.page.evaluate("scrollY") > 300
+    expect(page.page.locator("#canvases canvas")).to_be_in_viewport(ratio=1)
+
+
 def test_a_phone_shows_it_without_sideways_scrolling_and_charts_follow_the_dark_theme(scales):
     page = scales("&__theme=dark", viewport={"width": 390, "height": 844}, color_scheme="dark")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
