@@ -110,6 +110,32 @@ def test_another_stage_chosen_on_look_is_where_it_begins(visit):
     expect(page.page.locator("#split-strip section:visible h2")).to_have_text("Stage 2, block 3")
 
 
+def test_the_limit_and_the_charts_of_cuts_stay_under_the_pointer(scales):
+    page = scales()
+    slider, strip = (page.page.locator(s) for s in ("#cap-limit", "#split-strip h2:visible"))
+    page.page.locator("#cut-run").click()
+    expect(slider).to_be_attached()
+    page.ready("scales")
+    page.page.mouse.move(1, 1)
+    slider.scroll_into_view_if_needed()
+    block, before = strip.text_content(), slider.bounding_box()
+    for limit in (5, 0, 3):
+        page.slide("#cap-limit", limit)
+        expect(page.caption()).to_contain_text("No part sees more than")
+        expect(strip).to_have_text(block)
+        assert slider.bounding_box() == before
+    bar = page.page.locator("#ablation-plot [data-mark='layer2.0/1']")
+    bar.hover()
+    expect(page.caption()).to_contain_text("Stage 2, block 1")
+    expect(strip).to_have_text(block)
+    bar.click()
+    page.slide("#cap-limit", 2)  # by keyboard, while the pointer rests on the bar
+    expect(page.caption()).to_contain_text("No part sees more than")
+    bar.click()
+    page.page.mouse.move(1, 1)
+    expect(strip).to_have_text("Stage 2, block 1")
+
+
 def test_its_plain_counterpart_is_one_click_away(scales):
     page = scales()
     page.page.locator("#panel-scales [data-set]", has_text="Starter ResNet").click()

@@ -229,7 +229,10 @@ element.addEventListener('input', event => {
   if (target.type === 'text') typing = target;
   if (target.id === 'opacity' || target.id === 'threshold') viewer[target.id] = Number(target.value);
   else if (target.id === 'colours') viewer.colours = target.value;
-  else if (target.dataset.shows) return show(parsed(target.dataset.shows)[target.value]);
+  else if (target.dataset.shows) {
+    Object.assign(viewer, {hovered: null, below: null});  // the pointer may rest on a chart
+    return show(parsed(target.dataset.shows)[target.value]);
+  }
   else return;
   viewer.draw();
 });
@@ -238,7 +241,7 @@ function hover(event, on) {
   if (!hit) return;
   const what = hit.dataset.mark ? answers[state.tab]?.message.marks?.[hit.dataset.mark]?.show ?? {map: hit.dataset.mark} : parsed(hit.dataset.show);
   if (what.map === undefined) return;
-  viewer.hovered = on ? what.map : null;
+  Object.assign(viewer, {hovered: on ? what.map : null, below: on ? hit.closest('#cut') : null});
   viewer.update();
 }
 for (const [name, on] of [['pointerover', true], ['pointerout', false], ['focusin', true], ['focusout', false]]) {

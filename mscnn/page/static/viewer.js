@@ -129,6 +129,7 @@ const viewer = {
   pointer: null,                 // photo px under the mouse, a finger or the keyboard
   chosen: null,                  // [lens, a map's id], chosen with data-show: ids are a lens's own
   hovered: null,                 // a map's id, while it is pointed at
+  below: null,                   // what holds it, where that stands below parts that its map would change
   drag: null,                    // {box: fractions of the photo} while one is drawn
   corner: null,                  // the first corner of a box that is drawn by two clicks, or with Enter
   image: null, imageURL: null, previewed: null, columns: [],
@@ -202,7 +203,7 @@ const viewer = {
       image.src = url;
     }
     this.thing = this.previewed ? url : thing;
-    for (const part of all('[data-group]', get('panel-' + state.tab))) part.hidden = part.dataset.group !== (this.map()?.group ?? '');
+    if (!this.below?.checkVisibility()) this.showParts();
     if (!this.canDraw) return this.showPicture();
     for (const map of view.maps ?? []) this.imageOf(map);
     this.layOut();
@@ -212,6 +213,16 @@ const viewer = {
     get('opacity').disabled = !map;
     tell('caption', this.previewed || !map ? '' : stale && differs(state.tab) !== 'none'
       ? `For the previous ${PREVIOUS[differs(state.tab)]}.` : (map.caption ?? '').replace(/ (?=[%×]|px)/g, '\u00a0'));
+  },
+  // Of the parts that stand in one place, that of the map's group; where it has none there, what was shown
+  // stays: a slider below must not jump away from the pointer.
+  showParts() {
+    const map = this.map(), parts = all('[data-group]', get('panel-' + state.tab));
+    for (const place of new Set(parts.map(part => part.parentElement))) {
+      const own = parts.filter(part => part.parentElement === place);
+      const shown = own.find(part => part.dataset.group === map?.group) ?? (map && own.find(part => !part.hidden));
+      for (const part of own) part.hidden = part !== shown;
+    }
   },
   showPicture() {
     const pictures = this.view().pictures ?? {}, map = this.map(), path = map && pictures[map.id];
