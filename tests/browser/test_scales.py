@@ -151,6 +151,14 @@ def test_the_photo_stays_in_sight_beside_a_long_answer(scales):
     expect(page.page.locator("#canvases canvas")).to_be_in_viewport(ratio=1)
 
 
+def test_on_a_phone_words_stay_on_their_tiles(scales):
+    page = scales(f"&model={RESNET}", viewport={"width": 390, "height": 844})
+    words = page.page.locator("#split-strip .multiples span:visible")
+    expect(words.first).to_have_text("The whole block")
+    wider = "all => all.filter(e => e.offsetWidth > e.parentElement.clientWidth).length"
+    assert words.evaluate_all(wider) == 0
+
+
 def test_a_phone_shows_it_without_sideways_scrolling_and_charts_follow_the_dark_theme(scales):
     page = scales("&__theme=dark", viewport={"width": 390, "height": 844}, color_scheme="dark")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
