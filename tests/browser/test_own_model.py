@@ -117,6 +117,8 @@ def test_the_owners_photographs_are_searched_with_thumbnails(visit, my_photo, ow
     page.locator("#also").select_option("starter_resnet")
     look.ready("features")
     expect(page.locator("#panel-features section.near")).to_have_count(2)
+    page.locator("#also").select_option(label="None")
+    expect(page.locator("#panel-features section.near")).to_have_count(1)
 
 
 @pytest.mark.slow

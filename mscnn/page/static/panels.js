@@ -93,7 +93,8 @@ function chooseMark(mark) {
 
 function options(select) {
   let groups = CONFIG.choices[select.dataset.choices] ?? [];
-  if (select.dataset.add) groups = [{items: [['', 'Add one …']]}, ...groups.filter(group => !group.items.some(([value]) => value === 'other'))];
+  const empty = select.dataset.field ? 'None' : 'Add one …';
+  if (select.dataset.add) groups = [{items: [['', empty]]}, ...groups.filter(group => !group.items.some(([value]) => value === 'other'))];
   select.replaceChildren(...groups.map(({group, items}) => {
     const made = items.map(([value, text]) => new Option(text, value));
     if (!group) return made;
