@@ -33,7 +33,7 @@ class UnknownModelError(MscnnError):
 
 
 class UnsupportedModelError(MscnnError):
-    """The model exists but has no convolutional last stage to explain."""
+    """The model lacks what was asked for: a convolutional last stage, classes, blocks, gates."""
 
 
 class WeightsError(MscnnError):

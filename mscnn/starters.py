@@ -18,7 +18,7 @@ In both there is no pooling in the stem, and the last stage keeps the stride of 
 that 72 px give a 9 x 9 map to explain (stride 8). All families have the same channels. Res2Net's
 ``26w x 4s`` and Res2NeXt's ``4w x 4s x 8c`` are the widths that the paper (arXiv:1904.01169) pairs
 with ResNet-50 and ResNeXt-50 at equal cost. ResNeSt's ``2s1x64d`` computes a seventh more here (in
-the first generation a fifth), as resnest50d does beside resnet50d (5.40 and 4.35 GMACs).
+the first generation a fifth), as resnest50d does a quarter more than resnet50d.
 """
 
 from __future__ import annotations

@@ -35,12 +35,13 @@ def load(
         name: a registry name (``mscnn.list_backbones()``), another timm CNN, or a folder that
             training wrote.
         weights: a file or folder to use instead of the bundled, cached or hub weights.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         precision: ``"fp32"``, or ``"bf16"`` on a GPU.
         on_progress: called with (bytes done, bytes in total or None) during a download.
 
     Raises:
-        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, DeviceError.
+        UnknownModelError, UnsupportedModelError, WeightsError, DownloadError, DeviceError,
+        OptionError: there is no such precision.
     """
     where = choose_device(device)
     return Network(load_model(name, weights, on_progress=on_progress), where, precision)

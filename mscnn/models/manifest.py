@@ -25,7 +25,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class BundledWeights:
-    """One entry of the manifest, as the module's text shows it; None for what was not measured."""
+    """One entry of the manifest, as ``docs/weights.md`` shows it; None: not measured."""
 
     model: str
     file: str

@@ -109,7 +109,7 @@ class BlockScales:
 
 @dataclass(frozen=True, slots=True)
 class ScaleReport:
-    """Through which splits the evidence for one class passed, in every block with a hook point.
+    """Through which splits the evidence for one class passed, in every residual block.
 
     ``view`` is ``(H, W, 3)`` uint8 RGB, the pixels the network saw.
     """
