@@ -48,9 +48,10 @@ METRICS: dict[str, Metric] = {
     "insertion_blur": Metric("Insertion (blur)", True, True,
         "Mean probability of the class while the strongest pixels appear on a blurred photo."),
     "average_drop": Metric("Drop", False, True,
-        "What fraction of its probability the class loses when the photo is dimmed by the map."),
+        "What fraction of its probability the class loses when the photo is dimmed where the map "
+        "is weak."),
     "increase": Metric("Increase", True, False,
-        "1 where the class gains from dimming the photo by the map, else 0."),
+        "1 where the class gains when the photo is dimmed where the map is weak, else 0."),
     "road": Metric("ROAD", True, True,
         "Probability with the weakest pixels filled in from their surroundings, minus that with "
         "the strongest filled in, halved."),
