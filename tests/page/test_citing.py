@@ -26,8 +26,8 @@ def keys(text):
     # Against another class it is the difference of two Grad-CAMs, whatever the method.
     ({"lens": "trust", "method": "eigencam", "target": "lion", "options": {"against": "espresso"}},
      "gao2021res2net selvaraju2017gradcam chattopadhay2018gradcampp wang2020scorecam "
-     "petsiuk2018rise rong2022road yeh2019infidelity adebayo2018sanity hedstrom2024fresh "
-     "zhang2018excitation"),
+     "petsiuk2018rise rong2022road yeh2019infidelity bhatt2020evaluating adebayo2018sanity "
+     "hedstrom2024fresh zhang2018excitation"),
 ])  # fmt: skip
 def test_an_answer_cites_its_networks_its_method_and_its_lens(ask, few_steps, fields, cited):
     models = MODELS if fields["lens"] == "compare" else [fields.get("model", MODELS[0])]
