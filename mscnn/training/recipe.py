@@ -62,8 +62,9 @@ class Recipe:
     sizes: tuple[tuple[int, int], ...] = _option(
         (), "Growing image sizes as px:epochs, such as 32:3,64:6."
     )
-    # Of its area.
-    zoom_in: float = _option(0.35, "Smallest fraction of a photo that random crops keep.", 0.01, 1)
+    zoom_in: float = _option(
+        0.35, "Smallest fraction of a photo's area that random crops keep.", 0.01, 1
+    )
     zoom_out: float = _option(
         2.5, "Largest factor by which photos are shrunk, on a plain canvas.", 1, 20
     )
