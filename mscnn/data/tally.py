@@ -1,8 +1,8 @@
 """Counts over labelled photographs, from which accuracy and calibration follow.
 
 Nothing grows with the number of photographs. Calibration is the expected calibration error of Guo
-et al., "On Calibration of Modern Neural Networks" (ICML 2017, arXiv:1706.04599), equations 2, 3
-and 5: 15 bins of equal width, the m-th is ((m-1)/15, m/15], by the probability of the best class.
+et al., "On Calibration of Modern Neural Networks" (ICML 2017, arXiv:1706.04599), section 2: 15 bins
+of equal width, the m-th is ((m-1)/15, m/15], by the probability of the best class.
 """
 
 from __future__ import annotations
