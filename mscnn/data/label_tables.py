@@ -29,8 +29,10 @@ def table_rows(path: Path) -> list[tuple[str, str, str]]:
                     f"{path.name!r} begins with {found!r}; a table of images begins with {_HEADER}."
                 )
             reader.fieldnames = fields
-            cells = ([row.get(k, "").strip() for k in ("path", "label", "split")] for row in reader)
-            rows = [(name, label, usual(split)) for name, label, split in cells]
+            rows = [
+                (reader.line_num, [row.get(k, "").strip() for k in ("path", "label", "split")])
+                for row in reader
+            ]
     except PermissionError as error:
         raise DatasetError(f"{path.name!r} cannot be read: {reason(error)}.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -38,7 +40,7 @@ def table_rows(path: Path) -> list[tuple[str, str, str]]:
             f"{path.name!r} cannot be read as a table; give a folder of images, or a CSV file in "
             f"UTF-8 with {_HEADER}."
         ) from error
-    for number, (file_name, label, split) in enumerate(rows, 2):
+    for number, (file_name, label, split) in rows:
         if not file_name or not label:
             raise DatasetError(f"Line {number} of {path.name!r} has no path or no label.")
         if "split" in fields and not is_part(split):
@@ -47,7 +49,10 @@ def table_rows(path: Path) -> list[tuple[str, str, str]]:
                 f"{', '.join(VAL_NAMES)}."
             )
     spelt: dict[str, str] = {}
-    return [(file, spelt.setdefault(composed(name), name), split) for file, name, split in rows]
+    return [
+        (file, spelt.setdefault(composed(name), name), usual(split))
+        for _, (file, name, split) in rows
+    ]
 
 
 def below(root: Path, name: str) -> str:

@@ -473,6 +473,7 @@ def _table(path: Path, account: Account | None = None) -> _Layout:
     names = sorted({label for _, label, split in rows if split in ("", "train", val)})
     if account is not None:
         _note_unnamed(root, (below(root, file) for file, _, _ in rows), account)
+        account.take_back(path)
 
     def part(split: str | None, words: str = _ALL) -> Part:
         mine = ((below(root, file), label) for file, label, s in rows if split in (None, s))

@@ -65,6 +65,12 @@ class Account:
         for file in files or [Path(path)]:
             self.note(file, why, folder=is_folder and not files)
 
+    def take_back(self, path: Path) -> None:
+        """Forget what was noted of a file, which is used after all."""
+        name = path.relative_to(self.root).as_posix()
+        left = {why: [n for n in names if n != name] for why, names in self.unused.items()}
+        self.unused = {why: names for why, names in left.items() if names}
+
     def lines(self) -> list[str]:
         """Return a line for each reason: how many files, and the first of them."""
         found = []

@@ -78,6 +78,7 @@ def test_a_table_also_beside_loose_photographs(tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text("path,label\n00.png,x\n01.png,y\n02.png,x\n")
     assert found(table) == found(tmp_path) == {"00.png": "x", "01.png": "y", "02.png": "x"}
+    assert find_labelled(tmp_path).account.lines() == []  # of which the table is used, too
 
 
 def test_a_table_with_a_validation_part(tmp_path):
@@ -320,7 +321,7 @@ def test_a_class_of_a_part_that_is_left_out_is_not_to_be_learnt(tmp_path):
 @pytest.mark.parametrize(("text", "said"), [
     ("file,class\na.png,cat", "file, class"), ("", "nothing"), ("path,label\na.png,", "Line 2"),
     ("path,label,split\na.png,cat,train\nb.png,cat,holiday", "Line 3.*'holiday'"),
-    ("path,label\n", "names no images"),
+    ('path,label\n\n"a\nb.png",cat\nc.png,', "Line 5"), ("path,label\n", "names no images"),
     ("path,label\na.png,cat\nb.png,cat", "one class.*'cat'"),
     ("path,label,split\na.png,cat,train\nb.png,dog,train", "2 training and 0 validation"),
 ])  # fmt: skip
