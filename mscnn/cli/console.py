@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mscnn.errors import without_endless_names
+from mscnn.errors import OutputError, without_endless_names
 from mscnn.results.replay import MANIFEST, recorded
 from mscnn.results.schema import JsonDict
 from mscnn.results.writing import Files, write
@@ -73,7 +73,7 @@ def tell(
     pipe), else ``lines`` for people. ``files`` makes what is written; a
     manifest of one photo also says how to make it again.
     """
-    names = [] if out is None else write(out, _recorded(files()))
+    names = [] if out is None else write(out, _recorded(files(), out))
     if as_json:
         written = {} if out is None else {"out": str(out), "files": names}
         text = json.dumps({**document, **written}, indent=2, allow_nan=False)
@@ -82,12 +82,20 @@ def tell(
         say(*lines, *([] if out is None else [f"written {out}: {', '.join(names)}"]))
 
 
-def _recorded(files: Files) -> Files:
-    """Add to a manifest, if it is of one photo, what the command was."""
+def _recorded(files: Files, out: Path) -> Files:
+    """Add to a manifest, if it is of one photo, what the command was.
+
+    Raises ``OutputError``: the photo itself lies in ``out``, by the name of one of the files.
+    """
     command, given = RUNNING.get()
     image = Path(given.get("image") or "")
     if MANIFEST not in files or not image.is_file():
         return files
+    if any((out / name).exists() and image.samefile(out / name) for name in files):
+        raise OutputError(
+            f"{image.name!r} in --out is the photo itself and would be replaced; give another "
+            "folder as --out."
+        )
     kept: dict[str, Any] = {k: v for k, v in given.items() if k not in NOT_KEPT}
     weights = {_kept_model(model): sha256 for model, sha256 in weights_of(given).items()}
     if "models" in kept:

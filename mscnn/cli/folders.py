@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 from mscnn.cli import options
 from mscnn.cli.console import aligned, open_engine, progress, say, settle_model, share, tell
-from mscnn.errors import OptionError
+from mscnn.errors import OptionError, OutputError
 from mscnn.results.schema import document
 from mscnn.results.writing import write
 
@@ -65,6 +65,15 @@ def _kept(out: Path, restart: bool) -> Iterator[None]:
         raise
 
 
+def _check_apart(out: Path | None, data: Path) -> None:
+    """Raise ``OutputError`` where results would lie among the photographs, for the next run."""
+    if out is not None and out.resolve() == data.resolve():
+        raise OutputError(
+            "--out is the folder of the photos, and the pictures and tables that are written there "
+            "would be taken for some of it; give a folder of its own."
+        )
+
+
 def study(
     folder: Annotated[
         Path, Argument(metavar="FOLDER", help="Photos, or one folder of them per class.")
@@ -93,6 +102,7 @@ def study(
     from mscnn.draw.files import study_files
     from mscnn.study.run import StudyOptions, run_study
 
+    _check_apart(out, folder)
     names, chosen = options.split_names(models), StudyOptions(limit=limit, seed=seed, cuts=cuts)
     engine = open_engine(device, names)
     networks = [engine.session.network(name) for name in names]
@@ -219,6 +229,7 @@ def evaluate(
 
     if out is not None and is_model_folder(out):
         raise OptionError("--out is a model's folder, whose tables it would replace; give another.")
+    _check_apart(out, data)
     model = settle_model(model)
     if against is not None and report is None:
         raise OptionError("--against is for the page; give a folder for it as --report.")

@@ -177,6 +177,14 @@ def test_error_while_writing_leaves_the_old_result(photo, capsys, monkeypatch):
     assert not Path("new").exists()
 
 
+def test_the_photo_itself_is_not_replaced(photo, capsys):
+    before = Path(photo).rename("overlay.png").read_bytes()
+    assert main(["explain", "overlay.png", "--out", "."]) == 2
+    assert "'overlay.png' in --out is the photo itself" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["overlay.png"]
+    assert Path("overlay.png").read_bytes() == before
+
+
 def run_process(argv, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "mscnn", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -174,6 +174,8 @@ def test_features_of_a_folder(data, capsys):
     [  # beside those in tests/golden
         ("evaluate other --model starter_resnet", ["'unicorn'"]),
         ("evaluate data --model starter_resnet --real-labels real.json", ["1000 classes"]),
+        ("evaluate data --model starter_resnet --out data", ["--out is the folder of the photos"]),
+        ("study data --models starter_resnet --out ./data", ["--out is the folder of the photos"]),
         ("features data --model starter_resnet", ["--out"]),
         ("features data --model starter_resnet --out f.npz --split layer3.1/1", ["its only one"]),
     ],
