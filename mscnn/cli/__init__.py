@@ -6,6 +6,9 @@ there at once.
 
 from __future__ import annotations
 
-from mscnn.cli.app import main
+try:
+    from mscnn.cli.app import main
+except KeyboardInterrupt:  # Ctrl-C before there is a border to meet it
+    raise SystemExit(130) from None
 
 __all__ = ["main"]

@@ -161,6 +161,18 @@ def test_ctrl_c_is_one_line_and_130(photo, capsys, monkeypatch):
     assert capsys.readouterr() == ("", "mscnn: Stopped.\n")
 
 
+def test_ctrl_c_while_the_program_is_read_shows_no_traceback():
+    # As the console script does; a finder stands in for the right moment.
+    stop = """class Stop:
+        def find_spec(name, *_):
+            if name == "mscnn.cli.options":
+                raise KeyboardInterrupt"""
+    code = f"import sys\n{stop}\nsys.meta_path.insert(0, Stop)\nfrom mscnn.cli import main"
+    own = {**os.environ, "PYTHONPATH": ROOT}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_error_while_writing_leaves_the_old_result(photo, capsys, monkeypatch):
     assert main(["explain", photo, "--out", "maps"]) == 0
     before = {p.name: p.read_bytes() for p in Path("maps").iterdir()}
