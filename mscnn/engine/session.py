@@ -22,7 +22,7 @@ _MODEL_FILES = (".safetensors", ".bin", ".pth", ".json")
 
 
 def load(
-    name: str,
+    name: str | Path,
     *,
     weights: str | Path | None = None,
     device: str = "auto",
@@ -33,7 +33,7 @@ def load(
 
     Args:
         name: a registry name (``mscnn.list_backbones()``), another timm CNN, or a folder that
-            training wrote.
+            training wrote; a ``Path`` is a folder.
         weights: a file or folder to use instead of the bundled, cached or hub weights.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         precision: ``"fp32"``, or ``"bf16"`` on a GPU.
@@ -44,6 +44,8 @@ def load(
         OptionError: there is no such precision.
     """
     where = choose_device(device)
+    if isinstance(name, Path):
+        name = registry.folder_name(str(name))
     return Network(load_model(name, weights, on_progress=on_progress), where, precision)
 
 

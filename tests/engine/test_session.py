@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ def test_a_network_is_loaded_once(loader):
     assert kept(session) == {"mine"}
     assert session.network("mine") is first
     assert loader.calls == ["mine"]
+
+
+def test_a_path_is_a_folder_whatever_model_is_so_called(loader):
+    for folder in (Path("mine"), Path("resnet50")):
+        module.load(folder, device="cpu")
+    assert loader.calls == ["mine", "./resnet50"]
 
 
 def test_names_of_one_backbone_are_one_network(loader):
