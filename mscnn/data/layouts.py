@@ -111,9 +111,6 @@ def open_data(root: Path, *, val_share: float = 0.1, seed: int = 0) -> DataSet:
                     f"{len(both)} training images, such as {both[0]!r}, are also among those to "
                     "measure with; give each photograph one split."
                 )
-            measured = set(found.val.targets.tolist())
-            if blind := [n for i, n in enumerate(found.names) if i not in measured]:
-                account.notices.append(f"{_some(blind)} without a validation image.")
         else:
             # In words, for the model card.
             split = f"{100 * val_share:.3g} % of each class, held out with seed {seed}"
@@ -172,6 +169,13 @@ def check_trainable(data: DataSet) -> None:
         raise DatasetError(
             f"{_some(missing)} without a training image; add images or take the class out."
         )
+
+
+def not_measured(data: DataSet) -> str:
+    """Say which classes have no validation image; "" where all have one."""
+    measured = set(data.val.targets.tolist())
+    blind = [name for index, name in enumerate(data.names) if index not in measured]
+    return f"{_some(blind)} without a validation image." if blind else ""
 
 
 def _nothing_in(root: Path, account: Account, *, to_learn: bool) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscnn.data.layouts import check_classes, check_trainable, drop_unreadable, open_data
+from mscnn.data.layouts import (
+    check_classes,
+    check_trainable,
+    drop_unreadable,
+    not_measured,
+    open_data,
+)
 from mscnn.data.processes import sharing
 from mscnn.data.tally import Accuracy
 from mscnn.engine.device import choose_device
@@ -82,8 +88,6 @@ def start_training(
             f"{str(plan.out)!r} lies inside the data, where its pictures would be taken for a "
             "class; give a folder elsewhere as --out."
         )
-    check_classes(plan.data, images)
-    check_trainable(images)
     bad = [reason for _, reason in images.unreadable]
     with sharing(device) as processes:
         say = notice if processes.is_first else log.info
@@ -96,6 +100,11 @@ def start_training(
             more = f" (the first {_SHOWN} are named above)" if len(bad) > _SHOWN else ""
             files = f"{len(bad)} unreadable {'file is' if len(bad) == 1 else 'files are'}"
             say(f"{files} left out{more}; unreadable.csv in --out will list them.")
+        # Only now, for what was left out may be why.
+        check_classes(plan.data, images)
+        check_trainable(images)
+        if blind := not_measured(images):
+            say(blind)
         recipe = fitted(plan.recipe, len(images.train), processes.size)
         if recipe.batch_size != plan.recipe.batch_size:
             say(

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscnn.data.layouts import check_trainable, drop_unreadable, find_labelled, open_data
+from mscnn.data.layouts import (
+    check_trainable,
+    drop_unreadable,
+    find_labelled,
+    not_measured,
+    open_data,
+)
 from mscnn.data.listing import SUFFIXES, Account, list_photos
 from mscnn.errors import DatasetError
 from tests.data.conftest import draw_kind
@@ -121,7 +127,7 @@ def test_empty_folders_are_no_classes_in_either_part_and_are_named(tmp_path):
     data = open_data(tmp_path)
     check_trainable(data)
     assert data.names == ("a", "b", "c")
-    assert data.account.notices == ["There is a class ('c') without a validation image."]
+    assert not_measured(data) == "There is a class ('c') without a validation image."
     assert data.account.unused == {
         "no picture by how its name ends": ["train/notes/read.txt"],
         "a folder with no picture to use, so no class": ["train/notes/", "val/other/"],

@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from mscnn.cli.training import finetune, train
-from mscnn.errors import OutputError, UnsupportedModelError
+from mscnn.data.layouts import open_data
+from mscnn.errors import DatasetError, OutputError, UnsupportedModelError
 from mscnn.models.loading import load_model
 from mscnn.training.networks import fresh
 from mscnn.training.recipe import FINE_TUNING, Recipe, parse_sizes, usual_warmup
@@ -111,6 +112,27 @@ def test_what_is_not_used_is_said_counted_and_listed(folder, recipe, tmp_path):
     assert sorted(listed) == ["beside.jpg", "blue/x.ppm", "file", "red/._00.png", "red/notes.txt"]
     summary = json.loads((tmp_path / "run" / "training.json").read_text())
     assert sorted(summary["not_used"].values()) == [1, 1, 2]
+
+
+def test_what_was_left_out_is_said_before_too_few_images_are_refused(folder, recipe, tmp_path):
+    for path in sorted((folder / "red").iterdir())[1:]:
+        path.write_text("no picture")
+    said: list[str] = []
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(), "cpu")
+    with pytest.raises(DatasetError, match=r"'red'.* with a single image"):
+        start_training(plan, notice=said.append)
+    assert "unreadable files are left out" in said[-1]
+
+
+def test_a_class_whose_held_out_images_cannot_be_read_is_named(folder, recipe, tmp_path):
+    held = open_data(folder, val_share=0.1, seed=0).val
+    for number in range(len(held)):
+        if held.name(number).startswith("red"):
+            held.source(number).write_text("no picture")
+    said: list[str] = []
+    plan = RunPlan(folder, NAME, tmp_path / "run", recipe(epochs=1), "cpu")
+    start_training(plan, notice=said.append)
+    assert said[-1] == "There is a class ('red') without a validation image."
 
 
 def test_a_folder_that_looks_empty_is_empty(folder, recipe, tmp_path):
