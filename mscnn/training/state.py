@@ -89,6 +89,12 @@ def check_same_run(
         )
     fault = ""
     before: Any = len(state["names"])
+    stored = Recipe.from_json(state["recipe"])
+    changed = [
+        f"The run in --out was started with {option_name(name)} {was}, not {now}"
+        for name in FIXED
+        if (was := getattr(stored, name)) != (now := getattr(recipe, name))
+    ]
     # By their present names: a starter may have been called otherwise before.
     if registry.full_name(state["architecture"]) != registry.full_name(architecture):
         fault = f"The checkpoint in --out is of {state['architecture']}, not {architecture}"
@@ -96,6 +102,9 @@ def check_same_run(
         fault = f"The checkpoint in --out has {before} classes, the data has {len(names)}"
     elif state["names"] != names:
         fault = "The checkpoint in --out has other class names"
+    # By these two images are held out, so they are why others are learnt from.
+    elif (stored.seed, stored.val_share) != (recipe.seed, recipe.val_share):
+        fault = changed[0]
     elif (before := state.get("train_images", images)) != images:  # older ones lack it
         fault = (
             f"The run in --out was started with {before} training images, and there are {images} "
@@ -103,11 +112,8 @@ def check_same_run(
         )
     elif state.get("photographs", photographs) != photographs:  # older ones lack it
         fault = "The run in --out was started with other training images"
-    stored = Recipe.from_json(state["recipe"])
-    for name in FIXED:
-        before, now = getattr(stored, name), getattr(recipe, name)
-        if not fault and before != now:
-            fault = f"The run in --out was started with {option_name(name)} {before}, not {now}"
+    elif changed:
+        fault = changed[0]
     # Where nothing decays, timm makes one group of all parameters, otherwise two.
     before, now = stored.weight_decay, recipe.weight_decay
     if not fault and recipe.layer_decay == 1 and bool(before) != bool(now):

@@ -252,11 +252,12 @@ def test_a_checkpoint_of_the_first_version_goes_on(folder, recipe, tmp_path):
     ("model", "of trainee, not starter_resnet"), ("classes", "2 classes, the data has 3"),
     ("names", "other class names"), ("images", "28 training images, and there are 27 now"),
     ("exchanged", "other training images"), ("seed", "--seed 0, not 1"),
+    ("val_share", "--val-share 0.1, not 0.5"),
     ("batch_size", "--batch-size 7, not 9"), ("freeze", "--freeze False, not True"),
 ])  # fmt: skip
 def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what, said):
     Trainer(NAME, open_data(folder), tmp_path, recipe(), CPU).save()
-    changes = {"seed": 1, "batch_size": 9, "freeze": True}
+    changes = {"seed": 1, "val_share": 0.5, "batch_size": 9, "freeze": True}
     if what == "classes":
         (folder / "green").mkdir()
         for i in range(2):
@@ -268,10 +269,9 @@ def test_what_does_not_belong_together_is_refused(folder, recipe, tmp_path, what
     if what == "exchanged":  # as many, but what was held out moves by one place
         (folder / "red" / "00.png").rename(folder / "red" / "99.png")
     name = "starter_resnet" if what == "model" else NAME
-    other = Trainer(
-        name, open_data(folder), tmp_path,
-        recipe(**{k: v for k, v in changes.items() if k == what}), CPU,
-    )  # fmt: skip
+    given = recipe(**{k: v for k, v in changes.items() if k == what})
+    data = open_data(folder, val_share=given.val_share, seed=given.seed)
+    other = Trainer(name, data, tmp_path, given, CPU)
     with pytest.raises(TrainingError, match=f"{said}; give the same again, or another --out"):
         other.resume()
 
