@@ -47,14 +47,18 @@ def optimiser_and_schedule(
         raise OptionError(
             f"--opt is {recipe.opt!r}, which needs second derivatives; try muon, sgd or adamw."
         )
+    # In a run of one step, of a few images in one epoch, the rate can neither rise nor fall.
+    schedule, warmup = recipe.schedule, recipe.warmup_epochs
+    if recipe.epochs * steps_per_epoch == 1:
+        schedule, warmup = "constant", 0.0
     try:
         scheduler, _ = create_scheduler_v2(
             optimizer,
-            sched=recipe.schedule,
+            sched=schedule,
             num_epochs=recipe.epochs,
             # timm takes 1 for one epoch, and only what lies below it for a fraction of the run.
-            decay_epochs=min(recipe.decay, 1 - 1e-9) if recipe.schedule == "wsd" else None,
-            warmup_epochs=recipe.warmup_epochs,
+            decay_epochs=min(recipe.decay, 1 - 1e-9) if schedule == "wsd" else None,
+            warmup_epochs=warmup,
             warmup_lr=recipe.lr / 100,
             step_on_epochs=False,
             updates_per_epoch=steps_per_epoch,

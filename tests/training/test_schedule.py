@@ -49,3 +49,10 @@ def test_the_last_share_of_a_wsd_run_falls(recipe, decay, falls_from):
     rates = [max(scheduler._get_lr(step)) for step in range(100)]
     assert rates[: falls_from + 1] == pytest.approx([0.1] * (falls_from + 1))
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[falls_from:]))
+
+
+@pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant"])
+def test_a_run_of_one_step_takes_it_at_the_full_rate(recipe, schedule):
+    settings = recipe(epochs=1, opt="sgd", lr=0.1, schedule=schedule, decay=0.35, warmup_epochs=0.1)
+    optimizer, _ = optimiser_and_schedule(timm.create_model(NAME), settings, 1)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.1}
