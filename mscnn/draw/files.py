@@ -1,7 +1,7 @@
 """The files of each result, by name: pictures, tables, raw maps, the document and a manifest.
 
 Everything is made in memory; ``mscnn.results.writing.write`` puts it into a folder at once.
-``created`` has a time zone and is None for now; ``drawing`` is None for the usual colours.
+``drawing`` is None for the usual colours.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,6 @@ def explanation_files(
     photo: Image.Image,
     *,
     drawing: DrawingOptions | None = None,
-    created: datetime | None = None,
 ) -> Files:
     """Make ``overlay.png, heatmap.png, cam.npy, manifest.json`` of ``cam``, a map of the result."""
     drawing = drawing or DrawingOptions()
@@ -79,16 +77,12 @@ def explanation_files(
         "notices": [*explanation.notices, *([] if top > 0 else [NO_EVIDENCE])],
     }
     files = {"overlay.png": to_png_bytes(painted), "heatmap.png": to_png_bytes(plain)}
-    said = schema.manifest(say, created, METHODS[cam.method].packages)
+    said = schema.manifest(say, METHODS[cam.method].packages)
     return _encoded({**files, "cam.npy": cam.raw, "manifest.json": said})
 
 
 def comparison_files(
-    comparison: Comparison,
-    photo: Image.Image,
-    *,
-    drawing: DrawingOptions | None = None,
-    created: datetime | None = None,
+    comparison: Comparison, photo: Image.Image, *, drawing: DrawingOptions | None = None
 ) -> Files:
     """Make the files of a comparison.
 
@@ -115,7 +109,7 @@ def comparison_files(
         "models": {model["model"]: model["weights"] for model in shown["models"]},
         "colour_scale": _scale(drawing, **shown["colour_scale"]),
     }
-    return _with_manifest(files, say, created)
+    return _with_manifest(files, say)
 
 
 def _compared_cells(column: ComparedModel) -> dict[str, Cell]:
@@ -137,7 +131,6 @@ def scales_files(
     ablation: Ablation | None = None,
     cap: Cap | None = None,
     drawing: DrawingOptions | None = None,
-    created: datetime | None = None,
 ) -> Files:
     """Make the files of a scale report.
 
@@ -189,12 +182,10 @@ def scales_files(
         "weighted_rf_px": shown["weighted_rf_px"],
         "colour_scale": _scale(drawing, unit=scales.SPLIT_UNIT, scope=scope),
     }
-    return _with_manifest(files, say, created)
+    return _with_manifest(files, say)
 
 
-def receptive_field_files(
-    field: ReceptiveField, baseline: ReceptiveField | None, *, created: datetime | None = None
-) -> Files:
+def receptive_field_files(field: ReceptiveField, baseline: ReceptiveField | None) -> Files:
     """Make the files of a model's receptive fields, beside a baseline's where there is one.
 
     ``rf.json`` (with the spectrum of each stage), ``rf.csv`` (stages, blocks and splits; paths are
@@ -210,7 +201,7 @@ def receptive_field_files(
         "growth.png": png(growth_chart(shown), CHART_PX),
     }
     say = {"model": field.model, "input_px": field.input_px}
-    return _with_manifest(files, {**say, "baseline": baseline and baseline.model}, created)
+    return _with_manifest(files, {**say, "baseline": baseline and baseline.model})
 
 
 def _field_rows(field: ReceptiveField) -> Iterator[dict[str, Cell]]:
@@ -230,7 +221,6 @@ def unit_files(
     name: str = "",
     point: tuple[float, float] | None = None,
     picture: RgbArray | None = None,
-    created: datetime | None = None,
 ) -> Files:
     """Make the files of effective receptive fields measured at one point of a photo.
 
@@ -250,7 +240,7 @@ def unit_files(
         files[f"gradient-{safe_name(one.layer)}{part}-{weights}.npy"] = one.gradient
     if picture is not None:
         files["unit.png"] = to_png_bytes(picture)
-    return _with_manifest(files, {"image": {"name": bare_name(name)}, "point": where}, created)
+    return _with_manifest(files, {"image": {"name": bare_name(name)}, "point": where})
 
 
 def _unit_cells(field: scales.EffectiveField) -> dict[str, Cell]:
@@ -260,11 +250,7 @@ def _unit_cells(field: scales.EffectiveField) -> dict[str, Cell]:
 
 
 def sweep_files(
-    sweep: scales.Sweep,
-    *,
-    name: str = "",
-    drawing: DrawingOptions | None = None,
-    created: datetime | None = None,
+    sweep: scales.Sweep, *, name: str = "", drawing: DrawingOptions | None = None
 ) -> Files:
     """Make the files of a sweep, which may be partial; ``name`` is the photo's own file name.
 
@@ -295,12 +281,10 @@ def sweep_files(
         "models": models,
         "colour_scale": _scale(drawing, max=top, unit=SPREAD_UNIT, clipped=clipped),
     }
-    return _with_manifest(files, say, created)
+    return _with_manifest(files, say)
 
 
-def trust_files(
-    found: Trust, grid: Trust | None = None, *, created: datetime | None = None
-) -> Files:
+def trust_files(found: Trust, grid: Trust | None = None) -> Files:
     """Make the files of a trust analysis, which may be partial.
 
     ``trust.json``, ``scores.csv`` (maps and controls), ``methods.csv`` (a row for each map of
@@ -339,9 +323,8 @@ def trust_files(
     }  # fmt: skip
     methods = [*dict.fromkeys(made.method for made in found.maps)]
     say = {k: v for k, v in _with_name(shown).items() if k not in ("maps", "ranks", "disagreement")}
-    say |= {"methods": methods, "files": [*files, "manifest.json"]}
     packages = dict.fromkeys(name for method in methods for name in method_of(method).packages)
-    return _encoded({**files, "manifest.json": schema.manifest(say, created, [*packages])})
+    return _with_manifest(files, {**say, "methods": methods}, [*packages])
 
 
 def _method_rows(found: Trust) -> Iterator[dict[str, Cell]]:
@@ -357,7 +340,7 @@ def _method_rows(found: Trust) -> Iterator[dict[str, Cell]]:
         }  # fmt: skip
 
 
-def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> Files:
+def evaluation_files(found: Evaluation) -> Files:
     """Make ``evaluation.json``, tables and pictures of classes and confusions, and the manifest."""
     labels = found.labels
     pairs = (
@@ -370,7 +353,7 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
     title = f"{found.model}: top-1 {100 * found.top1:.1f} % of {found.images} photographs"
     calibration = f"{found.model}: calibration error {100 * found.ece:.1f} %"
     files = {
-        "evaluation.json": schema.manifest(document(found, details=True), created),
+        "evaluation.json": schema.manifest(document(found, details=True)),
         "classes.csv": table(found.classes, headings(ClassResult)),
         "confusion.csv": table(pairs),
         "classes.png": png(evaluation.class_bars_figure(found.classes, title)),
@@ -378,7 +361,7 @@ def evaluation_files(found: Evaluation, *, created: datetime | None = None) -> F
         "reliability.png": png(evaluation.reliability_figure(found.bins, calibration)),
     }
     shown, kept = document(found), ("model", "weights", "device", "part", "images")
-    return _with_manifest(files, {key: shown[key] for key in kept}, created)
+    return _with_manifest(files, {key: shown[key] for key in kept})
 
 
 def _confusion(found: Evaluation, title: str) -> Figure:
@@ -397,10 +380,7 @@ def _confusion(found: Evaluation, title: str) -> Figure:
 
 
 def report_files(
-    evaluations: Sequence[Evaluation],
-    shown: Mapping[str, Sequence[ShownPhoto]],
-    *,
-    created: datetime | None = None,
+    evaluations: Sequence[Evaluation], shown: Mapping[str, Sequence[ShownPhoto]]
 ) -> Files:
     """Make ``index.html`` of what ``evaluate_and_show`` returned: a page that needs no server."""
     names = [model_title(one.model) for one in evaluations]
@@ -420,7 +400,7 @@ def report_files(
     templates.filters |= {"percent": _percent, "address": _address}
     page = templates.get_template("report.html").render(
         evaluations=evaluations, names=names, intervals=intervals, charts=charts, photos=shown,
-        found=evaluations[0], theme=THEME, made=schema.manifest({}, created),
+        found=evaluations[0], theme=THEME, made=schema.manifest({}),
     )  # fmt: skip
     return {"index.html": page.encode("utf-8", "replace")}  # a file's name may be no text
 
@@ -443,7 +423,6 @@ def folder_files(
     also: Sequence[str] = (),
     *,
     drawing: DrawingOptions | None = None,
-    created: datetime | None = None,
 ) -> Files:
     """Make the small files of a folder's run, beside ``also``.
 
@@ -467,16 +446,10 @@ def folder_files(
         "files": [*files, *also, "manifest.json"],
     }  # fmt: skip
     packages = dict.fromkeys(p for one in found.maps for p in method_of(one.method).packages)
-    return _encoded({**files, "manifest.json": schema.manifest(say, created, [*packages])})
+    return _encoded({**files, "manifest.json": schema.manifest(say, [*packages])})
 
 
-def features_files(
-    head: FeatureHead,
-    query: str,
-    found: Sequence[tuple[str, float]],
-    *,
-    created: datetime | None = None,
-) -> Files:
+def features_files(head: FeatureHead, query: str, found: Sequence[tuple[str, float]]) -> Files:
     """Make ``neighbours.json``, ``neighbours.csv`` and ``manifest.json`` of a search.
 
     ``head`` is of the file that was searched for the photo named ``query``; ``found`` are ``(path,
@@ -493,10 +466,10 @@ def features_files(
     }
     searched = {key: getattr(head, key) for key in ("model", "weights_sha256", "rows")}
     where = {"stage": head.stage or None, "split": head.split or None}
-    return _with_manifest(files, {"image": image, **searched, **where}, created)
+    return _with_manifest(files, {"image": image, **searched, **where})
 
 
-def study_files(study: Study, *, created: datetime | None = None) -> Files:
+def study_files(study: Study) -> Files:
     """Make ``study.json, study.csv, fields.csv, study.png, manifest.json``, and two of cuts."""
     shown, interval = document(study), headings(Interval)
     head = ("model", "setting", "quantity", "block", "split", "factor", *interval)
@@ -516,7 +489,7 @@ def study_files(study: Study, *, created: datetime | None = None) -> Files:
     cut = [{"model": m.model, **cells(found)} for m in study.models for found in m.cuts or ()]
     if cut:
         files |= {"cuts.csv": table(cut), "cuts.png": png(evaluation.cuts_figure(shown), 1500)}
-    said = schema.manifest({"answers": study.answers()}, created)
+    said = schema.manifest({"answers": study.answers()})
     return _encoded({**files, "manifest.json": said})
 
 
@@ -537,9 +510,11 @@ def _study_rows(study: Study) -> Iterator[dict[str, Cell]]:
                         yield {**head, **where, **cells(found)}
 
 
-def _with_manifest(files: Mapping[str, Any], say: JsonDict, created: datetime | None) -> Files:
+def _with_manifest(
+    files: Mapping[str, Any], say: JsonDict, packages: Sequence[str] = ("torch", "timm")
+) -> Files:
     """Encode files, and add the manifest, which also lists all of them."""
-    said = schema.manifest({**say, "files": [*files, "manifest.json"]}, created)
+    said = schema.manifest({**say, "files": [*files, "manifest.json"]}, packages)
     return _encoded({**files, "manifest.json": said})
 
 

@@ -250,14 +250,10 @@ def json_bytes(content: Mapping[str, object]) -> bytes:
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode("ascii")
 
 
-def manifest(
-    content: Mapping[str, Any],
-    created: datetime | None = None,
-    packages: Sequence[str] = ("torch", "timm"),
-) -> JsonDict:
+def manifest(content: Mapping[str, Any], packages: Sequence[str] = ("torch", "timm")) -> JsonDict:
     """Return what ``manifest.json`` holds: version of the schema, time (UTC), versions, content.
 
-    ``created`` has a time zone and is None for now; the versions of ``packages`` matter.
+    The versions of ``packages`` matter.
     """
     versions: dict[str, str | None] = {"mscnn": mscnn.__version__}
     for package in packages:
@@ -265,8 +261,8 @@ def manifest(
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    moment = (created or datetime.now(timezone.utc)).astimezone(timezone.utc)
-    head = {"schema": SCHEMA, "created": moment.isoformat(timespec="seconds")}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    head = {"schema": SCHEMA, "created": now}
     return {**head, "versions": versions, **plain(content)}
 
 

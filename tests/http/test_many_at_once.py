@@ -6,7 +6,6 @@ import random
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import httpx
@@ -87,19 +86,19 @@ def files(make_photo):
 def serial(site, request, content):
     """The answer without HTTP and with nobody else around."""
     engine, photo = site.engine, load_photo(content)
-    when, drawing = datetime.now(timezone.utc), DrawingOptions()
+    drawing = DrawingOptions()
     if request.endpoint == "predict":
         model, top_k = request.arguments
         return {"results": [document(engine.predict(photo, model, top_k=top_k, name=""))]}, {}
     if request.endpoint == "explain":
         model, layer, target, method = request.arguments
         shown = engine.explain(photo, model, layers=layer, targets=target, method=method, name="")
-        made = explanation_files(shown, shown.maps[0], photo, drawing=drawing, created=when)
+        made = explanation_files(shown, shown.maps[0], photo, drawing=drawing)
         kept = {name: made[name] for name in ("overlay.png", "cam.npy")}
         return document(shown), kept
     models, target, layer = request.arguments
     compared = engine.compare(photo, models.split(", "), target=target, layer=layer, name="")
-    made = comparison_files(compared, photo, drawing=drawing, created=when)
+    made = comparison_files(compared, photo, drawing=drawing)
     return document(compared), {"comparison.png": made["comparison.png"]}
 
 
