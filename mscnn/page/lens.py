@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
 from mscnn.errors import Cancelled, UnknownClassError, UnknownModelError, WeightsError
+from mscnn.models import registry
 from mscnn.models.architecture import typed_bytes
 from mscnn.models.sources import locate
 from mscnn.page.cache import Cache
@@ -93,6 +94,12 @@ class Context:
         self.adopt["model"] = name
         self.used[name] = None
         return name
+
+    def several(self, request: Request) -> list[str]:
+        """Return the name of the request's network, and of those chosen beside it, each once."""
+        name = self.model(request)
+        _, *others = dict.fromkeys(map(registry.full_name, (name, *request.models)))
+        return [name, *others]
 
     def network(self, request: Request, name: str | None = None) -> Network:
         """Return the request's network, or another one by name.

@@ -188,7 +188,7 @@ def test_the_download_holds_chart_tables_maps_and_manifest(answering, engine):
 def test_the_parts_are_cut_when_asked_for(ask, engine, monkeypatch):
     monkeypatch.setattr(scales, "DRAWS", 2)
     assert 'id="cut-run"' in ask()[0]["html"]
-    messages = ask(options={"cut": True}, models=[RES2NET, RESNET])
+    messages = ask(options={"cut": True}, models=[RES2NET, RESNET, f"timm/{RESNET}"])
     assert [m["more"] for m in messages] == [True, True, True, False]
     network, last = engine.session.network(RES2NET), messages[-1]
     index = network.predict(PHOTO).top[0].index

@@ -116,9 +116,7 @@ def _with_cuts(seen: _Seen, request: Request, context: Context) -> Iterator[_See
     """What the class loses without each part, then under a cap, one network after the other."""
     photo, index = context.photo(request), seen.report.target.index
     # The visitor's names: two folders of the owner's may be called the same.
-    own_name = registry.full_name(context.adopt["model"])
-    others = (name for name in request.models if registry.full_name(name) != own_name)
-    names = [context.adopt["model"], *others][:MAX_SWEPT]
+    names = context.several(request)[:MAX_SWEPT]
     context.consent_to_download(request, names)
     key = *photo.key, model_key(seen.network), index
     ablation = context.cached(

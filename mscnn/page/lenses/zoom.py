@@ -44,15 +44,13 @@ def answer(request: Request, context: Context) -> Iterator[Message]:
 
 def _names(request: Request, context: Context) -> list[str]:
     """The page's network, and those chosen beside it, or else its fair baseline if that is here."""
-    name = context.model(request)
-    chosen = dict.fromkeys(map(registry.full_name, request.models))
-    others = [other for other in chosen if other != registry.full_name(name)]
-    spec = registry.find(name)
-    if not others and spec is not None and spec.baseline:
-        others = [spec.baseline] if context.is_here(spec.baseline) else []
-    if len(others) >= MAX_SWEPT:
+    names = context.several(request)
+    spec = registry.find(names[0])
+    if len(names) == 1 and spec and spec.baseline and context.is_here(spec.baseline):
+        names.append(spec.baseline)
+    if len(names) > MAX_SWEPT:
         context.notices.append(f"Zoom shows {MAX_SWEPT} networks at most: the first ones.")
-    return [name, *others][:MAX_SWEPT]
+    return names[:MAX_SWEPT]
 
 
 def _sweeps(request: Request, context: Context, names: Sequence[str]) -> Iterator[Sweep]:
