@@ -16,6 +16,7 @@ from mscnn.maps.methods import Call
 from mscnn.models.examples import examples
 from mscnn.models.probabilities import probabilities
 from mscnn.results.cuts import Ablation, CapCurve, CapStep, SplitCut
+from mscnn.results.explanation import is_answer
 from mscnn.scales import cuts
 from mscnn.scales.families import HookPoint, hook_points
 
@@ -120,13 +121,10 @@ def capped(
 
 
 def needed_px(steps: Sequence[CapStep], target: int, classes: int) -> int | None:
-    """The smallest limit from which on, up to the largest, the class is the top-1 prediction.
-
-    An only class always is: it counts while it is more probable than everything else.
-    """
+    """The smallest limit from which on, up to the largest, the class is the network's answer."""
     needed = None
     for step in reversed(steps):
-        if step.top.index != target or (classes == 1 and step.probability <= 0.5):
+        if step.top.index != target or not is_answer(step.probability, is_only=classes == 1):
             break
         needed = step.limit_px
     return needed

@@ -26,7 +26,7 @@ from mscnn.http.uploads import in_upload_folder
 from mscnn.maps.agreement import density
 from mscnn.page.photos import Photo
 from mscnn.photos.imaging import image_bytes, load_photo, thumbnail_of
-from mscnn.results.explanation import CamMap
+from mscnn.results.explanation import CamMap, is_answer
 from mscnn.results.receptive_field import BlockField, SplitField, StageField
 
 Message = dict[str, Any]
@@ -46,6 +46,7 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     made.filters["percent"] = percent
     made.filters["stage"] = stage_name
+    made.globals["is_answer"] = is_answer
     return made
 
 

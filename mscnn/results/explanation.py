@@ -52,6 +52,11 @@ class Score:
     probability: float
 
 
+def is_answer(probability: float, *, is_only: bool) -> bool:
+    """Whether a best class is an answer: an only one always is the best, and may be improbable."""
+    return probability > 0.5 or not is_only
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoInfo:
     """The photo a result speaks of.

@@ -25,7 +25,7 @@ from mscnn.page.lenses.look import drawing
 from mscnn.page.messages import Message, map_message, model_title, percent, render, webp
 from mscnn.page.photos import Photo
 from mscnn.page.request import Request
-from mscnn.results.explanation import CamMap
+from mscnn.results.explanation import CamMap, is_answer
 from mscnn.results.scales import PhotoBox, Sweep, SweepCurve, SweepStep, size_px
 from mscnn.scales.canvas import CANVASES, check_canvas, pixels_of, whole
 from mscnn.scales.sweep import FACTORS
@@ -178,9 +178,9 @@ def whole_on(step: SweepStep, box: PhotoBox, photo: tuple[int, int]) -> list[flo
 
 
 def known_down_to(curve: SweepCurve) -> str:
-    """At which sizes the class is a network's top-1; an only class: more probable than not."""
-    title, least = model_title(curve.model), 0.5 if curve.is_only else -1.0
-    known = [step for step in curve.steps if step.rank == 1 and step.probability > least]
+    """At which sizes the class is a network's answer."""
+    title, first = model_title(curve.model), [step for step in curve.steps if step.rank == 1]
+    known = [step for step in first if is_answer(step.probability, is_only=curve.is_only)]
     if not curve.steps:
         return f"{title}: {curve.note or 'nothing was done.'}"
     if not known:
