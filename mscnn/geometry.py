@@ -20,6 +20,8 @@ Doubles = npt.NDArray[np.float64]
 """These two of any shape."""
 Box = tuple[float, float, float, float]
 """``(left, top, right, bottom)`` in px, ``right`` and ``bottom`` exclusive."""
+Rect = tuple[int, int, int, int]
+"""The same in whole px."""
 
 
 def resize_map(values: npt.ArrayLike, width: int, height: int) -> FloatMap:
@@ -86,7 +88,7 @@ class ViewGeometry:
             return width, height
         return max(1, round(width * wanted / longer)), max(1, round(height * wanted / longer))
 
-    def crop_on(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def crop_on(self, size: tuple[int, int]) -> Rect:
         """The crop on a drawing of the photo, whole px, clipped to it and at least 1 px wide."""
         (width, height), (left, top, right, bottom) = size, self.crop
         fx, fy = width / self.photo[0], height / self.photo[1]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mscnn.errors import OptionError
-from mscnn.geometry import FloatMap
+from mscnn.geometry import FloatMap, Rect
 from mscnn.results.explanation import RgbArray
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ COLOUR_MAPS: tuple[str, ...] = ("inferno", "viridis", "magma", "turbo")
 """Colour maps for values from 0 up, by matplotlib's names; all but turbo grow in lightness."""
 DIFFERENCE_MAP = "RdBu_r"
 """Colour map of signed values: blue below 0, nearly white at 0, red above."""
-
-CropBox = tuple[int, int, int, int]
-"""``(left, top, right, bottom)`` in whole px, ``right`` and ``bottom`` exclusive."""
 
 MIN_WIDTH_PX = 240
 """A narrower picture is centred on paper of this width, so that its legend fits."""
@@ -80,7 +77,7 @@ def overlay(
     vmax: float,
     opacity: float = 0.6,
     cmap: str = COLOUR_MAPS[0],
-    crop: CropBox | None = None,
+    crop: Rect | None = None,
 ) -> RgbArray:
     """Draw a ``(h, w)`` float32 map over its photo, ``(h, w, 3)`` uint8 RGB as the result.
 
@@ -98,12 +95,7 @@ def overlay(
 
 
 def difference_overlay(
-    photo: RgbArray,
-    diff: FloatMap,
-    *,
-    vmax: float,
-    opacity: float = 0.7,
-    crop: CropBox | None = None,
+    photo: RgbArray, diff: FloatMap, *, vmax: float, opacity: float = 0.7, crop: Rect | None = None
 ) -> RgbArray:
     """Draw the difference of two maps over their photo.
 
@@ -157,7 +149,7 @@ def _blend(
     colours: RgbArray,
     steps: npt.NDArray[Any],
     opacity: float,
-    crop: CropBox | None,
+    crop: Rect | None,
 ) -> RgbArray:
     """Lay the levels' colours over a photo; ``steps`` is each level's distance from 0."""
     mask = np.rint(255 * opacity * steps / steps.max()).astype(np.uint8)[levels]
@@ -167,7 +159,7 @@ def _blend(
     return blended if crop is None else _mark_crop(photo, blended, crop)
 
 
-def _mark_crop(photo: RgbArray, blended: RgbArray, crop: CropBox) -> RgbArray:
+def _mark_crop(photo: RgbArray, blended: RgbArray, crop: Rect) -> RgbArray:
     """Dim what lies outside the crop, and frame it with a dark and a light line side by side."""
     height, width = photo.shape[:2]
     left, top = max(crop[0], 0), max(crop[1], 0)

@@ -29,6 +29,7 @@ from mscnn.geometry import Floats
 from mscnn.maps.methods import Call, get_method
 from mscnn.maps.single_pass import RawMaps, Targets
 from mscnn.models import registry
+from mscnn.models.hub import IsCancelled as IsCancelled
 from mscnn.models.loading import LoadedModel
 from mscnn.models.probabilities import check_finite, probabilities
 from mscnn.photos.imaging import load_photo
@@ -44,13 +45,13 @@ from mscnn.trust.plan import Plan
 
 logger = logging.getLogger(__name__)
 
+TOP1 = ("top1", "top-1", "")
 ONE_CLASS = "One class is explained at a time; give a name, an index or top1."
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Photo = Any
 """A path, bytes, file object, PIL image or ``(h, w, 3)`` uint8 array (see ``load_photo``), or, but
 for ``sweep`` and ``trust``, which cut it anew, what ``Network.preprocess`` made of one."""
 Progress = Callable[[int, int], None]
-IsCancelled = Callable[[], bool]
 T = TypeVar("T")
 A = TypeVar("A", RawMaps, splits.RawScales, attention.RawAttention)
 
@@ -195,8 +196,7 @@ class Network:
             raise OptionError('No class was named; give a class, "top1" or "top5".')
         if items in (["top5"], ["top-5"]):
             return Targets(best=5)
-        top1 = ("top1", "top-1", "")
-        return Targets(["top1" if i in top1 else self.labels.resolve(i) for i in items])
+        return Targets(["top1" if i in TOP1 else self.labels.resolve(i) for i in items])
 
     def _check_classes(self) -> None:
         """Raise ``UnsupportedModelError`` for a network without a head, which has no classes."""
@@ -448,8 +448,7 @@ class Network:
         inputs = [self._shown(p) for p in photos]
         geometry = inputs[0].geometry
         at_px = effective.seen_point(point, geometry)
-        field = self._field_or_none()
-        theory = effective.theory_of(field, unit.layer, unit.split)
+        theory = effective.theory_of(self._field_or_none(), unit.layer, unit.split)
 
         def work(model: nn.Module) -> effective.Measured:
             xs = [self.to_device(shown.x) for shown in inputs]
@@ -461,7 +460,7 @@ class Network:
             random, _ = self._apart(effective.with_random_weights)
             measured, seconds = self._in_memory(lambda: work(random.to(self.device, self._dtype)))
         return effective.as_field(
-            measured, field=field, at=unit, model=self.name, inputs=len(inputs), trained=trained,
+            measured, theory=theory, at=unit, model=self.name, inputs=len(inputs), trained=trained,
             view=inputs[0].view, geometry=geometry, seconds=seconds,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import torch
 from timm.data import resolve_model_data_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mscnn.engine.network import IsCancelled, Network, Photo, photo_name
+from mscnn.engine.network import TOP1, IsCancelled, Network, Photo, photo_name
 from mscnn.engine.session import Session
 from mscnn.errors import BoxError, Cancelled, ImageError, MscnnError, OptionError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, density
@@ -45,7 +45,6 @@ from mscnn.scales.sweep import FACTORS, Plan
 MIN_COMPARED, MAX_COMPARED = 2, 6
 MAX_SWEPT = 4
 TIMED_FORWARDS = 10
-TOP1 = ("top1", "top-1", "")
 SweepProgress = Callable[[str, int, int], None]
 """Called with (model, sizes done, sizes in total)."""
 T = TypeVar("T")
@@ -79,9 +78,7 @@ class Engine:
 
     def receptive_field(self, model: str) -> ReceptiveField:
         """Theoretical receptive fields; of a registry model at once, and never by its weights."""
-        spec = registry.find(model)
-        found = fields.known(spec.name if spec else model)
-        if found is not None:
+        if (found := fields.known(model)) is not None:
             return found
         if is_path(self.session.place(model)):  # a folder that training wrote
             return self.session.network(model).receptive_field()

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mscnn.errors import UnknownModelError
-from mscnn.models._backbones import BACKBONES
+from mscnn.models._backbones import BACKBONES, Family, Group
 from mscnn.models._backbones import BackboneSpec as BackboneSpec
-from mscnn.models._backbones import Family as Family
-from mscnn.models._backbones import Group as Group
 
 _PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
 _BY_NAME = {spec.architecture: spec for spec in reversed(BACKBONES)}

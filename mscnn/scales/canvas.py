@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mscnn.errors import BoxError, OptionError
+from mscnn.geometry import Rect
 from mscnn.results.explanation import RgbArray
 from mscnn.results.scales import PhotoBox
 
@@ -24,9 +25,6 @@ CANVASES = {
     "noise": "Random pixels, the same ones every time.",
 }
 """What can surround the object: name to one plain sentence."""
-
-Rect = tuple[int, int, int, int]
-"""``(left, top, right, bottom)`` in whole px, ``right`` and ``bottom`` exclusive."""
 
 _GREY = 128
 _SMALLEST_SHARE = 0.01

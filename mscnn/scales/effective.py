@@ -147,7 +147,7 @@ def log_scaled(gradient: Doubles) -> Doubles:
 
 
 def as_field(
-    measured: Measured, *, field: ReceptiveField | None, at: UnitPoint, **known: Any
+    measured: Measured, *, theory: Theory | None, at: UnitPoint, **known: Any
 ) -> EffectiveField:
     """Make a result of a measurement: with its squares, and the theoretical field beside it.
 
@@ -156,7 +156,6 @@ def as_field(
     """
     (row, column), (rows, columns) = measured.unit, measured.map_size
     height, width = measured.gradient.shape
-    theory = theory_of(field, at.layer, at.split)
     centre = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
     if theory is not None:
         centre = theory.centre(row, column)

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from mscnn.errors import OptionError
-from mscnn.geometry import FloatMap, resize_map
+from mscnn.geometry import FloatMap, Rect, resize_map
 from mscnn.maps.single_pass import batch_grad_cam, cams
 from mscnn.models.probabilities import probabilities
 from mscnn.photos.preprocess import Preprocessor
@@ -28,7 +28,7 @@ from mscnn.results.explanation import RgbArray
 from mscnn.results.receptive_field import ReceptiveField
 from mscnn.results.scales import PhotoBox, SweepStep
 from mscnn.scales import splits
-from mscnn.scales.canvas import Rect, background, check_box, check_canvas, cut, paste, whole
+from mscnn.scales.canvas import background, check_box, check_canvas, cut, paste, whole
 from mscnn.scales.families import has_splits
 
 FACTORS: tuple[float, ...] = tuple(round(float(f), 3) for f in np.geomspace(2.0, 0.1, 12))

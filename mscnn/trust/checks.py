@@ -20,12 +20,11 @@ from scipy.stats import entropy
 from torch import nn
 
 from mscnn.errors import BoxError
-from mscnn.geometry import FloatMap, ViewGeometry, resize_map
+from mscnn.geometry import FloatMap, Rect, ViewGeometry, resize_map
 from mscnn.models.seeding import seeded
 from mscnn.results.explanation import RgbArray
 from mscnn.results.scales import PhotoBox
 from mscnn.results.trust import Kind, Located
-from mscnn.scales.canvas import Rect
 from mscnn.scales.effective import draw_anew
 from mscnn.scales.sweep import energy_ratio
 from mscnn.trust.plan import STEM

@@ -135,8 +135,8 @@ def theory(tiny):
 def result(measured, at, field, geometry):
     view = np.zeros((*measured.gradient.shape, 3), np.uint8)
     return e.as_field(
-        measured, field=field, at=at, model="m", inputs=1, trained=True, view=view,
-        geometry=geometry, seconds=0.5,
+        measured, theory=e.theory_of(field, at.layer, at.split), at=at, model="m", inputs=1,
+        trained=True, view=view, geometry=geometry, seconds=0.5,
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from mscnn.draw.files import comparison_files
-from mscnn.engine.pipeline import MIN_COMPARED, TOP1, OneClass, compared, summarise
+from mscnn.engine.network import TOP1
+from mscnn.engine.pipeline import MIN_COMPARED, OneClass, compared, summarise
 from mscnn.errors import Cancelled, MscnnError, UnknownClassError
 from mscnn.maps.agreement import all_agreements, difference
 from mscnn.models import registry
