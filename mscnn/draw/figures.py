@@ -303,13 +303,13 @@ def png(figure: Figure, width_px: int | None = None) -> bytes:
     return to_png_bytes(pixels(figure, width_px))
 
 
-def svg(figure: Figure, fonttype: str = "path") -> bytes:
-    """Encode a figure as an SVG file; text becomes outlines, so that it looks alike everywhere."""
+def svg(figure: Figure) -> bytes:
+    """Encode a figure as an SVG file without a ground, whose text stays text."""
     file = io.BytesIO()
-    settings: Any = {"svg.fonttype": fonttype, "svg.hashsalt": "mscnn"}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "mscnn"}
     with _SVG_SETTINGS, matplotlib.rc_context(settings):
         # Not savefig, which lays everything out twice.
-        figure.set_facecolor(PAPER if fonttype == "path" else "none")
+        figure.set_facecolor("none")
         figure.set_dpi(PER_INCH)
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(file, metadata={"Date": None})
@@ -325,7 +325,7 @@ def inline_svg(figure: Figure, label: str = "") -> str:
     Other ids are unique to each call; there are no scripts, styles or references to elsewhere.
     ``label`` is for a screen reader; "" where the page says it elsewhere.
     """
-    root = ElementTree.fromstring(svg(figure, "none"))
+    root = ElementTree.fromstring(svg(figure))
     tooltips = marks(figure)
     link = "{http://www.w3.org/1999/xlink}href"
     prefix = f"c{uuid.uuid4().hex[:10]}-"

@@ -289,21 +289,16 @@ def square_box(one: EffectiveField, square: scales.Square) -> Box:
 
 
 def effective_field_sheet(
-    fields: Sequence[EffectiveField],
-    photo: Image.Image,
-    *,
-    log: bool = False,
-    opacity: float = 0.75,
-    cmap: str = "viridis",
+    fields: Sequence[EffectiveField], photo: Image.Image, drawing: DrawingOptions, *, log: bool
 ) -> Figure:
     """Draw how strongly units depend on each position of the photo, each on a scale of its own.
 
     Shown are the glow of the gradient, the theoretical field and the squares that hold 50, 90 and
     99 % of the gradient (all may reach past the photo), and a cross at the unit. ``log`` draws and
-    measures on ``log10(gradient + 1)``; see ``field_heat``. Raises ``OptionError``: ``opacity`` or
-    ``cmap`` is not accepted; ``ValueError``: no fields, or a gradient that is not finite.
+    measures on ``log10(gradient + 1)``; see ``field_heat``. Raises ``ValueError``: no fields, or a
+    gradient that is not finite.
     """
-    panels, drawing = [], DrawingOptions(opacity=opacity, colour_map=cmap)
+    panels = []
     for one in fields:
         size = one.geometry.drawn_size(2 * _PANEL_PX, _PANEL_PX)
         gradient = one.geometry.project(without_peaks(one.gradient, log=log), size)
@@ -315,7 +310,8 @@ def effective_field_sheet(
         panels.append(Panel(picture, heading, _field_caption(one, log=log)))
     title = f"Effective receptive field in {look.model_title(fields[0].model)}" if fields else ""
     top = 1.0 if any(one.gradient.any() for one in fields) else 0.0
-    bar = {"vmax": top, "unit": LOG_FIELD_UNIT if log else FIELD_UNIT, "cmap": cmap}
+    unit = LOG_FIELD_UNIT if log else FIELD_UNIT
+    bar = {"vmax": top, "unit": unit, "cmap": drawing.colour_map}
     figure, axes = picture_sheet(
         panels, columns=min(len(panels), 3), title=title, width=look.WIDTH, bars=[bar],
         spare_px=4 * look.FONT,

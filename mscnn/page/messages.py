@@ -44,8 +44,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters["percent"] = percent
-    made.filters["stage"] = stage_name
+    made.filters |= {"percent": percent, "stage": stage_name}
     made.globals["is_answer"] = is_answer
     return made
 
@@ -188,7 +187,7 @@ def webp(image: Image.Image) -> bytes:
     return image_bytes(image, "WEBP", quality=85)
 
 
-def facts(network: Network) -> Message:
+def facts(network: Network) -> list[tuple[str, str]]:
     """What is worth knowing of a model, as rows of (name, value)."""
     spec = network.spec
     rows = [("Model", model_title(network.name))]
@@ -200,12 +199,12 @@ def facts(network: Network) -> Message:
         ]
         if spec.top1 is not None:
             rows.append(("Right on validation pictures", f"{spec.top1:.1%}"))
-    rows += [
+    return [
+        *rows,
         ("Weights", network.weights.source),
         ("Their sha256", network.weights.sha256),
         ("Computed on", str(network.device).upper()),
     ]
-    return {"rows": rows}
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

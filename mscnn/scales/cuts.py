@@ -147,18 +147,16 @@ def cap(model: nn.Module, points: Sequence[HookPoint], field: ReceptiveField, li
     return found
 
 
-def limits(
-    field: ReceptiveField, asked: Sequence[int] | None = None, count: int = STEPS
-) -> list[int]:
+def limits(field: ReceptiveField, asked: Sequence[int] | None = None) -> list[int]:
     """The limits of a cap, smallest first: those asked for, or spread over the splits' sizes.
 
-    Without ``asked`` these are at most ``count`` of the distinct largest fields through splits, the
+    Without ``asked`` these are at most ``STEPS`` of the distinct largest fields through splits, the
     smallest and the largest among them; at the largest nothing is cut. Raises ``OptionError``: no
     limit, or one outside of that range.
     """
     sizes = sorted({size for block in field.blocks for size in _through(block)})
     if asked is None:
-        chosen = np.linspace(0, len(sizes) - 1, min(count, len(sizes)))
+        chosen = np.linspace(0, len(sizes) - 1, min(STEPS, len(sizes)))
         return [sizes[round(float(index))] for index in chosen]
     if not len(asked):
         raise OptionError("No limit was given; give at least one, or None for the usual ones.")

@@ -11,7 +11,6 @@ from PIL import Image
 from mscnn.draw import sheets
 from mscnn.draw.figures import png
 from mscnn.draw.overlay import overlay
-from mscnn.errors import OptionError
 from mscnn.results.explanation import CamMap, ComparedModel, Comparison, Explanation, Score, density
 from mscnn.results.folders import ClassMean, MapsSummary
 from mscnn.results.scales import SPLIT_UNIT, EffectiveField, Square
@@ -160,7 +159,7 @@ def test_the_measure_does_not_depend_on_the_gradients_scale(scale):
 
 def test_boxes_lie_where_the_geometry_says():
     gradient = np.ones((64, 64), np.float32)
-    figure = sheets.effective_field_sheet([effective(gradient)], PHOTO)
+    figure = sheets.effective_field_sheet([effective(gradient)], PHOTO, OPTIONS, log=False)
     assert png(figure)
     axis = figure.axes[0]
     scale = axis.images[0].get_array().shape[1] / 400
@@ -180,14 +179,15 @@ def test_boxes_lie_where_the_geometry_says():
         "50% of the gradient in 11 px", sheets.FIELD_UNIT[:40],
     ):  # fmt: skip
         assert part in text
-    logs = sheets.effective_field_sheet([effective(gradient), effective(gradient)], PHOTO, log=True)
+    two = [effective(gradient), effective(gradient)]
+    logs = sheets.effective_field_sheet(two, PHOTO, OPTIONS, log=True)
     assert "in 21 px" in words(logs)
     assert "logarithm" in words(logs)
 
 
 def test_no_gradient_shows_the_photo_and_says_so():
     nothing = effective(np.zeros((64, 64), np.float32), squares=(), theoretical=None)
-    figure = sheets.effective_field_sheet([nothing], PHOTO)
+    figure = sheets.effective_field_sheet([nothing], PHOTO, OPTIONS, log=False)
     (picture, *_) = pictures(figure)
     crop = GEOMETRY.crop_on((picture.shape[1], picture.shape[0]))
     assert (picture[crop[1] : crop[3], crop[0] : crop[2]] == 100).all()
@@ -199,9 +199,7 @@ def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match="finite"):
         sheets.field_heat(np.full((4, 4), np.nan, np.float32), log=False)
     with pytest.raises(ValueError, match="at least one panel"):
-        sheets.effective_field_sheet([], PHOTO)
-    with pytest.raises(OptionError, match="opacity"):
-        sheets.effective_field_sheet([effective(np.ones((64, 64), np.float32))], PHOTO, opacity=2)
+        sheets.effective_field_sheet([], PHOTO, OPTIONS, log=False)
 
 
 def cam(raw):

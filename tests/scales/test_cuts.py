@@ -165,10 +165,11 @@ def test_the_control_of_single_paths_cuts_as_many_blocks(tiny):
     assert len(set(drawn)) > 1
 
 
-def test_limits_lie_within_what_the_splits_see(tiny):
+def test_limits_lie_within_what_the_splits_see(tiny, monkeypatch):
     field = field_of(tiny("res2net"))
     sizes = sorted({split.rf_max_px for block in field.blocks for split in block.splits})
-    assert cuts.limits(field, count=5)[::4] == [sizes[0], sizes[-1]]
+    monkeypatch.setattr(cuts, "STEPS", 5)
+    assert cuts.limits(field)[::4] == [sizes[0], sizes[-1]]
     assert cuts.limits(field, [sizes[3], sizes[1], sizes[3]]) == [sizes[1], sizes[3]]
     for wrong in (sizes[0] - 1, sizes[-1] + 1):
         with pytest.raises(OptionError, match=f"{wrong} px is out of range"):

@@ -344,9 +344,7 @@ def files(request: Request, context: Context) -> tuple[str, Mapping[str, bytes]]
         units = [_measured(found, unit) for unit in _with_network(found)]
         (x, y), photo, look = request.point or CENTRE, found.photo, drawing(request)
         point = (x * photo.image.width, y * photo.image.height)
-        picture = pixels(effective_field_sheet(
-            units, photo.image, log=found.is_log, opacity=look.opacity, cmap=look.colour_map,
-        ))  # fmt: skip
+        picture = pixels(effective_field_sheet(units, photo.image, look, log=found.is_log))
         network, many = found.network, bool(request.options.get("many"))
         assert network is not None
         made |= context.recorded(
