@@ -229,6 +229,8 @@ function busy(is, progress) {
 // Whether all that an answer for the state costs was agreed to.
 const agreedTo = lens => !differs(lens) && !answers[lens].message.need;
 
+const saveAs = (download, href) => Object.assign(document.createElement('a'), {download, href}).click();
+
 // The file that the lens in front offers: made on the server when it is asked for.
 async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agreedTo(state.tab)}) {
   if (button.ariaDisabled === 'true') return;
@@ -236,10 +238,7 @@ async function pack(button, wanted = {...wire(state.tab), serial: 0, agreed: agr
   try {
     const made = await server.pack(wanted);
     if (made.error) return remark(made.error);
-    const link = document.createElement('a');
-    link.href = fileURL(made.path);
-    link.download = made.name;
-    link.click();
+    saveAs(made.name, fileURL(made.path));
   } catch (error) {
     remark('The file could not be made; try again.');
   } finally { button.ariaDisabled = 'false'; }

@@ -392,11 +392,10 @@ const viewer = {
     [canvas.width, canvas.height] = [Math.round(photo.width * scale), Math.round(photo.height * scale)];
     const onCanvas = paint(canvas, this.imageOf(map), photo, [0, 0, photo.width, photo.height], map, map?.rect, this);
     for (const box of map?.boxes ?? this.view().boxes ?? []) outline(canvas.getContext('2d'), onCanvas(box.rect), TONES[(box.tone ?? 1) - 1]);
-    const link = document.createElement('a');
-    link.download = `${(state.photo?.name ?? 'photo').replace(/\.[a-z]+$/i, '')} ${[map?.label, map?.title].filter(Boolean).join(' ')}.png`.replace(/[^\w .-]+/g, '-');
-    link.href = URL.createObjectURL(await new Promise(done => canvas.toBlob(done)));
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    const name = `${(state.photo?.name ?? 'photo').replace(/\.[a-z]+$/i, '')} ${[map?.label, map?.title].filter(Boolean).join(' ')}.png`.replace(/[^\w .-]+/g, '-');
+    const url = URL.createObjectURL(await new Promise(done => canvas.toBlob(done)));
+    saveAs(name, url);
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
   },
 };
 
