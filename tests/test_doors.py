@@ -127,6 +127,6 @@ def test_a_field_is_known_to_the_command_line_and_http(front_ends, photo, monkey
     command, http = front_ends
     assert command("predict")["results"][0]["mark"] == 7
     assert http.predict(photo, MODEL, 5)[0]["results"][0]["mark"] == 7
-    found = http.engine.predict(photo, MODEL)
+    found = http.engine.session.network(MODEL).predict(photo)
     assert table([found]).headings[-1] == "mark"
     assert csv_text(table([found])).splitlines()[1].endswith(",7")

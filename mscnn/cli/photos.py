@@ -52,8 +52,8 @@ def predict(
     if top_k < 1:
         raise OptionError(f"--top-k is {top_k}; it must be 1 or more.")
     name = settle_model(model)
-    engine = open_engine(device, [name], weights)
-    for notice in engine.session.network(name, weights).notices:
+    network = open_engine(device, [name], weights).session.network(name, weights)
+    for notice in network.notices:
         say(notice, err=True)
     found: list[Prediction] = []
     with progress("photos", "photo") as report:
@@ -65,7 +65,7 @@ def predict(
                     raise
                 # The sentence has the file's own name only, which several of them may share.
                 raise ImageError(f"Photo {number} of {len(images)}, {path}: {error}") from error
-            found.append(engine.predict(photo, name, weights=weights, top_k=top_k, name=path))
+            found.append(network.predict(photo, top_k=top_k, name=path))
             if len(images) > 1:
                 report(number, len(images))
     lines: list[str] = []
@@ -124,12 +124,11 @@ def explain(
         )  # fmt: skip
         return
     photo = read_photo(image)
-    engine = open_engine(device, [name], weights)
+    network = open_engine(device, [name], weights).session.network(name, weights)
     with progress(method, "forward") as report:
-        found = engine.explain(
-            photo, name, weights=weights, layers=layer, targets=target, method=method, name=image,
-            on_progress=report,
-        )  # fmt: skip
+        found = network.explain(
+            photo, layers=layer, targets=target, method=method, name=image, on_progress=report
+        )
     best, target_score, cam = found.prediction.top[0], found.targets[0], found.maps[0]
     lines = [
         heading(found.prediction),
@@ -278,9 +277,10 @@ def scales(
         raise OptionError(f"--fill is {fill!r}; choose {' or '.join(FILLS)}.")
     photo, name = read_photo(image), settle_model(model)
     engine = open_engine(device, [name])
-    report = engine.scales(photo, name, target=target, name=image)
+    network = engine.session.network(name)
+    report = network.scales(photo, target=target, name=image)
     try:
-        attention = engine.split_attention(photo, name, target=report.target.index)
+        attention = network.split_attention(photo, target=report.target.index)
     except UnsupportedModelError:
         attention = None
     shown = {**document(report), "attention": attention and document(attention)["blocks"]}
@@ -289,7 +289,7 @@ def scales(
     if ablate:
         which: dict[str, Any] = {"target": report.target.index, "fill": fill}
         with progress("cuts", "cut") as counted:
-            cut = engine.ablate(photo, name, name=image, **which, on_progress=counted)
+            cut = network.ablate(photo, name=image, **which, on_progress=counted)
             *_, cap = engine.cap_steps(
                 photo, [name], **which, draws=draws, on_progress=lambda _, *done: counted(*done)
             )
@@ -489,15 +489,15 @@ def trust(
         )  # fmt: skip
         return
     photo = read_photo(image)
-    engine = open_engine(device, [name])
+    network = open_engine(device, [name]).session.network(name)
     if not json:
-        seconds = engine.trust_seconds(photo, name, target=target, plan=plan)
+        seconds = network.trust_seconds(photo, target=target, plan=plan)
         say(f"about {max(seconds, 1):.0f} s here", err=True)
     from mscnn.training.state import noting_stops
 
     with noting_stops(signal.SIGINT) as stop, progress("trust", "forward") as report:
-        found = engine.trust(
-            photo, name, target=target, plan=plan, name=image, on_progress=report,
+        found = network.trust(
+            photo, target=target, plan=plan, name=image, on_progress=report,
             is_cancelled=lambda: stop.wanted,
         )  # fmt: skip
     tell(json, document(found), _trusted(found), out, partial(trust_files, found))

@@ -159,12 +159,13 @@ def _measure(made: MadeBy, image: str, folder: Path, device: str) -> None:
         asked = [str(unit).partition("/") for unit in given["units"]]
     except (KeyError, TypeError, ValueError):
         raise OptionError("The manifest does not say which units were measured.") from None
-    measure = partial(open_engine(device, [name]).effective_receptive_field, [image, *others], name)
+    network = open_engine(device, [name]).session.network(name)
+    measure = partial(network.effective_receptive_field, [image, *others], point=(x, y))
     fields = []
     for layer, _, rest in asked:
         split = rest.removesuffix("random").strip("/")
-        which = {"layer": layer, "split": int(split[:9]) if split.isdecimal() else None}
-        fields.append(measure(**which, trained="random" not in rest, point=(x, y)))
+        number = int(split[:9]) if split.isdecimal() else None
+        fields.append(measure(layer=layer, split=number, trained="random" not in rest))
     photo = made.photo.get("name", ""), made.photo["sha256"]
     files = recorded(unit_files(fields, name=photo[0]), "unit", given, photo, made.weights)
     write(folder, files)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -25,18 +24,10 @@ from mscnn.models.labels import LabelSet, folded, short
 from mscnn.models.manifest import load_manifest
 from mscnn.models.sources import check_names, is_path, shown_name
 from mscnn.photos.imaging import load_photo
-from mscnn.results.cuts import Ablation, Cap, CapCurve
-from mscnn.results.explanation import ComparedModel, Comparison, Explanation, ModelFacts, Prediction
+from mscnn.results.cuts import Cap, CapCurve
+from mscnn.results.explanation import ComparedModel, Comparison, ModelFacts
 from mscnn.results.receptive_field import ReceptiveField
-from mscnn.results.scales import (
-    AttentionReport,
-    EffectiveField,
-    PhotoBox,
-    ScaleReport,
-    Sweep,
-    SweepCurve,
-)
-from mscnn.results.trust import Trust
+from mscnn.results.scales import PhotoBox, Sweep, SweepCurve
 from mscnn.scales import receptive_field as fields
 from mscnn.scales import topology
 from mscnn.scales.canvas import whole
@@ -52,29 +43,10 @@ N = TypeVar("N", ComparedModel, SweepCurve, CapCurve)
 
 
 class Engine:
-    """Everything the front ends ask for, on one session."""
+    """What the front ends ask of several networks, or of one without its weights."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-
-    def predict(
-        self, photo: Photo, model: str, *, weights: str | Path | None = None, **options: Any
-    ) -> Prediction:
-        """Classify a photo; see ``Network.predict``."""
-        return self.session.network(model, weights).predict(photo, **options)
-
-    def explain(
-        self,
-        photo: Photo,
-        model: str,
-        *,
-        weights: str | Path | None = None,
-        is_cancelled: IsCancelled | None = None,
-        **options: Any,
-    ) -> Explanation:
-        """Classify and explain a photo; see ``Network.explain``."""
-        network = self.session.network(model, weights, is_cancelled=is_cancelled)
-        return network.explain(photo, is_cancelled=is_cancelled, **options)
 
     def receptive_field(self, model: str) -> ReceptiveField:
         """Theoretical receptive fields; of a registry model at once, and never by its weights."""
@@ -88,20 +60,6 @@ class Engine:
         px = int(resolve_model_data_config(structure)["input_size"][-1])
         graph = topology.trace(structure, stages, px)
         return fields.fields(graph, model=blueprint.name, input_px=px)
-
-    def scales(self, photo: Photo, model: str, **options: Any) -> ScaleReport:
-        """Scale attribution of one model; see ``Network.scales``."""
-        return self.session.network(model).scales(photo, **options)
-
-    def split_attention(self, photo: Photo, model: str, **options: Any) -> AttentionReport:
-        """Split attention of a ResNeSt; see ``Network.split_attention``."""
-        return self.session.network(model).split_attention(photo, **options)
-
-    def effective_receptive_field(
-        self, photo: Photo | Sequence[Photo], model: str, **options: Any
-    ) -> EffectiveField:
-        """What a unit uses of its input; see ``Network.effective_receptive_field``."""
-        return self.session.network(model).effective_receptive_field(photo, **options)
 
     def compare(
         self, photo: Photo, models: Sequence[str], *, layer: str = "last", **options: Any
@@ -195,21 +153,6 @@ class Engine:
                 label = done.label or made.label
                 done = replace(done, label=label, curves=curves, partial=stopped)
                 yield done
-
-    def ablate(self, photo: Photo, model: str, **options: Any) -> Ablation:
-        """What a class loses without each split; see ``Network.ablate``."""
-        return self.session.network(model).ablate(photo, **options)
-
-    def trust(
-        self, photo: Photo, model: str, *, is_cancelled: IsCancelled | None = None, **options: Any
-    ) -> Trust:
-        """How far maps can be believed; see ``Network.trust``."""
-        network = self.session.network(model, is_cancelled=is_cancelled)
-        return network.trust(photo, is_cancelled=is_cancelled, **options)
-
-    def trust_seconds(self, photo: Photo, model: str, **options: Any) -> float:
-        """Wall time, s, that ``trust`` will take; see ``Network.trust_seconds``."""
-        return self.session.network(model).trust_seconds(photo, **options)
 
     def cap_steps(
         self,

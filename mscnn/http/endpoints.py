@@ -100,7 +100,8 @@ class Functions:
         Returns:
             "results": one element with image, model, weights, device and top.
         """
-        prediction = self.engine.predict(image, model, top_k=_whole(top_k, "top_k", 1), name="")
+        network, count = self.engine.session.network(model), _whole(top_k, "top_k", 1)
+        prediction = network.predict(image, top_k=count, name="")
         return ({"results": [document(prediction)]},)
 
     def explain(
@@ -123,8 +124,8 @@ class Functions:
         Returns:
             The explanation as JSON, the overlay (PNG), and the raw map (NumPy, float32).
         """
-        found = self.engine.explain(
-            image, model, layers=layer, targets=target, method=method, name=""
+        found = self.engine.session.network(model).explain(
+            image, layers=layer, targets=target, method=method, name=""
         )
         files = explanation_files(found, found.maps[0], image)
         return document(found), *((name, files[name]) for name in ("overlay.png", "cam.npy"))
@@ -159,11 +160,12 @@ class Functions:
             The share of each split in each block's evidence as JSON ("attention" for a ResNeSt),
             and a chart of the shares over depth (PNG).
         """
-        report = self.engine.scales(image, model, target=target, name="")
+        network = self.engine.session.network(model)
+        report = network.scales(image, target=target, name="")
         try:
             others = [one for one in self._references if one != image]
-            attention = self.engine.split_attention(
-                image, model, target=report.target.index, references=others
+            attention = network.split_attention(
+                image, target=report.target.index, references=others
             )
             gates = [document(block) for block in attention.blocks]
         except UnsupportedModelError:
@@ -194,7 +196,7 @@ class Functions:
         """
         names, count = parse_names(models), _whole(draws, "draws", 0, 1000)
         check_models(names, 1, MAX_SWEPT)
-        cut = self.engine.ablate(image, names[0], target=target, fill=fill, name="")
+        cut = self.engine.session.network(names[0]).ablate(image, target=target, fill=fill, name="")
         # By its name: where the first one cannot be capped, the others still are for this class.
         *_, cap = self.engine.cap_steps(
             image, names, target=cut.target.label, fill=fill, draws=count
@@ -269,7 +271,7 @@ class Functions:
             Verdict, scores of the map and its controls, and checks as JSON, and a chart (PNG).
         """
         plan = Plan(methods=(method,), layers=(layer,), box=parse_box(box))
-        found = self.engine.trust(image, model, target=target, plan=plan, name="")
+        found = self.engine.session.network(model).trust(image, target=target, plan=plan, name="")
         # Of "stages" a method may refuse the first ones.
         made = next(made for made in found.maps if made.candidates)
         chart = trust_chart(made, found.target.label)

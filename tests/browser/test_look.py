@@ -27,7 +27,9 @@ def explained(site):
     """``explained(photo, target)``: what the engine says of the last stage."""
 
     def of(photo, target="top5", layers=None, model=RES2NET):
-        return site.engine.explain(photo, model, targets=target, layers=layers, name="")
+        return site.engine.session.network(model).explain(
+            photo, targets=target, layers=layers, name=""
+        )
 
     return of
 

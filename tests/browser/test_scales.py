@@ -30,7 +30,7 @@ def test_the_class_of_look_is_the_class_here_and_its_block_stays(visit, site):
     page.page.locator("#top5 button").nth(1).click()
     page.tab("Scales")
     page.ready("scales")
-    report = site.engine.scales(LION, RES2NET, target=second)
+    report = site.engine.session.network(RES2NET).scales(LION, target=second)
     expect(page.caption()).to_contain_text(second)
     text = f"{report.weighted_rf_px:.0f} px"
     expect(page.page.locator("#panel-scales .lead")).to_contain_text(text)
@@ -80,7 +80,7 @@ def test_the_box_under_the_pointer_is_the_one_of_the_table(scales, site):
     text = page.page.locator("#readout").text_content()
     fields = known(RES2NET)
     assert fields is not None
-    block = site.engine.scales(LION, RES2NET).block("layer2.1")
+    block = site.engine.session.network(RES2NET).scales(LION).block("layer2.1")
     left, _, right, _ = block.geometry.crop
     seen = (right - left) / block.geometry.photo[0]
     percent = 100 * fields.block("layer2.1").splits[0].rf_max_px / fields.input_px * seen

@@ -19,7 +19,7 @@ from tests.cli.conftest import engine, run_json
 
 def test_predict_prints_the_contract_and_the_engines_numbers(photo, bundled, capsys):
     document = run_json(capsys, "predict", photo, "--device", "cpu", "--top-k", "3")
-    expected = engine().predict(photo, "starter_res2net", top_k=3)
+    expected = engine().session.network("starter_res2net").predict(photo, top_k=3)
     weights = bundled / "weights" / "starter_res2net.safetensors"
     assert document == {
         "results": [
@@ -62,7 +62,7 @@ def test_predict_as_text_names_photo_model_and_classes(photo, capsys):
     assert main(["predict", photo]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("photo.png  (starter_res2net, assets/weights/starter_res2net")
-    best = engine().predict(photo, "starter_res2net").top
+    best = engine().session.network("starter_res2net").predict(photo).top
     assert [row.split("  ")[-2] for row in rows] == [score.label for score in best]
 
 
@@ -114,7 +114,9 @@ def test_explain_writes_the_four_files(photo, capsys):
         *("cam.npy", "heatmap.png", "manifest.json", "overlay.png")
     ]
     assert document["files"] == ["overlay.png", "heatmap.png", "cam.npy", "manifest.json"]
-    expected = engine().explain(photo, "starter_res2net", layers="layer3", targets=[198])
+    expected = (
+        engine().session.network("starter_res2net").explain(photo, layers="layer3", targets=[198])
+    )
     cam = np.load("maps/cam.npy", allow_pickle=False)
     assert cam.dtype == np.float32
     np.testing.assert_allclose(cam, expected.map("layer3", 198).raw, atol=1e-6)
@@ -174,7 +176,7 @@ def test_compare_writes_sheet_table_and_maps(photo, capsys):
         assert row["top1_label"] == model["top"][0]["label"]
         assert int(row["params"]) == registry.get(model["model"]).params
     for i, name in enumerate(names, 1):
-        expected = engine().explain(photo, name, targets=[198]).maps[0].raw
+        expected = engine().session.network(name).explain(photo, targets=[198]).maps[0].raw
         np.testing.assert_allclose(np.load(f"both/cam-{i}-{name}.npy"), expected, atol=1e-6)
 
 

@@ -23,7 +23,7 @@ def without(document, *keys):
 
 def test_scales_prints_and_writes_the_lens_numbers(photo, capsys):
     document = run_json(capsys, "scales", photo, "--target", "lion", "--out", "s")
-    expected = engine().scales(photo, RES2NET, target=198)
+    expected = engine().session.network(RES2NET).scales(photo, target=198)
     assert document["image"] == {
         **{"path": "photo.png", "width": 200, "height": 100}, "crop": [50.0, 0.0, 150.0, 100.0],
     }  # fmt: skip
@@ -51,7 +51,7 @@ def test_scales_prints_and_writes_the_lens_numbers(photo, capsys):
 def test_scales_cuts_when_asked_to(photo, capsys):
     how = ("--target", "lion", "--ablate", "--draws", "2", "--fill", "zero", "--out", "s")
     document = run_json(capsys, "scales", photo, *how)
-    expected = engine().ablate(photo, RES2NET, target=198, fill="zero").cuts
+    expected = engine().session.network(RES2NET).ablate(photo, target=198, fill="zero").cuts
     got = [(cut["block"], cut["split"], cut["logit_change"]) for cut in document["ablation"]]
     assert got == [(c.block, c.index, pytest.approx(c.logit_change, abs=1e-4)) for c in expected]
     (curve,) = document["cap"]["models"]
@@ -203,7 +203,7 @@ def test_trust_prints_and_writes_the_engines_numbers(photo, few_steps, capsys):
         "--methods", "layercam, gradcam", "--box", "25,0,75,100", "--out", "t",
     )  # fmt: skip
     plan = few_steps(methods=("layercam", "gradcam"), layers=("3", "last"), box=(0.25, 0, 0.75, 1))
-    expected = engine().trust(photo, RESNET, target=198, plan=plan)
+    expected = engine().session.network(RESNET).trust(photo, target=198, plan=plan)
     assert document["class"]["index"] == 198
     assert [(made["method"], made["layer"]) for made in document["maps"]] == [
         (method, layer) for method in plan.methods for layer in ("layer3", "layer4")
@@ -225,7 +225,7 @@ def test_trust_as_text_says_how_long_it_takes_then_the_verdict_and_why(photo, fe
     assert err.startswith("about ")
     assert err.endswith(" s here\n")
     plan = few_steps(against=("sea lion",))
-    (made,) = engine().trust(photo, RES2NET, target="lion", plan=plan).maps
+    (made,) = engine().session.network(RES2NET).trust(photo, target="lion", plan=plan).maps
     assert "lion" in out.splitlines()[1]
     assert "not sea lion" in out
     assert f"difference, layer4: {made.verdict.sentence}" in out

@@ -61,30 +61,9 @@ def engine(loaded, asked, monkeypatch):
     return Engine(Session("cpu"))
 
 
-@pytest.mark.parametrize(("use", "options", "numbers"), [
-    ("predict", {"top_k": 2, "name": "n"}, lambda found: found.logits),
-    (
-        "explain",
-        {"layers": "2", "targets": [3], "method": "hirescam", "name": "n"},
-        lambda found: found.maps[0].raw,
-    ),
-    ("scales", {"target": 5, "name": "n"}, lambda found: found.blocks[-1].maps),
-    (
-        "effective_receptive_field", {"point": (0.4, 0.6), "layer": "2"},
-        lambda found: found.gradient,
-    ),
-])  # fmt: skip
-def test_one_model_is_the_networks_own(use, options, numbers, engine, photo):
-    ours = getattr(engine, use)(photo, "two", **options)
-    theirs = getattr(engine.session.network("two"), use)(photo, **options)
-    np.testing.assert_array_equal(numbers(ours), numbers(theirs))
-    if "name" in options:
-        assert getattr(ours, "prediction", ours).photo.name == "n"
-
-
 def test_the_first_models_best_class_is_compared_in_all(engine, photo):
     result = engine.compare(photo, ["one", "two", "three"], name="cup.png")
-    best = engine.predict(photo, "one").top[0]
+    best = engine.session.network("one").predict(photo).top[0]
     assert result.label == best.label
     assert result.layer == "last"
     assert [column.model for column in result.columns] == ["one", "two", "three"]
@@ -95,7 +74,7 @@ def test_the_first_models_best_class_is_compared_in_all(engine, photo):
         assert column.latency_ms is not None
         assert 0 < column.latency_ms == column.latency_range_ms[0] <= column.latency_range_ms[1]
         assert column.threads == torch.get_num_threads()
-        alone = engine.explain(photo, column.model, targets=best.index)
+        alone = engine.session.network(column.model).explain(photo, targets=best.index)
         np.testing.assert_array_equal(column.cam.raw, alone.maps[0].raw)
     pairs = [(a.first, a.second) for a in result.agreements]
     assert pairs == [("one", "two"), ("one", "three"), ("two", "three")]
@@ -292,7 +271,7 @@ def test_facts_of_a_network_that_no_table_lists(engine):
 def test_facts_can_be_counted_while_others_explain(engine, photo):
     """A copy made during a request would carry its hooks; a process-wide hook would hear it."""
     network = engine.session.network("three")
-    expected, answer = counted_gmacs(network), engine.explain(photo, "three", layers="2").maps[0]
+    expected, answer = counted_gmacs(network), network.explain(photo, layers="2").maps[0]
     stop = threading.Event()
 
     def count():
@@ -304,7 +283,7 @@ def test_facts_can_be_counted_while_others_explain(engine, photo):
     with ThreadPoolExecutor(2) as pool:
         counting = pool.submit(count)
         try:
-            maps = [engine.explain(photo, "three", layers="2").maps[0] for _ in range(10)]
+            maps = [network.explain(photo, layers="2").maps[0] for _ in range(10)]
         finally:
             stop.set()
         assert counting.result() == {expected}
@@ -350,7 +329,9 @@ def test_another_models_field_is_traced(engine):
 
 
 def test_only_a_resnest_has_split_attention(engine, photo):
-    report = engine.split_attention(photo, "three", target=2, references=[photo, photo])
+    report = engine.session.network("three").split_attention(
+        photo, target=2, references=[photo, photo]
+    )
     assert (report.target.index, report.references) == (2, 2)
     for block in report.blocks:
         np.testing.assert_allclose(block.gates.sum(0), 1, atol=1e-5)
@@ -358,7 +339,7 @@ def test_only_a_resnest_has_split_attention(engine, photo):
         # The mean over the photo itself is the photo's own.
         np.testing.assert_allclose(block.reference, block.gates, atol=1e-5)
     with pytest.raises(e.UnsupportedModelError):
-        engine.split_attention(photo, "two")
+        engine.session.network("two").split_attention(photo)
 
 
 def test_a_sweep_settles_the_class_by_the_first_model(engine, photo):

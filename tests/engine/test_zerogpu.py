@@ -65,8 +65,8 @@ def test_the_worker_gives_the_same_answer(weights, picture):
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     local = Engine(Session("cpu"))
     options: dict[str, Any] = {"weights": weights, "layers": ["1", "4"], "targets": ["top1", 7]}
-    there = remote.explain(picture, "starter_res2net", **options)
-    here = local.explain(picture, "starter_res2net", **options)
+    there = remote.session.network("starter_res2net").explain(picture, **options)
+    here = local.session.network("starter_res2net").explain(picture, **options)
     assert gpu.calls == ["explain"]
     for a, b in zip(there.maps, here.maps, strict=True):
         assert (a.layer, a.target) == (b.layer, b.target)
@@ -77,9 +77,9 @@ def test_the_worker_gives_the_same_answer(weights, picture):
 def test_progress_and_stop_stay_behind(weights, picture):
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
-    explanation = remote.explain(
-        picture, "starter_res2net", weights=weights, on_progress=lambda done, total: None,
-        is_cancelled=lambda: False,
+    network = remote.session.network("starter_res2net", weights, is_cancelled=lambda: False)
+    explanation = network.explain(
+        picture, on_progress=lambda done, total: None, is_cancelled=lambda: False,
     )  # fmt: skip
     assert len(explanation.maps) == 1
 

@@ -14,6 +14,7 @@ from mscnn.draw.figures import png
 from mscnn.draw.files import explanation_files
 from mscnn.draw.trust import trust_chart
 from mscnn.engine.lens_options import fair_baseline
+from mscnn.engine.network import Network
 from mscnn.engine.pipeline import Engine
 from mscnn.engine.session import Session
 from mscnn.errors import UnknownClassError, UnsupportedModelError
@@ -77,7 +78,9 @@ def test_all_model_events_share_one_queue(site):
 @pytest.mark.parametrize("model", MODELS)
 def test_predict_equals_the_engine(ask, site, photo_file, model):
     answer = ask("/predict", image=handle_file(str(photo_file)), model=model, top_k=7)
-    expected = document(site.engine.predict(str(photo_file), model, top_k=7, name=""))
+    expected = document(
+        site.engine.session.network(model).predict(str(photo_file), top_k=7, name="")
+    )
     assert differences(answer, {"results": [expected]}) == []
     assert len(answer["results"][0]["top"]) == 7
 
@@ -96,8 +99,8 @@ def test_explain_equals_the_engine(ask, site, photo_file, photo, model, layer, t
         "/explain", image=handle_file(str(photo_file)), model=model, layer=layer, target=target,
         method=method,
     )  # fmt: skip
-    expected = site.engine.explain(
-        photo, model, layers=layer, targets=target, method=method, name=""
+    expected = site.engine.session.network(model).explain(
+        photo, layers=layer, targets=target, method=method, name=""
     )
     assert differences(numbers, document(expected)) == []
     np.testing.assert_allclose(np.load(raw_map), expected.maps[0].raw, atol=1e-5)
@@ -120,7 +123,7 @@ def test_scales_equals_the_lens(site, ask, photo_file, model, target):
     numbers, picture = ask(
         "/scales", image=handle_file(str(photo_file)), model=model, target=target
     )
-    expected = site.engine.scales(str(photo_file), model, target=target, name="")
+    expected = site.engine.session.network(model).scales(str(photo_file), target=target, name="")
     assert differences(numbers, {**document(expected), "attention": None}) == []
     assert_drawn(picture, png(evidence_chart(expected), 1200))
 
@@ -129,11 +132,11 @@ def test_mean_gates_are_those_of_the_other_examples(monkeypatch):
     """As on the page."""
     paths, given = [example.path for example in examples()], []
 
-    def split_attention(engine, image, model, *, target, references):
+    def split_attention(network, image, *, target, references):
         given.extend(references)
         raise UnsupportedModelError("It has none.")
 
-    monkeypatch.setattr(Engine, "split_attention", split_attention)
+    monkeypatch.setattr(Network, "split_attention", split_attention)
     Functions(Engine(Session("cpu", offline=True)), paths).scales(load_photo(paths[1]), RES2NET)
     assert given == [load_photo(path) for path in paths[:1] + paths[2:]]
 
@@ -145,7 +148,9 @@ def test_ablate_equals_the_engine(site, ask, photo_file):
     )
     models, target = [RES2NET, RESNET], "espresso"
     *_, cap = site.engine.cap_steps(str(photo_file), models, target=target, fill="zero", draws=2)
-    cut = site.engine.ablate(str(photo_file), RES2NET, target=target, fill="zero", name="")
+    cut = site.engine.session.network(RES2NET).ablate(
+        str(photo_file), target=target, fill="zero", name=""
+    )
     assert differences(numbers["cap"], document(cap)) == []
     assert differences(numbers["ablation"], document(cut)) == []
     assert_drawn(parts, png(ablation_chart(cut), 1200))
@@ -215,7 +220,9 @@ def test_trust_equals_the_engine(site, ask, photo_file, photo, few_steps):
         method="layercam", layer="3", box="25,0,75,100",
     )  # fmt: skip
     plan = few_steps(methods=("layercam",), layers=("layer3",), box=(0.25, 0.0, 0.75, 1.0))
-    expected = site.engine.trust(photo, RESNET, target="sea lion", plan=plan, name="")
+    expected = site.engine.session.network(RESNET).trust(
+        photo, target="sea lion", plan=plan, name=""
+    )
     shown = document(expected)
     assert differences(numbers, shown) == []
     assert_drawn(picture, png(trust_chart(expected.maps[0], "sea lion"), 1200))

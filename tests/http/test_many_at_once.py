@@ -89,10 +89,13 @@ def serial(site, request, content):
     drawing = DrawingOptions()
     if request.endpoint == "predict":
         model, top_k = request.arguments
-        return {"results": [document(engine.predict(photo, model, top_k=top_k, name=""))]}, {}
+        found = engine.session.network(model).predict(photo, top_k=top_k, name="")
+        return {"results": [document(found)]}, {}
     if request.endpoint == "explain":
         model, layer, target, method = request.arguments
-        shown = engine.explain(photo, model, layers=layer, targets=target, method=method, name="")
+        shown = engine.session.network(model).explain(
+            photo, layers=layer, targets=target, method=method, name=""
+        )
         made = explanation_files(shown, shown.maps[0], photo, drawing=drawing)
         kept = {name: made[name] for name in ("overlay.png", "cam.npy")}
         return document(shown), kept

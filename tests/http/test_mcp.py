@@ -51,7 +51,7 @@ def test_a_tool_takes_a_picture(tool, site, upload, photo_bytes, photo_file, way
     image = data_url(photo_bytes) if way == "data" else link
     failed, text = tool("predict", image=image, model=MODEL, top_k=5)
     assert not failed, text
-    assert site.engine.predict(str(photo_file), MODEL).top[0].label in text
+    assert site.engine.session.network(MODEL).predict(str(photo_file)).top[0].label in text
 
 
 def test_a_tool_reads_data_urls_as_the_page_does(tool, photo_bytes):

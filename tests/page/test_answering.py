@@ -69,7 +69,7 @@ def toy(monkeypatch):
 def test_the_first_answer_has_five_maps_and_the_last_one_all_stages(ask, engine):
     messages = ask()
     first, last = messages[0], messages[-1]
-    found = engine.explain(EXAMPLE.path, RES2NET, targets="top5")
+    found = engine.session.network(RES2NET).explain(EXAMPLE.path, targets="top5")
     assert [m["label"] for m in first["view"]["maps"]] == [s.label for s in found.targets]
     assert first["more"]
     assert not last["more"]
@@ -94,7 +94,7 @@ def test_a_maps_numbers_are_the_engines(ask, engine):
     index = engine.session.network(RES2NET).labels.resolve("espresso")
     photo = EXAMPLE.path
     (sent,) = [m for m in message["view"]["maps"] if m["class"] == index and m["stage"] == "2"]
-    cam = engine.explain(photo, RES2NET, layers="2", targets=[index]).maps[0]
+    cam = engine.session.network(RES2NET).explain(photo, layers="2", targets=[index]).maps[0]
     raw = np.frombuffer(base64.b64decode(sent["data"]), dtype="<f4").reshape(sent["shape"])
     np.testing.assert_allclose(raw, cam.raw, atol=1e-6)
     assert sent["rect"] == pytest.approx(cam.geometry.crop, abs=1e-2)
@@ -187,7 +187,7 @@ def test_a_slow_method_asks_first(ask):
 @pytest.mark.slow
 def test_of_a_slow_method_the_last_stage_is_its_own_and_the_others_say_whose_they_are(ask, engine):
     last, *before = ask(method="ablationcam", agreed=True)[-1]["view"]["maps"]
-    (cam,) = engine.explain(EXAMPLE.path, RES2NET, method="ablationcam").maps
+    (cam,) = engine.session.network(RES2NET).explain(EXAMPLE.path, method="ablationcam").maps
     raw = np.frombuffer(base64.b64decode(last["data"]), dtype="<f4").reshape(last["shape"])
     np.testing.assert_allclose(raw, cam.raw, atol=1e-5)
     assert last["last"]

@@ -47,7 +47,7 @@ def test_theory_comes_first_and_then_every_stage_as_the_engine_measures_it(ask, 
     assert [sent["stage"] for sent in maps.values()] == ["1", "2", "3", "4"]
     assert last["adopt"]["point"] == [0.5, 0.5]
     for layer, sent in maps.items():
-        one = engine.effective_receptive_field(LION, RES2NET, layer=layer)
+        one = engine.session.network(RES2NET).effective_receptive_field(LION, layer=layer)
         np.testing.assert_allclose(numbers(sent), glow(one, log=False), atol=0.06)
         sees, *squares = sent["boxes"]
         wanted = [*one.geometry.to_photo(*one.theoretical[:2])]
@@ -93,8 +93,8 @@ def test_a_block_is_measured_with_all_its_splits(ask, engine):
     assert field is not None
     block = field.block("layer3.1")
     for split, sent in ((n, maps[f"layer3.1/{n}"]) for n in range(4)):
-        one = engine.effective_receptive_field(
-            LION, RES2NET, layer="layer3.1", split=split, point=(0.3, 0.6)
+        one = engine.session.network(RES2NET).effective_receptive_field(
+            LION, layer="layer3.1", split=split, point=(0.3, 0.6)
         )
         np.testing.assert_allclose(numbers(sent), glow(one, log=False), atol=0.06)
         assert box_of(sent["field"], one.unit) == list(block.splits[split].box(*one.unit))
@@ -118,7 +118,9 @@ def test_random_weights_the_logarithm_and_more_photos_are_measured_on_request(as
     assert len(maps) == 8
     photos = [LION, *(e.path for e in examples() if e.id != "lion")]
     for name, trained in (("layer2", True), ("layer2/random", False)):
-        one = engine.effective_receptive_field(photos, RES2NET, layer="layer2", trained=trained)
+        one = engine.session.network(RES2NET).effective_receptive_field(
+            photos, layer="layer2", trained=trained
+        )
         np.testing.assert_allclose(numbers(maps[name]), glow(one, log=True), atol=0.06)
         assert f"within {one.log_squares[0].side_px} px" in last["html"]
     assert f"Averaged over {len(photos)} photos" in last["html"]
@@ -136,7 +138,7 @@ def test_a_point_that_was_cut_off_is_a_sentence_beside_the_theory(ask):
 
 
 def test_large_inputs_are_sent_at_half_their_resolution(engine):
-    one = engine.effective_receptive_field(LION, RES2NET)
+    one = engine.session.network(RES2NET).effective_receptive_field(LION)
     wide = np.tile(one.gradient, (6, 6))
     heat = glow(replace(one, gradient=wide), log=False)
     assert heat.shape == (216, 216)

@@ -51,7 +51,7 @@ def numbers(sent):
 def test_one_answer_holds_every_split_with_the_engines_numbers(ask, engine, half, monkeypatch):
     monkeypatch.setattr(scales, "HALF_ABOVE", 0 if half else 10**9)
     (message,) = ask(target="espresso")
-    report = engine.scales(PHOTO, RES2NET, target="espresso")
+    report = engine.session.network(RES2NET).scales(PHOTO, target="espresso")
     sent = by_id(message)
     assert set(sent) == {f"{b.block}/{s.index}" for b in report.blocks for s in b.splits}
     for block in report.blocks:
@@ -88,7 +88,7 @@ def test_a_splits_field_is_the_table_of_theoretical_fields(ask):
 
 def test_the_sentence_chart_and_table_say_the_same(ask, engine):
     (message,) = ask(options={"width": 600})
-    report = engine.scales(PHOTO, RES2NET)
+    report = engine.session.network(RES2NET).scales(PHOTO)
     html = message["html"]
     assert f"about {report.weighted_rf_px:.0f} px" in html
     assert f"“{report.target.label}” was decided by" in html, "to the letter: an iPod"
@@ -104,7 +104,7 @@ def test_the_sentence_chart_and_table_say_the_same(ask, engine):
 
 
 def test_a_class_that_is_not_the_answer_was_not_decided(ask, engine):
-    second = engine.predict(PHOTO, RES2NET).top[1]
+    second = engine.session.network(RES2NET).predict(PHOTO).top[1]
     (message,) = ask(target=second.label)
     assert "was decided by" not in message["html"]
     assert f"“{second.label}”, which is not the network" in message["html"]
@@ -112,7 +112,7 @@ def test_a_class_that_is_not_the_answer_was_not_decided(ask, engine):
 
 def test_a_class_with_nothing_to_lose_is_not_said_to_need_no_part(ask, engine, monkeypatch):
     monkeypatch.setattr(scales, "DRAWS", 2)
-    *_, last = engine.predict(PHOTO, RES2NET, top_k=200).top
+    *_, last = engine.session.network(RES2NET).predict(PHOTO, top_k=200).top
     assert last.probability < 0.01
     message = ask(target=last.label, options={"cut": True})[-1]
     assert "No single part is needed" not in message["html"]
@@ -175,7 +175,7 @@ def test_the_download_holds_chart_tables_maps_and_manifest(answering, engine):
     data = {"serial": 0, "lens": "scales", "example": "lion", "target": "espresso"}
     made = answering.pack(data)
     assert made["name"] == f"mscnn-scales-{RES2NET}-espresso.zip"
-    report = engine.scales(PHOTO, RES2NET, target="espresso")
+    report = engine.session.network(RES2NET).scales(PHOTO, target="espresso")
     with zipfile.ZipFile(made["path"]) as archive:
         manifest = json.loads(archive.read("manifest.json"))
         maps = np.load(io.BytesIO(archive.read("splits.npz")))

@@ -45,7 +45,7 @@ def test_the_answer_is_the_engines(ask, engine, method, layer, box):
     *_, before, last = ask(method=method, layer=layer, box=box, target="sea lion")
     place = "layer4" if layer == "last" else f"layer{layer}"
     plan = Plan(methods=(method,), layers=(place,), box=box and tuple(box))
-    found = engine.trust(LION, RES2NET, target="sea lion", plan=plan)
+    found = engine.session.network(RES2NET).trust(LION, target="sea lion", plan=plan)
     (made,) = found.maps
     assert before["more"]
     assert not last["more"]
@@ -115,7 +115,7 @@ def test_a_box_that_this_network_does_not_see_leaves_the_map_and_room_for_anothe
 @pytest.mark.slow
 def test_methods_and_stages_are_cells_that_set_the_state(ask, engine):
     last = ask(options={"grid": True})[-1]
-    found = engine.trust(LION, RES2NET, plan=vars(lens)["GRID"])
+    found = engine.session.network(RES2NET).trust(LION, plan=vars(lens)["GRID"])
     stages = {"layer1": "1", "layer2": "2", "layer3": "3", "layer4": "last"}
     for made in found.maps:
         change = json.dumps({"layer": stages[made.layer], "method": made.method})
@@ -130,7 +130,7 @@ def test_methods_and_stages_are_cells_that_set_the_state(ask, engine):
 def test_a_class_in_contrast_to_another(ask, engine):
     last = ask(target="lion", options={"against": "espresso"})[-1]
     plan = Plan(against=("espresso",), parts=())
-    (made,) = engine.trust(LION, RES2NET, target="lion", plan=plan).maps
+    (made,) = engine.session.network(RES2NET).trust(LION, target="lion", plan=plan).maps
     np.testing.assert_allclose(numbers(by_id(last)["map"]), made.cam.raw, atol=1e-5)
     assert "Difference of logits" in said(last)
     assert "not espresso" in said(last)
