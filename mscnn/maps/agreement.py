@@ -32,13 +32,9 @@ def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
     from scipy.stats import rankdata
 
     ranks = [rankdata(np.ravel(values)) for values in (a, b)]
-    if ranks[0].size < 2:
+    if ranks[0].size < 2 or not all(np.ptp(each) for each in ranks):
         return None
-    deviations = [r - r.mean() for r in ranks]
-    norms = [float(np.linalg.norm(d)) for d in deviations]
-    if min(norms) == 0:
-        return None
-    return float(np.clip(deviations[0] @ deviations[1] / (norms[0] * norms[1]), -1, 1))
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def iou_of_strongest(a: npt.ArrayLike, b: npt.ArrayLike, share: float = STRONGEST) -> float | None:
