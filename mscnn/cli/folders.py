@@ -272,7 +272,7 @@ def _evaluated(found: Evaluation) -> list[str]:
         line = f"  against {other.model}, top-1 {share(other.top1)}: {other.only_first} photos "
         line += f"that it alone gets wrong, {other.only_second} that it alone gets right"
         lines.append(f"{line} (McNemar's exact test, p = {other.p_value:.2g})")
-    lines.append(f"  {found.images_per_second:.0f} photographs per second, with decoding")
+    lines.append(f"  {found.images_per_second:.1f} photographs per second, with decoding")
     lines += [f"  left out {name}: {reason}" for name, reason in found.unreadable]
     return [*lines, *(f"  note {notice}" for notice in found.notices)]
 

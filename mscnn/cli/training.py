@@ -139,6 +139,6 @@ def show(at: TrainProgress) -> None:
     measured = "" if at.val_top1 is None else f"  validation {share(at.val_top1)}"
     tell(
         f"epoch {at.epoch + 1}/{at.epochs}  step {at.step}/{at.steps}  {at.size_px} px  "
-        f"loss {at.loss:.3f}{measured}  lr {at.lr:.2g}  {at.images_per_second:.0f} images/s  "
+        f"loss {at.loss:.3f}{measured}  lr {at.lr:.2g}  {at.images_per_second:.1f} images/s  "
         f"{at.seconds_left / 60:.0f} min left"
     )
