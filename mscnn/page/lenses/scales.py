@@ -273,7 +273,8 @@ def _stage(block: str) -> str:
 
 
 def _brightest(block: BlockScales) -> str:
-    return f"{block.block}/{np.maximum(block.maps, 0).sum(axis=(1, 2)).argmax()}"
+    # By its peak: on the block's one colour scale, evidence that is spread evenly looks empty.
+    return f"{block.block}/{block.maps.max(axis=(1, 2)).argmax()}"
 
 
 def _maps(seen: _Seen, last: str) -> list[Message]:
