@@ -64,9 +64,11 @@ def test_the_worker_gives_the_same_answer(weights, picture):
     gpu = PicklingGpu()
     remote = Engine(ZeroGpuSession(gpu, device="cpu"))
     local = Engine(Session("cpu"))
-    options: dict[str, Any] = {"weights": weights, "layers": ["1", "4"], "targets": ["top1", 7]}
-    there = remote.session.network("starter_res2net").explain(picture, **options)
-    here = local.session.network("starter_res2net").explain(picture, **options)
+    options: dict[str, Any] = {"layers": ["1", "4"], "targets": ["top1", 7]}
+    there, here = (
+        engine.session.network("starter_res2net", weights).explain(picture, **options)
+        for engine in (remote, local)
+    )
     assert gpu.calls == ["explain"]
     for a, b in zip(there.maps, here.maps, strict=True):
         assert (a.layer, a.target) == (b.layer, b.target)
